@@ -1,0 +1,106 @@
+/**
+ * The command line: one command a file, put together here. Rule: what is expected to go wrong (GatewayError,
+ * a wrong
+ * flag) is one clear sentence on standard error and an exit code; a stack trace means a bug of ours.
+ * Exit codes: 0 done, 1 failed, 2 wrong configuration or usage, 70 our own bug.
+ */
+import { readFileSync } from 'node:fs';
+import yargs from 'yargs';
+import { nearestName } from '../config/nearest-name.ts';
+import { settings } from '../config/settings.ts';
+import { GatewayError } from '../lib/gateway-error.ts';
+import { checkCommand } from './check.ts';
+import { devCommand } from './dev.ts';
+import { serveCommand } from './serve.ts';
+
+/** A wrong flag or command, in yargs' words. */
+class UsageError extends Error {
+  override readonly name = 'UsageError';
+}
+
+const commandNames = ['dev', 'serve', 'check', 'start', 'stop', 'status'];
+const flagNames = [
+  'config',
+  'json',
+  'nodes',
+  'port',
+  'data',
+  'pg',
+  'restart',
+  'node',
+  'only',
+  'help',
+  'version',
+];
+
+/** `Unknown argument: x` of yargs, with what was probably meant. */
+export function usageSentence(message: string): string {
+  const unknown = /^Unknown (?:arguments?|commands?): ([^,\s]+)/.exec(message)?.[1];
+  if (unknown === undefined) return message;
+  const flags = [...flagNames, ...settings.map((setting) => setting.flag)];
+  const flag = nearestName(unknown, flags);
+  const command = nearestName(unknown, commandNames);
+  if (flag === undefined || command === undefined) return message;
+  const meant = command.distance < flag.distance ? command.name : `--${flag.name}`;
+  return `${unknown} is unknown here; the nearest known name is ${meant}`;
+}
+
+function version(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  return String((JSON.parse(text) as { version: unknown }).version);
+}
+
+function commandLine(args: readonly string[]) {
+  return yargs([...args])
+    .scriptName('mtm-gateway')
+    .usage('$0: synchronous multi-master for stock PostgreSQL 15-18\n\nUsage: $0 <command> [options]')
+    .command(devCommand)
+    .command(serveCommand)
+    .command(checkCommand)
+    .demandCommand(1, 'which command? mtm-gateway --help lists them')
+    .example('$0 dev', 'three nodes on this machine, on ports 7001, 7002 and 7003')
+    .example('$0 serve --config gateway.yaml', 'one gateway in front of one PostgreSQL')
+    .example('$0 check --config gateway.yaml', 'what has to change on the server')
+    .epilogue(
+      'Settings: config/README.md. Every setting can be a line in the file, a variable MTM_… or a flag.',
+    )
+    .strict()
+    .help()
+    .alias('help', 'h')
+    .version(version())
+    .wrap(Math.min(110, process.stdout.columns ?? 110))
+    .exitProcess(false)
+    .fail((message: string, error: Error | undefined) => {
+      throw error instanceof Error && error.name !== 'YError'
+        ? error
+        : new UsageError(usageSentence(message));
+    });
+}
+
+/** Prints the failure; returns the exit code. */
+function failure(error: unknown): number {
+  if (error instanceof GatewayError) {
+    const hint = error.code === 'config-invalid' || error.hint === '' ? '' : `\n  what to do: ${error.hint}`;
+    process.stderr.write(`mtm-gateway: ${error.message}${hint}\n`);
+    return error.code === 'config-invalid' || error.code === 'file-unreadable' ? 2 : 1;
+  }
+  if (error instanceof UsageError) {
+    process.stderr.write(`mtm-gateway: ${error.message}\n`);
+    return 2;
+  }
+  process.stderr.write(
+    `mtm-gateway: a bug: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
+  );
+  return 70;
+}
+
+/** Runs one command to its end and returns the exit code. */
+export async function runCommandLine(args: readonly string[]): Promise<number> {
+  process.exitCode = 0;
+  try {
+    await commandLine(args).parseAsync();
+    return Number(process.exitCode);
+  } catch (error) {
+    return failure(error);
+  }
+}

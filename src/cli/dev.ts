@@ -1,0 +1,241 @@
+/**
+ * `mtm-gateway dev`: a cluster of embedded servers on this machine, in the foreground; `dev start`, `dev
+ * stop` and
+ * `dev status` work on it from another terminal.
+ */
+import type { Argv, CommandModule } from 'yargs';
+import {
+  existingClusterFolder,
+  lockClusterFolder,
+  openClusterFolder,
+  type ClusterFolder,
+  type ClusterWish,
+} from '../io/launcher/cluster-folder.ts';
+import {
+  bothParts,
+  nodeState,
+  startGateways,
+  startNode,
+  startServers,
+  stopCluster,
+  stopNode,
+  watchProcess,
+  type NodeState,
+  type Part,
+} from '../io/launcher/embedded-cluster.ts';
+import { connectionString, requireFreePorts, type NodeLayout } from '../io/launcher/node-layout.ts';
+import { endedEarly, type RunningProcess } from '../io/launcher/process-control.ts';
+import { postgresMajors, type PostgresMajor } from '../io/launcher/server-binaries.ts';
+import { GatewayError } from '../lib/gateway-error.ts';
+import { stopSignals } from './signals.ts';
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+function numberOption(name: string, text: string, minimum: number, maximum: number): number {
+  const value = /^[0-9]+$/.test(text) ? Number(text) : Number.NaN;
+  if (value >= minimum && value <= maximum) return value;
+  throw new GatewayError(
+    'config-invalid',
+    `--${name} must be a whole number from ${minimum} to ${maximum}, not ${text}`,
+  );
+}
+
+function majorsOption(text: string): PostgresMajor[] {
+  return text.split(',').map((item) => {
+    const major = postgresMajors.find((candidate) => String(candidate) === item.trim());
+    if (major !== undefined) return major;
+    throw new GatewayError(
+      'config-invalid',
+      `--pg must be ${postgresMajors.join(', ')} or one of them for each node, not ${text}`,
+    );
+  });
+}
+
+interface DevArguments {
+  readonly data: string;
+  readonly nodes?: string | undefined;
+  readonly port?: string | undefined;
+  readonly pg?: string | undefined;
+  readonly referee?: boolean | undefined;
+  readonly restart?: boolean | undefined;
+}
+
+function wishOf(args: DevArguments): ClusterWish {
+  if (args.referee === true) {
+    throw new GatewayError(
+      'config-invalid',
+      '--referee is not there yet: it comes with the referee; use three nodes',
+    );
+  }
+  return {
+    folder: args.data,
+    nodes: args.nodes === undefined ? undefined : numberOption('nodes', args.nodes, 1, 5),
+    port: args.port === undefined ? undefined : numberOption('port', args.port, 1024, 65_000),
+    pg: args.pg === undefined ? undefined : majorsOption(args.pg),
+  };
+}
+
+interface Started {
+  readonly node: NodeLayout;
+  readonly part: Part;
+  readonly running: RunningProcess;
+}
+
+/** Servers and gateways; throws as soon as one of them ends, and when nothing is starting any more. */
+async function startProcesses(cluster: ClusterFolder, signal: AbortSignal): Promise<Started[]> {
+  const started: Started[] = [];
+  const died = new AbortController();
+  const options = {
+    signal: AbortSignal.any([signal, died.signal]),
+    onStart: (node: NodeLayout, part: Part, running: RunningProcess) => {
+      started.push({ node, part, running });
+      void running.ended.then((reason) => died.abort(endedEarly(running, reason)));
+    },
+  };
+  await startServers(cluster, options);
+  await startGateways(cluster, options);
+  return started;
+}
+
+async function startAll(cluster: ClusterFolder, args: DevArguments, signal: AbortSignal): Promise<void> {
+  const left = await stopCluster(cluster.nodes);
+  if (left.length > 0) say(`stopped what an earlier run had left: ${left.join(', ')}`);
+  const versions = [...new Set(cluster.nodes.map((node) => node.major))];
+  say(`PostgreSQL ${versions.join(', ')}, data in ${cluster.folder}`);
+  await requireFreePorts(cluster.nodes, bothParts);
+  const started = await startProcesses(cluster, signal);
+  for (const node of cluster.nodes) say(`node ${node.node}  ${connectionString(node)}`);
+  const first = cluster.nodes[0];
+  if (first !== undefined) say(`connect with: psql ${connectionString(first)}`);
+  say('ready');
+  const watch = { restart: args.restart === true, report: say, signal };
+  for (const { node, part, running } of started) {
+    void watchProcess(node, part, running, watch).catch((error: unknown) => {
+      say(error instanceof Error ? error.message : String(error));
+    });
+  }
+}
+
+async function dev(args: DevArguments): Promise<void> {
+  const wish = wishOf(args);
+  const lock = lockClusterFolder(wish.folder);
+  const stopping = new AbortController();
+  const signal = stopSignals(() => process.exit(1));
+  try {
+    const cluster = openClusterFolder(wish);
+    const startup = startAll(cluster, args, stopping.signal);
+    try {
+      // A startup that fails throws here; one that succeeds leaves the signal as the only way on.
+      await Promise.race([signal, startup.then(async () => signal)]);
+      say('stopping');
+    } finally {
+      stopping.abort(new GatewayError('launcher-failed', 'stopped by a signal'));
+      await Promise.allSettled([startup]);
+      await stopCluster(cluster.nodes);
+    }
+  } finally {
+    lock.release();
+  }
+}
+
+function nodeOf(cluster: ClusterFolder, number: number): NodeLayout {
+  const node = cluster.nodes.find((candidate) => candidate.node === number);
+  if (node !== undefined) return node;
+  throw new GatewayError(
+    'config-invalid',
+    `--node ${number}: the cluster has nodes 1 to ${cluster.nodes.length}`,
+  );
+}
+
+function partsOf(only: Part | undefined): readonly Part[] {
+  return only === undefined ? bothParts : [only];
+}
+
+function stateLine(state: NodeState): string {
+  const one = (part: { running: boolean; pid: number | null; port: number }) =>
+    part.running ? `pid ${part.pid}, port ${part.port}` : 'stopped';
+  const gateway =
+    state.gateway.running && !state.online ? `${one(state.gateway)}, not online` : one(state.gateway);
+  const server = `PostgreSQL ${state.postgres.version}: ${one(state.postgres)}`;
+  return `node ${state.node}  gateway: ${gateway}  ${server}`;
+}
+
+const dataOption = {
+  type: 'string',
+  default: '.mtm',
+  requiresArg: true,
+  describe: 'Directory of the cluster',
+} as const;
+
+function withNodeOptions<T>(command: Argv<T>) {
+  return command
+    .option('data', dataOption)
+    .option('node', {
+      type: 'number',
+      demandOption: true,
+      requiresArg: true,
+      describe: 'Which node: 1, 2, 3 …',
+    })
+    .option('only', { choices: bothParts, requiresArg: true, describe: 'Only this part of the node' });
+}
+
+function withDevOptions(command: Argv) {
+  return command
+    .option('nodes', { type: 'string', requiresArg: true, describe: 'How many nodes, 1 to 5 [default: 3]' })
+    .option('port', {
+      type: 'string',
+      requiresArg: true,
+      describe: 'Port P of node 1; node k has P+k-1 [default: 7001]',
+    })
+    .option('data', dataOption)
+    .option('pg', {
+      type: 'string',
+      requiresArg: true,
+      describe: 'PostgreSQL 15, 16, 17 or 18, or a list with one for each node [default: 18]',
+    })
+    .option('referee', { type: 'boolean', hidden: true })
+    .option('restart', { type: 'boolean', default: false, describe: 'Start again what dies' });
+}
+
+export const devCommand: CommandModule = {
+  command: 'dev',
+  describe: 'Run a whole cluster on this machine: PostgreSQL servers from npm and a gateway for each',
+  builder: (command) =>
+    withDevOptions(command)
+      .command('start', 'Start one node of the cluster, or a part of it', withNodeOptions, async (args) => {
+        await startNode(
+          nodeOf(existingClusterFolder(args.data), args.node),
+          partsOf(args.only as Part | undefined),
+        );
+        say(`node ${args.node}: ${args.only ?? 'gateway and postgres'} started`);
+      })
+      .command('stop', 'Stop one node of the cluster, or a part of it', withNodeOptions, async (args) => {
+        const node = nodeOf(existingClusterFolder(args.data), args.node);
+        const stopped = await stopNode(node, partsOf(args.only as Part | undefined));
+        const what = stopped.length === 0 ? 'nothing was running' : `${stopped.join(' and ')} stopped`;
+        say(`node ${args.node}: ${what}`);
+      })
+      .command(
+        'status',
+        'Which processes of the cluster run',
+        (status) =>
+          status
+            .option('data', dataOption)
+            .option('json', { type: 'boolean', default: false, describe: 'As JSON' }),
+        async (args) => {
+          const cluster = existingClusterFolder(args.data);
+          const states = await Promise.all(cluster.nodes.map(nodeState));
+          if (args.json) say(JSON.stringify({ folder: cluster.folder, nodes: states }, null, 2));
+          else for (const state of states) say(stateLine(state));
+        },
+      )
+      .example('$0 dev', 'three nodes on ports 7001, 7002, 7003; Ctrl-C stops all')
+      .example('$0 dev --pg 15,16,18 --data /tmp/mixed --port 7401', 'three versions in one cluster')
+      .example('$0 dev stop --node 2', 'from another terminal: node 2 goes away')
+      .example('$0 dev status --json', ''),
+  handler: async (args) => {
+    await dev(args as unknown as DevArguments);
+  },
+};

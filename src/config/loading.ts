@@ -1,0 +1,253 @@
+/**
+ * Makes a GatewayConfig from file < environment < flags. Every problem is one sentence that names the place
+ * it came
+ * from; all of them are reported at once, before anything is opened or connected.
+ * Rule: this reads the configuration file and the files with secrets, and nothing else.
+ */
+import { readFileSync } from 'node:fs';
+import { isAbsolute, dirname, join } from 'node:path';
+import { parse, YAMLParseError } from 'yaml';
+import type { z } from 'zod';
+import { GatewayError } from '../lib/gateway-error.ts';
+import { nearestName } from './nearest-name.ts';
+import { fileSchema, toGatewayConfig, type FileConfig, type GatewayConfig } from './schema.ts';
+import { isSecret, settings, type Setting } from './settings.ts';
+
+export interface ConfigSources {
+  /** Path of gateway.yaml; absent when environment and flags say everything. */
+  readonly file?: string | undefined;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** By flag name without dashes (`listen-port`); undefined values were not given. */
+  readonly flags: Readonly<Record<string, unknown>>;
+}
+
+type Tree = Record<string, unknown>;
+
+function isTree(value: unknown): value is Tree {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function readText(path: string, what: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (cause) {
+    const reason = (cause as NodeJS.ErrnoException).code === 'ENOENT' ? 'does not exist' : 'cannot be read';
+    throw new GatewayError('file-unreadable', `${what} ${path} ${reason}`, { cause });
+  }
+}
+
+function readTree(path: string): Tree {
+  const text = readText(path, 'the configuration file');
+  try {
+    const value: unknown = parse(text, { prettyErrors: true });
+    if (value === null) return {};
+    if (isTree(value)) return withoutEmpty(value);
+  } catch (cause) {
+    const reason = cause instanceof YAMLParseError ? cause.message.split('\n')[0] : String(cause);
+    throw new GatewayError('config-invalid', `${path} is not valid YAML: ${reason}`, { cause });
+  }
+  throw new GatewayError('config-invalid', `${path} must consist of lines "name: value"`);
+}
+
+/** `listen:` with nothing but comments below it is null in YAML and means the defaults. */
+function withoutEmpty(tree: Tree): Tree {
+  const entries = Object.entries(tree).filter(([, value]) => value !== null);
+  return Object.fromEntries(
+    entries.map(([key, value]) => [key, isTree(value) ? withoutEmpty(value) : value]),
+  );
+}
+
+/** Lists from the environment or a flag are YAML in one line: [{id: 2, host: b, port: 7301}]. */
+function textValue(setting: Setting, value: unknown, place: string): unknown {
+  if (setting.kind !== 'list' || typeof value !== 'string' || !value.trim().startsWith('[')) return value;
+  try {
+    return parse(value) as unknown;
+  } catch (cause) {
+    throw new GatewayError(
+      'config-invalid',
+      `${place} is not a list such as [{id: 2, host: b, port: 7301}]`,
+      { cause },
+    );
+  }
+}
+
+function put(tree: Tree, path: readonly string[], value: unknown): void {
+  const [key, ...rest] = path;
+  if (key === undefined) return;
+  if (rest.length === 0) {
+    tree[key] = value;
+    return;
+  }
+  const child = tree[key];
+  const branch = isTree(child) ? child : {};
+  tree[key] = branch;
+  put(branch, rest, value);
+}
+
+/**
+ * A misspelt MTM_… variable. Others are not ours: Kubernetes makes MTM_PORT_7001_TCP for a service called
+ * mtm.
+ */
+function misspeltVariables(environment: ConfigSources['environment']): string[] {
+  const known = [...settings.map((setting) => setting.variable), 'MTM_CONFIG'];
+  return Object.keys(environment).flatMap((name) => {
+    if (!name.startsWith('MTM_') || known.includes(name)) return [];
+    const nearest = nearestName(name, known);
+    return nearest !== undefined && nearest.distance <= 2
+      ? [`the environment variable ${name} is unknown; the nearest known one is ${nearest.name}`]
+      : [];
+  });
+}
+
+function keysAt(path: readonly PropertyKey[]): string[] {
+  if (path[0] === 'peers') return ['id', 'host', 'port', 'conninfo'];
+  const names = settings.filter((setting) => path.every((key, index) => setting.path[index] === key));
+  return [...new Set(names.map((setting) => setting.path[path.length] ?? ''))].filter((name) => name !== '');
+}
+
+function valueAt(tree: unknown, path: readonly PropertyKey[]): unknown {
+  return path.reduce<unknown>(
+    (value, key) => (typeof value === 'object' && value !== null ? Reflect.get(value, key) : undefined),
+    tree,
+  );
+}
+
+function sentences(
+  issue: z.core.$ZodIssue,
+  tree: Tree,
+  places: ReadonlyMap<string, string>,
+  file: string,
+): string[] {
+  const name = issue.path.join('.');
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.map((key) => {
+      const full = [...issue.path, key].join('.');
+      const nearest = nearestName(key, keysAt(issue.path));
+      const prefix = issue.path.length === 0 ? '' : `${name}.`;
+      const known = `${prefix}${nearest?.name ?? ''}`;
+      return `${file}: the setting ${full} is unknown; the nearest known one is ${known}`;
+    });
+  }
+  const place = places.get(name) ?? `${file}: ${name}`;
+  const value = valueAt(tree, issue.path);
+  const setting = settings.find((candidate) => candidate.name === name);
+  if (value === undefined) {
+    const others = setting === undefined ? '' : ` (or ${setting.variable}, or --${setting.flag})`;
+    return [`${file}: ${name} is missing${others}${setting === undefined ? '' : `: ${setting.description}`}`];
+  }
+  const shown = isSecret(name) || typeof value === 'object' ? '' : `, not ${JSON.stringify(value)}`;
+  const message =
+    issue.code === 'invalid_type'
+      ? `must be ${issue.expected === 'object' ? 'a group of settings' : issue.expected}`
+      : issue.message;
+  return [`${place} ${message}${shown}`];
+}
+
+function firstLine(path: string, base: string, what: string): string {
+  const text = readText(isAbsolute(path) ? path : join(base, path), what);
+  return text.split(/\r?\n/, 1)[0] ?? '';
+}
+
+function readSecrets(config: FileConfig, base: string, problems: string[]) {
+  if (config.cluster_secret !== undefined && config.cluster_secret_file !== undefined) {
+    problems.push('cluster_secret and cluster_secret_file exclude each other');
+  }
+  if (config.postgres.password !== undefined && config.postgres.password_file !== undefined) {
+    problems.push('postgres.password and postgres.password_file exclude each other');
+  }
+  const secretFile = config.cluster_secret_file;
+  const clusterSecret =
+    secretFile === undefined
+      ? config.cluster_secret
+      : firstLine(secretFile, base, 'the file named by cluster_secret_file,');
+  if (clusterSecret === undefined) {
+    problems.push(
+      'cluster_secret_file is missing: all gateways of a cluster share a secret of at least 16 characters',
+    );
+  } else if (clusterSecret.length < 16) {
+    problems.push(`the cluster secret has ${clusterSecret.length} characters and needs at least 16`);
+  }
+  const passwordFile = config.postgres.password_file;
+  const password =
+    passwordFile === undefined
+      ? config.postgres.password
+      : firstLine(passwordFile, base, 'the file named by postgres.password_file,');
+  return { clusterSecret: clusterSecret ?? '', password };
+}
+
+/**
+ * Settings that are known by name, so that files can be shared, but have no effect yet: never accepted in
+ * silence.
+ */
+const laterSettings = ['referee_connstring', 'monotonic_sequences'];
+
+function contradictions(config: FileConfig): string[] {
+  const problems: string[] = [];
+  const ids = new Set([config.node_id]);
+  for (const peer of config.peers) {
+    if (ids.has(peer.id))
+      problems.push(`peers: the id ${peer.id} is used twice (node_id is ${config.node_id})`);
+    ids.add(peer.id);
+  }
+  const sendMs = config.heartbeat_send_timeout;
+  const receiveMs = config.heartbeat_recv_timeout;
+  if (receiveMs < 2 * sendMs) {
+    problems.push(
+      `heartbeat_recv_timeout (${receiveMs}ms) must be at least twice heartbeat_send_timeout (${sendMs}ms)`,
+    );
+  }
+  if (sendMs < 1) problems.push('heartbeat_send_timeout must be at least 1ms');
+  const addresses = new Map<string, string>();
+  for (const name of ['listen', 'peer_listen', 'http'] as const) {
+    const address = `${config[name].host}:${config[name].port}`;
+    const other = addresses.get(address);
+    if (other !== undefined) problems.push(`${name} and ${other} are both ${address}`);
+    addresses.set(address, name);
+  }
+  for (const name of laterSettings) {
+    const setting = settings.find((candidate) => candidate.name === name);
+    const value = Reflect.get(config, name) as unknown;
+    if (value === true || (typeof value === 'string' && value !== setting?.usual)) {
+      problems.push(`${name} is not implemented in this version: leave it out`);
+    }
+  }
+  return problems;
+}
+
+function configError(problems: readonly string[]): GatewayError {
+  return new GatewayError('config-invalid', problems.join('\n'));
+}
+
+/** Throws a GatewayError (config-invalid, file-unreadable); its message has one sentence a line. */
+export function loadConfig(sources: ConfigSources): GatewayConfig {
+  const file = sources.file ?? 'the configuration';
+  const tree = sources.file === undefined ? {} : readTree(sources.file);
+  const places = new Map<string, string>();
+  for (const setting of settings) {
+    for (const [place, value] of [
+      [`the environment variable ${setting.variable}`, sources.environment[setting.variable]],
+      [`--${setting.flag}`, sources.flags[setting.flag]],
+    ] as const) {
+      if (value === undefined) continue;
+      put(tree, setting.path, textValue(setting, value, place));
+      places.set(setting.name, place);
+    }
+  }
+  tree['postgres'] ??= {};
+  const misspelt = misspeltVariables(sources.environment);
+  const parsed = fileSchema.safeParse(tree);
+  if (!parsed.success) {
+    throw configError([
+      ...misspelt,
+      ...parsed.error.issues.flatMap((issue) => sentences(issue, tree, places, file)),
+    ]);
+  }
+  const problems = [...misspelt, ...contradictions(parsed.data)];
+  const secrets = readSecrets(
+    parsed.data,
+    sources.file === undefined ? '.' : dirname(sources.file),
+    problems,
+  );
+  if (problems.length > 0) throw configError(problems);
+  return toGatewayConfig(parsed.data, secrets);
+}

@@ -1,0 +1,214 @@
+/**
+ * Every setting of a gateway, once: its name, kind, default and meaning. The type GatewayConfig, the JSON
+ * schema,
+ * the table in config/README.md and the flags are derived from what stands here.
+ * Rule: names in files, environment and flags are the manual's (snake_case); names in code are camelCase,
+ * the unit last.
+ * It must never open a file or a connection: that is loading.ts and whoever uses the result.
+ */
+import { z } from 'zod';
+import {
+  choice,
+  duration,
+  integer,
+  onOff,
+  optionalText,
+  port,
+  requiredInteger,
+  requiredText,
+  size,
+  text,
+  textList,
+} from './fields.ts';
+
+const address = (host: string, usualPort: number, what: string) =>
+  z
+    .strictObject({
+      host: text(host, `${what}: the address to listen on; 0.0.0.0 or :: for all.`),
+      port: port(usualPort, `${what}: the port.`),
+    })
+    .prefault({});
+
+const postgres = z.strictObject({
+  host: text('127.0.0.1', 'Where the PostgreSQL of this node is.'),
+  port: port(5432, 'Its port.'),
+  user: text('postgres', 'A superuser, for the connections of the gateway itself.'),
+  password: optionalText('Its password; better: password_file.'),
+  password_file: optionalText('A file whose first line is the password.'),
+  database: requiredText('The database that the cluster replicates.'),
+});
+
+const peer = z.strictObject({
+  id: requiredInteger(1, 64, 'The node_id of that node.'),
+  host: requiredText('Where its gateway is.'),
+  port: port(7301, 'The peer_listen.port of its gateway.'),
+  conninfo: optionalText('How clients reach it (shown by mtm.nodes()).'),
+});
+
+const peerList = z
+  .preprocess(
+    (value) => (value === '' ? [] : value),
+    z.array(peer, { error: 'must be a list of {id, host, port}' }),
+  )
+  .prefault([])
+  .meta({
+    description: 'The other nodes of the cluster: a list of {id, host, port, conninfo}.',
+    kind: 'list',
+  });
+
+/** What stands in gateway.yaml. */
+export const fileSchema = z.strictObject({
+  node_id: requiredInteger(
+    1,
+    64,
+    'The number of this node: 1, 2, 3 …, different on each, never used again for another.',
+  ),
+  cluster_name: text(
+    'mtm',
+    'All nodes of a cluster have the same name; gateways of another name are refused.',
+  ),
+  cluster_secret: optionalText(
+    'What only the gateways of a cluster know; at least 16 characters. Better: cluster_secret_file.',
+  ),
+  cluster_secret_file: optionalText('A file whose first line is the cluster secret.'),
+
+  listen: address('127.0.0.1', 7001, 'Clients'),
+  peer_listen: address('127.0.0.1', 7301, 'The other gateways'),
+  http: address('127.0.0.1', 7201, 'Health, metrics and status page'),
+  postgres,
+  peers: peerList,
+
+  heartbeat_send_timeout: duration('200ms', 'Time between two heartbeats to each peer.', 3_600_000),
+  heartbeat_recv_timeout: duration(
+    '2s',
+    'A peer that was not heard for so long is taken for dead.',
+    3_600_000,
+  ),
+  connect_timeout: duration(
+    '0',
+    'How long a connection to a peer or to the server may take to open; 0: heartbeat_recv_timeout.',
+  ),
+  max_workers: integer(
+    100,
+    1,
+    10_000,
+    'The most connections that apply transactions of other nodes here; they are opened as needed.',
+  ),
+  max_connections: integer(
+    250,
+    1,
+    100_000,
+    'The most client sessions; each is one connection to the server.',
+  ),
+  wait_peer_commits: onOff(
+    true,
+    'A commit is answered when it is visible on all nodes. Also SET per session.',
+  ),
+  break_connection: onOff(
+    false,
+    'While the node is not online: close client connections instead of answering with an error.',
+  ),
+  monotonic_sequences: onOff(
+    false,
+    'A value of a sequence drawn after a commit was seen is higher on every node.',
+  ),
+  ignore_tables_without_pk: onOff(false, 'Tables without a primary key are not replicated.'),
+  remote_functions: textList('Functions that run on all nodes instead of replicating the rows they write.'),
+  referee_connstring: text(
+    '',
+    'Where the referee of a cluster of two nodes is: a Redis URL or a PostgreSQL conninfo.',
+  ),
+  trans_spill_threshold: size(
+    '100MB',
+    'A transaction above this size is streamed to the peers while it still runs.',
+  ),
+  syncpoint_interval: size(
+    '10MB',
+    'WAL between two syncpoints: how much a returning node has to read at most.',
+  ),
+  binary_basetypes: onOff(true, 'Values of built-in types travel in binary form.'),
+  deadlock_prevention: choice(
+    ['off', 'simple', 'smart'],
+    'smart',
+    'Conflicts between nodes: off waits, simple refuses the later one at once, smart lets the older one win.',
+  ),
+  blocker_timeout: duration(
+    '1s',
+    'How long a transaction of another node waits for a local session that holds its locks but does nothing.',
+  ),
+  conflict_retries: integer(
+    100,
+    0,
+    100_000,
+    'How often an autocommit statement that lost a conflict is repeated before the client gets 40001.',
+  ),
+  max_retained_wal: size('16GB', 'WAL kept for a node that is away; beyond that it must be seeded anew.'),
+  admin_role: text('', 'Members of this role may change the cluster, beside superusers.'),
+  log_level: choice(
+    ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
+    'info',
+    'The least important lines that are logged.',
+  ),
+});
+
+export type FileConfig = z.output<typeof fileSchema>;
+
+/** The settings as the code uses them. `clusterSecret` and `password` are already read from their files. */
+export function toGatewayConfig(
+  file: FileConfig,
+  secrets: { clusterSecret: string; password: string | undefined },
+) {
+  return {
+    nodeId: file.node_id,
+    clusterName: file.cluster_name,
+    clusterSecret: secrets.clusterSecret,
+    listen: file.listen,
+    peerListen: file.peer_listen,
+    http: file.http,
+    postgres: {
+      host: file.postgres.host,
+      port: file.postgres.port,
+      user: file.postgres.user,
+      password: secrets.password,
+      database: file.postgres.database,
+    },
+    peers: file.peers.map(({ id, host, port: peerPort, conninfo }) => ({
+      id,
+      host,
+      port: peerPort,
+      conninfo,
+    })),
+    heartbeatSendTimeoutMs: file.heartbeat_send_timeout,
+    heartbeatRecvTimeoutMs: file.heartbeat_recv_timeout,
+    /** Never 0: the default 0 has become heartbeatRecvTimeoutMs. */
+    connectTimeoutMs: file.connect_timeout === 0 ? file.heartbeat_recv_timeout : file.connect_timeout,
+    maxWorkers: file.max_workers,
+    maxConnections: file.max_connections,
+    waitPeerCommits: file.wait_peer_commits,
+    breakConnection: file.break_connection,
+    monotonicSequences: file.monotonic_sequences,
+    ignoreTablesWithoutPk: file.ignore_tables_without_pk,
+    remoteFunctions: file.remote_functions,
+    refereeConnstring: file.referee_connstring,
+    transSpillThresholdBytes: file.trans_spill_threshold,
+    syncpointIntervalBytes: file.syncpoint_interval,
+    binaryBasetypes: file.binary_basetypes,
+    deadlockPrevention: file.deadlock_prevention,
+    blockerTimeoutMs: file.blocker_timeout,
+    conflictRetries: file.conflict_retries,
+    maxRetainedWalBytes: file.max_retained_wal,
+    adminRole: file.admin_role,
+    logLevel: file.log_level,
+  };
+}
+
+type DeepReadonly<T> = T extends readonly (infer Item)[]
+  ? readonly DeepReadonly<Item>[]
+  : T extends object
+    ? { readonly [Key in keyof T]: DeepReadonly<T[Key]> }
+    : T;
+
+/** All settings of one gateway, checked; times in ms, sizes in bytes. */
+export type GatewayConfig = DeepReadonly<ReturnType<typeof toGatewayConfig>>;
+export type PeerConfig = GatewayConfig['peers'][number];
+export type PostgresConfig = GatewayConfig['postgres'];

@@ -1,0 +1,89 @@
+/**
+ * The statements that run one replicated command as the user whose it is, and come back.
+ *
+ * Why not simply SET SESSION AUTHORIZATION: the apply connection was authenticated as a superuser, so code that the command calls
+ * (a function in a DEFAULT, in an index expression) could set it back and would be superuser. Inside a SECURITY DEFINER
+ * function PostgreSQL refuses to change `role` and `session_authorization`, also in what it calls. So a command runs inside
+ * such a function, owned by the effective role, that lives only within this transaction; only what a superuser
+ * runs under no other role needs none.
+ * Rules: one statement per text (extended protocol); after an error the transaction is rolled back, which undoes all of it.
+ */
+import type { DdlMessage } from './ddl-message.ts';
+import { quoteLiteral, quoteName } from './quoting.ts';
+
+/** What the worker needs to know of the user, asked on the apply connection: see `ddlUserQuery`. */
+export interface DdlUser {
+  readonly superuser: boolean;
+}
+
+export type DdlPlan =
+  | { readonly kind: 'statements'; readonly statements: readonly string[] }
+  | { readonly kind: 'refused'; readonly reason: string };
+
+/** They decide who one is or whether triggers fire: a message must not carry them. */
+const forbidden = new Set(['role', 'session_authorization', 'is_superuser', 'session_replication_role']);
+
+/** Pinned on the apply connection for the sake of row changes; bad for commands that run queries. */
+const relaxed: Readonly<Record<string, string>> = { enable_seqscan: 'on', plan_cache_mode: 'auto' };
+
+/** `unique` tells apart functions of different connections. */
+export function planDdl(message: DdlMessage, user: DdlUser, unique: number): DdlPlan {
+  const bad = Object.keys(message.settings).find((name) => forbidden.has(name.toLowerCase()));
+  if (bad !== undefined) return { kind: 'refused', reason: `a replicated command must not carry the setting ${bad}` };
+  const asRole = message.role !== 'none' && message.role !== '';
+  const names = [...Object.keys(relaxed), ...Object.keys(message.settings)];
+  const settings = { ...relaxed, ...message.settings };
+  const enter = [
+    `SET LOCAL SESSION AUTHORIZATION ${quoteName(message.sessionUser)}`,
+    ...(asRole ? [`SET LOCAL ROLE ${quoteName(message.role)}`] : []),
+    ...Object.entries(settings).map(
+      ([name, value]) => `SELECT pg_catalog.set_config(${quoteLiteral(name)}, ${quoteLiteral(value)}, true)`,
+    ),
+  ];
+  const leave = [
+    'SET LOCAL ROLE NONE',
+    'SET LOCAL SESSION AUTHORIZATION DEFAULT',
+    ...names.map((name) => `SET LOCAL ${settingName(name)} TO DEFAULT`),
+  ];
+  if (user.superuser && !asRole) return { kind: 'statements', statements: [...enter, message.command, ...leave] };
+  const wrapper = `mtm.${quoteName(`run_${unique}`)}`;
+  const owner = quoteName(asRole ? message.role : message.sessionUser);
+  const statements = [
+    `CREATE FUNCTION ${wrapper}(command text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN EXECUTE command; END'`,
+    `ALTER FUNCTION ${wrapper}(text) OWNER TO ${owner}`,
+    `REVOKE ALL ON FUNCTION ${wrapper}(text) FROM PUBLIC`,
+    ...enter,
+    `SELECT ${wrapper}(${quoteLiteral(message.command)})`,
+    ...leave,
+    `DROP FUNCTION ${wrapper}(text)`,
+  ];
+  return { kind: 'statements', statements };
+}
+
+/** A custom setting may have several parts: each is a name of its own. */
+function settingName(name: string): string {
+  return name.split('.').map(quoteName).join('.');
+}
+
+export const ddlUserMark = 'mtm-user:';
+
+/** $1: session user. Always one row; behind the mark `true`, `false`, or nothing when there is no such role here. */
+export const ddlUserQuery =
+  `SELECT '${ddlUserMark}' || COALESCE((SELECT rolsuper::pg_catalog.text FROM pg_catalog.pg_roles ` +
+  `WHERE rolname = $1::pg_catalog.name), '')`;
+
+/** Reads the JSON of a message; undefined when it is not one. */
+export function readDdlMessage(content: Uint8Array): DdlMessage | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(new TextDecoder().decode(content));
+  } catch {
+    return undefined; // refused by the caller, with the gid
+  }
+  if (typeof value !== 'object' || value === null) return undefined;
+  const { command, tag, sessionUser, role, settings } = value as Partial<DdlMessage>;
+  const texts = [command, tag, sessionUser, role].every((text) => typeof text === 'string');
+  if (!texts || typeof settings !== 'object' || settings === null) return undefined;
+  if (!Object.values(settings).every((setting) => typeof setting === 'string')) return undefined;
+  return value as DdlMessage;
+}

@@ -1,0 +1,146 @@
+/**
+ * What the catalog of *this* node says about a relation that a peer changes.
+ * Rule: plain values, read from the JSON that `relation-catalog.ts` lets the server build; names are not quoted yet,
+ * types and operators come quoted and schema-qualified from the server.
+ */
+
+export interface ColumnFacts {
+  readonly name: string;
+  readonly typeOid: number;
+  /** Quoted and qualified, without a modifier (a cast to `bpchar` must not cut). */
+  readonly type: string;
+  /** Name of the type when it lives in pg_catalog, else empty. */
+  readonly builtin: string;
+  /** Equal texts and equal values are the same thing as far as the collation goes. */
+  readonly deterministic: boolean;
+  readonly generated: boolean;
+  /** GENERATED ALWAYS AS IDENTITY: an UPDATE may not name it. */
+  readonly identityAlways: boolean;
+  /** Equality of the replica identity's index: `OPERATOR(schema.=)`; null for columns outside of it. */
+  readonly keyOperator: string | null;
+}
+
+export interface ForeignKeyColumn {
+  readonly child: string;
+  readonly childType: string;
+  readonly parent: string;
+  readonly parentType: string;
+  /** parent = child (pg_constraint.conpfeqop). */
+  readonly parentChild: string;
+  /** parent = parent (pg_constraint.conppeqop). */
+  readonly parentParent: string;
+  /** child = child (pg_constraint.conffeqop). */
+  readonly childChild: string;
+}
+
+export interface ForeignKeyFacts {
+  readonly oid: number;
+  readonly name: string;
+  readonly childSchema: string;
+  readonly childTable: string;
+  /** The child is partitioned: look into its partitions too. */
+  readonly childPartitioned: boolean;
+  readonly parentSchema: string;
+  readonly parentTable: string;
+  readonly parentPartitioned: boolean;
+  /** The relation itself (or one that it is a partition of) is the child, the parent, or both. */
+  readonly isChild: boolean;
+  readonly isParent: boolean;
+  /** The last column is a range that must be covered (PERIOD, from 18 on). */
+  readonly period: boolean;
+  readonly columns: readonly ForeignKeyColumn[];
+}
+
+export interface RelationFacts {
+  readonly oid: number;
+  readonly schema: string;
+  readonly name: string;
+  /** pg_class.relkind. */
+  readonly kind: string;
+  /** It has a deferrable unique, primary key or exclusion constraint. */
+  readonly deferrable: boolean;
+  readonly columns: readonly ColumnFacts[];
+  readonly foreignKeys: readonly ForeignKeyFacts[];
+}
+
+/** Reads the answer of `factsQuery`; it comes from our own query, so its shape is known. */
+export function readFacts(json: string): RelationFacts {
+  return JSON.parse(json) as RelationFacts;
+}
+
+/**
+ * The catalog query: $1 schema, $2 name. Always one row: `factsMark`, by which it is told from other rows of the same
+ * pipeline, and the JSON text, which is empty when there is no such table.
+ */
+export const factsMark = 'mtm-facts:';
+
+const columnsQuery = `(SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+    'name', a.attname, 'typeOid', a.atttypid::pg_catalog.int8,
+    'type', pg_catalog.format('%I.%I', tn.nspname, t.typname),
+    'builtin', CASE WHEN tn.nspname = 'pg_catalog' THEN t.typname ELSE '' END,
+    'deterministic', COALESCE(co.collisdeterministic, true),
+    'generated', a.attgenerated <> '', 'identityAlways', a.attidentity = 'a',
+    'keyOperator', (SELECT pg_catalog.format('OPERATOR(%I.%s)', opn.nspname, o.oprname)
+       FROM pg_catalog.pg_index i
+       CROSS JOIN LATERAL pg_catalog.generate_series(0, i.indnkeyatts - 1) AS position
+       JOIN pg_catalog.pg_opclass oc ON oc.oid = i.indclass[position]
+       JOIN pg_catalog.pg_amop ao ON ao.amopfamily = oc.opcfamily AND ao.amoplefttype = oc.opcintype
+         AND ao.amoprighttype = oc.opcintype AND ao.amopstrategy = 3
+       JOIN pg_catalog.pg_operator o ON o.oid = ao.amopopr
+       JOIN pg_catalog.pg_namespace opn ON opn.oid = o.oprnamespace
+       WHERE i.indrelid = c.oid AND i.indkey[position] = a.attnum AND (i.indisreplident OR i.indisprimary)
+       ORDER BY i.indisreplident DESC LIMIT 1)
+    ) ORDER BY a.attnum)
+  FROM pg_catalog.pg_attribute a
+  JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+  JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace
+  LEFT JOIN pg_catalog.pg_collation co ON co.oid = a.attcollation
+  WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)`;
+
+/** Only constraints that users declared (conparentid = 0), here or at a table that this one is a partition of. */
+const foreignKeysQuery = `(SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+    'oid', k.oid::pg_catalog.int8, 'name', k.conname,
+    'childSchema', cn.nspname, 'childTable', cc.relname, 'childPartitioned', cc.relkind = 'p',
+    'parentSchema', pn.nspname, 'parentTable', pc.relname, 'parentPartitioned', pc.relkind = 'p',
+    'isChild', k.conrelid = ANY (l.line), 'isParent', k.confrelid = ANY (l.line),
+    'period', COALESCE(pg_catalog.to_jsonb(k) ->> 'conperiod', 'false') = 'true',
+    'columns', (SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+        'child', ca.attname, 'childType', pg_catalog.format('%I.%I', ctn.nspname, ct.typname),
+        'parent', pa.attname, 'parentType', pg_catalog.format('%I.%I', ptn.nspname, pt.typname),
+        'parentChild', pg_catalog.format('OPERATOR(%I.%s)', on1.nspname, o1.oprname),
+        'parentParent', pg_catalog.format('OPERATOR(%I.%s)', on2.nspname, o2.oprname),
+        'childChild', pg_catalog.format('OPERATOR(%I.%s)', on3.nspname, o3.oprname)) ORDER BY u.position)
+      FROM ROWS FROM (pg_catalog.unnest(k.conkey), pg_catalog.unnest(k.confkey), pg_catalog.unnest(k.conpfeqop),
+        pg_catalog.unnest(k.conppeqop), pg_catalog.unnest(k.conffeqop))
+        WITH ORDINALITY AS u(child, parent, pf, pp, ff, position)
+      JOIN pg_catalog.pg_attribute ca ON ca.attrelid = k.conrelid AND ca.attnum = u.child
+      JOIN pg_catalog.pg_type ct ON ct.oid = ca.atttypid
+      JOIN pg_catalog.pg_namespace ctn ON ctn.oid = ct.typnamespace
+      JOIN pg_catalog.pg_attribute pa ON pa.attrelid = k.confrelid AND pa.attnum = u.parent
+      JOIN pg_catalog.pg_type pt ON pt.oid = pa.atttypid
+      JOIN pg_catalog.pg_namespace ptn ON ptn.oid = pt.typnamespace
+      JOIN pg_catalog.pg_operator o1 ON o1.oid = u.pf
+      JOIN pg_catalog.pg_namespace on1 ON on1.oid = o1.oprnamespace
+      JOIN pg_catalog.pg_operator o2 ON o2.oid = u.pp
+      JOIN pg_catalog.pg_namespace on2 ON on2.oid = o2.oprnamespace
+      JOIN pg_catalog.pg_operator o3 ON o3.oid = u.ff
+      JOIN pg_catalog.pg_namespace on3 ON on3.oid = o3.oprnamespace)) ORDER BY k.oid)
+  FROM pg_catalog.pg_constraint k
+  JOIN pg_catalog.pg_class cc ON cc.oid = k.conrelid
+  JOIN pg_catalog.pg_namespace cn ON cn.oid = cc.relnamespace
+  JOIN pg_catalog.pg_class pc ON pc.oid = k.confrelid
+  JOIN pg_catalog.pg_namespace pn ON pn.oid = pc.relnamespace
+  WHERE k.contype = 'f' AND k.conparentid = 0 AND (k.conrelid = ANY (l.line) OR k.confrelid = ANY (l.line))
+    AND COALESCE(pg_catalog.to_jsonb(k) ->> 'conenforced', 'true') = 'true')`;
+
+export const factsQuery = `SELECT '${factsMark}' || COALESCE((SELECT pg_catalog.jsonb_build_object(
+  'oid', c.oid::pg_catalog.int8, 'schema', n.nspname, 'name', c.relname, 'kind', c.relkind,
+  'deferrable', EXISTS (SELECT FROM pg_catalog.pg_constraint d
+    WHERE d.conrelid = c.oid AND d.condeferrable AND d.contype IN ('u', 'p', 'x')),
+  'columns', COALESCE(${columnsQuery}, '[]'),
+  'foreignKeys', COALESCE(${foreignKeysQuery}, '[]'))::pg_catalog.text
+FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL (SELECT ARRAY(SELECT c.oid UNION SELECT pg_catalog.pg_partition_ancestors(c.oid)::pg_catalog.oid)
+  AS line) l
+WHERE n.nspname = $1::pg_catalog.name AND c.relname = $2::pg_catalog.name AND c.relkind IN ('r', 'p')), '')`;

@@ -1,0 +1,168 @@
+/**
+ * Writes Parse, Bind and Execute messages of one apply connection into one buffer (manual, "Extended Query").
+ *
+ * Rule: it only knows what was *sent*. A statement that was parsed in a packet in which an error came may or may not exist on the
+ * server: `forget` drops every name that is not confirmed yet and closes it, which is allowed for names that do not exist.
+ * The number of statements kept on the server is bounded (least recently used is closed).
+ */
+import type { Tuple, TupleValue } from '../pgoutput/messages.ts';
+import { frontend } from '../wire/codes.ts';
+import { MessageWriter } from '../wire/message-writer.ts';
+import type { Statement } from './relation-plan.ts';
+
+interface Prepared {
+  readonly name: string;
+  confirmed: boolean;
+}
+
+const statementKind = 0x53; // 'S' in Close
+const copyChunkBytes = 65_536;
+
+export class StatementPipeline {
+  readonly #limit: number;
+  readonly #prepared = new Map<string, Prepared>();
+  /** Parsed since the last `confirm`. */
+  #fresh: string[] = [];
+  /** Names closed since the last `confirm`: after an error the server may have skipped the Close. */
+  #closed: string[] = [];
+  #writer = new MessageWriter(4096);
+  #counter = 0;
+
+  constructor(limit = 500) {
+    this.#limit = limit;
+  }
+
+  get size(): number {
+    return this.#writer.size;
+  }
+
+  take(): Uint8Array {
+    return this.#writer.take();
+  }
+
+  /** Everything sent so far succeeded. */
+  confirm(): void {
+    for (const key of this.#fresh) {
+      const prepared = this.#prepared.get(key);
+      if (prepared !== undefined) prepared.confirmed = true;
+    }
+    this.#fresh = [];
+    this.#closed = [];
+  }
+
+  /** Something failed since the last `confirm`. Must be followed by a Sync before it takes effect. */
+  forget(): void {
+    for (const key of this.#fresh) {
+      const prepared = this.#prepared.get(key);
+      if (prepared === undefined || prepared.confirmed) continue;
+      this.#prepared.delete(key);
+      this.#close(prepared.name);
+    }
+    this.#fresh = [];
+    for (const name of this.#closed.splice(0)) this.#close(name);
+  }
+
+  #close(name: string): void {
+    this.#writer.begin(frontend.close).byte(statementKind).cstring(name).end();
+  }
+
+  /** Name of the prepared statement; parses it when it is new. */
+  #statement(sql: string, types: readonly number[]): string {
+    const key = types.length === 0 ? sql : `${types.join()}\0${sql}`;
+    const known = this.#prepared.get(key);
+    if (known !== undefined) {
+      if (this.#prepared.size * 2 > this.#limit) {
+        this.#prepared.delete(key);
+        this.#prepared.set(key, known);
+      }
+      return known.name;
+    }
+    if (this.#prepared.size >= this.#limit) this.#evict();
+    const name = `a${this.#counter++}`;
+    this.#prepared.set(key, { name, confirmed: false });
+    this.#fresh.push(key);
+    this.#parse(name, sql, types);
+    return name;
+  }
+
+  #evict(): void {
+    const oldest = this.#prepared.entries().next().value;
+    if (oldest === undefined) return;
+    this.#prepared.delete(oldest[0]);
+    this.#close(oldest[1].name);
+    this.#closed.push(oldest[1].name);
+  }
+
+  /** Parse: String name, String query, Int16 number of types, Int32 type oid for each. */
+  #parse(name: string, sql: string, types: readonly number[]): void {
+    const writer = this.#writer.begin(frontend.parse).cstring(name).cstring(sql).int16(types.length);
+    for (const type of types) writer.int32(type);
+    writer.end();
+  }
+
+  /**
+   * Bind: String portal, String statement, Int16 0 (all parameters are text), Int16 number of parameters, for each Int32 length
+   * (-1: NULL) and bytes, Int16 0 (results are text). Execute: String portal, Int32 0 (all rows).
+   */
+  #bind(name: string, count: number): void {
+    this.#writer.begin(frontend.bind).byte(0).cstring(name).int16(0).int16(count);
+  }
+
+  #value(value: TupleValue): void {
+    if (value === null || value === undefined) this.#writer.int32(-1);
+    else this.#writer.int32(value.length).bytes(value);
+  }
+
+  #execute(): void {
+    this.#writer.int16(0).end();
+    this.#writer.begin(frontend.execute).byte(0).int32(0).end();
+  }
+
+  /** Runs a statement of a relation plan with the values of a change. */
+  row(statement: Statement, row: Tuple | undefined, old: Tuple | undefined): void {
+    const name = this.#statement(statement.sql, statement.types);
+    const { parameters } = statement;
+    this.#bind(name, parameters.length);
+    for (const parameter of parameters) {
+      this.#value((parameter.row === 'new' ? row : old)?.values[parameter.column]);
+    }
+    this.#execute();
+  }
+
+  /** Runs a statement that will come again. */
+  run(sql: string, types: readonly number[] = [], values: readonly (Uint8Array | null)[] = []): void {
+    const name = this.#statement(sql, types);
+    this.#bind(name, values.length);
+    for (const value of values) this.#value(value);
+    this.#execute();
+  }
+
+  /** Runs a statement that will not come again, as the unnamed one. */
+  runOnce(sql: string): void {
+    this.#parse('', sql, []);
+    this.#bind('', 0);
+    this.#execute();
+  }
+
+  /** COPY … FROM STDIN with all its data. After an error the server drops the data by itself. */
+  copy(sql: string, data: Uint8Array): void {
+    this.run(sql);
+    for (let at = 0; at < data.length; at += copyChunkBytes) {
+      this.#writer.begin(frontend.copyData).bytes(data.subarray(at, at + copyChunkBytes)).end();
+    }
+    this.#writer.begin(frontend.copyDone).end();
+  }
+
+  flush(): void {
+    this.#writer.begin(frontend.flush).end();
+  }
+
+  sync(): void {
+    this.#writer.begin(frontend.sync).end();
+  }
+
+  /** A simple query; ends with its own ReadyForQuery. */
+  simple(sql: string): void {
+    this.#writer.begin(frontend.query).cstring(sql).end();
+  }
+}

@@ -1,0 +1,305 @@
+/**
+ * The commit machine of one node: routes events to its coordinator and participant sides and judges conflicts between them.
+ * Pure: `step(event)` returns the effects in the order in which they must be executed. The simulation runs this very code.
+ *
+ * Conflicts (architecture §3): a transaction T that is applied here waits for a lock of H. Both are undecided, so one must
+ * give way, and every node that sees the pair must pick the same one without talking: the older wins (`comparePriority`).
+ */
+import { comparePriority, parseGid } from '../identity.ts';
+import type { Gid, NodeId, Priority, Refusal } from '../identity.ts';
+import type { Fate, PeerMessage } from '../peer/message.ts';
+import { unreachable } from '../../lib/assert.ts';
+import { Coordinator } from './coordinator.ts';
+import type { CommitEffect, CommitEvent, Holder } from './event.ts';
+import { Participant } from './participant.ts';
+import { conflictRefusal, lockRefusal } from './refusal.ts';
+
+export type DeadlockPrevention = 'off' | 'simple' | 'smart';
+
+export interface CommitOptions {
+  readonly self: NodeId;
+  /** M: the members of the generation, ascending, self included. */
+  readonly members: readonly NodeId[];
+  /** N − majority + 1 of the configured nodes. */
+  readonly blockingSize: number;
+  readonly waitPeerCommits: boolean;
+  readonly retainBytes: number;
+  readonly deadlockPrevention: DeadlockPrevention;
+  /** How long an applied transaction waits for a local session that holds its lock, ms. */
+  readonly blockerTimeoutMs: number;
+}
+
+export class CommitMachine {
+  readonly #options: CommitOptions;
+  readonly #coordinator: Coordinator;
+  readonly #participant: Participant;
+  readonly #incarnations = new Map<NodeId, number>();
+  readonly #unconfirmed = new Set<Gid>();
+  /** News about gids that are finished everywhere, by the member that is to be told at the next tick. */
+  readonly #finishedEverywhere = new Map<NodeId, Gid[]>();
+  /** Questions that cannot be answered yet, in the order in which they came. */
+  #questions = new Map<string, { readonly from: NodeId; readonly gid: Gid }>();
+  #effects: CommitEffect[] = [];
+
+  constructor(options: CommitOptions) {
+    this.#options = options;
+    const emit = (effect: CommitEffect): void => void this.#effects.push(effect);
+    const onCommitOrdered = (gid: Gid): void => void this.#unconfirmed.add(gid);
+    const others = options.members.filter((member) => member !== options.self);
+    this.#coordinator = new Coordinator(options, {
+      emit,
+      unconfirmed: () => [...this.#unconfirmed],
+      onCommitOrdered,
+      onFinishedEverywhere: (gid) => {
+        this.#unconfirmed.delete(gid);
+        for (const member of others) this.#tellFinished(member, gid);
+      },
+      onFinishedAgain: (gid, from) => this.#tellFinished(from, gid),
+    });
+    const committedHere = (gid: Gid): boolean => this.#committedHere(gid);
+    this.#participant = new Participant(others, { emit, committedHere, onCommitOrdered });
+  }
+
+  /** Transactions of this node that are not finished everywhere, and those of others that are not finished here. */
+  get openTransactions(): { readonly own: number; readonly foreign: number } {
+    return { own: this.#coordinator.size, foreign: this.#participant.size };
+  }
+
+  /** Every transaction that is not finished on all nodes, as far as this node knows. */
+  openGids(): Gid[] {
+    return [...this.#coordinator.gids(), ...this.#participant.gids()];
+  }
+
+  isOpen(gid: Gid): boolean {
+    return this.#coordinator.has(gid) || this.#participant.has(gid);
+  }
+
+  /** Prepared here and of unknown fate since their coordinator was lost: above 0 this node must not serve reads. */
+  get doubtful(): number {
+    return this.#participant.doubtful;
+  }
+
+  /** Executes one event; the returned effects are to be executed in their order. */
+  step(event: CommitEvent): readonly CommitEffect[] {
+    this.#effects = [];
+    this.#handle(event);
+    return this.#effects;
+  }
+
+  #handle(event: CommitEvent): void {
+    switch (event.kind) {
+      case 'prepare-sent':
+        return this.#coordinator.prepareSent(event.gid, event.startTime);
+      case 'prepare-returned':
+        return this.#coordinator.prepareReturned(event.gid);
+      case 'prepare-failed':
+        return this.#coordinator.prepareFailed(event.gid);
+      case 'prepare-lost':
+        return this.#coordinator.prepareLost(event.gid);
+      case 'captured':
+        return this.#coordinator.captured(event.gid, event.ddl, event.data, event.last);
+      case 'capture-restarted':
+        return this.#coordinator.captureRestarted();
+      case 'message-received':
+        return this.#message(event.from, event.message);
+      case 'apply-ended':
+        return this.#participant.applyEnded(event.gid, event.result);
+      case 'finish-ended':
+        return this.#finishEnded(event.gid, event.finish === 'commit');
+      case 'apply-blocked':
+        return this.#blocked(event.gid, event.ddl, event.holder, event.waitedMs);
+      case 'link-up':
+        return this.#linkUp(event.node, event.incarnation);
+      case 'link-accepted':
+        this.#coordinator.askFates(event.node);
+        return this.#participant.linkRenewed(event.node, event.incarnation);
+      case 'link-down':
+        return undefined; // what was lost with the link is said again at link-up
+      case 'member-lost':
+        this.#participant.coordinatorLost(event.node);
+        return this.#coordinator.memberLost(event.node, event.reason);
+      case 'member-silenced':
+        return this.#coordinator.memberSilenced(event.node);
+      case 'member-back':
+        this.#coordinator.memberBack(event.node);
+        return this.#participant.coordinatorBack(event.node);
+      case 'recovered':
+        return this.#recovered(event.prepared, event.committed);
+      case 'tick':
+        return this.#tick();
+      default:
+        return unreachable(event);
+    }
+  }
+
+  #message(from: NodeId, message: PeerMessage): void {
+    switch (message.kind) {
+      case 'transaction-start':
+        return this.#participant.start(from, message.gid, message.startTime, message.ddl, message.deps);
+      case 'transaction-data':
+        return this.#participant.data(message.gid, message.offset, message.data);
+      case 'transaction-end':
+        return this.#participant.end(message.gid);
+      case 'vote':
+        return this.#coordinator.vote(from, message.gid, message.refusal);
+      case 'rollback-request':
+        return this.#participant.rollbackRequested(from, message.gid);
+      case 'rolled-back':
+        return this.#coordinator.rolledBack(from, message.gid);
+      case 'outcome':
+        return this.#participant.outcome(from, message.gid, message.outcome);
+      case 'finished':
+        return this.#coordinator.finished(from, message.gid);
+      case 'finished-everywhere':
+        for (const gid of message.gids) {
+          this.#unconfirmed.delete(gid);
+          this.#participant.finishedEverywhere(gid);
+        }
+        return undefined;
+      case 'refuse-request':
+        this.#coordinator.refuse(message.gid, conflictRefusal(message.gid, message.winner, from));
+        return undefined;
+      case 'fate-question':
+        return this.#fateQuestion(from, message.gids);
+      case 'fate-answer':
+        for (const { gid, fate } of message.fates) this.#fateAnswer(from, gid, fate);
+        return undefined;
+      case 'heartbeat':
+      case 'heartbeat-answer':
+        return undefined; // the liveness machine's
+      default:
+        return unreachable(message);
+    }
+  }
+
+  /** A member asks about what this node coordinated, or a coordinator about what this node holds for it. */
+  #fateQuestion(from: NodeId, gids: readonly Gid[]): void {
+    const fates: { gid: Gid; fate: Fate }[] = [];
+    for (const gid of gids) {
+      const fate = parseGid(gid)?.node === this.#options.self ? this.#ownFate(from, gid) : this.#participant.fate(gid);
+      if (fate === 'later') this.#questions.set(`${from} ${gid}`, { from, gid });
+      else if (fate !== 'told') fates.push({ gid, fate });
+    }
+    if (fates.length > 0) this.#send(from, { kind: 'fate-answer', fates });
+  }
+
+  #ownFate(from: NodeId, gid: Gid): Fate | 'later' | 'told' {
+    const outcome = this.#coordinator.outcomeOf(gid);
+    if (outcome === 'open') {
+      // "Still open" lets the member serve again, so it must be one that an answer to a client waits for.
+      return this.#coordinator.isSilenced(from) ? 'later' : 'prepared';
+    }
+    this.#send(from, { kind: 'outcome', gid, outcome });
+    return 'told';
+  }
+
+  #fateAnswer(from: NodeId, gid: Gid, fate: Fate): void {
+    if (parseGid(gid)?.node === this.#options.self) this.#coordinator.fateAnswered(from, gid, fate);
+    else this.#participant.stillOpen(gid);
+  }
+
+  #finishEnded(gid: Gid, committed: boolean): void {
+    if (this.#coordinator.has(gid)) this.#coordinator.homeFinished(gid);
+    else this.#participant.finishEnded(gid);
+    if (committed) this.#participant.depCommitted(gid);
+  }
+
+  #committedHere(gid: Gid): boolean {
+    if (this.#coordinator.has(gid)) return this.#coordinator.committedAtHome(gid);
+    return this.#participant.commitState(gid) !== 'pending';
+  }
+
+  #linkUp(node: NodeId, incarnation: number): void {
+    const former = this.#incarnations.get(node);
+    this.#incarnations.set(node, incarnation);
+    const restarted = former !== undefined && former !== incarnation;
+    this.#coordinator.linkUp(node, restarted);
+    this.#participant.linkRenewed(node, incarnation);
+  }
+
+  #recovered(prepared: readonly Gid[], committed: readonly Gid[]): void {
+    const side = (gid: Gid): Coordinator | Participant => {
+      return parseGid(gid)?.node === this.#options.self ? this.#coordinator : this.#participant;
+    };
+    for (const gid of committed) side(gid).recoveredCommitted(gid);
+    for (const gid of prepared) side(gid).recoveredPrepared(gid);
+  }
+
+  #blocked(gid: Gid, ddl: boolean, holder: Holder, waitedMs: number): void {
+    const waiter = this.#participant.priority(gid);
+    if (waiter === undefined || this.#participant.state(gid) !== 'applying') return;
+    const waiting: Priority = { ddl: ddl || waiter.ddl, startTime: waiter.startTime, gid };
+    const { deadlockPrevention: mode, blockerTimeoutMs } = this.#options;
+    const expired = waitedMs >= blockerTimeoutMs;
+    if (mode === 'off' && !expired) return;
+    if (holder.kind === 'session') this.#blockedBySession(waiting, holder, expired);
+    else if (mode === 'simple') this.#refuseWaiter(waiting, holder.gid);
+    else this.#blockedByTransaction(waiting, holder.gid, expired);
+  }
+
+  /** An older transaction ends the session's; a younger one waits for it, but not for ever. */
+  #blockedBySession(waiter: Priority, holder: Extract<Holder, { kind: 'session' }>, expired: boolean): void {
+    if (holder.startTime === undefined) {
+      if (expired) this.#refuse(waiter.gid, lockRefusal(waiter.gid, this.#options.self));
+      return;
+    }
+    const older = waiter.ddl || waiter.startTime < holder.startTime;
+    if (older || holder.waiting || expired) {
+      this.#effects.push({ kind: 'interrupt-session', pid: holder.pid, winner: waiter.gid });
+    }
+  }
+
+  #blockedByTransaction(waiter: Priority, holderGid: Gid, expired: boolean): void {
+    const own = this.#coordinator.priority(holderGid);
+    const foreign = this.#participant.priority(holderGid);
+    const held = own ?? foreign;
+    if (held === undefined) {
+      // A prepared transaction that is not ours, such as a client's own: nobody here can decide about it.
+      if (expired) this.#refuse(waiter.gid, lockRefusal(waiter.gid, this.#options.self));
+      return;
+    }
+    if (own !== undefined ? !this.#coordinator.undecided(holderGid) : !this.#undecidedHere(holderGid)) return;
+    if (comparePriority(waiter, held) > 0) {
+      this.#refuseWaiter(waiter, holderGid);
+    } else if (own !== undefined) {
+      this.#coordinator.refuse(holderGid, conflictRefusal(holderGid, waiter.gid, this.#options.self));
+    } else if (!this.#participant.refuse(holderGid, conflictRefusal(holderGid, waiter.gid, this.#options.self))) {
+      const to = this.#participant.coordinatorOf(holderGid)!;
+      this.#send(to, { kind: 'refuse-request', gid: holderGid, winner: waiter.gid });
+    }
+  }
+
+  #undecidedHere(gid: Gid): boolean {
+    const state = this.#participant.state(gid);
+    return state === 'applying' || state === 'prepared';
+  }
+
+  #refuseWaiter(waiter: Priority, winner: Gid): void {
+    this.#refuse(waiter.gid, conflictRefusal(waiter.gid, winner, this.#options.self));
+  }
+
+  #refuse(gid: Gid, refusal: Refusal): void {
+    this.#participant.refuse(gid, refusal);
+  }
+
+  #tellFinished(member: NodeId, gid: Gid): void {
+    const gids = this.#finishedEverywhere.get(member);
+    if (gids === undefined) this.#finishedEverywhere.set(member, [gid]);
+    else gids.push(gid);
+  }
+
+  #tick(): void {
+    const questions = this.#questions;
+    this.#questions = new Map();
+    for (const { from, gid } of questions.values()) {
+      // What is not here any more was told when it was decided.
+      if (this.isOpen(gid)) this.#fateQuestion(from, [gid]);
+    }
+    for (const [member, gids] of this.#finishedEverywhere) this.#send(member, { kind: 'finished-everywhere', gids });
+    this.#finishedEverywhere.clear();
+  }
+
+  #send(to: NodeId, message: PeerMessage): void {
+    this.#effects.push({ kind: 'send', to, message });
+  }
+}

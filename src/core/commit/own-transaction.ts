@@ -1,0 +1,59 @@
+/**
+ * The record of a transaction that began on this node.
+ *
+ * States (architecture §3, "Decision rule"):
+ *   preparing   PREPARE was sent to the home server. Ends: collecting (captured or returned), gone (failed), aborting (lost).
+ *   collecting  prepared at home; changes go to the members, votes come back. Ends: committing when all of M are prepared;
+ *               aborting on a NO, a lost member, or a conflict with an older transaction.
+ *   aborting    rolling back at home and, until a blocking set can never be prepared, at the members. Votes no longer count.
+ *   aborted     announced. Ends when every member has confirmed.
+ *   committing  decided. Ends when every member has executed it.
+ *   asking      after a restart: prepared at home by an older incarnation; every member is asked for its fate of it.
+ */
+import type { Gid, NodeId, Refusal } from '../identity.ts';
+import type { Fate } from '../peer/message.ts';
+import { CapturedChanges } from './captured-changes.ts';
+
+export type OwnState = 'preparing' | 'collecting' | 'aborting' | 'aborted' | 'committing' | 'asking';
+
+export interface OwnTransaction {
+  readonly gid: Gid;
+  readonly startTime: number;
+  state: OwnState;
+  ddl: boolean;
+  deps: readonly Gid[];
+  readonly changes: CapturedChanges;
+  /** It changed nothing: no other node ever hears of it. */
+  homeOnly: boolean;
+  homePrepared: boolean;
+  homeFinished: boolean;
+  /** Nobody waits for an answer any more. */
+  answered: boolean;
+  readonly votes: Set<NodeId>;
+  /** Members that can never prepare it. */
+  readonly gone: Set<NodeId>;
+  /** Members that have executed the outcome. */
+  readonly finished: Set<NodeId>;
+  readonly fates: Map<NodeId, Fate>;
+  refusal: Refusal | undefined;
+}
+
+export function newOwnTransaction(gid: Gid, startTime: number, state: OwnState, retainBytes: number): OwnTransaction {
+  return {
+    gid,
+    startTime,
+    state,
+    ddl: false,
+    deps: [],
+    changes: new CapturedChanges(retainBytes),
+    homeOnly: false,
+    homePrepared: false,
+    homeFinished: false,
+    answered: false,
+    votes: new Set(),
+    gone: new Set(),
+    finished: new Set(),
+    fates: new Map(),
+    refusal: undefined,
+  };
+}

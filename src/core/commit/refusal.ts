@@ -1,0 +1,31 @@
+/**
+ * Refusals that the gateway itself pronounces about a transaction (surface: Errors). Their node is 0 or the one that said so.
+ */
+import type { Gid, NodeId, Refusal } from '../identity.ts';
+
+/** A refusal without a particular node. */
+export function gatewayRefusal(sqlstate: string, message: string, retryable: boolean): Refusal {
+  return { sqlstate, message: `[multimaster] ${message}`, node: 0, retryable };
+}
+
+/** 40001 for the loser of a conflict. */
+export function conflictRefusal(loser: Gid, winner: Gid, node: NodeId): Refusal {
+  return {
+    sqlstate: '40001',
+    message: '[multimaster] could not serialize access: conflict with a transaction of another node',
+    detail: `Transaction ${loser} gave way to ${winner} on node ${node}.`,
+    hint: 'Repeat the transaction.',
+    node,
+    retryable: true,
+  };
+}
+
+/** A lock that nobody here can take away was not released in time. */
+export function lockRefusal(gid: Gid, node: NodeId): Refusal {
+  const holder = `a session on node ${node} that is not supervised`;
+  return {
+    ...gatewayRefusal('40001', `${holder} holds a lock that transaction ${gid} needs`, true),
+    hint: 'End that session, or repeat the transaction later.',
+    node,
+  };
+}

@@ -1,0 +1,268 @@
+/**
+ * Bytes into messages, for any split of the byte stream (frame.ts has the frame, message-writer.ts the
+ * bodies).
+ * Rule: what a peer sends is never trusted. Nonsense is an error value, after which the reader gives nothing
+ * else; memory is taken for bytes that came, never for bytes that were claimed.
+ *
+ * A frame that lies inside one chunk is read in place; one that does not is collected into memory of its own.
+ */
+import { assert } from '../../lib/assert.ts';
+import type { Gid, NodeId, Refusal } from '../identity.ts';
+import { ByteReader } from './byte-reader.ts';
+import {
+  frameHeadBytes,
+  frameLengthBytes,
+  frameType,
+  maxFrameBytes,
+  maxGidBytes,
+  maxNode,
+  maxTextLength,
+  optionalTypeBit,
+} from './frame.ts';
+import type { PeerMessage } from './message.ts';
+import { fates, refusalTexts } from './message-writer.ts';
+
+/** They broke the protocol: the link ends. `text` is for the log. */
+export interface CodecError {
+  readonly kind: 'codec-error';
+  readonly reason: 'frame-length' | 'unknown-type' | 'out-of-sequence' | 'malformed-body';
+  readonly text: string;
+}
+
+const firstSpillBytes = 4096;
+const nothing = new Uint8Array(0);
+
+export class MessageReader {
+  #chunk: Uint8Array = nothing;
+  #offset = 0;
+  /** The beginning of a frame whose end has not come; never written again once a message was read from it. */
+  #spill: Uint8Array = nothing;
+  #spillBytes = 0;
+  #sequence = 0;
+  #error: CodecError | undefined;
+
+  /**
+   * Hands in what the socket gave; call `next` until it returns undefined before the next push. The chunk
+   * must never be overwritten: the data of a transaction-data are a view of it (or of the reader's own
+   * memory) and stay valid for as long as somebody holds them, keeping the whole chunk in memory meanwhile.
+   */
+  push(chunk: Uint8Array): void {
+    assert(
+      this.#offset === this.#chunk.length || this.#error !== undefined,
+      'push before the last chunk was read',
+    );
+    this.#chunk = chunk;
+    this.#offset = 0;
+  }
+
+  /**
+   * The next message; undefined when more bytes are needed; an error, for ever, when the peer broke the
+   * rules.
+   */
+  next(): PeerMessage | CodecError | undefined {
+    while (this.#error === undefined) {
+      const frame = this.#spillBytes > 0 ? this.#frameAcrossChunks() : this.#frameInChunk();
+      if (frame === undefined) return this.#error;
+      const message = this.#read(frame);
+      if (message !== undefined) return message;
+    }
+    return this.#error;
+  }
+
+  /**
+   * Type, sequence and body of the frame at the offset; undefined (and the rest spilled) when it is not
+   * whole.
+   */
+  #frameInChunk(): Uint8Array | undefined {
+    const available = this.#chunk.length - this.#offset;
+    if (available >= frameLengthBytes) {
+      const length = readLength(this.#chunk, this.#offset);
+      if (!this.#lengthIsSound(length)) return undefined;
+      if (available >= frameLengthBytes + length) {
+        const start = this.#offset + frameLengthBytes;
+        this.#offset = start + length;
+        return this.#chunk.subarray(start, start + length);
+      }
+    }
+    this.#spillUpTo(available);
+    return undefined;
+  }
+
+  /** Completes the spilled frame from the chunk, first its length, then the rest. */
+  #frameAcrossChunks(): Uint8Array | undefined {
+    this.#spillUpTo(frameLengthBytes);
+    if (this.#spillBytes < frameLengthBytes) return undefined;
+    const length = readLength(this.#spill, 0);
+    if (!this.#lengthIsSound(length)) return undefined;
+    this.#spillUpTo(frameLengthBytes + length);
+    if (this.#spillBytes < frameLengthBytes + length) return undefined;
+    const frame = this.#spill.subarray(frameLengthBytes, frameLengthBytes + length);
+    this.#spill = nothing;
+    this.#spillBytes = 0;
+    return frame;
+  }
+
+  /** Moves bytes from the chunk to the spill until the spill holds `total`, or the chunk is at its end. */
+  #spillUpTo(total: number): void {
+    const bytes = Math.min(total - this.#spillBytes, this.#chunk.length - this.#offset);
+    if (bytes <= 0) return;
+    const needed = this.#spillBytes + bytes;
+    if (needed > this.#spill.length) {
+      const grown = new Uint8Array(Math.max(firstSpillBytes, needed, this.#spill.length * 2));
+      grown.set(this.#spill.subarray(0, this.#spillBytes));
+      this.#spill = grown;
+    }
+    this.#spill.set(this.#chunk.subarray(this.#offset, this.#offset + bytes), this.#spillBytes);
+    this.#spillBytes = needed;
+    this.#offset += bytes;
+  }
+
+  #lengthIsSound(length: number): boolean {
+    if (length >= frameHeadBytes && length <= maxFrameBytes) return true;
+    this.#break('frame-length', `a frame claims ${length} bytes`);
+    return false;
+  }
+
+  /** The frame's message; undefined when it is to be skipped or broke the rules. */
+  #read(frame: Uint8Array): PeerMessage | undefined {
+    const reader = new ByteReader(frame);
+    const type = reader.u8();
+    const sequence = reader.u32();
+    if (sequence !== this.#sequence) {
+      this.#break('out-of-sequence', `frame ${sequence} came where ${this.#sequence} was due`);
+      return undefined;
+    }
+    this.#sequence = (sequence + 1) % 0x1_0000_0000;
+    const message = readBody(type, reader);
+    if (message === undefined) {
+      if ((type & optionalTypeBit) === 0) this.#break('unknown-type', `a message of unknown type ${type}`);
+      return undefined;
+    }
+    if (reader.failed || reader.remaining > 0) {
+      this.#break('malformed-body', `a malformed ${message.kind} message`);
+      return undefined;
+    }
+    return message;
+  }
+
+  #break(reason: CodecError['reason'], text: string): void {
+    this.#error = { kind: 'codec-error', reason, text };
+    this.#chunk = nothing;
+    this.#offset = 0;
+    this.#spill = nothing;
+    this.#spillBytes = 0;
+  }
+}
+
+function readLength(bytes: Uint8Array, offset: number): number {
+  return new DataView(bytes.buffer, bytes.byteOffset + offset, frameLengthBytes).getUint32(0);
+}
+
+/**
+ * The message as far as it can be read (the reader tells whether it could); undefined for an unknown type.
+ */
+function readBody(type: number, reader: ByteReader): PeerMessage | undefined {
+  switch (type) {
+    case frameType.heartbeat:
+      return readHeartbeat(reader);
+    case frameType.heartbeatAnswer:
+      return { kind: 'heartbeat-answer', sentAt: reader.f64(), maxVoted: reader.u53(), clock: reader.f64() };
+    case frameType.transactionStart:
+      return readTransactionStart(reader);
+    case frameType.transactionData:
+      return { kind: 'transaction-data', gid: readGid(reader), offset: reader.u53(), data: reader.rest() };
+    case frameType.transactionEnd:
+      return { kind: 'transaction-end', gid: readGid(reader) };
+    case frameType.vote:
+      return { kind: 'vote', gid: readGid(reader), refusal: reader.bool() ? readRefusal(reader) : undefined };
+    case frameType.rollbackRequest:
+      return { kind: 'rollback-request', gid: readGid(reader) };
+    case frameType.rolledBack:
+      return { kind: 'rolled-back', gid: readGid(reader) };
+    case frameType.outcome:
+      return { kind: 'outcome', gid: readGid(reader), outcome: reader.bool() ? 'commit' : 'abort' };
+    case frameType.finished:
+      return { kind: 'finished', gid: readGid(reader) };
+    case frameType.finishedEverywhere:
+      return { kind: 'finished-everywhere', gids: readGids(reader) };
+    case frameType.refuseRequest:
+      return { kind: 'refuse-request', gid: readGid(reader), winner: readGid(reader) };
+    case frameType.fateQuestion:
+      return { kind: 'fate-question', gids: readGids(reader) };
+    case frameType.fateAnswer:
+      return readFateAnswer(reader);
+    default:
+      return undefined;
+  }
+}
+
+// The fields of an object literal are read in the order in which they are written: that of the body.
+function readHeartbeat(reader: ByteReader): PeerMessage {
+  return {
+    kind: 'heartbeat',
+    sentAt: reader.f64(),
+    generation: reader.u53(),
+    maxVoted: reader.u53(),
+    connected: readNodes(reader),
+    healthy: reader.bool(),
+    reason: readText(reader),
+    clock: reader.f64(),
+  };
+}
+
+function readTransactionStart(reader: ByteReader): PeerMessage {
+  return {
+    kind: 'transaction-start',
+    gid: readGid(reader),
+    startTime: reader.f64(),
+    ddl: reader.bool(),
+    members: readNodes(reader),
+    deps: readGids(reader),
+  };
+}
+
+function readRefusal(reader: ByteReader): Refusal {
+  const sqlstate = readText(reader);
+  const message = readText(reader);
+  const present = reader.u8();
+  if (present >= 1 << refusalTexts.length) reader.fail();
+  const texts: { -readonly [Name in (typeof refusalTexts)[number]]?: string } = {};
+  refusalTexts.forEach((name, bit) => {
+    if ((present & (1 << bit)) !== 0) texts[name] = readText(reader);
+  });
+  const node = reader.u8();
+  if (node > maxNode) reader.fail();
+  return { sqlstate, message, ...texts, node, retryable: reader.bool() };
+}
+
+function readFateAnswer(reader: ByteReader): PeerMessage {
+  const read = () => {
+    const gid = readGid(reader);
+    const fate = fates[reader.u8()];
+    if (fate === undefined) reader.fail();
+    return { gid, fate: fate ?? 'unknown' };
+  };
+  return { kind: 'fate-answer', fates: reader.list(reader.u32(), read) };
+}
+
+function readText(reader: ByteReader): string {
+  return reader.text(maxTextLength * 3);
+}
+
+function readGid(reader: ByteReader): Gid {
+  const gid = reader.text(maxGidBytes);
+  if (gid === '') reader.fail();
+  return gid;
+}
+
+function readGids(reader: ByteReader): Gid[] {
+  return reader.list(reader.u32(), () => readGid(reader));
+}
+
+function readNodes(reader: ByteReader): NodeId[] {
+  return reader.list(reader.u8(), () => {
+    const node = reader.u8();
+    if (node < 1 || node > maxNode) reader.fail();
+    return node;
+  });
+}

@@ -1,0 +1,198 @@
+/**
+ * Messages into bytes (frame.ts has the frame). Many messages make one list of segments, one write.
+ * Rule: the writer belongs to one link, because the sequence numbers run per link; a new link is a new
+ * writer. The grammar of each body stands at its case; message-reader.ts is its mirror.
+ *
+ *     gid, text = length:uint32 utf8 · nodes = count:uint8 node:uint8… · gids = count:uint32 gid…
+ */
+import { assert, unreachable } from '../../lib/assert.ts';
+import type { Gid, NodeId, Refusal } from '../identity.ts';
+import { ByteWriter } from './byte-writer.ts';
+import { frameType, maxDataBytes, maxFrameBytes, maxGidBytes, maxTextLength } from './frame.ts';
+import type { Fate, PeerMessage } from './message.ts';
+
+/** Refusal's optional texts, in the order of their bits and of their place in the body. */
+export const refusalTexts = ['detail', 'hint', 'schema', 'table', 'column', 'constraint'] as const;
+
+/** The code of a fate is its place here. */
+export const fates = [
+  'prepared',
+  'committed',
+  'aborted',
+  'never',
+  'unknown',
+] as const satisfies readonly Fate[];
+
+export class MessageWriter {
+  readonly #bytes = new ByteWriter();
+  #sequence = 0;
+
+  /** Bytes written and not yet taken. */
+  get pendingBytes(): number {
+    return this.#bytes.pendingBytes;
+  }
+
+  /**
+   * Appends one message. The data of a transaction-data are referenced when they are large: they must not
+   * change until the taken segments have left the process. Free text is cut to `maxTextLength`.
+   */
+  write(message: PeerMessage): void {
+    const mark = this.#bytes.beginFrame();
+    this.#bytes.u8(typeOf(message));
+    this.#bytes.u32(this.#sequence);
+    this.#sequence = (this.#sequence + 1) % 0x1_0000_0000;
+    this.#body(message);
+    const payload = message.kind === 'transaction-data' ? message.data : undefined;
+    assert(
+      payload === undefined || payload.length <= maxDataBytes,
+      'transaction-data longer than maxDataBytes',
+    );
+    const claimed = this.#bytes.endFrame(mark, payload);
+    assert(claimed <= maxFrameBytes, `a ${message.kind} message of ${claimed} bytes is longer than a frame`);
+  }
+
+  /** The bytes of all messages since the last call, in order. */
+  take(): Uint8Array[] {
+    return this.#bytes.take();
+  }
+
+  #body(message: PeerMessage): void {
+    const bytes = this.#bytes;
+    switch (message.kind) {
+      // sentAt:float64 generation:uint53 maxVoted:uint53 nodes healthy:uint8 reason:text clock:float64
+      case 'heartbeat':
+        bytes.f64(message.sentAt);
+        bytes.u53(message.generation);
+        bytes.u53(message.maxVoted);
+        this.#nodes(message.connected);
+        bytes.u8(message.healthy ? 1 : 0);
+        this.#text(message.reason);
+        return bytes.f64(message.clock);
+      // sentAt:float64 maxVoted:uint53 clock:float64
+      case 'heartbeat-answer':
+        bytes.f64(message.sentAt);
+        bytes.u53(message.maxVoted);
+        return bytes.f64(message.clock);
+      // gid startTime:float64 ddl:uint8 nodes gids
+      case 'transaction-start':
+        this.#gid(message.gid);
+        bytes.f64(message.startTime);
+        bytes.u8(message.ddl ? 1 : 0);
+        this.#nodes(message.members);
+        return this.#gids(message.deps);
+      // gid offset:uint53, then data to the end of the frame (appended by endFrame)
+      case 'transaction-data':
+        this.#gid(message.gid);
+        return bytes.u53(message.offset);
+      // gid
+      case 'transaction-end':
+      case 'rollback-request':
+      case 'rolled-back':
+      case 'finished':
+        return this.#gid(message.gid);
+      // gid refused:uint8 [refusal]
+      case 'vote':
+        this.#gid(message.gid);
+        bytes.u8(message.refusal === undefined ? 0 : 1);
+        return message.refusal === undefined ? undefined : this.#refusal(message.refusal);
+      // gid commit:uint8
+      case 'outcome':
+        this.#gid(message.gid);
+        return bytes.u8(message.outcome === 'commit' ? 1 : 0);
+      // gids
+      case 'finished-everywhere':
+      case 'fate-question':
+        return this.#gids(message.gids);
+      // gid winner:gid
+      case 'refuse-request':
+        this.#gid(message.gid);
+        return this.#gid(message.winner);
+      // count:uint32 (gid fate:uint8)…
+      case 'fate-answer':
+        bytes.u32(message.fates.length);
+        for (const { gid, fate } of message.fates) {
+          this.#gid(gid);
+          bytes.u8(fates.indexOf(fate));
+        }
+        return undefined;
+      default:
+        return unreachable(message);
+    }
+  }
+
+  /**
+   * sqlstate:text message:text present:uint8 text… node:uint8 retryable:uint8; bit i of present is
+   * refusalTexts[i]
+   */
+  #refusal(refusal: Refusal): void {
+    this.#text(refusal.sqlstate);
+    this.#text(refusal.message);
+    let present = 0;
+    refusalTexts.forEach((name, bit) => {
+      if (refusal[name] !== undefined) present |= 1 << bit;
+    });
+    this.#bytes.u8(present);
+    for (const name of refusalTexts) {
+      const text = refusal[name];
+      if (text !== undefined) this.#text(text);
+    }
+    this.#bytes.u8(refusal.node);
+    this.#bytes.u8(refusal.retryable ? 1 : 0);
+  }
+
+  /**
+   * Error fields quote rows, so they can be of any length; a vote must fit into a frame whatever they hold.
+   */
+  #text(text: string): void {
+    this.#bytes.text(text.length > maxTextLength ? text.slice(0, maxTextLength) : text);
+  }
+
+  #nodes(nodes: readonly NodeId[]): void {
+    this.#bytes.u8(nodes.length);
+    for (const node of nodes) this.#bytes.u8(node);
+  }
+
+  #gid(gid: Gid): void {
+    assert(gid.length >= 1 && gid.length <= maxGidBytes, `a gid of ${gid.length} characters`);
+    this.#bytes.text(gid);
+  }
+
+  #gids(gids: readonly Gid[]): void {
+    this.#bytes.u32(gids.length);
+    for (const gid of gids) this.#gid(gid);
+  }
+}
+
+/** One message as the first frame of a link, in one piece: for tests and tools. */
+export function encodeMessage(message: PeerMessage): Uint8Array {
+  const writer = new MessageWriter();
+  writer.write(message);
+  const whole = new Uint8Array(writer.pendingBytes);
+  let offset = 0;
+  for (const segment of writer.take()) {
+    whole.set(segment, offset);
+    offset += segment.length;
+  }
+  return whole;
+}
+
+const types = {
+  heartbeat: frameType.heartbeat,
+  'heartbeat-answer': frameType.heartbeatAnswer,
+  'transaction-start': frameType.transactionStart,
+  'transaction-data': frameType.transactionData,
+  'transaction-end': frameType.transactionEnd,
+  vote: frameType.vote,
+  'rollback-request': frameType.rollbackRequest,
+  'rolled-back': frameType.rolledBack,
+  outcome: frameType.outcome,
+  finished: frameType.finished,
+  'finished-everywhere': frameType.finishedEverywhere,
+  'refuse-request': frameType.refuseRequest,
+  'fate-question': frameType.fateQuestion,
+  'fate-answer': frameType.fateAnswer,
+} as const satisfies Record<PeerMessage['kind'], number>;
+
+function typeOf(message: PeerMessage): number {
+  return types[message.kind];
+}

@@ -1,0 +1,318 @@
+/**
+ * Turns the stream of the local slot into what the commit machinery wants to know (architecture §3, §9).
+ *
+ * States: *between* transactions → `b` or `B` opens one → `P` or `C` ends it; `K` and `r` stand between transactions.
+ * A transaction is *ours* (gid of this node: its changes are handed out as peer data), *foreign* (gid of another node, seen
+ * on 15, where the slot cannot filter by origin: skipped), *alien* (somebody else's gid) or *plain* (one phase).
+ *
+ * Rule: peer data is self-contained. pgoutput sends a relation once per connection, so its bytes are kept and put before
+ * the first use in each transaction. Nothing in a message is believed because it is there: the header counts only if
+ * the owner's `verifyHeader` says so. Must never hold a whole transaction: pieces leave as they fill.
+ */
+import { parseGid } from '../identity.ts';
+import type { Gid, Lsn, NodeId } from '../identity.ts';
+import { decodePgoutput } from './decoder.ts';
+import { peekOid, peekPrefix, peekRelation, peekTruncated, pgoutputType as type } from './peek.ts';
+import { PieceWriter } from './piece-writer.ts';
+
+export interface CapturedPiece {
+  /** This piece carries DDL. */
+  readonly ddl: boolean;
+  /** Row changes in this piece; each relation of a TRUNCATE counts as one. */
+  readonly rows: number;
+  /** See piece-writer.ts. */
+  readonly data: Uint8Array;
+}
+
+export interface PreparedTransaction {
+  readonly gid: Gid;
+  /** `missing` also when it was rolled back before it was decoded: then its changes may be incomplete as well. */
+  readonly header: 'verified' | 'forged' | 'missing';
+  readonly rows: number;
+  readonly ddl: boolean;
+  readonly endLsn: Lsn;
+}
+
+export interface UnsupervisedWrite {
+  /** Unquoted schema-qualified names, at most 20, none of schema mtm. */
+  readonly relations: readonly string[];
+  readonly rows: number;
+  readonly ddl: boolean;
+  /** Set when it was prepared under a gid that is not a gateway's. */
+  readonly gid: string | undefined;
+  readonly endLsn: Lsn;
+}
+
+export interface CaptureHandler {
+  verifyHeader(gid: Gid, hmac: string): boolean;
+  /** One of our own transactions begins. It is prepared here already; its changes follow. */
+  began(gid: Gid): void;
+  piece(gid: Gid, piece: CapturedPiece): void;
+  prepared(transaction: PreparedTransaction): void;
+  /** COMMIT PREPARED or ROLLBACK PREPARED ran here for a gid of any node of the cluster. */
+  finished(gid: Gid, outcome: 'committed' | 'rolled-back', endLsn: Lsn): void;
+  /** A supervised transaction that committed in one phase. */
+  committedPlainly(gid: Gid, endLsn: Lsn): void;
+  unsupervised(write: UnsupervisedWrite): void;
+}
+
+interface Described {
+  /** Unquoted, for people. */
+  readonly name: string;
+  /** In schema mtm: each node's own book-keeping. */
+  readonly own: boolean;
+  readonly bytes: Uint8Array;
+}
+
+type Side = 'ours' | 'foreign' | 'alien' | 'plain';
+
+interface OpenTransaction {
+  readonly side: Side;
+  readonly gid: string;
+  readonly names: Set<string>;
+  introduced: Set<number>;
+  header: { readonly gid: Gid; readonly hmac: string } | undefined;
+  rows: number;
+  ddl: boolean;
+  pieceRows: number;
+  pieceDdl: boolean;
+  hasOrigin: boolean;
+}
+
+/** What is in it each node keeps for itself: never sent to peers, never an unsupervised write. */
+const ownSchema = 'mtm';
+const pieceBytes = 65_536;
+const namesKept = 20;
+const aliensKept = 1000;
+const decoder = new TextDecoder();
+
+export class Capture {
+  readonly #node: NodeId;
+  readonly #handler: CaptureHandler;
+  readonly #writer = new PieceWriter();
+  /** Framed bytes that introduce a relation: its types, then itself. */
+  readonly #relations = new Map<number, Described>();
+  readonly #aliens = new Map<string, UnsupervisedWrite>();
+  #types = new PieceWriter();
+  #open: OpenTransaction | undefined;
+
+  constructor(node: NodeId, handler: CaptureHandler) {
+    this.#node = node;
+    this.#handler = handler;
+  }
+
+  /** Takes one message; buffer[start…end) is valid during the call only. Returns what is wrong with it, if anything. */
+  message(buffer: Uint8Array, start: number, end: number): string | undefined {
+    switch (buffer[start]) {
+      case type.insert:
+      case type.update:
+      case type.delete:
+        return this.#row(buffer, start, end);
+      case type.relation:
+        return this.#relation(buffer, start, end);
+      case type.type:
+        this.#types.message(buffer, start, end);
+        return undefined;
+      case type.truncate:
+        return this.#truncate(buffer, start, end);
+      case type.message:
+        return this.#logicalMessage(buffer, start, end);
+      default:
+        return this.#boundary(buffer, start, end);
+    }
+  }
+
+  #relation(buffer: Uint8Array, start: number, end: number): string | undefined {
+    const oid = peekOid(buffer, start, end);
+    if (oid === 0) return 'a relation message is cut short';
+    this.#types.message(buffer, start, end);
+    const { schema, name } = peekRelation(buffer, start, end);
+    this.#relations.set(oid, { name: `${schema}.${name}`, own: schema === ownSchema, bytes: this.#types.take() });
+    this.#open?.introduced.delete(oid);
+    return undefined;
+  }
+
+  #row(buffer: Uint8Array, start: number, end: number): string | undefined {
+    const use = this.#use(peekOid(buffer, start, end));
+    if (use === 'forward') this.#forward(buffer, start, end);
+    return use === 'forward' || use === 'skip' ? undefined : use;
+  }
+
+  #truncate(buffer: Uint8Array, start: number, end: number): string | undefined {
+    let forward = false;
+    for (const oid of peekTruncated(buffer, start, end)) {
+      const use = this.#use(oid);
+      if (use === 'forward') forward = true;
+      else if (use !== 'skip') return use;
+    }
+    if (forward) this.#forward(buffer, start, end);
+    return undefined;
+  }
+
+  /** A change of this relation comes next: counts it and introduces the relation. Any other text says what is wrong. */
+  #use(oid: number): string {
+    const open = this.#open;
+    if (open === undefined) return 'a row outside of a transaction';
+    const relation = this.#relations.get(oid);
+    if (relation === undefined) return `a row of a relation (oid ${oid}) that was never described`;
+    if (relation.own) return 'skip';
+    open.rows++;
+    open.pieceRows++;
+    if (open.introduced.has(oid)) return 'forward';
+    open.introduced.add(oid);
+    if (open.side === 'ours') this.#writer.framed(relation.bytes);
+    else if (open.names.size < namesKept) open.names.add(relation.name);
+    return 'forward';
+  }
+
+  #forward(buffer: Uint8Array, start: number, end: number): void {
+    const open = this.#open;
+    if (open === undefined || open.side !== 'ours') return;
+    this.#writer.message(buffer, start, end);
+    if (this.#writer.size >= pieceBytes) this.#flush(open);
+  }
+
+  #flush(open: OpenTransaction): void {
+    if (this.#writer.size === 0) return;
+    const piece = { ddl: open.pieceDdl, rows: open.pieceRows, data: this.#writer.take() };
+    open.pieceRows = 0;
+    open.pieceDdl = false;
+    this.#handler.piece(open.gid, piece);
+  }
+
+  #logicalMessage(buffer: Uint8Array, start: number, end: number): string | undefined {
+    const open = this.#open;
+    // A message outside of a transaction (transactional = false) is nobody's change.
+    if (open === undefined || buffer[start + 1] !== 1) return undefined;
+    const prefix = peekPrefix(buffer, start, end);
+    if (prefix === 'mtm-ddl') {
+      open.ddl = true;
+      open.pieceDdl = true;
+      this.#forward(buffer, start, end);
+    } else if (prefix === 'mtm') {
+      const message = decodePgoutput(buffer, start, end);
+      if (message.kind === 'malformed') return message.reason;
+      if (message.kind === 'logical-message') this.#header(open, message.content);
+    }
+    return undefined;
+  }
+
+  /** The last header whose gid fits counts; in a plain transaction the last one at all. */
+  #header(open: OpenTransaction, content: Uint8Array): void {
+    const header = readHeader(content);
+    if (header !== undefined && (open.side === 'plain' || header.gid === open.gid)) open.header = header;
+  }
+
+  #boundary(buffer: Uint8Array, start: number, end: number): string | undefined {
+    const message = decodePgoutput(buffer, start, end);
+    switch (message.kind) {
+      case 'begin':
+        return this.#begin('plain', '');
+      case 'begin-prepare':
+        return this.#begin(this.#sideOf(message.gid), message.gid);
+      case 'origin':
+        if (this.#open !== undefined) this.#open.hasOrigin = true;
+        return undefined;
+      case 'prepare':
+        return this.#prepare(message.gid, message.endLsn);
+      case 'commit':
+        return this.#commit(message.endLsn);
+      case 'commit-prepared':
+        return this.#finish(message.gid, 'committed', message.endLsn);
+      case 'rollback-prepared':
+        return this.#finish(message.gid, 'rolled-back', message.endLsn);
+      case 'stream':
+        return `a message of an in-progress stream (${message.type}), which was not asked for`;
+      case 'malformed':
+        return message.reason;
+      default:
+        return `unexpected message ${message.kind}`;
+    }
+  }
+
+  #sideOf(gid: string): Side {
+    const parts = parseGid(gid);
+    if (parts === undefined) return 'alien';
+    return parts.node === this.#node ? 'ours' : 'foreign';
+  }
+
+  #begin(side: Side, gid: string): string | undefined {
+    if (this.#open !== undefined) return 'a transaction begins inside another';
+    this.#open = {
+      side,
+      gid,
+      names: new Set(),
+      introduced: new Set(),
+      header: undefined,
+      rows: 0,
+      ddl: false,
+      pieceRows: 0,
+      pieceDdl: false,
+      hasOrigin: false,
+    };
+    if (side === 'ours') this.#handler.began(gid);
+    return undefined;
+  }
+
+  #prepare(gid: string, endLsn: Lsn): string | undefined {
+    const open = this.#open;
+    if (open === undefined || open.gid !== gid) return `the end of ${gid} without its beginning`;
+    this.#open = undefined;
+    if (open.side === 'ours') {
+      this.#flush(open);
+      const header = this.#judge(open);
+      this.#handler.prepared({ gid, header, rows: open.rows, ddl: open.ddl, endLsn });
+    } else if (open.side === 'alien' && !open.hasOrigin && (open.names.size > 0 || open.ddl)) {
+      this.#aliens.set(gid, this.#unsupervised(open, gid, endLsn));
+      if (this.#aliens.size > aliensKept) this.#aliens.delete(this.#aliens.keys().next().value ?? '');
+    }
+    return undefined;
+  }
+
+  #judge(open: OpenTransaction): PreparedTransaction['header'] {
+    if (open.header === undefined) return 'missing';
+    return this.#handler.verifyHeader(open.header.gid, open.header.hmac) ? 'verified' : 'forged';
+  }
+
+  #commit(endLsn: Lsn): string | undefined {
+    const open = this.#open;
+    if (open === undefined || open.side !== 'plain') return 'a commit without a beginning';
+    this.#open = undefined;
+    if (open.hasOrigin) return undefined;
+    if (open.header !== undefined && this.#judge(open) === 'verified') {
+      this.#handler.committedPlainly(open.header.gid, endLsn);
+    } else if (open.names.size > 0 || open.ddl) {
+      this.#handler.unsupervised(this.#unsupervised(open, undefined, endLsn));
+    }
+    return undefined;
+  }
+
+  #unsupervised(open: OpenTransaction, gid: string | undefined, endLsn: Lsn): UnsupervisedWrite {
+    return { relations: [...open.names], rows: open.rows, ddl: open.ddl, gid, endLsn };
+  }
+
+  #finish(gid: string, outcome: 'committed' | 'rolled-back', endLsn: Lsn): string | undefined {
+    if (this.#open !== undefined) return `the outcome of ${gid} inside a transaction`;
+    const alien = this.#aliens.get(gid);
+    if (alien !== undefined) {
+      this.#aliens.delete(gid);
+      if (outcome === 'committed') this.#handler.unsupervised({ ...alien, endLsn });
+    } else if (parseGid(gid) !== undefined) {
+      this.#handler.finished(gid, outcome, endLsn);
+    }
+    return undefined;
+  }
+}
+
+/** The content of a header message, or undefined when it is not one. */
+function readHeader(content: Uint8Array): { readonly gid: Gid; readonly hmac: string } | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(decoder.decode(content));
+  } catch {
+    return undefined; // anybody may write a message with our prefix: it is no header then
+  }
+  if (typeof value !== 'object' || value === null) return undefined;
+  const { gid, hmac } = value as { readonly gid?: unknown; readonly hmac?: unknown };
+  return typeof gid === 'string' && typeof hmac === 'string' ? { gid, hmac } : undefined;
+}

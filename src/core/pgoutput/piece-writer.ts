@@ -1,0 +1,67 @@
+/**
+ * Collects raw pgoutput messages into pieces of peer data: [uint32 length, big endian][message]…
+ * Rule: a message is never cut, so a piece is at least one message and usually between 64 and 128 KB.
+ */
+export class PieceWriter {
+  #buffer = new Uint8Array(0);
+  #size = 0;
+
+  /** Bytes collected since the last `take`. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Adds buffer[start…end) as one framed message. */
+  message(buffer: Uint8Array, start: number, end: number): void {
+    const length = end - start;
+    this.#room(length + 4);
+    const target = this.#buffer;
+    let at = this.#size;
+    target[at++] = length >>> 24;
+    target[at++] = length >>> 16;
+    target[at++] = length >>> 8;
+    target[at++] = length;
+    if (length < 64) for (let index = start; index < end; index++) target[at++] = buffer[index]!;
+    else target.set(buffer.subarray(start, end), at);
+    this.#size += length + 4;
+  }
+
+  /** Adds bytes that are framed already. */
+  framed(bytes: Uint8Array): void {
+    this.#room(bytes.length);
+    this.#buffer.set(bytes, this.#size);
+    this.#size += bytes.length;
+  }
+
+  /** Hands over what was collected; the writer does not touch these bytes again. */
+  take(): Uint8Array {
+    const taken = this.#buffer.subarray(0, this.#size);
+    this.#buffer = new Uint8Array(0);
+    this.#size = 0;
+    return taken;
+  }
+
+  #room(bytes: number): void {
+    const wanted = this.#size + bytes;
+    if (wanted <= this.#buffer.length) return;
+    const grown = new Uint8Array(Math.max(wanted, this.#buffer.length * 2, 512));
+    grown.set(this.#buffer.subarray(0, this.#size));
+    this.#buffer = grown;
+  }
+}
+
+export type PieceVisitor = (buffer: Uint8Array, start: number, end: number) => void;
+
+/** Calls `visit` for each framed message of `data`; false when the frames do not fit the bytes. */
+export function visitPiece(data: Uint8Array, visit: PieceVisitor): boolean {
+  let at = 0;
+  while (at < data.length) {
+    if (data.length - at < 5) return false;
+    const length = ((data[at]! << 24) | (data[at + 1]! << 16) | (data[at + 2]! << 8) | data[at + 3]!) >>> 0;
+    const end = at + 4 + length;
+    if (length === 0 || end > data.length) return false;
+    visit(data, at + 4, end);
+    at = end;
+  }
+  return true;
+}

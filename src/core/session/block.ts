@@ -1,0 +1,49 @@
+/**
+ * One transaction of a session: the client's own (explicit) or the one that the gateway opens around an autocommit unit.
+ */
+import type { StatementClass, TransactionModes } from '../statement/statement-class.ts';
+
+export interface Block {
+  /** The client said BEGIN. Otherwise the gateway opened it and ends it with the unit. */
+  explicit: boolean;
+  /** Hybrid logical clock at its beginning, ms; kept over repeats. */
+  readonly startTime: number;
+  readonly modes: TransactionModes | undefined;
+  /** A tag has proved that rows were written, or a command ran that always writes. */
+  wrote: boolean;
+  /** Something ran that may have done what PREPARE cannot bear (a function, DO, temporary tables). */
+  uncertain: boolean;
+  /** A command was announced that event triggers do not see. */
+  announced: boolean;
+  /** PREPARE is under way or has happened: the transaction can no longer be interrupted here. */
+  preparing: boolean;
+}
+
+export function newBlock(explicit: boolean, startTime: number, modes?: TransactionModes): Block {
+  return { explicit, startTime, modes, wrote: false, uncertain: false, announced: false, preparing: false };
+}
+
+/** Takes down what running a statement of this class means for the end of the transaction. */
+export function noteStatement(block: Block, statement: StatementClass): void {
+  if (statement.kind === 'write' && (!statement.certain || statement.temporary)) block.uncertain = true;
+  if (statement.kind === 'announced') {
+    block.announced = true;
+    block.uncertain = true;
+  }
+  if (statement.kind === 'session' || statement.kind === 'notify') block.uncertain = true;
+}
+
+/** Classes that run outside a block exactly as the client sent them. */
+export function runsAsIs(statement: StatementClass): boolean {
+  switch (statement.kind) {
+    case 'empty':
+    case 'read':
+    case 'session':
+    case 'notify':
+    case 'rollback':
+    case 'savepoint':
+      return true;
+    default:
+      return false;
+  }
+}

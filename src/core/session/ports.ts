@@ -1,0 +1,46 @@
+/**
+ * What a session machine may ask of the world. Calls are orders that never fail and never call back into the machine
+ * before they return; answers come later as calls of the machine's own methods.
+ */
+import type { Gid } from '../identity.ts';
+import type { ParsedText } from '../statement/statement-class.ts';
+import type { ErrorText } from '../wire/messages.ts';
+
+export interface SessionPorts {
+  /** Bytes buffer[start…end) to the server or the client, in call order; neighbouring ranges travel in one write. */
+  toServer(buffer: Uint8Array, start: number, end: number): void;
+  toClient(buffer: Uint8Array, start: number, end: number): void;
+  /** Ends the session after what was sent to the client has left. */
+  close(): void;
+  /** Sends a CancelRequest for the session's server connection; `cancelDelivered()` follows. */
+  cancelServer(): void;
+  /** `retryDue()` follows after the time that is due for this attempt (1, 2, …). */
+  waitBeforeRetry(attempt: number): void;
+
+  classify(text: string): ParsedText;
+
+  /** Why a statement may not run on this node now; undefined: it may. */
+  obstacle(write: boolean): ErrorText | undefined;
+  /** The node holds a lease at this very moment (architecture §4). */
+  hasLease(): boolean;
+  /** Hybrid logical clock, ms. */
+  clock(): number;
+
+  /** A new gid, whose PREPARE is about to be sent; the answer comes as `answered()`. */
+  newTransaction(startTime: number): Gid;
+  /** The SQL that marks the transaction with its header just before PREPARE. `checked`: with all checks of what PREPARE cannot bear. */
+  headerSql(gid: Gid, checked: boolean, announced: boolean): string;
+  /** SQL that announces a command which no event trigger sees. */
+  announceSql(command: string, tag: string): string;
+  /** How the PREPARE of the gid ended. `empty`: nothing to replicate, commit at home alone. */
+  prepareEnded(gid: Gid, end: 'prepared' | 'empty' | 'failed'): void;
+}
+
+export interface SessionLimits {
+  /** Repeats of a refused autocommit statement before its client hears of it. */
+  readonly conflictRetries: number;
+  /** Bytes of a result that may be held back so that the statement can still be repeated. */
+  readonly holdBytes: number;
+  /** Bytes of client messages that may wait while a unit runs; above it the client is not read. */
+  readonly inboxBytes: number;
+}

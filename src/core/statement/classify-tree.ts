@@ -1,0 +1,168 @@
+/**
+ * From PostgreSQL's parse tree to how the gateway runs each statement of a query string (architecture §2,
+ * §6, §10). Rule: everything that the text shows is decided here, nothing is executed, nothing is guessed
+ * towards `read`.
+ */
+import type { ClassifyContext } from './context.ts';
+import { argumentText, definitionClass, isFalse } from './definition-command.ts';
+import { isPureRead, relationIsSuspicious } from './query-reach.ts';
+import { findRefusal, ownObjectRefusal, refused } from './refusal.ts';
+import { settingClass, showClass, transactionClass } from './session-command.ts';
+import type { Statement, StatementClass } from './statement-class.ts';
+import { utf8Length } from './statement-text.ts';
+import { nodeAt, nodesAt, stringsAt, textAt, unwrap, walk, type Tree, type TreeNode } from './tree.ts';
+
+const read: StatementClass = { kind: 'read' };
+const session: StatementClass = { kind: 'session' };
+
+/** Session-only commands; PREPARE is one too: its statement runs with EXECUTE. */
+const sessionKinds: ReadonlySet<string> = new Set([
+  'DiscardStmt',
+  'PrepareStmt',
+  'DeallocateStmt',
+  'FetchStmt',
+  'ClosePortalStmt',
+  'ListenStmt',
+  'UnlistenStmt',
+  'LoadStmt',
+  'CheckPointStmt',
+  'LockStmt',
+  'ConstraintsSetStmt',
+]);
+
+function write(certain: boolean, temporary = false, copyIn = false): StatementClass {
+  return { kind: 'write', certain, temporary, copyIn };
+}
+
+const temporarySchema = /^pg_temp(?:_[0-9]+)?$/u;
+
+/** A relation or another object of the statement is temporary by its own words. */
+function saysTemporary(statement: TreeNode): boolean {
+  let temporary = false;
+  walk(statement, (_key, node) => {
+    if (temporary) return 'skip';
+    temporary = node['relpersistence'] === 't' || temporarySchema.test(textAt(node, 'schemaname') ?? '');
+    for (const list of ['funcname', 'defnames', 'typeName', 'domainname', 'objname', 'items', 'names']) {
+      temporary ||= stringsAt(node, list).length > 1 && temporarySchema.test(stringsAt(node, list)[0] ?? '');
+    }
+    return undefined;
+  });
+  return temporary;
+}
+
+function queryClass(statement: TreeNode, context: ClassifyContext): StatementClass {
+  if (isPureRead(statement, context)) return read;
+  const select = nodeAt(statement, 'SelectStmt');
+  // SELECT INTO is CREATE TABLE AS: its tag counts the rows that it wrote.
+  const creates = select !== undefined && leftmost(select)['intoClause'] !== undefined;
+  return write(creates, saysTemporary(statement));
+}
+
+/** INTO of a UNION stands in its leftmost branch. */
+function leftmost(select: TreeNode): TreeNode {
+  let branch = select;
+  for (let left = nodeAt(branch, 'larg'); left !== undefined; left = nodeAt(branch, 'larg')) branch = left;
+  return branch;
+}
+
+function explainClass(command: TreeNode, context: ClassifyContext): StatementClass {
+  let analyze = false;
+  for (const option of nodesAt(command, 'options')) {
+    const element = nodeAt(option, 'DefElem');
+    if (element === undefined || textAt(element, 'defname') !== 'analyze') continue;
+    const argument = nodeAt(element, 'arg');
+    analyze = argument === undefined || !isFalse(argumentText(argument));
+  }
+  const query = nodeAt(command, 'query');
+  if (!analyze || query === undefined) return read;
+  const select = nodeAt(query, 'SelectStmt');
+  const creates =
+    nodeAt(query, 'CreateTableAsStmt') !== undefined ||
+    nodeAt(query, 'RefreshMatViewStmt') !== undefined ||
+    (select !== undefined && leftmost(select)['intoClause'] !== undefined);
+  if (creates) {
+    return refused(
+      '0A000',
+      'EXPLAIN ANALYZE of a command that creates a relation cannot be replicated',
+      'Use EXPLAIN without ANALYZE, or EXPLAIN ANALYZE of the query alone.',
+    );
+  }
+  return isPureRead(query, context) ? read : write(false, saysTemporary(query));
+}
+
+function copyClass(command: TreeNode, context: ClassifyContext): StatementClass {
+  const relation = nodeAt(command, 'relation');
+  if (command['is_from'] === true) {
+    const fromClient = textAt(command, 'filename') === undefined && command['is_program'] !== true;
+    const own = relation !== undefined && textAt(relation, 'schemaname') === 'mtm';
+    return (own ? ownObjectRefusal(command) : undefined) ?? write(true, saysTemporary(command), fromClient);
+  }
+  if (relation !== undefined) return relationIsSuspicious(relation, context) ? write(false) : read;
+  const query = nodeAt(command, 'query');
+  return query !== undefined && isPureRead(query, context) ? read : write(false, saysTemporary(command));
+}
+
+function bodyClass(
+  kind: string,
+  statement: TreeNode,
+  body: TreeNode,
+  context: ClassifyContext,
+): StatementClass {
+  if (sessionKinds.has(kind)) return session;
+  switch (kind) {
+    case 'SelectStmt':
+      return queryClass(statement, context);
+    case 'InsertStmt':
+    case 'UpdateStmt':
+    case 'DeleteStmt':
+    case 'MergeStmt':
+      return write(true, saysTemporary(statement));
+    case 'TransactionStmt':
+      return transactionClass(body);
+    case 'VariableSetStmt':
+      return settingClass(body);
+    case 'VariableShowStmt':
+      return showClass(body);
+    case 'ExplainStmt':
+      return explainClass(body, context);
+    case 'CopyStmt':
+      return copyClass(body, context);
+    case 'DeclareCursorStmt': {
+      const query = nodeAt(body, 'query');
+      return query !== undefined && isPureRead(query, context) ? session : write(false, saysTemporary(body));
+    }
+    case 'NotifyStmt':
+      return { kind: 'notify' };
+    case 'DoStmt':
+    case 'CallStmt':
+    case 'ExecuteStmt':
+      return write(false);
+    default:
+      return ownObjectRefusal(statement) ?? definitionClass(kind, body, saysTemporary(statement));
+  }
+}
+
+/** The class of one statement of the tree, `{ SelectStmt: … }`. */
+function statementClass(statement: TreeNode, context: ClassifyContext): StatementClass {
+  const whole = unwrap(statement);
+  if (whole === undefined) return write(false);
+  return findRefusal(statement) ?? bodyClass(whole.kind, statement, whole.body, context);
+}
+
+/**
+ * The statements of a query string with their places (UTF-8 byte offsets, without the semicolon). A string
+ * of white space and comments is one statement of the class `empty`.
+ */
+export function classifyTree(tree: Tree, text: string, context: ClassifyContext): readonly Statement[] {
+  const length = utf8Length(text);
+  const statements = (tree.stmts ?? []).map((raw): Statement => {
+    const start = raw.stmt_location ?? 0;
+    const end = raw.stmt_len === undefined || raw.stmt_len === 0 ? length : start + raw.stmt_len;
+    return {
+      class: raw.stmt === undefined ? { kind: 'empty' } : statementClass(raw.stmt, context),
+      start,
+      end,
+    };
+  });
+  return statements.length > 0 ? statements : [{ class: { kind: 'empty' }, start: 0, end: length }];
+}

@@ -1,0 +1,151 @@
+/**
+ * DDL and maintenance: which of it event triggers see (a write), which the gateway must announce, which
+ * stays on this node and which cannot run yet. Rule: what event triggers do not see was measured on 15 and
+ * 18 with a trigger on ddl_command_start; whatever is not named here they do see.
+ */
+import { notInOneTransaction, refused } from './refusal.ts';
+import type { StatementClass } from './statement-class.ts';
+import { constantText, nodeAt, nodesAt, textAt, walk, type TreeNode } from './tree.ts';
+
+const local: StatementClass = { kind: 'local' };
+
+/** Kinds that are on this node only, whatever they say. */
+const localKinds: ReadonlySet<string> = new Set([
+  'VacuumStmt',
+  'ClusterStmt',
+  'CreatedbStmt',
+  'DropdbStmt',
+  'AlterDatabaseStmt',
+  'AlterDatabaseRefreshCollStmt',
+  'AlterSystemStmt',
+  'DropSubscriptionStmt',
+]);
+
+const announcedTags: Readonly<Record<string, string>> = {
+  CreateRoleStmt: 'CREATE ROLE',
+  AlterRoleStmt: 'ALTER ROLE',
+  AlterRoleSetStmt: 'ALTER ROLE',
+  DropRoleStmt: 'DROP ROLE',
+  ReassignOwnedStmt: 'REASSIGN OWNED',
+  AlterDatabaseSetStmt: 'ALTER DATABASE',
+  CreateEventTrigStmt: 'CREATE EVENT TRIGGER',
+  AlterEventTrigStmt: 'ALTER EVENT TRIGGER',
+  AlterTableSpaceOptionsStmt: 'ALTER TABLESPACE',
+};
+
+/** Objects of which event triggers see no command (event_trigger.c, EventTriggerSupportsObjectType). */
+const unseenObjects: Readonly<Record<string, string>> = {
+  OBJECT_DATABASE: 'DATABASE',
+  OBJECT_TABLESPACE: 'TABLESPACE',
+  OBJECT_ROLE: 'ROLE',
+  OBJECT_PARAMETER_ACL: 'PARAMETER',
+  OBJECT_EVENT_TRIGGER: 'EVENT TRIGGER',
+};
+
+const nodeByNode = 'It needs issue 3 of multimaster (commands that run node by node).';
+
+function isConcurrent(command: TreeNode): boolean {
+  let concurrent = false;
+  for (const parameter of nodesAt(command, 'params')) {
+    const element = nodeAt(parameter, 'DefElem');
+    if (element === undefined || textAt(element, 'defname') !== 'concurrently') continue;
+    const argument = nodeAt(element, 'arg');
+    const value = argument === undefined ? 'on' : argumentText(argument);
+    concurrent = !isFalse(value);
+  }
+  return concurrent;
+}
+
+/** The text of an option's argument: String, Integer or a constant. */
+export function argumentText(argument: TreeNode): string {
+  const integer = nodeAt(argument, 'Integer');
+  if (integer !== undefined) return String(integer['ival'] ?? 0);
+  return constantText(argument) ?? '';
+}
+
+/** As defGetBoolean: only these are false; what it would not accept counts as true. */
+export function isFalse(value: string): boolean {
+  return /^(?:0|off|false)$/iu.test(value);
+}
+
+function detachesConcurrently(command: TreeNode): boolean {
+  let found = false;
+  walk(command, (key, node) => {
+    if (key === 'PartitionCmd' && node['concurrent'] === true) found = true;
+    return undefined;
+  });
+  return found;
+}
+
+function refusedDefinition(kind: string, command: TreeNode): StatementClass | undefined {
+  switch (kind) {
+    case 'IndexStmt':
+      if (command['concurrent'] !== true) return undefined;
+      return notInOneTransaction('CREATE INDEX CONCURRENTLY', `Use CREATE INDEX. ${nodeByNode}`);
+    case 'DropStmt':
+      if (command['concurrent'] !== true) return undefined;
+      return notInOneTransaction('DROP INDEX CONCURRENTLY', `Use DROP INDEX. ${nodeByNode}`);
+    case 'ReindexStmt':
+      if (!isConcurrent(command)) return undefined;
+      return notInOneTransaction(
+        'REINDEX CONCURRENTLY',
+        `Use REINDEX, which each node runs for itself. ${nodeByNode}`,
+      );
+    case 'AlterTableStmt':
+      if (!detachesConcurrently(command)) return undefined;
+      return notInOneTransaction('DETACH PARTITION CONCURRENTLY', `Use DETACH PARTITION. ${nodeByNode}`);
+    case 'CreateTableSpaceStmt':
+    case 'DropTableSpaceStmt':
+      return notInOneTransaction(
+        `${kind === 'CreateTableSpaceStmt' ? 'CREATE' : 'DROP'} TABLESPACE`,
+        `Run it on each node in a session with application_name=mtm_admin. ${nodeByNode}`,
+      );
+    case 'CreateSubscriptionStmt':
+    case 'AlterSubscriptionStmt':
+      return refused(
+        '0A000',
+        'rows that a subscription applies would bypass the other nodes',
+        'Feed the cluster with a client that writes through a gateway.',
+      );
+    default:
+      return undefined;
+  }
+}
+
+function announcedDefinition(kind: string, command: TreeNode): StatementClass | undefined {
+  const fixed = Object.hasOwn(announcedTags, kind) ? announcedTags[kind] : undefined;
+  if (fixed !== undefined) return { kind: 'announced', tag: fixed };
+  const granting = command['is_grant'] === true ? 'GRANT' : 'REVOKE';
+  if (kind === 'GrantRoleStmt') return { kind: 'announced', tag: `${granting} ROLE` };
+  const type = ['removeType', 'renameType', 'objectType', 'objtype']
+    .map((key) => textAt(command, key) ?? '')
+    .join('');
+  const object = Object.hasOwn(unseenObjects, type) ? unseenObjects[type] : undefined;
+  if (object === undefined) return undefined;
+  switch (kind) {
+    case 'GrantStmt':
+      return { kind: 'announced', tag: granting };
+    case 'CommentStmt':
+      return { kind: 'announced', tag: 'COMMENT' };
+    case 'SecLabelStmt':
+      return { kind: 'announced', tag: 'SECURITY LABEL' };
+    case 'DropStmt':
+      return { kind: 'announced', tag: `DROP ${object}` };
+    case 'RenameStmt':
+    case 'AlterOwnerStmt':
+      return object === 'DATABASE' ? local : { kind: 'announced', tag: `ALTER ${object}` };
+    default:
+      return undefined;
+  }
+}
+
+/** Any utility command that neither controls the session nor moves rows. */
+export function definitionClass(kind: string, command: TreeNode, temporary: boolean): StatementClass {
+  if (kind === 'CreateTableAsStmt' || kind === 'RefreshMatViewStmt') {
+    return { kind: 'write', certain: true, temporary, copyIn: false };
+  }
+  const special = refusedDefinition(kind, command) ?? announcedDefinition(kind, command);
+  if (special !== undefined) return special;
+  if (localKinds.has(kind) || kind === 'ReindexStmt') return local;
+  return { kind: 'write', certain: true, temporary, copyIn: false };
+}

@@ -1,0 +1,211 @@
+/**
+ * What no client may do through a gateway, wherever in a statement it stands: touch our own objects, and
+ * open ways around the capture of rows and DDL. Rule: says no before the server sees the text. It sees
+ * top-level text only: inside a function these stay open to superusers, who alone have the privileges for
+ * them.
+ */
+import { gidPrefix } from '../identity.ts';
+import { originFunctions, ownReads, slotFunctions } from './built-in-writers.ts';
+import type { StatementClass } from './statement-class.ts';
+import {
+  constantText,
+  nodeAt,
+  nodesAt,
+  stringOf,
+  stringsAt,
+  textAt,
+  unwrap,
+  walk,
+  type TreeNode,
+} from './tree.ts';
+
+export type Refusal = Extract<StatementClass, { kind: 'refused' }>;
+
+export function refused(sqlstate: string, message: string, hint: string): Refusal {
+  return { kind: 'refused', sqlstate, message: `[multimaster] ${message}`, hint };
+}
+
+export function notInOneTransaction(command: string, hint: string): Refusal {
+  return refused('0A000', `${command} cannot run on all nodes in one transaction`, hint);
+}
+
+export function gidRefusal(gid: string): Refusal | undefined {
+  if (!gid.startsWith(gidPrefix)) return undefined;
+  return refused(
+    '22023',
+    `transaction identifiers beginning with "${gidPrefix}" are reserved`,
+    'Choose another identifier for the prepared transaction.',
+  );
+}
+
+const ownObject = (): Refusal =>
+  refused(
+    '42501',
+    'this command would change an object that belongs to multimaster',
+    'Schema "mtm", publication "mtm", slots and event triggers "mtm_*" are managed by the gateway alone.',
+  );
+
+function isTrue(value: string): boolean {
+  return /^(?:t|tr|tru|true|y|ye|yes|on|1)$/iu.test(value.trim());
+}
+
+/**
+ * Values of settings that the gateway's own work depends on; undefined (RESET, TO DEFAULT) is always allowed.
+ */
+export function settingRefusal(name: string, value: string | undefined): Refusal | undefined {
+  if (value === undefined) return undefined;
+  switch (name.toLowerCase()) {
+    case 'session_replication_role':
+      if (/^(?:origin|local)$/iu.test(value.trim())) return undefined;
+      return refused(
+        '0A000',
+        'session_replication_role = replica is not possible in a supervised session',
+        'Use ALTER TABLE … DISABLE TRIGGER, which all nodes run, or leave the setting at origin.',
+      );
+    case 'event_triggers':
+      if (isTrue(value)) return undefined;
+      return refused(
+        '0A000',
+        'event_triggers = off would hide DDL from the other nodes',
+        'Disable the event trigger itself with ALTER EVENT TRIGGER … DISABLE.',
+      );
+    case 'standard_conforming_strings':
+      if (isTrue(value)) return undefined;
+      return refused(
+        '0A000',
+        'standard_conforming_strings = off is not supported',
+        "Write strings with backslash escapes as E'…'.",
+      );
+    default:
+      return undefined;
+  }
+}
+
+/** The setting's value in a SET; undefined for RESET, SET … TO DEFAULT and what is no constant. */
+export function setValue(set: TreeNode): string | undefined {
+  if (textAt(set, 'kind') !== 'VAR_SET_VALUE') return undefined;
+  const values = nodesAt(set, 'args').map((argument) => constantText(argument) ?? '');
+  return values.join(', ');
+}
+
+function callRefusal(call: TreeNode): Refusal | undefined {
+  const path = stringsAt(call, 'funcname');
+  const name = path.at(-1) ?? '';
+  const constants = nodesAt(call, 'args').map(constantText);
+  if (path.length > 1 && path.at(-2) === 'mtm') return name === 'header' ? ownObject() : undefined;
+  if (originFunctions.has(name)) {
+    return refused(
+      '0A000',
+      `${name} would hide this session's writes from the other nodes`,
+      'Use application_name=mtm_admin for an unsupervised session on this node.',
+    );
+  }
+  if (slotFunctions.has(name) && constants[0]?.startsWith('mtm_') === true) return ownObject();
+  // A value that is no constant could be any: an empty one is refused like the worst.
+  if (name === 'set_config') return settingRefusal(constants[0] ?? '', constants[1] ?? '');
+  return undefined;
+}
+
+const changes: ReadonlySet<string> = new Set(['InsertStmt', 'UpdateStmt', 'DeleteStmt', 'MergeStmt']);
+
+/** The first reason to refuse in a whole statement, queries and nested commands included. */
+export function findRefusal(statement: TreeNode): Refusal | undefined {
+  let found: Refusal | undefined;
+  walk(statement, (key, node) => {
+    if (found !== undefined) return 'skip';
+    if ('funcname' in node && (key === 'FuncCall' || key === 'funccall' || key === 'func'))
+      found = callRefusal(node);
+    else if (key === 'VariableSetStmt' || key === 'setstmt') {
+      found = settingRefusal(textAt(node, 'name') ?? '', setValue(node));
+    } else if (changes.has(key)) {
+      const target = nodeAt(node, 'relation');
+      if (target !== undefined && textAt(target, 'schemaname') === 'mtm') found = ownObject();
+    }
+    return undefined;
+  });
+  return found;
+}
+
+/**
+ * Parts of DDL that only read or only name types: `CREATE VIEW v AS SELECT * FROM mtm.nodes()` is a user's
+ * right.
+ */
+const queries: ReadonlySet<string> = new Set([
+  'query',
+  'SelectStmt',
+  'FuncCall',
+  'TypeCast',
+  'sql_body',
+  'whenClause',
+  'raw_default',
+  'raw_expr',
+  'funccall',
+]);
+
+/** Lists of strings that are the qualified name of an object. */
+const nameLists = [
+  'funcname',
+  'defnames',
+  'typeName',
+  'domainname',
+  'objname',
+  'opclassname',
+  'opfamilyname',
+  'items',
+  'names',
+  'type_name',
+  'objects',
+];
+
+function nameIsOwn(objectType: string, name: string | undefined): boolean {
+  if (name === undefined) return false;
+  if (objectType === 'OBJECT_EVENT_TRIGGER') return name.startsWith('mtm_');
+  return name === 'mtm' && (objectType === 'OBJECT_SCHEMA' || objectType === 'OBJECT_PUBLICATION');
+}
+
+function objectIsOwn(node: TreeNode): boolean {
+  const type = ['removeType', 'renameType', 'objectType', 'objtype']
+    .map((key) => textAt(node, key) ?? '')
+    .join('');
+  if (type === '') return false;
+  const object = nodeAt(node, 'object');
+  const names = [textAt(node, 'subname'), textAt(node, 'newname'), ...stringsAt(node, 'objects')];
+  if (object !== undefined) names.push(stringOf(object));
+  const inSchema = textAt(node, 'targtype') === 'ACL_TARGET_ALL_IN_SCHEMA';
+  return names.some((name) => nameIsOwn(inSchema ? 'OBJECT_SCHEMA' : type, name));
+}
+
+function nodeIsOwn(key: string, node: TreeNode): boolean {
+  if (textAt(node, 'schemaname') === 'mtm' || textAt(node, 'newschema') === 'mtm') return true;
+  if (textAt(node, 'local_schema') === 'mtm' || textAt(node, 'pubname') === 'mtm') return true;
+  if (key.endsWith('EventTrigStmt') && textAt(node, 'trigname')?.startsWith('mtm_') === true) return true;
+  if (key === 'DefElem' && /^schemas?$/u.test(textAt(node, 'defname') ?? '')) {
+    const argument = nodeAt(node, 'arg');
+    const list = argument === undefined ? undefined : nodeAt(argument, 'List');
+    const names = list === undefined ? [argument && stringOf(argument)] : stringsAt(list, 'items');
+    if (names.includes('mtm')) return true;
+  }
+  for (const list of nameLists) {
+    const names = stringsAt(node, list);
+    if (names.length > 1 && names[0] === 'mtm') return true;
+  }
+  return objectIsOwn(node);
+}
+
+/** A definition command whose objects are ours. */
+export function ownObjectRefusal(statement: TreeNode): Refusal | undefined {
+  const whole = unwrap(statement);
+  if (whole === undefined) return undefined;
+  let own = false;
+  walk(statement, (key, node) => {
+    if (own || queries.has(key)) return 'skip';
+    own = nodeIsOwn(key, node);
+    return undefined;
+  });
+  return own ? ownObject() : undefined;
+}
+
+/** Our own functions that may be called inside a read. */
+export function isOwnRead(path: readonly string[]): boolean {
+  return path.length === 2 && path[0] === 'mtm' && ownReads.has(path[1] ?? '');
+}

@@ -1,0 +1,97 @@
+/**
+ * Builds protocol messages into one growing buffer, so that many messages leave in one write.
+ * Rule: `take()` hands the bytes over; the writer never touches them again.
+ */
+const encoder = new TextEncoder();
+
+export class MessageWriter {
+  #buffer: Uint8Array;
+  #size = 0;
+  #lengthAt = -1;
+
+  constructor(capacity = 512) {
+    this.#buffer = new Uint8Array(capacity);
+  }
+
+  get size(): number {
+    return this.#size;
+  }
+
+  #room(bytes: number): void {
+    const wanted = this.#size + bytes;
+    if (wanted <= this.#buffer.length) return;
+    const grown = new Uint8Array(Math.max(wanted, this.#buffer.length * 2));
+    grown.set(this.#buffer.subarray(0, this.#size));
+    this.#buffer = grown;
+  }
+
+  /** Begins a message; type 0 stands for the startup packets, which have none. */
+  begin(type: number): this {
+    this.#room(5);
+    if (type !== 0) this.#buffer[this.#size++] = type;
+    this.#lengthAt = this.#size;
+    this.#size += 4;
+    return this;
+  }
+
+  /** Ends the message that was begun last and writes its length. */
+  end(): this {
+    const length = this.#size - this.#lengthAt;
+    const at = this.#lengthAt;
+    this.#buffer[at] = length >>> 24;
+    this.#buffer[at + 1] = length >>> 16;
+    this.#buffer[at + 2] = length >>> 8;
+    this.#buffer[at + 3] = length;
+    this.#lengthAt = -1;
+    return this;
+  }
+
+  byte(value: number): this {
+    this.#room(1);
+    this.#buffer[this.#size++] = value;
+    return this;
+  }
+
+  int16(value: number): this {
+    this.#room(2);
+    this.#buffer[this.#size++] = value >>> 8;
+    this.#buffer[this.#size++] = value;
+    return this;
+  }
+
+  int32(value: number): this {
+    this.#room(4);
+    const buffer = this.#buffer;
+    buffer[this.#size++] = value >>> 24;
+    buffer[this.#size++] = value >>> 16;
+    buffer[this.#size++] = value >>> 8;
+    buffer[this.#size++] = value;
+    return this;
+  }
+
+  bytes(value: Uint8Array): this {
+    this.#room(value.length);
+    this.#buffer.set(value, this.#size);
+    this.#size += value.length;
+    return this;
+  }
+
+  /** UTF-8 text without terminator. */
+  text(value: string): this {
+    this.#room(value.length * 3);
+    this.#size += encoder.encodeInto(value, this.#buffer.subarray(this.#size)).written;
+    return this;
+  }
+
+  /** UTF-8 text with the terminating zero byte. */
+  cstring(value: string): this {
+    return this.text(value).byte(0);
+  }
+
+  take(): Uint8Array {
+    const taken = this.#buffer.subarray(0, this.#size);
+    this.#buffer = new Uint8Array(512);
+    this.#size = 0;
+    return taken;
+  }
+}

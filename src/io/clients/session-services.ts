@@ -1,0 +1,31 @@
+/** What client sessions need of the node; the composition in src/node provides it. */
+import type { Gid } from '../../core/identity.ts';
+import type { SessionLimits } from '../../core/session/ports.ts';
+import type { ParsedText } from '../../core/statement/statement-class.ts';
+import type { ErrorText } from '../../core/wire/messages.ts';
+import type { ClientSession } from './client-session.ts';
+
+export interface SessionServices {
+  readonly server: { readonly host: string; readonly port: number };
+  readonly limits: SessionLimits;
+  /** Settings `multimaster.*` that every session shows. */
+  readonly shownSettings: ReadonlyMap<string, string>;
+  classify(text: string): ParsedText;
+  obstacle(write: boolean): ErrorText | undefined;
+  hasLease(): boolean;
+  clock(): number;
+  newTransaction(session: ClientSession, startTime: number): Gid;
+  headerSql(gid: Gid, checked: boolean, announced: boolean): string;
+  announceSql(command: string, tag: string, backendPid: number): string;
+  prepareEnded(gid: Gid, end: 'prepared' | 'empty' | 'failed'): void;
+  /** The session's server connection ended between the sending of PREPARE and its reply. */
+  prepareLost(gid: Gid, backendPid: number): void;
+  /** May this user work unsupervised (application_name=mtm_admin)? */
+  mayBypass(user: string): Promise<boolean>;
+  /** Why no session may begin now; undefined: it may. */
+  admission(): ErrorText | undefined;
+  sessionStarted(session: ClientSession): void;
+  sessionEnded(session: ClientSession): void;
+  /** Finds a session by its backend's pid and passes the cancel on if the key fits. */
+  cancel(processId: number, key: Uint8Array): void;
+}

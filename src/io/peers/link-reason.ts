@@ -1,0 +1,124 @@
+/**
+ * Why a link to a peer is not up: a closed list, each with one sentence for the log, mtm.status and the error
+ * at start. Rule: a sentence names what differs, never a secret, and says nothing that changes while nothing
+ * does.
+ */
+import type { NodeId } from '../../core/identity.ts';
+
+export type LinkReasonKind =
+  | 'not-tried'
+  | 'network'
+  | 'timeout'
+  | 'not-a-peer'
+  | 'wrong-secret'
+  | 'wrong-cluster'
+  | 'wrong-version'
+  | 'wrong-node'
+  | 'own-id'
+  | 'unknown-node'
+  | 'stale-incarnation'
+  | 'closed-by-peer'
+  | 'protocol-error'
+  | 'no-acknowledgement'
+  | 'overflow'
+  | 'replaced'
+  | 'stopped';
+
+export interface LinkReason {
+  readonly kind: LinkReasonKind;
+  readonly text: string;
+}
+
+export function linkReason(kind: LinkReasonKind, text: string): LinkReason {
+  return { kind, text };
+}
+
+/** Reasons that no retry cures: somebody has to correct a configuration. */
+export function isMisconfiguration(reason: LinkReason): boolean {
+  switch (reason.kind) {
+    case 'wrong-secret':
+    case 'wrong-cluster':
+    case 'wrong-version':
+    case 'wrong-node':
+    case 'own-id':
+    case 'unknown-node':
+    case 'stale-incarnation':
+    case 'not-a-peer':
+      return true;
+    default:
+      return false;
+  }
+}
+
+/** What the dialled side found wrong; the number on the wire is the place here, 0 being "accepted". */
+export const rejections = [
+  'accepted',
+  'wrong-secret',
+  'wrong-version',
+  'wrong-cluster',
+  'own-id',
+  'wrong-node',
+  'unknown-node',
+  'stale-incarnation',
+] as const satisfies readonly ('accepted' | LinkReasonKind)[];
+
+export type Rejection = Exclude<(typeof rejections)[number], 'accepted'>;
+
+/** The two sides of a handshake, as far as each told the other. */
+export interface HandshakeParties {
+  readonly dialer: {
+    readonly node: NodeId;
+    readonly cluster: string;
+    readonly versions: string;
+    readonly incarnation: number;
+  };
+  readonly listener: { readonly node: NodeId; readonly cluster: string; readonly versions: string };
+  /** Whom the dialler meant to reach. */
+  readonly target: NodeId;
+}
+
+/** The sentence about a rejection; it reads the same in the logs of both sides. */
+export function rejectionReason(rejection: Rejection, parties: HandshakeParties): LinkReason {
+  const { dialer, listener, target } = parties;
+  switch (rejection) {
+    case 'wrong-secret':
+      return linkReason(
+        rejection,
+        `the cluster secret of node ${dialer.node} differs from that of node ${target}: ` +
+          'give all gateways the same one',
+      );
+    case 'wrong-version':
+      return linkReason(
+        rejection,
+        `node ${dialer.node} speaks peer protocol ${dialer.versions}, ` +
+          `node ${target} speaks ${listener.versions}`,
+      );
+    case 'wrong-cluster':
+      return linkReason(
+        rejection,
+        `node ${dialer.node} belongs to cluster "${dialer.cluster}", ` +
+          `node ${target} to cluster "${listener.cluster}"`,
+      );
+    case 'own-id':
+      return linkReason(
+        rejection,
+        `the gateway at node ${target}'s address has node id ${listener.node}, ` +
+          'that of the gateway that called it: ' +
+          'either two nodes have the same id, or a node has its own address as that of a peer',
+      );
+    case 'wrong-node':
+      return linkReason(rejection, `the gateway at node ${target}'s address is node ${listener.node}`);
+    case 'unknown-node':
+      return linkReason(
+        rejection,
+        `node ${dialer.node} is not in the configuration of node ${listener.node}`,
+      );
+    case 'stale-incarnation':
+      return linkReason(
+        rejection,
+        `incarnation ${dialer.incarnation} of node ${dialer.node} is older than one that ` +
+          `node ${listener.node} has seen: ` +
+          'a newer gateway has taken over, or its server went back in time',
+      );
+  }
+}

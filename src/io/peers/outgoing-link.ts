@@ -1,0 +1,304 @@
+/**
+ * The link to one peer, over which everything goes that this node says to it.
+ *
+ *   waiting    a timer runs (back-off with jitter). Ends: the timer, or `dialNow` because the peer has just
+ *              shown that it is there.
+ *   dialling   connecting and shaking hands, under one deadline. Ends: up, or waiting with the reason.
+ *   up         messages are queued and leave in one write per turn of the event loop. Ends: the connection
+ *              breaks, nobody acknowledges, the queue overflows, the peer is replaced → waiting.
+ *   stopped    for good.
+ *
+ * Rule: a message given while the link is not up, or still queued when it goes down, is dropped; whoever
+ * needs an answer asks again after the next `up`. Nothing is ever queued without a limit.
+ */
+import { connect, type Socket } from 'node:net';
+import type { NodeId } from '../../core/identity.ts';
+import type { PeerMessage } from '../../core/peer/message.ts';
+import { MessageWriter } from '../../core/peer/message-writer.ts';
+import { assert } from '../../lib/assert.ts';
+import { DialerHandshake, type Accepted, type Identity } from './handshake.ts';
+import { isMisconfiguration, linkReason, type LinkReason } from './link-reason.ts';
+import { acknowledgement, type LinkLog, type LinkSettings } from './link-settings.ts';
+
+export interface PeerAddress {
+  readonly id: NodeId;
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface OutgoingLinkOptions {
+  readonly identity: Identity;
+  readonly peer: PeerAddress;
+  readonly settings: LinkSettings;
+  /** Uniform in [0, 1). */
+  readonly random: () => number;
+  /** Monotonic, ms. */
+  readonly now: () => number;
+  readonly log: LinkLog;
+  /** The peer has proved that it is `incarnation`; a reason when it must not be talked to. */
+  readonly admit: (incarnation: number) => LinkReason | undefined;
+  readonly onUp: () => void;
+  /** Also when the reason why the link is not up has changed. */
+  readonly onDown: (reason: LinkReason) => void;
+  readonly onDrained: () => void;
+}
+
+type State =
+  | { readonly kind: 'waiting'; readonly timer: NodeJS.Timeout }
+  | { readonly kind: 'dialling'; readonly socket: Socket; readonly deadline: NodeJS.Timeout }
+  | {
+      readonly kind: 'up';
+      readonly socket: Socket;
+      readonly incarnation: number;
+      readonly checks: NodeJS.Timeout;
+      readonly since: number;
+    }
+  | { readonly kind: 'stopped' };
+
+/** A link that lived this long was good: the next back-off begins with its first step. */
+const stableAfterMs = 1000;
+/** How often within acknowledgeTimeoutMs a link is looked at. */
+const checksPerTimeout = 4;
+/** What is still queued when the link is stopped gets this long to leave. */
+const lingerMs = 500;
+
+export class OutgoingLink {
+  readonly #options: OutgoingLinkOptions;
+  #state: State = { kind: 'stopped' };
+  #reason: LinkReason = linkReason('not-tried', 'not connected yet');
+  #attempts = 0;
+  #writer = new MessageWriter();
+  #flushScheduled = false;
+  /** `send` has said stop, and nobody has said go on. */
+  #above = false;
+  #overflowed = false;
+  /** Checks in a row that found bytes sent and nothing acknowledged since. */
+  #unacknowledgedChecks = 0;
+  #awaitsAcknowledgement = false;
+
+  constructor(options: OutgoingLinkOptions) {
+    this.#options = options;
+  }
+
+  get up(): boolean {
+    return this.#state.kind === 'up';
+  }
+
+  /** Why the link is not up; undefined when it is. */
+  get reason(): LinkReason | undefined {
+    return this.#state.kind === 'up' ? undefined : this.#reason;
+  }
+
+  start(): void {
+    assert(this.#state.kind === 'stopped', 'a link is started once');
+    this.#dial();
+  }
+
+  /** The peer is known to be there: do not wait any longer. */
+  dialNow(): void {
+    if (this.#state.kind !== 'waiting') return;
+    clearTimeout(this.#state.timer);
+    this.#dial();
+  }
+
+  /** Ends a link to a former process of the peer. */
+  dropOlderThan(incarnation: number): void {
+    if (this.#state.kind !== 'up' || this.#state.incarnation >= incarnation) return;
+    this.#fail(linkReason('replaced', `node ${this.#options.peer.id} was restarted`));
+  }
+
+  /**
+   * Queues a message. False: send no more for now, until `onDrained` (the message is queued) or, when the
+   * link is down, until `onUp` (the message is dropped).
+   */
+  send(message: PeerMessage): boolean {
+    if (this.#state.kind !== 'up' || this.#overflowed) return false;
+    this.#writer.write(message);
+    const queued = this.#queuedBytes(this.#state.socket);
+    // The link fails in the flush, so that no handler is called from within a send.
+    this.#overflowed = queued > this.#options.settings.maxQueueBytes;
+    if (!this.#flushScheduled) {
+      this.#flushScheduled = true;
+      setImmediate(() => this.#flush());
+    }
+    if (queued > this.#options.settings.highWaterBytes) this.#above = true;
+    return !this.#above;
+  }
+
+  /** Sends what is queued, closes, and never dials again. */
+  async stop(): Promise<void> {
+    const state = this.#state;
+    if (state.kind === 'up') this.#flush();
+    this.#leave(state);
+    this.#state = { kind: 'stopped' };
+    this.#reason = linkReason('stopped', 'this gateway is stopping');
+    if (state.kind !== 'up' && state.kind !== 'dialling') return;
+    const { socket } = state;
+    if (state.kind === 'dialling') socket.destroy();
+    if (socket.closed) return;
+    await new Promise<void>((resolve) => {
+      const linger = setTimeout(() => socket.destroy(), lingerMs);
+      socket.once('close', () => {
+        clearTimeout(linger);
+        resolve();
+      });
+      socket.destroySoon();
+    });
+  }
+
+  #dial(): void {
+    const { peer, settings, identity } = this.#options;
+    this.#attempts += 1;
+    const socket = connect({ host: peer.host, port: peer.port, noDelay: true, keepAlive: true });
+    const deadline = setTimeout(() => {
+      const text = `${this.#where()} does not answer within ${settings.handshakeTimeoutMs} ms`;
+      this.#fail(linkReason('timeout', text));
+    }, settings.handshakeTimeoutMs);
+    this.#state = { kind: 'dialling', socket, deadline };
+    const handshake = new DialerHandshake(identity, peer.id);
+    socket.once('connect', () => socket.write(handshake.hello));
+    socket.on('data', (chunk: Buffer) => this.#received(socket, handshake, chunk));
+    // The state knows the socket that counts; what a former one still says concerns nobody.
+    socket.on('error', (error) => {
+      if (this.#isCurrent(socket)) this.#fail(linkReason('network', `${this.#where()}: ${describe(error)}`));
+    });
+    socket.on('close', () => {
+      if (this.#isCurrent(socket))
+        this.#fail(linkReason('closed-by-peer', `${this.#where()} closed the link`));
+    });
+  }
+
+  #received(socket: Socket, handshake: DialerHandshake, chunk: Buffer): void {
+    if (!this.#isCurrent(socket)) return;
+    if (this.#state.kind === 'up') return this.#acknowledged(chunk);
+    const { send, result } = handshake.push(chunk);
+    if (send !== undefined) socket.write(send);
+    if (result === undefined) return;
+    if (result.kind === 'failed') this.#fail(result.reason);
+    else this.#accepted(socket, result);
+  }
+
+  #accepted(socket: Socket, { incarnation, rest }: Accepted): void {
+    const refused = this.#options.admit(incarnation);
+    if (refused !== undefined) return this.#fail(refused);
+    // `admit` may have stopped this link or dropped it.
+    if (!this.#isCurrent(socket)) return;
+    const { settings, peer, log } = this.#options;
+    this.#leave(this.#state);
+    const checks = setInterval(() => this.#check(), settings.acknowledgeTimeoutMs / checksPerTimeout);
+    this.#writer = new MessageWriter();
+    this.#above = false;
+    this.#overflowed = false;
+    this.#awaitsAcknowledgement = false;
+    this.#unacknowledgedChecks = 0;
+    this.#state = { kind: 'up', socket, incarnation, checks, since: this.#options.now() };
+    log.info({ peer: peer.id, incarnation }, 'link to peer is up');
+    if (rest.length > 0) this.#acknowledged(rest);
+    this.#options.onUp();
+  }
+
+  #acknowledged(bytes: Buffer): void {
+    this.#awaitsAcknowledgement = false;
+    this.#unacknowledgedChecks = 0;
+    if (bytes.every((byte) => byte === acknowledgement)) return;
+    this.#fail(linkReason('protocol-error', `${this.#where()} sends what no gateway sends`));
+  }
+
+  /** Counts looks, not time: after a stall of this process the acknowledgements get their turn first. */
+  #check(): void {
+    if (!this.#awaitsAcknowledgement) return;
+    this.#unacknowledgedChecks += 1;
+    if (this.#unacknowledgedChecks <= checksPerTimeout) return;
+    const { acknowledgeTimeoutMs } = this.#options.settings;
+    const text = `${this.#where()} has acknowledged nothing for ${acknowledgeTimeoutMs} ms`;
+    this.#fail(linkReason('no-acknowledgement', text));
+  }
+
+  #flush(): void {
+    this.#flushScheduled = false;
+    if (this.#state.kind !== 'up') return;
+    if (this.#overflowed) {
+      const text = `node ${this.#options.peer.id} takes messages more slowly than they come`;
+      return this.#fail(linkReason('overflow', text));
+    }
+    const { socket } = this.#state;
+    const segments = this.#writer.take();
+    if (segments.length === 0) return;
+    this.#awaitsAcknowledgement = true;
+    socket.cork();
+    for (const [index, segment] of segments.entries()) {
+      if (index < segments.length - 1) socket.write(segment);
+      else socket.write(segment, () => this.#written(socket));
+    }
+    socket.uncork();
+  }
+
+  #written(socket: Socket): void {
+    if (!this.#above || !this.#isCurrent(socket)) return;
+    if (this.#queuedBytes(socket) > this.#options.settings.highWaterBytes / 2) return;
+    this.#above = false;
+    this.#options.onDrained();
+  }
+
+  #queuedBytes(socket: Socket): number {
+    return this.#writer.pendingBytes + socket.writableLength;
+  }
+
+  #isCurrent(socket: Socket): boolean {
+    const state = this.#state;
+    return (state.kind === 'dialling' || state.kind === 'up') && state.socket === socket;
+  }
+
+  /** Ends the attempt or the link, tells why if that is news, and waits for the next attempt. */
+  #fail(reason: LinkReason): void {
+    const before = this.#state;
+    assert(before.kind === 'dialling' || before.kind === 'up', 'only an attempt or a link fails');
+    this.#leave(before);
+    before.socket.destroy();
+    if (before.kind === 'up' && this.#options.now() - before.since >= stableAfterMs) this.#attempts = 0;
+    this.#writer = new MessageWriter();
+    const timer = setTimeout(() => this.#dial(), this.#backOff());
+    this.#state = { kind: 'waiting', timer };
+    const news = before.kind === 'up' || reason.text !== this.#reason.text;
+    this.#reason = reason;
+    if (!news) return;
+    const fields = { peer: this.#options.peer.id, reason: reason.kind, text: reason.text };
+    if (isMisconfiguration(reason)) this.#options.log.warn(fields, 'peer refused');
+    else this.#options.log.info(fields, 'link to peer is down');
+    this.#options.onDown(reason);
+  }
+
+  #leave(state: State): void {
+    if (state.kind === 'waiting') clearTimeout(state.timer);
+    if (state.kind === 'dialling') clearTimeout(state.deadline);
+    if (state.kind === 'up') clearInterval(state.checks);
+  }
+
+  #backOff(): number {
+    const { first, longest } = this.#options.settings.backOffMs;
+    const exponent = Math.min(Math.max(this.#attempts - 1, 0), 20);
+    return Math.min(longest, first * 2 ** exponent) * (0.5 + this.#options.random() / 2);
+  }
+
+  #where(): string {
+    const { host, port } = this.#options.peer;
+    return `${host}:${port}`;
+  }
+}
+
+const networkTexts: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'connection refused',
+  ECONNRESET: 'connection reset',
+  EHOSTUNREACH: 'host unreachable',
+  ENETUNREACH: 'network unreachable',
+  ENOTFOUND: 'host name not found',
+  EAI_AGAIN: 'host name lookup failed',
+  EPIPE: 'connection broken',
+  ETIMEDOUT: 'connection timed out',
+};
+
+/** The part of a network error that stays the same from one attempt to the next. */
+function describe(error: Error): string {
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+  return code === undefined ? error.message : (networkTexts[code] ?? code);
+}

@@ -1,0 +1,89 @@
+/**
+ * The peer port: accepts connections and keeps the number of those that have proved nothing small.
+ * Rule: one stranger too many costs the oldest stranger its place, never a peer.
+ */
+import { createServer, type Server, type Socket } from 'node:net';
+import { GatewayError } from '../../lib/gateway-error.ts';
+import type { Identity } from './handshake.ts';
+import { IncomingLink, type IncomingLinkEvents } from './incoming-link.ts';
+import { linkReason } from './link-reason.ts';
+import type { LinkSettings } from './link-settings.ts';
+
+export interface PeerListenerEvents extends IncomingLinkEvents {
+  /** The process is short of something (descriptors); the port stays open. */
+  readonly onAcceptFailed: (error: Error) => void;
+}
+
+export class PeerListener {
+  readonly #identity: Identity;
+  readonly #settings: LinkSettings;
+  readonly #events: PeerListenerEvents;
+  readonly #server: Server;
+  /** In the order in which they came. */
+  readonly #strangers = new Set<IncomingLink>();
+  #closed = false;
+
+  constructor(identity: Identity, settings: LinkSettings, events: PeerListenerEvents) {
+    this.#identity = identity;
+    this.#settings = settings;
+    this.#events = {
+      ...events,
+      onAccepted: (link, accepted) => {
+        this.#strangers.delete(link);
+        events.onAccepted(link, accepted);
+      },
+      onEnded: (link, reason, claimed) => {
+        this.#strangers.delete(link);
+        events.onEnded(link, reason, claimed);
+      },
+    };
+    this.#server = createServer((socket) => this.#connected(socket));
+  }
+
+  /** The port that is listened on; 0 when none is. */
+  get port(): number {
+    const address = this.#server.address();
+    return address === null || typeof address === 'string' ? 0 : address.port;
+  }
+
+  /** Throws address-in-use, or config-invalid when the address cannot be listened on at all. */
+  async listen(host: string, port: number): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      const refuse = (cause: NodeJS.ErrnoException) => {
+        const taken = cause.code === 'EADDRINUSE';
+        const why = taken ? 'the address is in use' : cause.message;
+        const text = `cannot listen for peers on ${host}:${port}: ${why}`;
+        reject(new GatewayError(taken ? 'address-in-use' : 'config-invalid', text, { cause }));
+      };
+      this.#server.once('error', refuse);
+      this.#server.listen({ host, port }, () => {
+        this.#server.off('error', refuse);
+        this.#server.on('error', this.#events.onAcceptFailed);
+        resolve();
+      });
+    });
+  }
+
+  /** Closes the port and all strangers; the accepted links are their owner's. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const link of [...this.#strangers]) link.close(linkReason('stopped', 'this gateway is stopping'));
+    if (!this.#server.listening) return;
+    await new Promise<void>((resolve, reject) => {
+      this.#server.close((error) => (error === undefined ? resolve() : reject(error)));
+    });
+  }
+
+  #connected(socket: Socket): void {
+    // Accepted by the system before the port was closed.
+    if (this.#closed) {
+      socket.destroy();
+      return;
+    }
+    if (this.#strangers.size >= this.#settings.maxStrangers) {
+      const [oldest] = this.#strangers;
+      oldest?.close(linkReason('overflow', 'too many connections that prove nothing'));
+    }
+    this.#strangers.add(new IncomingLink(socket, this.#identity, this.#settings, this.#events));
+  }
+}

@@ -1,0 +1,269 @@
+/**
+ * Does a PostgreSQL server suit as a node? One finding for each thing that was looked at; `mtm-gateway
+ * check` prints
+ * them, the gateway refuses to start when one is a must. Rule: it only reads.
+ */
+import { Client } from 'pg';
+import { GatewayError } from '../lib/gateway-error.ts';
+
+export interface ServerFinding {
+  /** The setting or property. */
+  readonly name: string;
+  readonly ok: boolean;
+  /** A must keeps the gateway from starting; the others are advice. */
+  readonly must: boolean;
+  readonly has: string;
+  readonly needs: string;
+  /** What makes a change effective. */
+  readonly effect: 'restart' | 'reload' | 'now' | 'new server';
+  /** One sentence: what to do. Empty when ok. */
+  readonly advice: string;
+}
+
+/** How much the gateway will use of the server. */
+export interface ServerNeeds {
+  readonly nodes: number;
+  readonly maxWorkers: number;
+  readonly maxConnections: number;
+}
+
+export interface Queryable {
+  query(text: string): Promise<{ rows: Record<string, unknown>[] }>;
+}
+
+const usualNeeds: ServerNeeds = { nodes: 3, maxWorkers: 100, maxConnections: 250 };
+
+/** Connections of the gateway beside client sessions and apply workers. */
+const controlConnections = 10;
+
+const factsQuery = `
+  SELECT current_setting('server_version_num')::int AS version_num,
+         current_setting('server_version') AS version,
+         current_user AS role,
+         (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS superuser,
+         (SELECT pg_encoding_to_char(encoding)
+            FROM pg_database WHERE datname = current_database()) AS encoding,
+         pg_is_in_recovery() AS standby,
+         extract(epoch FROM clock_timestamp())::float8 * 1000 AS clock_ms,
+         (SELECT jsonb_object_agg(name, setting) FROM pg_settings) AS settings`;
+
+interface Facts {
+  readonly version_num: number;
+  readonly version: string;
+  readonly role: string;
+  readonly superuser: boolean;
+  readonly encoding: string;
+  readonly standby: boolean;
+  readonly clock_ms: number;
+  readonly settings: Readonly<Record<string, string>>;
+}
+
+/** A setting that has to be at least so big. */
+function atLeast(facts: Facts, name: string, least: number, why: string, must = true): ServerFinding {
+  const has = facts.settings[name] ?? 'nothing';
+  const ok = Number(has) >= least;
+  const advice = `set ${name} = ${least} or more (${why}) and restart the server`;
+  return { name, ok, must, has, needs: `${least} or more`, effect: 'restart', advice: ok ? '' : advice };
+}
+
+function exactly(
+  facts: Facts,
+  name: string,
+  needs: string,
+  why: string,
+  effect: 'restart' | 'reload',
+  must = true,
+): ServerFinding {
+  const has = facts.settings[name] ?? 'nothing';
+  const then = effect === 'restart' ? 'restart the server' : 'reload the configuration';
+  const advice = `set ${name} = ${needs} (${why}) and ${then}`;
+  return { name, ok: has === needs, must, has, needs, effect, advice: has === needs ? '' : advice };
+}
+
+function properties(facts: Facts): ServerFinding[] {
+  const major = Math.floor(facts.version_num / 10_000);
+  const known = major >= 15 && major <= 18;
+  const utf8 = facts.encoding === 'UTF8';
+  return [
+    {
+      name: 'version',
+      ok: known,
+      must: true,
+      has: facts.version,
+      needs: '15 to 18',
+      effect: 'new server',
+      advice: known ? '' : 'use PostgreSQL 15, 16, 17 or 18',
+    },
+    {
+      name: 'role',
+      ok: facts.superuser,
+      must: true,
+      has: `${facts.role}${facts.superuser ? '' : ', no superuser'}`,
+      needs: 'a superuser',
+      effect: 'now',
+      advice: facts.superuser
+        ? ''
+        : `let the gateway log in as a superuser: postgres.user, or ALTER ROLE "${facts.role}" SUPERUSER`,
+    },
+    {
+      name: 'recovery',
+      ok: !facts.standby,
+      must: true,
+      has: facts.standby ? 'standby' : 'primary',
+      needs: 'primary',
+      effect: 'now',
+      advice: facts.standby ? 'promote the server: a standby cannot be a node' : '',
+    },
+    {
+      name: 'database encoding',
+      ok: utf8,
+      must: true,
+      has: facts.encoding,
+      needs: 'UTF8',
+      effect: 'new server',
+      advice: utf8 ? '' : 'create the database with ENCODING UTF8',
+    },
+  ];
+}
+
+function clockFinding(facts: Facts, nowMs: number): ServerFinding {
+  const apartMs = Math.round(Math.abs(facts.clock_ms - nowMs));
+  const ok = apartMs < 1000;
+  return {
+    name: 'clock',
+    ok,
+    must: false,
+    has: `${apartMs} ms from the gateway's`,
+    needs: 'less than 1000 ms',
+    effect: 'now',
+    advice: ok ? '' : 'synchronise the clocks (NTP): a node with a slow clock wins every conflict',
+  };
+}
+
+function settingFindings(facts: Facts, needs: ServerNeeds): ServerFinding[] {
+  const origins = facts.version_num >= 180_000 ? 'max_active_replication_origins' : 'max_replication_slots';
+  const slots = needs.nodes + 2;
+  const workers = 'one for each apply connection (max_workers)';
+  const own = 'two slots of our own and one for each node that returns';
+  return [
+    exactly(facts, 'wal_level', 'logical', 'changes are read from the WAL', 'restart'),
+    exactly(facts, 'fsync', 'on', 'a vote that a crash forgets would break the cluster', 'reload'),
+    exactly(
+      facts,
+      'full_page_writes',
+      'on',
+      'pages torn by a crash cannot be repaired otherwise',
+      'reload',
+      false,
+    ),
+    atLeast(
+      facts,
+      'max_prepared_transactions',
+      2 * needs.maxWorkers,
+      'every write is prepared on every node; twice max_workers',
+    ),
+    atLeast(
+      facts,
+      'max_wal_senders',
+      needs.nodes + 2,
+      'the stream of changes and one for each node that returns',
+    ),
+    ...(origins === 'max_replication_slots'
+      ? [atLeast(facts, origins, slots + needs.maxWorkers, `${own}; and ${workers}`)]
+      : [
+          atLeast(facts, 'max_replication_slots', slots, own),
+          atLeast(facts, origins, needs.maxWorkers, workers),
+        ]),
+    atLeast(
+      facts,
+      'max_connections',
+      needs.maxConnections + needs.maxWorkers + controlConnections,
+      'max_connections and max_workers of the gateway together',
+      false,
+    ),
+    exactly(
+      facts,
+      'max_slot_wal_keep_size',
+      '-1',
+      'the gateway itself bounds what is kept; a lost slot means a new seed',
+      'reload',
+      false,
+    ),
+  ];
+}
+
+/**
+ * Looks at the server behind `client`, which is connected to the database of the cluster. `nowMs`: our wall
+ * clock.
+ */
+export async function checkServer(
+  client: Queryable,
+  needs: ServerNeeds = usualNeeds,
+  nowMs: number = Date.now(),
+): Promise<ServerFinding[]> {
+  const { rows } = await client.query(factsQuery);
+  const facts = rows[0] as unknown as Facts;
+  return [...properties(facts), ...settingFindings(facts, needs), clockFinding(facts, nowMs)];
+}
+
+/** Throws server-unsuitable with one sentence that names everything that must change. */
+export function requireSuitable(findings: readonly ServerFinding[]): void {
+  const wrong = findings.filter((finding) => finding.must && !finding.ok);
+  if (wrong.length === 0) return;
+  const list = wrong
+    .map((finding) => `${finding.name} is ${finding.has} and must be ${finding.needs}`)
+    .join('; ');
+  throw new GatewayError(
+    'server-unsuitable',
+    `the PostgreSQL of this node cannot be part of a cluster: ${list}`,
+    {
+      hint: wrong.map((finding) => finding.advice).join('; '),
+    },
+  );
+}
+
+export interface ServerAddress {
+  readonly host: string;
+  readonly port: number;
+  readonly user: string;
+  readonly password: string | undefined;
+  readonly database: string;
+}
+
+/**
+ * Connects, or says in one sentence why not (server-unreachable, server-refused). The caller ends the
+ * client.
+ */
+export async function connectForCheck(address: ServerAddress, timeoutMs: number): Promise<Client> {
+  const client = new Client({
+    host: address.host,
+    port: address.port,
+    user: address.user,
+    database: address.database,
+    connectionTimeoutMillis: timeoutMs,
+    application_name: 'mtm_control',
+    ...(address.password === undefined ? {} : { password: address.password }),
+  });
+  // Without a listener a connection that breaks later would stop the process; the next query reports it
+  // anyway.
+  client.on('error', () => undefined);
+  try {
+    await client.connect();
+    return client;
+  } catch (cause) {
+    const { code, message } = cause as { code?: string; message: string };
+    const where = `PostgreSQL at ${address.host}:${address.port}`;
+    if (code !== undefined && /^[0-9A-Z]{5}$/.test(code) && !code.startsWith('57P')) {
+      throw new GatewayError(
+        'server-refused',
+        `${where} refuses ${address.user}, database ${address.database}: ${message}`,
+        {
+          cause,
+          sqlstate: code,
+        },
+      );
+    }
+    const reason = message === '' ? String(code) : message;
+    throw new GatewayError('server-unreachable', `${where} does not answer: ${reason}`, { cause });
+  }
+}

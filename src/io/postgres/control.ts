@@ -1,0 +1,192 @@
+/**
+ * The gateway's control connection: takes the server over at start, keeps mtm.runtime up to date, answers questions of the node.
+ * Rule: one query at a time, in order (pg queues them); when it breaks the node is unhealthy until it is back.
+ */
+import pg from 'pg';
+import type { Gid, Lsn } from '../../core/identity.ts';
+import { parseGid } from '../../core/identity.ts';
+import type { Suspicions } from '../../core/statement/context.ts';
+import { builtInWriters } from '../../core/statement/built-in-writers.ts';
+import { suspicionQuery } from '../../core/statement/suspicion-query.ts';
+import { decodePgoutput } from '../../core/pgoutput/decoder.ts';
+import type { ServerLogin } from './raw-connection.ts';
+import { startupOptions } from './raw-connection.ts';
+import { noTimeouts } from './pinned-settings.ts';
+
+export interface TakeOver {
+  readonly incarnation: number;
+  readonly serverVersion: number;
+  readonly prepared: readonly Gid[];
+  readonly committed: readonly Gid[];
+}
+
+/** How long a backend that was told to end may take, ms. */
+const endLimitMs = 15_000;
+
+export class Control {
+  readonly #login: ServerLogin;
+  #client: pg.Client;
+  #closed = false;
+  readonly #onLost: (reason: string) => void;
+
+  private constructor(login: ServerLogin, client: pg.Client, onLost: (reason: string) => void) {
+    this.#login = login;
+    this.#client = client;
+    this.#onLost = onLost;
+    this.#watch(client);
+  }
+
+  /** Rejects with what the server or the socket said. */
+  static async open(login: ServerLogin, onLost: (reason: string) => void): Promise<Control> {
+    return new Control(login, await connected(login), onLost);
+  }
+
+  get client(): pg.Client {
+    return this.#client;
+  }
+
+  #watch(client: pg.Client): void {
+    client.on('error', (error: Error) => {
+      if (!this.#closed && client === this.#client) this.#onLost(error.message);
+    });
+    client.on('end', () => {
+      if (!this.#closed && client === this.#client) this.#onLost('the control connection ended');
+    });
+  }
+
+  /** Opens it again after it was lost. */
+  async reconnect(): Promise<void> {
+    const client = await connected(this.#login);
+    this.#client = client;
+    this.#watch(client);
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#client.end();
+  }
+
+  /**
+   * Makes this process the only gateway of the server (architecture §3, Takeover): the incarnation is raised durably, every
+   * session of the database that a former gateway may have left is ended, and only then is looked at what is prepared.
+   */
+  async takeOver(): Promise<TakeOver> {
+    const raised = await this.#client.query<{ incarnation: string }>('SELECT mtm.take_over() AS incarnation');
+    const version = await this.#client.query<{ v: string }>("SELECT current_setting('server_version_num') AS v");
+    await this.endSessions();
+    const prepared = await this.preparedGids();
+    const committed = await this.#committedSinceSyncpoint();
+    return {
+      incarnation: Number(raised.rows[0]!.incarnation),
+      serverVersion: Number(version.rows[0]!.v),
+      prepared,
+      committed,
+    };
+  }
+
+  /** Ends all other sessions of the database but administrators' (mtm_admin), and waits until their processes are gone. */
+  async endSessions(): Promise<void> {
+    const others = `datname = current_database() AND pid <> pg_backend_pid()
+      AND backend_type IN ('client backend', 'walsender') AND application_name <> 'mtm_admin'`;
+    await this.#client.query(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE ${others}`);
+    await this.#untilGone(`SELECT count(*)::int AS left FROM pg_stat_activity WHERE ${others}`, []);
+  }
+
+  async #untilGone(sql: string, values: unknown[]): Promise<void> {
+    for (let waitedMs = 0; ; waitedMs += 20) {
+      const { rows } = await this.#client.query<{ left: number }>(sql, values);
+      if (rows[0]!.left === 0) return;
+      if (waitedMs > endLimitMs) throw new Error(`${rows[0]!.left} server processes did not end when they were told to`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
+  /** Ends one backend; resolves when its process is gone, so that what it did or did not prepare is final. */
+  async endBackend(pid: number): Promise<void> {
+    await this.#client.query('SELECT pg_terminate_backend($1::int)', [pid]);
+    await this.#untilGone('SELECT count(*)::int AS left FROM pg_stat_activity WHERE pid = $1::int', [pid]);
+  }
+
+  async preparedGids(): Promise<Gid[]> {
+    const { rows } = await this.#client.query<{ gid: string }>(
+      'SELECT gid FROM pg_prepared_xacts WHERE database = current_database()',
+    );
+    return rows.map(({ gid }) => gid).filter((gid) => parseGid(gid) !== undefined);
+  }
+
+  /** What the retained slot shows as committed: the memory of outcomes that a restart would lose. */
+  async #committedSinceSyncpoint(): Promise<Gid[]> {
+    const { rows } = await this.#client.query<{ data: Buffer }>(
+      `SELECT data FROM pg_logical_slot_peek_binary_changes('mtm_retain', NULL, NULL,
+         'proto_version', '3', 'publication_names', 'mtm_headers', 'messages', 'true')
+       WHERE get_byte(data, 0) = ascii('K')`,
+    );
+    const gids: Gid[] = [];
+    for (const { data } of rows) {
+      const message = decodePgoutput(data, 0, data.length);
+      if (message.kind === 'commit-prepared' && parseGid(message.gid) !== undefined) gids.push(message.gid);
+    }
+    return gids;
+  }
+
+  /** Everything before `lsn` is finished on all nodes: the retained slot lets go of it. */
+  async advanceRetained(lsn: Lsn): Promise<void> {
+    const text = `${(lsn >> 32n).toString(16)}/${(lsn & 0xffffffffn).toString(16)}`;
+    await this.#client.query(
+      `SELECT pg_replication_slot_advance('mtm_retain', $1::pg_lsn)
+       FROM pg_replication_slots WHERE slot_name = 'mtm_retain' AND confirmed_flush_lsn < $1::pg_lsn`,
+      [text],
+    );
+  }
+
+  async mayBypass(user: string, adminRole: string): Promise<boolean> {
+    const { rows } = await this.#client.query<{ allowed: boolean }>(
+      `SELECT r.rolsuper OR EXISTS (SELECT 1 FROM pg_roles a WHERE a.rolname = $2
+         AND pg_has_role(r.oid, a.oid, 'MEMBER')) AS allowed FROM pg_roles r WHERE r.rolname = $1`,
+      [user, adminRole],
+    );
+    return rows[0]?.allowed === true;
+  }
+
+  async writeRuntime(state: object): Promise<void> {
+    await this.#client.query({
+      name: 'mtm_runtime',
+      text: 'SELECT mtm.set_runtime($1::jsonb)',
+      values: [JSON.stringify(state)],
+    });
+  }
+
+  /** The names whose use may reach a user's code. */
+  async suspicions(): Promise<Suspicions> {
+    const { rows } = await this.#client.query<Suspicions>(suspicionQuery, [[...builtInWriters]]);
+    return rows[0]!;
+  }
+
+  /** The key with which the gateway proves to mtm.announce that it speaks. */
+  async announceKey(): Promise<Uint8Array> {
+    const { rows } = await this.#client.query<{ key: Buffer }>('SELECT announce_key AS key FROM mtm.secret');
+    return rows[0]!.key;
+  }
+}
+
+async function connected(login: ServerLogin): Promise<pg.Client> {
+  const client = new pg.Client({
+    host: login.host,
+    port: login.port,
+    user: login.user,
+    password: login.password,
+    database: login.database,
+    application_name: 'mtm_control',
+    connectionTimeoutMillis: 5000,
+    keepAlive: true,
+    options: startupOptions({
+      ...noTimeouts,
+      search_path: 'pg_catalog',
+      default_transaction_read_only: 'off',
+      synchronous_commit: 'on',
+    }),
+  });
+  client.on('error', () => undefined); // before the owner listens, connect() itself reports
+  await client.connect();
+  return client;
+}

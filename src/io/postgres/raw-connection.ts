@@ -1,0 +1,173 @@
+/**
+ * A connection of the gateway's own to PostgreSQL with raw, pipelined messages.
+ * `pg` opens it and authenticates (every method that `pg` knows); then the socket is taken over.
+ * Rule: after `open` nobody but this class touches the socket; a connection that closed is never used again.
+ */
+import type { Socket } from 'node:net';
+import pg from 'pg';
+import { FrameScanner } from '../../core/wire/frame-scanner.ts';
+import { cancelRequest } from '../../core/wire/messages.ts';
+import { connect as connectSocket } from 'node:net';
+
+export interface ServerLogin {
+  readonly host: string;
+  readonly port: number;
+  readonly user: string;
+  readonly password: string | undefined;
+  readonly database: string;
+}
+
+export interface RawHandler {
+  /** One whole message: buffer[start…end) with the type byte at `start`; valid during the call only. */
+  message(type: number, buffer: Uint8Array, start: number, end: number): void;
+  /** Called once. `reason` says why the connection ended. */
+  closed(reason: string): void;
+}
+
+export interface RawOptions {
+  readonly login: ServerLogin;
+  readonly applicationName: string;
+  /** Settings for the startup packet; they outrank those of database and role. */
+  readonly settings: Readonly<Record<string, string>>;
+  readonly replication?: 'database';
+  /** Milliseconds until an unanswered connection attempt fails. */
+  readonly connectTimeoutMs?: number;
+}
+
+interface PgInternals {
+  readonly processID: number;
+  readonly secretKey: number;
+  readonly connection: { readonly stream: Socket };
+}
+
+const maxMessageBytes = 0x3fffffff;
+
+export class RawConnection {
+  readonly pid: number;
+  readonly #secretKey: number;
+  readonly #socket: Socket;
+  readonly #login: ServerLogin;
+  #handler: RawHandler | undefined;
+  #closed = false;
+
+  private constructor(socket: Socket, login: ServerLogin, pid: number, secretKey: number) {
+    this.#socket = socket;
+    this.#login = login;
+    this.pid = pid;
+    this.#secretKey = secretKey;
+  }
+
+  /** Rejects with the server's own error (pg.DatabaseError) or the socket's. */
+  static async open(options: RawOptions): Promise<RawConnection> {
+    const client = new pg.Client({
+      host: options.login.host,
+      port: options.login.port,
+      user: options.login.user,
+      password: options.login.password,
+      database: options.login.database,
+      application_name: options.applicationName,
+      connectionTimeoutMillis: options.connectTimeoutMs ?? 5000,
+      options: startupOptions(options.settings),
+      ...(options.replication === undefined ? {} : { replication: options.replication }),
+    } as pg.ClientConfig);
+    client.on('error', () => undefined); // reported by connect() or, after the takeover, by the socket's own handler
+    try {
+      await client.connect();
+    } catch (error) {
+      void client.end().catch(() => undefined); // the attempt has failed already: its error is the one that counts
+      throw error;
+    }
+    const internals = client as unknown as PgInternals;
+    const socket = internals.connection.stream;
+    socket.removeAllListeners();
+    const connection = new RawConnection(socket, options.login, internals.processID, internals.secretKey);
+    connection.#takeOver();
+    return connection;
+  }
+
+  #takeOver(): void {
+    const scanner = new FrameScanner({
+      limit: () => maxMessageBytes,
+      streams: () => false,
+      message: (type, buffer, start, end) => this.#handler?.message(type, buffer, start, end),
+      part: () => undefined,
+    });
+    this.#socket.setNoDelay(true);
+    this.#socket.setKeepAlive(true, 10_000);
+    this.#socket.on('data', (chunk: Uint8Array) => {
+      const result = scanner.push(chunk);
+      if (result.kind === 'violation') this.#socket.destroy(new Error(result.reason));
+    });
+    this.#socket.on('error', (error) => this.#end(error.message));
+    this.#socket.on('close', () => this.#end('connection closed by the server'));
+  }
+
+  #end(reason: string): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#handler?.closed(reason);
+  }
+
+  /** Must be called before the first `send`. */
+  handle(handler: RawHandler): void {
+    this.#handler = handler;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Bytes handed over and not yet accepted by the kernel: for back-pressure. */
+  get unsentBytes(): number {
+    return this.#socket.writableLength;
+  }
+
+  /** Calls `drained` once when the socket's buffer has emptied. */
+  onceDrained(drained: () => void): void {
+    this.#socket.once('drain', drained);
+  }
+
+  /** False when the caller should wait for `onceDrained`. The bytes are taken in any case. */
+  send(bytes: Uint8Array): boolean {
+    if (this.#closed) return false;
+    return this.#socket.write(bytes);
+  }
+
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
+  /** Asks the server to cancel the statement that runs on this connection; resolves when the request was delivered. */
+  cancel(): Promise<void> {
+    const key = new Uint8Array(4);
+    new DataView(key.buffer).setInt32(0, this.#secretKey);
+    return sendCancel(this.#login.host, this.#login.port, this.pid, key);
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+    this.#end('closed by the gateway');
+  }
+}
+
+/** Sends a CancelRequest; PostgreSQL closes the connection when it has dealt with it. Never rejects: a cancel is a hint. */
+export function sendCancel(host: string, port: number, pid: number, key: Uint8Array): Promise<void> {
+  return new Promise((resolve) => {
+    const socket = connectSocket({ host, port }, () => socket.end(cancelRequest(pid, key)));
+    socket.setTimeout(5000, () => socket.destroy());
+    socket.on('data', () => undefined);
+    socket.on('error', () => resolve());
+    socket.on('close', () => resolve());
+  });
+}
+
+/** `options` of the startup packet: -c name=value with blanks and backslashes escaped (manual, "Client Connection Defaults"). */
+export function startupOptions(settings: Readonly<Record<string, string>>): string {
+  return Object.entries(settings)
+    .map(([name, value]) => `-c ${name}=${value.replace(/([\\ ])/g, '\\$1')}`)
+    .join(' ');
+}

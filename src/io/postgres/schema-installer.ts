@@ -1,0 +1,221 @@
+/**
+ * Installs and upgrades what the gateway needs inside PostgreSQL: the schema `mtm` with its event triggers, the publication
+ * and the two slots. Rule: one transaction, repeatable; it runs at each start of a gateway before anything is streamed.
+ * It must never fire the capture triggers, or the other nodes would get our own commands.
+ */
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import type { Client } from 'pg';
+import { assert } from '../../lib/assert.ts';
+import { GatewayError } from '../../lib/gateway-error.ts';
+
+/** In this order: later files use what earlier ones made. */
+const sqlFiles = [
+  'schema.sql',
+  'header.sql',
+  'statement-text.sql',
+  'capture.sql',
+  'rewrite.sql',
+  'sequences.sql',
+  'tables.sql',
+  'status.sql',
+  'apply.sql',
+  'triggers.sql',
+] as const;
+
+const schemaVersion = 1;
+const publicationName = 'mtm';
+const slotNames = ['mtm_live', 'mtm_retain'] as const;
+
+/** Event triggers that must be there, with pg_event_trigger.evtenabled: O origin, A always. */
+const sensorTriggers: Readonly<Record<string, 'O' | 'A'>> = {
+  '!mtm_start_1_frame': 'O',
+  '!mtm_start_2_capture': 'O',
+  '!mtm_drop_1_frame': 'O',
+  '!mtm_drop_2_capture': 'O',
+  '!mtm_drop_3_forget': 'A',
+  '!mtm_rewrite': 'O',
+  '!mtm_end_1_frame': 'A',
+  '!mtm_end_2_capture': 'O',
+  '!mtm_end_3_adjust': 'A',
+};
+
+export interface NodePlace {
+  /** 1…nodeCount. */
+  readonly myId: number;
+  readonly nodeCount: number;
+  readonly clusterName: string;
+}
+
+function readSql(): readonly string[] {
+  return sqlFiles.map((name) => readFileSync(new URL(`./sql/${name}`, import.meta.url), 'utf8'));
+}
+
+function digestOf(texts: readonly string[]): string {
+  const hash = createHash('sha256');
+  for (const text of texts) hash.update(text);
+  return hash.digest('hex');
+}
+
+async function firstRow(client: Client, text: string, values: unknown[] = []): Promise<Record<string, unknown> | undefined> {
+  const result = await client.query<Record<string, unknown>>(text, values);
+  return result.rows[0];
+}
+
+/** 17 can switch event triggers off. Before, replica keeps our ORIGIN triggers still; the ALWAYS ones pass the schema mtm over. */
+async function silenceTriggers(client: Client): Promise<void> {
+  const row = await firstRow(client, `SELECT current_setting('server_version_num')::int AS version`);
+  const setting = Number(row?.['version']) >= 170000 ? 'event_triggers = off' : 'session_replication_role = replica';
+  await client.query(`SET LOCAL ${setting}`);
+}
+
+async function installedDigest(client: Client): Promise<string | undefined> {
+  const table = await firstRow(client, `SELECT to_regclass('mtm.schema_version') IS NOT NULL AS there`);
+  if (table?.['there'] !== true) return undefined;
+  const row = await firstRow(client, 'SELECT version, digest FROM mtm.schema_version');
+  if (row === undefined) return undefined;
+  if (Number(row['version']) > schemaVersion) {
+    throw new GatewayError(
+      'cluster-mismatch',
+      `the schema mtm is of version ${String(row['version'])}, this gateway knows ${schemaVersion}`,
+      { hint: 'start a gateway at least as new as the one that ran here last' },
+    );
+  }
+  return String(row['digest']);
+}
+
+/** True: the node's place is new or has changed, so everything in the database has to be adopted. */
+async function writePlace(client: Client, node: NodePlace): Promise<boolean> {
+  const old = await firstRow(client, 'SELECT my_id, node_count, cluster_name, system_identifier::text FROM mtm.node');
+  const system = await firstRow(client, 'SELECT system_identifier::text AS id FROM pg_control_system()');
+  if (old !== undefined && old['cluster_name'] !== node.clusterName) {
+    throw new GatewayError(
+      'cluster-mismatch',
+      `this PostgreSQL belongs to the cluster "${String(old['cluster_name'])}", not "${node.clusterName}"`,
+    );
+  }
+  await client.query(
+    `INSERT INTO mtm.node (my_id, node_count, cluster_name, system_identifier) VALUES ($1, $2, $3, $4)
+     ON CONFLICT (one) DO UPDATE SET my_id = excluded.my_id, node_count = excluded.node_count,
+       system_identifier = excluded.system_identifier`,
+    [node.myId, node.nodeCount, node.clusterName, system?.['id']],
+  );
+  return old === undefined || old['my_id'] !== node.myId || old['node_count'] !== node.nodeCount;
+}
+
+async function createPublication(client: Client): Promise<void> {
+  // Without tables: it shows only headers, which is all that a starting gateway wants to know of the retained slot.
+  const headers = await firstRow(client, 'SELECT 1 AS there FROM pg_publication WHERE pubname = $1', ['mtm_headers']);
+  if (headers === undefined) await client.query('CREATE PUBLICATION mtm_headers');
+  const row = await firstRow(client, 'SELECT puballtables FROM pg_publication WHERE pubname = $1', [publicationName]);
+  if (row === undefined) await client.query(`CREATE PUBLICATION ${publicationName} FOR ALL TABLES`);
+  else if (row['puballtables'] !== true) {
+    throw new GatewayError('server-unsuitable', `the publication ${publicationName} is not FOR ALL TABLES`, {
+      hint: `drop or rename the publication ${publicationName}: the name is the gateway's`,
+    });
+  }
+}
+
+/**
+ * Installs or upgrades the schema `mtm`, writes the node's place and creates the publication.
+ * `client` is a superuser's connection without an open transaction.
+ * @returns sequences whose bounds are too small to be interleaved; they draw the same values on all nodes.
+ * @throws GatewayError cluster-mismatch when the server belongs to another cluster or a newer gateway
+ */
+export async function installSchema(client: Client, node: NodePlace): Promise<readonly string[]> {
+  assert(node.myId >= 1 && node.myId <= node.nodeCount, 'a node has a place in the cluster');
+  const texts = readSql();
+  const digest = digestOf(texts);
+  await client.query('BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE');
+  try {
+    await client.query('SET LOCAL synchronous_commit = on');
+    await client.query('SET LOCAL search_path = pg_catalog, pg_temp');
+    await client.query('SET LOCAL client_min_messages = warning');
+    await client.query('SET LOCAL check_function_bodies = on');
+    await silenceTriggers(client);
+    // Two gateways of one server, or two starts of one: one after the other.
+    await client.query(`SELECT pg_advisory_xact_lock(hashtext('mtm.schema_version'))`);
+    if ((await installedDigest(client)) !== digest) {
+      for (const text of texts) await client.query(text);
+      await client.query(
+        `INSERT INTO mtm.schema_version (version, digest) VALUES ($1, $2)
+         ON CONFLICT (one) DO UPDATE SET version = excluded.version, digest = excluded.digest,
+           installed_at = excluded.installed_at`,
+        [schemaVersion, digest],
+      );
+    }
+    const moved = await writePlace(client, node);
+    const adopted = moved ? await firstRow(client, 'SELECT mtm.adopt() AS too_small') : undefined;
+    await createPublication(client);
+    await client.query('COMMIT');
+    return (adopted?.['too_small'] as string[] | undefined) ?? [];
+  } catch (error) {
+    await client.query('ROLLBACK');
+    throw error;
+  }
+}
+
+/**
+ * Creates the slots `mtm_live` and `mtm_retain` if they are missing. After installSchema, once: a new slot waits for all
+ * running and prepared transactions and sees nothing of what was before.
+ * @returns the slots that were created now
+ * @throws GatewayError server-unsuitable when a slot of that name is of another kind
+ */
+export async function ensureSlots(client: Client): Promise<readonly string[]> {
+  const created: string[] = [];
+  for (const name of slotNames) {
+    const row = await firstRow(
+      client,
+      `SELECT plugin = 'pgoutput' AND two_phase AND database = current_database() AS fits
+       FROM pg_replication_slots WHERE slot_name = $1`,
+      [name],
+    );
+    if (row === undefined) {
+      await client.query(`SELECT pg_create_logical_replication_slot($1, 'pgoutput', false, true)`, [name]);
+      created.push(name);
+    } else if (row['fits'] !== true) {
+      throw new GatewayError('server-unsuitable', `the slot ${name} is not a two-phase pgoutput slot of this database`, {
+        hint: `drop the slot ${name}, or use another server for this database`,
+      });
+    }
+  }
+  return created;
+}
+
+const sensorQuery = `SELECT
+  (SELECT coalesce(jsonb_object_agg(evtname, evtenabled::text), '{}') FROM pg_event_trigger
+   WHERE evtname LIKE '!mtm\\_%') AS triggers,
+  (SELECT puballtables AND pubinsert AND pubupdate AND pubdelete AND pubtruncate AND NOT pubviaroot
+   FROM pg_publication WHERE pubname = '${publicationName}') AS publication,
+  (SELECT coalesce(jsonb_object_agg(slot_name, plugin = 'pgoutput' AND two_phase
+     AND wal_status IS DISTINCT FROM 'lost'), '{}') FROM pg_replication_slots) AS slots,
+  (SELECT bool_or(has_function_privilege('public', oid, 'EXECUTE')) FROM pg_proc
+   WHERE proname = 'pg_logical_emit_message' AND pronamespace = 'pg_catalog'::regnamespace) AS open_message,
+  (SELECT jsonb_object_agg(name, setting) FROM pg_settings
+   WHERE name IN ('event_triggers', 'session_replication_role')) AS settings`;
+
+/**
+ * What is missing or disabled of that by which the gateway learns of changes, one phrase for each; empty when all is well.
+ * Only reads; asked at each change of generation.
+ */
+export async function verifySensors(client: Client): Promise<readonly string[]> {
+  const row = await firstRow(client, sensorQuery);
+  assert(row !== undefined, 'a query without FROM has a row');
+  const triggers = row['triggers'] as Record<string, string>;
+  const slots = row['slots'] as Record<string, boolean>;
+  const settings = row['settings'] as Record<string, string>;
+  const faults: string[] = [];
+  for (const [name, enabled] of Object.entries(sensorTriggers)) {
+    const found = triggers[name];
+    if (found === undefined) faults.push(`event trigger ${name} is missing`);
+    else if (found !== enabled) faults.push(`event trigger ${name} is disabled (${found} instead of ${enabled})`);
+  }
+  if (row['publication'] !== true) faults.push(`publication ${publicationName} is missing or does not publish everything`);
+  for (const name of slotNames) {
+    if (slots[name] !== true) faults.push(`slot ${name} is missing, lost or not a two-phase pgoutput slot`);
+  }
+  if (row['open_message'] === true) faults.push('pg_logical_emit_message can be executed by PUBLIC');
+  if (settings['event_triggers'] === 'off') faults.push('event_triggers is off');
+  if (settings['session_replication_role'] !== 'origin') faults.push('session_replication_role is not origin');
+  return faults;
+}

@@ -1,0 +1,233 @@
+-- Capture: every DDL command becomes a logical message `mtm-ddl` (src/core/apply/ddl-message.ts) at its place in the
+-- transaction. The message is written when the command has succeeded (sql_drop for DROP, else ddl_command_end), because only
+-- then is known what it touched: temporary objects are left out, IF [NOT] EXISTS that did nothing too. CREATE and ALTER
+-- EXTENSION are written at their start and end, because their scripts also insert rows.
+-- Rule: what cannot be replicated raises 0A000; nothing is dropped silently. Not fired in replica sessions.
+
+-- What only a function without SET and without SECURITY DEFINER can see. Fires before the others of the same event;
+-- no code of a user runs between them, so what it notes cannot be feigned.
+CREATE OR REPLACE FUNCTION mtm.note_frame() RETURNS event_trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_catalog.set_config('mtm.search_path', pg_catalog.current_setting('search_path'), true),
+    pg_catalog.set_config('mtm.effective_user', current_user::pg_catalog.text, true);
+END $$;
+
+CREATE OR REPLACE FUNCTION mtm.inside_extension() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT EXISTS (SELECT FROM mtm.extension_frame WHERE transaction = pg_current_xact_id_if_assigned())
+$$;
+
+-- The settings (those that are not empty) that change what the text of a command means or what it leaves in the catalog.
+CREATE OR REPLACE FUNCTION mtm.ddl_settings() RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT jsonb_object_agg(name, current_setting(name, true)) FILTER (WHERE current_setting(name, true) <> '')
+    || jsonb_build_object('search_path', current_setting('mtm.search_path'))
+  FROM unnest(ARRAY['default_tablespace', 'default_table_access_method', 'default_toast_compression',
+    'check_function_bodies', 'DateStyle', 'IntervalStyle', 'TimeZone', 'standard_conforming_strings', 'xmloption',
+    'array_nulls', 'transform_null_equals', 'lc_monetary', 'lc_numeric', 'bytea_output', 'default_text_search_config',
+    'password_encryption', 'createrole_self_grant']) AS name
+$$;
+
+-- Writes the message. Refuses a NULL command, and the rights of a SECURITY DEFINER function: the peers run it as the session
+-- user. For a superuser's session the effective user goes as the role, which gives nobody a right that he lacks.
+CREATE OR REPLACE FUNCTION mtm.emit_ddl(command text, tag text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  role text := current_setting('role');
+  effective text := current_setting('mtm.effective_user');
+BEGIN
+  IF command IS NULL THEN
+    RAISE EXCEPTION '[multimaster] cannot tell the text of this % for the other nodes', tag USING ERRCODE = '0A000',
+      HINT = 'Run one command per query string or EXECUTE; functions in SQL that share a name must not run DDL.';
+  END IF;
+  IF effective <> (CASE role WHEN 'none' THEN session_user ELSE role END) THEN
+    IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = session_user) THEN
+      RAISE EXCEPTION '[multimaster] % inside a SECURITY DEFINER function cannot be replicated', tag
+        USING ERRCODE = '0A000', HINT = 'Run DDL with the rights of the session user or of a role that it has set.';
+    END IF;
+    role := CASE effective WHEN session_user THEN 'none' ELSE effective END;
+  END IF;
+  LOCK TABLE mtm.ddl_mark IN ROW EXCLUSIVE MODE;
+  PERFORM pg_logical_emit_message(true, 'mtm-ddl', jsonb_build_object('command', command, 'tag', tag,
+    'sessionUser', session_user, 'role', role, 'settings', mtm.ddl_settings())::text);
+END $$;
+
+-- Is this object temporary, or part of a temporary table? For rows of pg_event_trigger_ddl_commands().
+CREATE OR REPLACE FUNCTION mtm.is_temporary(class oid, object oid, schema_name text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT coalesce(schema_name = 'pg_temp', false) OR EXISTS (SELECT FROM pg_class WHERE relpersistence = 't' AND oid = CASE class
+    WHEN 'pg_class'::regclass THEN object
+    WHEN 'pg_trigger'::regclass THEN (SELECT tgrelid FROM pg_trigger WHERE oid = object)
+    WHEN 'pg_rewrite'::regclass THEN (SELECT ev_class FROM pg_rewrite WHERE oid = object)
+    WHEN 'pg_policy'::regclass THEN (SELECT polrelid FROM pg_policy WHERE oid = object)
+    WHEN 'pg_constraint'::regclass THEN (SELECT conrelid FROM pg_constraint WHERE oid = object) END)
+$$;
+
+-- Do all names of a GRANT or REVOKE stand for temporary relations? The event says nothing about its objects.
+CREATE OR REPLACE FUNCTION mtm.grants_temporary(command text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT coalesce(bool_and(to_regclass(CASE WHEN starts_with(name, 'pg_temp.') THEN name ELSE 'pg_temp.' || name END)
+    IS NOT NULL), false)
+  FROM regexp_split_to_table((regexp_match(command, '\mon\s+(?:table\s+|sequence\s+)?(.*?)\s+(?:to|from)\s', 'i'))[1],
+    '\s*,\s*') AS name
+  WHERE pg_my_temp_schema() <> 0 AND name ~ '^(pg_temp\.)?("[^".]+"|[[:alnum:]_$]+)$'
+$$;
+
+-- CREATE TABLE for the result of CREATE TABLE AS and SELECT INTO: their rows come as rows.
+CREATE OR REPLACE FUNCTION mtm.table_definition(relation oid) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT format('CREATE %sTABLE %I.%I (%s) USING %I%s%s', CASE c.relpersistence WHEN 'u' THEN 'UNLOGGED ' ELSE '' END,
+    n.nspname, c.relname,
+    (SELECT string_agg(format('%I %s%s', a.attname, format_type(a.atttypid, a.atttypmod),
+        CASE WHEN a.attcollation <> t.typcollation THEN format(' COLLATE %I.%I', cn.nspname, co.collname) ELSE '' END),
+        ', ' ORDER BY a.attnum)
+      FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+      LEFT JOIN pg_collation co ON co.oid = a.attcollation LEFT JOIN pg_namespace cn ON cn.oid = co.collnamespace
+      WHERE a.attrelid = c.oid AND a.attnum > 0),
+    (SELECT amname FROM pg_am WHERE oid = c.relam),
+    ' WITH (' || (SELECT string_agg(format('%s=%L', split_part(o, '=', 1), substr(o, position('=' IN o) + 1)), ', ')
+      FROM unnest(c.reloptions) AS o) || ')',
+    CASE WHEN c.reltablespace <> 0
+      THEN format(' TABLESPACE %I', (SELECT spcname FROM pg_tablespace WHERE oid = c.reltablespace)) ELSE '' END)
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = relation
+$$;
+
+-- Commands that stay on this node, or cannot be part of a transaction (the gateway runs them node by node).
+CREATE OR REPLACE FUNCTION mtm.is_local(command text, tag text) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT tag IN ('REINDEX', 'CREATE SUBSCRIPTION', 'ALTER SUBSCRIPTION', 'DROP SUBSCRIPTION')
+    OR (tag IN ('CREATE INDEX', 'DROP INDEX') AND command ~* '^(create|drop)\s+(unique\s+)?index\s+concurrently\M')
+    OR (tag = 'ALTER TABLE' AND command ~* '\mdetach\s+partition\s+\S+\s+concurrently\s*$')
+$$;
+
+CREATE OR REPLACE FUNCTION mtm.refuse_own_object(identity text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RAISE EXCEPTION '[multimaster] "%" belongs to the gateway and cannot be changed', identity USING ERRCODE = '0A000';
+END $$;
+
+-- A default that is no constant (now(), current_user) was evaluated once, for the rows that there are; the peers' own
+-- evaluation would differ, so the value follows the ALTER TABLE.
+CREATE OR REPLACE FUNCTION mtm.emit_missing_values(relation oid) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE v record;
+BEGIN
+  FOR v IN
+    WITH RECURSIVE family(oid) AS (SELECT relation UNION SELECT i.inhrelid FROM pg_inherits i JOIN family f ON i.inhparent = f.oid)
+    SELECT format('%I.%I', n.nspname, c.relname) AS name, a.attname, a.attmissingval::text AS value
+    FROM family f JOIN pg_class c ON c.oid = f.oid JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_attribute a ON a.attrelid = c.oid JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+    WHERE a.atthasmissing AND NOT a.attisdropped AND d.adbin::text NOT LIKE '{CONST %' AND mtm.is_own(a.xmin)
+  LOOP
+    PERFORM mtm.emit_ddl(format('SELECT mtm.set_missing_value(%L, %L, %L)', v.name, v.attname, v.value), 'SELECT');
+  END LOOP;
+END $$;
+
+-- At the peers: puts that value in place. Only in replica sessions, which only a superuser can open.
+CREATE OR REPLACE FUNCTION mtm.set_missing_value(relation text, name text, value text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF current_setting('session_replication_role') <> 'replica'
+    OR NOT (SELECT pg_has_role(session_user, relowner, 'USAGE') FROM pg_class WHERE oid = relation::regclass) THEN
+    RAISE EXCEPTION '[multimaster] set_missing_value is the gateway''s own' USING ERRCODE = '42501';
+  END IF;
+  UPDATE pg_attribute SET attmissingval = array_in(value::cstring, atttypid, -1)::anyarray
+  WHERE attrelid = relation::regclass AND attname = name AND atthasmissing;
+END $$;
+
+CREATE OR REPLACE FUNCTION mtm.capture_start() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lc_messages = 'C' AS $$
+DECLARE context text;
+BEGIN
+  IF NOT mtm.inside_extension() THEN
+    GET DIAGNOSTICS context = PG_CONTEXT;
+    PERFORM mtm.emit_ddl(mtm.command_text(context, tg_tag), tg_tag);
+  END IF;
+  INSERT INTO mtm.extension_frame AS f (transaction, depth) VALUES (pg_current_xact_id(), 1)
+  ON CONFLICT (transaction) DO UPDATE SET depth = f.depth + 1;
+END $$;
+
+CREATE OR REPLACE FUNCTION mtm.leave_extension() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE left_over integer;
+BEGIN
+  UPDATE mtm.extension_frame SET depth = depth - 1 WHERE transaction = pg_current_xact_id() RETURNING depth INTO left_over;
+  IF left_over > 0 THEN RETURN; END IF;
+  DELETE FROM mtm.extension_frame WHERE transaction = pg_current_xact_id();
+  PERFORM mtm.emit_ddl('', 'END EXTENSION');
+END $$;
+
+CREATE OR REPLACE FUNCTION mtm.capture_end() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lc_messages = 'C' AS $$
+DECLARE context text; command text; o record; objects integer := 0; temporary integer := 0; relation oid;
+BEGIN
+  IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') THEN PERFORM mtm.leave_extension(); RETURN; END IF;
+  IF mtm.inside_extension() OR (starts_with(tg_tag, 'DROP ') AND tg_tag <> 'DROP OWNED') THEN RETURN; END IF;
+  GET DIAGNOSTICS context = PG_CONTEXT;
+  FOR o IN SELECT * FROM pg_event_trigger_ddl_commands() LOOP
+    IF o.schema_name = 'mtm' OR (o.object_identity = 'mtm' AND o.object_type IN ('schema', 'publication')) THEN
+      PERFORM mtm.refuse_own_object(o.object_identity);
+    END IF;
+    objects := objects + 1;
+    relation := o.objid;
+    IF o.objid IS NULL AND tg_tag IN ('GRANT', 'REVOKE') THEN
+      temporary := temporary + mtm.grants_temporary(mtm.command_text(context, tg_tag))::integer;
+    ELSIF mtm.is_temporary(o.classid, o.objid, o.schema_name) THEN temporary := temporary + 1;
+    END IF;
+  END LOOP;
+  IF objects = 0 AND tg_tag <> 'DROP OWNED' THEN RETURN; END IF;
+  IF objects > 0 AND temporary = objects THEN
+    LOCK TABLE mtm.temporary_mark IN ROW EXCLUSIVE MODE;
+    RETURN;
+  END IF;
+  IF tg_tag IN ('CREATE TABLE AS', 'SELECT INTO') THEN command := mtm.table_definition(relation);
+  ELSE command := mtm.command_text(context, tg_tag);
+  END IF;
+  IF mtm.is_local(command, tg_tag) THEN RETURN; END IF;
+  PERFORM mtm.emit_ddl(command, tg_tag);
+  IF tg_tag = 'ALTER TABLE' THEN PERFORM mtm.emit_missing_values(relation); END IF;
+END $$;
+
+CREATE OR REPLACE FUNCTION mtm.capture_drop() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lc_messages = 'C' AS $$
+DECLARE context text; command text; o record; permanent boolean := false;
+BEGIN
+  IF mtm.inside_extension() THEN RETURN; END IF;
+  GET DIAGNOSTICS context = PG_CONTEXT;
+  FOR o IN SELECT * FROM pg_event_trigger_dropped_objects() LOOP
+    IF o.schema_name = 'mtm' OR (o.object_identity = 'mtm' AND o.object_type IN ('schema', 'publication')) THEN
+      PERFORM mtm.refuse_own_object(o.object_identity);
+    END IF;
+    permanent := permanent OR (o.original AND NOT o.is_temporary AND o.object_identity !~ ' on pg_temp\.');
+  END LOOP;
+  IF NOT starts_with(tg_tag, 'DROP ') OR tg_tag = 'DROP OWNED' THEN RETURN; END IF;
+  IF NOT permanent THEN
+    LOCK TABLE mtm.temporary_mark IN ROW EXCLUSIVE MODE;
+    RETURN;
+  END IF;
+  command := mtm.command_text(context, tg_tag);
+  IF NOT mtm.is_local(command, tg_tag) THEN PERFORM mtm.emit_ddl(command, tg_tag); END IF;
+END $$;
+
+-- For commands that event triggers do not see. `proof` = hex(sha256(key || sha256(key || '<pid>:<command>'))) with
+-- mtm.secret.announce_key, so that only the gateway can announce; 42501 otherwise.
+CREATE OR REPLACE FUNCTION mtm.announce_as(command text, tag text, proof text, search_path text, effective_user text)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE key bytea := (SELECT announce_key FROM mtm.secret);
+BEGIN
+  IF proof IS DISTINCT FROM encode(sha256(key || sha256(key
+    || convert_to(pg_backend_pid() || ':' || command, 'UTF8'))), 'hex') THEN
+    RAISE EXCEPTION '[multimaster] only the gateway announces commands' USING ERRCODE = '42501';
+  END IF;
+  PERFORM set_config('mtm.search_path', search_path, true), set_config('mtm.effective_user', effective_user, true);
+  PERFORM mtm.emit_ddl(command, tag);
+END $$;
+
+CREATE OR REPLACE FUNCTION mtm.announce(command text, tag text, proof text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM mtm.announce_as(command, tag, proof, pg_catalog.current_setting('search_path'), current_user::pg_catalog.text);
+END $$;
+
+REVOKE EXECUTE ON FUNCTION mtm.inside_extension(), mtm.ddl_settings(), mtm.emit_ddl(text, text),
+  mtm.is_temporary(oid, oid, text), mtm.grants_temporary(text), mtm.table_definition(oid), mtm.is_local(text, text),
+  mtm.refuse_own_object(text), mtm.emit_missing_values(oid), mtm.leave_extension() FROM PUBLIC;

@@ -1,0 +1,87 @@
+-- The schema mtm: what a node knows about itself. Run by schema-installer.ts as a superuser, in one transaction, again
+-- with each change of these files: everything here must be repeatable.
+-- Rule of all functions: search_path is pg_catalog, pg_temp (temporary objects last, so that nobody can slip in a
+-- relation), what writes is SECURITY DEFINER, and nothing is granted to PUBLIC that is not named so.
+
+CREATE SCHEMA IF NOT EXISTS mtm;
+GRANT USAGE ON SCHEMA mtm TO PUBLIC;
+
+-- Which SQL is installed: `digest` is that of the files, so an upgrade is seen without a number to remember.
+CREATE TABLE IF NOT EXISTS mtm.schema_version (
+  one boolean PRIMARY KEY DEFAULT true CHECK (one),
+  version integer NOT NULL,
+  digest text NOT NULL,
+  installed_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- Place of this server in the cluster. One row.
+CREATE TABLE IF NOT EXISTS mtm.node (
+  one boolean PRIMARY KEY DEFAULT true CHECK (one),
+  my_id integer NOT NULL CHECK (my_id BETWEEN 1 AND 64),
+  node_count integer NOT NULL CHECK (node_count BETWEEN 1 AND 64),
+  cluster_name text NOT NULL,
+  system_identifier bigint NOT NULL,
+  CHECK (my_id <= node_count)
+);
+GRANT SELECT ON mtm.node TO PUBLIC;
+
+-- Raised at each takeover of the server by a gateway (architecture §3, Takeover).
+CREATE TABLE IF NOT EXISTS mtm.incarnation (
+  one boolean PRIMARY KEY DEFAULT true CHECK (one),
+  incarnation bigint NOT NULL
+);
+INSERT INTO mtm.incarnation (incarnation) VALUES (0) ON CONFLICT DO NOTHING;
+
+-- With it the gateway proves that an announcement is its own (mtm.announce). Superusers only.
+CREATE TABLE IF NOT EXISTS mtm.secret (
+  one boolean PRIMARY KEY DEFAULT true CHECK (one),
+  announce_key bytea NOT NULL
+);
+INSERT INTO mtm.secret (announce_key)
+VALUES (sha256(convert_to(gen_random_uuid()::text || gen_random_uuid()::text, 'UTF8')))
+ON CONFLICT DO NOTHING;
+
+-- What mtm.status() and mtm.nodes() show. Unlogged: it is of the moment, must cost no fsync and never stands in the stream.
+CREATE UNLOGGED TABLE IF NOT EXISTS mtm.runtime (
+  one boolean PRIMARY KEY DEFAULT true CHECK (one),
+  state jsonb NOT NULL
+);
+
+-- The user's own parameters of each sequence; what the catalog holds is computed from them and the node.
+-- The set_* columns are what we wrote into the catalog: a difference means that the user altered the sequence since.
+CREATE TABLE IF NOT EXISTS mtm.sequence (
+  seqrelid oid PRIMARY KEY,
+  user_start bigint NOT NULL,
+  user_increment bigint NOT NULL,
+  user_min bigint NOT NULL,
+  user_max bigint NOT NULL,
+  set_start bigint NOT NULL,
+  set_increment bigint NOT NULL,
+  set_min bigint NOT NULL,
+  set_max bigint NOT NULL
+);
+
+-- Tables that got REPLICA IDENTITY FULL from us: only those go back to DEFAULT when they get a key.
+CREATE TABLE IF NOT EXISTS mtm.full_identity (
+  relid oid PRIMARY KEY
+);
+
+-- Never has rows. A ROW EXCLUSIVE lock on it, which only our functions can take, says for the rest of the transaction
+-- (and not beyond a rolled back savepoint) that DDL was announced, or that a command on temporary objects was left out.
+CREATE TABLE IF NOT EXISTS mtm.ddl_mark (one boolean PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS mtm.temporary_mark (one boolean PRIMARY KEY);
+
+-- One row while the transaction runs the script of an extension; nobody else ever sees it.
+CREATE UNLOGGED TABLE IF NOT EXISTS mtm.extension_frame (
+  transaction xid8 PRIMARY KEY,
+  depth integer NOT NULL
+);
+
+-- Whoever may write a message could feign DDL or a header. (Its arguments differ between versions.)
+DO $$
+DECLARE f regprocedure;
+BEGIN
+  FOR f IN SELECT oid FROM pg_proc WHERE proname = 'pg_logical_emit_message' AND pronamespace = 11 LOOP
+    EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f);
+  END LOOP;
+END $$;

@@ -1,0 +1,168 @@
+-- Which text is the command that an event trigger fires for? Top level: the query string; nested: PG_CONTEXT; functions in
+-- SQL: their source. Texts with several commands are split, and the one that fits the tag is taken.
+-- Rule: NULL, and so 0A000, whenever it is not certain; never a guess.
+
+-- The statements of a text, without the semicolons. Knows strings, quoted names, dollar quotes, comments, parentheses
+-- and BEGIN ATOMIC bodies. `complete` is false when something is still open at the end.
+CREATE OR REPLACE FUNCTION mtm.split_statements(source text, standard_strings boolean,
+  OUT statements text[], OUT complete boolean)
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  -- A word or number, so that $1 and a$b$ are no dollar quotes and x'' is found with its prefix; else one mark.
+  mark constant text := '[[:alpha:]_\u0080-\uffff][[:alnum:]_$\u0080-\uffff]*|[0-9][[:alnum:]_.]*|\$[[:alnum:]_\u0080-\uffff]*\$|--|/\*|[''";()]';
+  at integer := 1; start integer := 1; parens integer := 0; atomic integer := 0; size constant integer := length(source);
+  word text := ''; hit text; stop integer; level integer; head text;
+BEGIN
+  statements := '{}'; complete := true;
+  LOOP
+    stop := regexp_instr(source, mark, at);
+    EXIT WHEN stop = 0;
+    hit := regexp_substr(source, mark, stop);
+    at := stop + length(hit);
+    CASE
+      WHEN hit = '''' THEN
+        -- The place behind the closing quote; a backslash escapes in E'' and without standard strings.
+        at := regexp_instr(source, CASE WHEN standard_strings AND NOT (lower(word) = 'e' AND substr(source, stop - 1, 1) IN ('e', 'E'))
+          THEN '''([^'']|'''')*''(?!'')' ELSE '''([^''\\]|''''|\\.)*''(?!'')' END, stop, 1, 1);
+      WHEN hit = '"' THEN at := regexp_instr(source, '"([^"]|"")*"(?!")', stop, 1, 1);
+      WHEN hit = '--' THEN
+        at := regexp_instr(source, '[\n\r]', at, 1, 1);
+        EXIT WHEN at = 0;
+      WHEN hit = '/*' THEN
+        level := 1;
+        WHILE level > 0 LOOP
+          stop := regexp_instr(source, '/\*|\*/', at);
+          IF stop = 0 THEN complete := false; RETURN; END IF;
+          level := level + CASE substr(source, stop, 2) WHEN '/*' THEN 1 ELSE -1 END;
+          at := stop + 2;
+        END LOOP;
+      WHEN hit = '(' THEN parens := parens + 1;
+      WHEN hit = ')' THEN parens := parens - 1;
+      WHEN hit = ';' THEN
+        IF parens = 0 AND atomic = 0 THEN
+          statements := statements || substr(source, start, stop - start);
+          start := at;
+        END IF;
+      WHEN left(hit, 1) = '$' THEN
+        stop := position(hit IN substr(source, at));
+        at := CASE WHEN stop = 0 THEN 0 ELSE at + stop - 1 + length(hit) END;
+      ELSE
+        IF lower(hit) = 'atomic' AND lower(word) = 'begin' THEN atomic := 1;
+        ELSIF atomic > 0 AND lower(hit) = 'case' THEN atomic := atomic + 1;
+        ELSIF atomic > 0 AND lower(hit) = 'end' THEN atomic := atomic - 1; END IF;
+    END CASE;
+    IF at = 0 THEN complete := false; RETURN; END IF;
+    word := hit;
+  END LOOP;
+  complete := parens = 0 AND atomic = 0;
+  statements := array(SELECT s FROM unnest(statements || substr(source, start)) WITH ORDINALITY AS u(s, n)
+    WHERE mtm.without_comments(s) <> '' ORDER BY n);
+END $$;
+
+-- A statement from its first word on.
+CREATE OR REPLACE FUNCTION mtm.without_comments(statement text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE rest text := statement; level integer; stop integer; at integer;
+BEGIN
+  LOOP
+    rest := regexp_replace(rest, '^\s+', '');
+    IF starts_with(rest, '--') THEN rest := regexp_replace(rest, '^--[^\n\r]*', '');
+    ELSIF starts_with(rest, '/*') THEN
+      level := 1; at := 3;
+      WHILE level > 0 LOOP
+        stop := regexp_instr(rest, '/\*|\*/', at);
+        IF stop = 0 THEN RETURN rest; END IF;
+        level := level + CASE substr(rest, stop, 2) WHEN '/*' THEN 1 ELSE -1 END;
+        at := stop + 2;
+      END LOOP;
+      rest := substr(rest, at);
+    ELSE RETURN rest;
+    END IF;
+  END LOOP;
+END $$;
+
+-- Could this statement have this command tag? Compares the first words without those that the tag leaves out.
+CREATE OR REPLACE FUNCTION mtm.fits_tag(statement text, tag text) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT CASE
+    -- Built from the catalog; the text does not matter.
+    WHEN tag IN ('CREATE TABLE AS', 'SELECT INTO') THEN true
+    ELSE regexp_replace(words, '^(CREATE|ALTER|DROP) ((OR REPLACE|GLOBAL|LOCAL|TEMP|TEMPORARY|UNLOGGED|UNIQUE|RECURSIVE|'
+      || 'CONSTRAINT|TRUSTED|PROCEDURAL|DEFAULT(?= CONVERSION)) )*', '\1 ') || ' ' LIKE tag || ' %' END
+  FROM (SELECT upper(array_to_string(array(
+    SELECT m[1] FROM regexp_matches(left(regexp_replace(mtm.without_comments(statement),
+      '/\*([^*]|\*[^/])*\*/|--[^\n\r]*', ' ', 'g'), 400), '([[:alnum:]_$]+|[^[:alnum:]_$\s]+)', 'g')
+      WITH ORDINALITY AS w(m, n) ORDER BY n LIMIT 12), ' ')) AS words) AS first
+$$;
+
+-- The one statement of the text that has the tag; NULL when there is none or several.
+CREATE OR REPLACE FUNCTION mtm.only_statement(source text, tag text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE parts text[]; complete boolean; trimmed text := rtrim(source, E'; \t\r\n'); found text[];
+BEGIN
+  -- Semicolons separate, or there is one statement.
+  IF position(';' IN trimmed) = 0 THEN parts := ARRAY[trimmed];
+  ELSE
+    SELECT s.statements, s.complete INTO parts, complete
+    FROM mtm.split_statements(source, current_setting('standard_conforming_strings')::boolean) AS s;
+    IF NOT complete THEN RETURN NULL; END IF;
+  END IF;
+  found := array(SELECT p FROM unnest(parts) AS p WHERE mtm.fits_tag(p, tag));
+  RETURN CASE WHEN cardinality(found) = 1 THEN mtm.without_comments(found[1]) END;
+END $$;
+
+-- The text of an SPI frame at the start of a context: `SQL statement "…"` and what follows it. Nothing inside is escaped,
+-- so it ends at the first quote before a line that begins a frame, at which the text is complete; and when the frames do
+-- not tally afterwards (a text that looks like frames), the answer is NULL.
+CREATE OR REPLACE FUNCTION mtm.spi_text(context text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  body text := substr(context, length('SQL statement "') + 1);
+  frame constant text := '"(\n(PL/[^\n]+ (function|code block)|SQL (statement|expression|function) "|extension script file "|COPY |'
+    || 'PL/pgSQL (assignment|expression) ")|$)';
+  stop integer := 0; candidate text; rest text;
+BEGIN
+  LOOP
+    stop := regexp_instr(body, frame, stop + 1);
+    IF stop = 0 THEN RETURN NULL; END IF;
+    candidate := left(body, stop - 1);
+    IF (mtm.split_statements(candidate, current_setting('standard_conforming_strings')::boolean)).complete THEN
+      rest := substr(body, stop);
+      -- Each closing quote in front of a PL frame belongs to one opening: the first is this text's, the others follow.
+      IF regexp_count(rest, '"\nPL/') > 1 + regexp_count(rest, '\n(SQL (statement|expression)|PL/pgSQL (assignment|expression)) "')
+      THEN RETURN NULL; END IF;
+      RETURN candidate;
+    END IF;
+  END LOOP;
+END $$;
+
+-- The statement of a function in SQL, which the context names without schema and arguments: NULL unless all functions of
+-- that name that fit have the same text at that place.
+CREATE OR REPLACE FUNCTION mtm.sql_function_text(context text, tag text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE place text[] := regexp_match(context, '^SQL function "(.*?)" statement ([0-9]+)($|\n)'); found text[];
+BEGIN
+  IF place IS NULL THEN RETURN NULL; END IF;
+  found := array(
+    SELECT DISTINCT mtm.without_comments(s.statements[place[2]::integer])
+    FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang,
+      LATERAL mtm.split_statements(p.prosrc, current_setting('standard_conforming_strings')::boolean) AS s
+    WHERE p.proname = place[1] AND l.lanname = 'sql' AND s.complete
+      AND mtm.fits_tag(s.statements[place[2]::integer], tag));
+  RETURN CASE WHEN cardinality(found) = 1 THEN found[1] END;
+END $$;
+
+-- `context` is PG_CONTEXT of the event trigger function, its own line first. NULL: it cannot be told.
+CREATE OR REPLACE FUNCTION mtm.command_text(context text, tag text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE callers text := CASE WHEN position(E'\n' IN context) > 0 THEN substr(context, position(E'\n' IN context) + 1) ELSE '' END;
+BEGIN
+  IF callers = '' THEN RETURN mtm.only_statement(current_query(), tag); END IF;
+  IF starts_with(callers, 'SQL statement "') THEN RETURN mtm.only_statement(mtm.spi_text(callers), tag); END IF;
+  IF starts_with(callers, 'SQL function "') THEN RETURN mtm.sql_function_text(callers, tag); END IF;
+  RETURN NULL;
+END $$;
+
+REVOKE EXECUTE ON FUNCTION mtm.split_statements(text, boolean), mtm.without_comments(text), mtm.fits_tag(text, text),
+  mtm.only_statement(text, text), mtm.spi_text(text), mtm.sql_function_text(text, text), mtm.command_text(text, text)
+  FROM PUBLIC;

@@ -1,0 +1,67 @@
+-- What users see of the cluster (surface.md), and what the gateway asks.
+
+-- The gateway calls it with {"status": {…columns of mtm.status…}, "nodes": [{…columns of mtm.nodes…}]}.
+CREATE OR REPLACE FUNCTION mtm.set_runtime(state jsonb) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+  INSERT INTO mtm.runtime (state) VALUES (set_runtime.state) ON CONFLICT (one) DO UPDATE SET state = excluded.state
+$$;
+
+CREATE OR REPLACE FUNCTION mtm.status(
+  OUT my_node_id integer, OUT status text, OUT connected integer[], OUT gen_num bigint, OUT gen_members integer[],
+  OUT gen_members_online integer[], OUT gen_configured integer[], OUT reason text, OUT retained_wal_bytes bigint,
+  OUT unsupervised_writes bigint)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT n.my_id, coalesce(r.status, 'disabled'), r.connected, r.gen_num, r.gen_members, r.gen_members_online,
+    r.gen_configured, CASE WHEN r.status IS NULL THEN 'the gateway has not reported yet' ELSE r.reason END,
+    r.retained_wal_bytes, r.unsupervised_writes
+  FROM mtm.node n LEFT JOIN mtm.runtime s ON true LEFT JOIN LATERAL jsonb_to_record(s.state -> 'status') AS r(
+    status text, connected integer[], gen_num bigint, gen_members integer[], gen_members_online integer[],
+    gen_configured integer[], reason text, retained_wal_bytes bigint, unsupervised_writes bigint) ON true
+$$;
+
+-- lag: bytes of WAL that the node has not confirmed; last_heartbeat: when it was heard of last.
+CREATE OR REPLACE FUNCTION mtm.nodes() RETURNS TABLE (
+  id integer, conninfo text, is_self boolean, enabled boolean, connected boolean, sender_pid integer, receiver_pid integer,
+  n_workers integer, receiver_mode text, lag bigint, last_heartbeat timestamptz)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT r.* FROM mtm.runtime s, jsonb_to_recordset(s.state -> 'nodes') AS r(
+    id integer, conninfo text, is_self boolean, enabled boolean, connected boolean, sender_pid integer, receiver_pid integer,
+    n_workers integer, receiver_mode text, lag bigint, last_heartbeat timestamptz) ORDER BY r.id
+$$;
+
+CREATE OR REPLACE FUNCTION mtm.ping() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS 'SELECT true';
+
+-- Raises the incarnation and returns it: gateways with a lower one are out.
+CREATE OR REPLACE FUNCTION mtm.take_over() RETURNS bigint
+LANGUAGE sql SET search_path = pg_catalog, pg_temp SET synchronous_commit = on AS $$
+  UPDATE mtm.incarnation SET incarnation = incarnation + 1 RETURNING incarnation
+$$;
+
+-- Unqualified names of relations whose mere SELECT can run code that is not built in: views (through views, operators and
+-- domains as well) and tables with row security.
+CREATE OR REPLACE FUNCTION mtm.volatile_relations() RETURNS SETOF text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  WITH RECURSIVE reaching(class, object) AS (
+    SELECT 'pg_proc'::regclass::oid, oid FROM pg_proc WHERE oid >= 16384
+    UNION ALL SELECT 'pg_operator'::regclass::oid, oid FROM pg_operator WHERE oid >= 16384
+    UNION
+    SELECT owner.class, owner.object FROM reaching r
+    JOIN pg_depend d ON d.refclassid = r.class AND d.refobjid = r.object
+    CROSS JOIN LATERAL (
+      SELECT 'pg_class'::regclass::oid, ev_class FROM pg_rewrite WHERE d.classid = 'pg_rewrite'::regclass AND oid = d.objid
+      UNION ALL SELECT 'pg_class'::regclass::oid, polrelid FROM pg_policy WHERE d.classid = 'pg_policy'::regclass AND oid = d.objid
+      UNION ALL SELECT 'pg_type'::regclass::oid, contypid FROM pg_constraint
+        WHERE d.classid = 'pg_constraint'::regclass AND oid = d.objid AND contypid <> 0
+    ) AS owner(class, object)
+  )
+  SELECT DISTINCT c.relname::text FROM reaching r JOIN pg_class c ON r.class = 'pg_class'::regclass AND c.oid = r.object
+$$;
+
+-- Names of operators that are not built in: a statement that uses one can run a user's code.
+CREATE OR REPLACE FUNCTION mtm.user_operators() RETURNS SETOF text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT DISTINCT oprname::text FROM pg_operator WHERE oid >= 16384
+$$;
+
+REVOKE EXECUTE ON FUNCTION mtm.set_runtime(jsonb), mtm.take_over() FROM PUBLIC;

@@ -1,0 +1,93 @@
+/**
+ * Looks for applied transactions that wait for locks, and tells the commit machine who holds them.
+ * Rule: nothing is asked of the server while every apply is young: the common case costs a comparison.
+ */
+import type { CommitEvent } from '../core/commit/event.ts';
+import type { Gid } from '../core/identity.ts';
+import type { ApplyHandle } from '../io/postgres/applier.ts';
+import type { Control } from '../io/postgres/control.ts';
+import { blockedBy } from '../io/postgres/lock-monitor.ts';
+import type { BlockedBy } from '../io/postgres/lock-monitor.ts';
+
+/** An apply that runs longer may be waiting for a lock. */
+const suspiciousMs = 8;
+
+export interface WatchedNode {
+  applying(): Iterable<ApplyHandle>;
+  startTimeOf(backendPid: number): number | undefined;
+  blocked(event: Extract<CommitEvent, { kind: 'apply-blocked' }>): void;
+}
+
+export class ConflictWatch {
+  readonly #control: Control;
+  readonly #node: WatchedNode;
+  readonly #since = new Map<Gid, number>();
+  readonly #blockedSince = new Map<Gid, number>();
+  #looking = false;
+
+  constructor(control: Control, node: WatchedNode) {
+    this.#control = control;
+    this.#node = node;
+  }
+
+  /** Called on every tick; does nothing while the look before is under way. */
+  async look(): Promise<void> {
+    if (this.#looking) return;
+    const waiters = this.#suspects(performance.now());
+    if (waiters.size === 0) return;
+    this.#looking = true;
+    try {
+      this.#report(waiters, await blockedBy(this.#control.client, [...waiters.keys()]));
+    } catch {
+      // The control connection reports its own end; the next look comes with the next tick.
+    } finally {
+      this.#looking = false;
+    }
+  }
+
+  #suspects(now: number): Map<number, ApplyHandle> {
+    const suspects = new Map<number, ApplyHandle>();
+    const seen = new Set<Gid>();
+    for (const handle of this.#node.applying()) {
+      seen.add(handle.gid);
+      const since = this.#since.get(handle.gid);
+      if (since === undefined) this.#since.set(handle.gid, now);
+      else if (now - since >= suspiciousMs && handle.pid !== undefined) suspects.set(handle.pid, handle);
+    }
+    for (const gid of this.#since.keys()) {
+      if (seen.has(gid)) continue;
+      this.#since.delete(gid);
+      this.#blockedSince.delete(gid);
+    }
+    return suspects;
+  }
+
+  #report(waiters: ReadonlyMap<number, ApplyHandle>, blocks: readonly BlockedBy[]): void {
+    const now = performance.now();
+    const blocked = new Set<Gid>();
+    const byPid = new Map<number, Gid>();
+    for (const handle of this.#node.applying()) if (handle.pid !== undefined) byPid.set(handle.pid, handle.gid);
+    for (const { waiter, holder } of blocks) {
+      const handle = waiters.get(waiter);
+      if (handle === undefined || handle.pid !== waiter) continue; // it has ended meanwhile
+      const { gid, ddl } = handle;
+      blocked.add(gid);
+      const since = this.#blockedSince.get(gid) ?? now;
+      this.#blockedSince.set(gid, since);
+      const event = { kind: 'apply-blocked', gid, ddl, waitedMs: now - since } as const;
+      if (holder.kind === 'prepared') {
+        this.#node.blocked({ ...event, holder: { kind: 'transaction', gid: holder.gid } });
+        continue;
+      }
+      const applied = byPid.get(holder.pid);
+      if (applied !== undefined) {
+        this.#node.blocked({ ...event, holder: { kind: 'transaction', gid: applied } });
+        continue;
+      }
+      const startTime = this.#node.startTimeOf(holder.pid);
+      const { pid, waitsForWaiter: waiting } = holder;
+      this.#node.blocked({ ...event, holder: { kind: 'session', pid, startTime, waiting } });
+    }
+    for (const gid of this.#blockedSince.keys()) if (!blocked.has(gid)) this.#blockedSince.delete(gid);
+  }
+}

@@ -1,0 +1,133 @@
+/**
+ * `startGateway`: checks the server, takes it over and runs the node. When the server or a connection to it is lost, the node ends
+ * and begins anew with a higher incarnation once the server answers: nothing that was remembered is trusted (architecture §3).
+ */
+import type { Logger } from 'pino';
+import { HttpServer } from '../admin/http-server.ts';
+import type { GatewayConfig } from '../config/schema.ts';
+import { shownSettings } from '../config/settings.ts';
+import { GatewayError } from '../lib/gateway-error.ts';
+import { loadClassifier } from '../io/parser.ts';
+import { checkServer, connectForCheck, requireSuitable } from '../io/postgres-check.ts';
+import { Control } from '../io/postgres/control.ts';
+import { ensureSlots, installSchema, verifySensors } from '../io/postgres/schema-installer.ts';
+import { Node } from './node.ts';
+
+export interface RunningGateway {
+  /** Ends sessions, links and connections in good order. */
+  stop(): Promise<void>;
+  /** Settled when the gateway has ended; rejects with a GatewayError when it had to. */
+  readonly done: Promise<void>;
+}
+
+const retryMs = 500;
+
+/** Resolves when the gateway listens. Rejects with a GatewayError: one clear sentence. */
+export async function startGateway(config: GatewayConfig, log: Logger): Promise<RunningGateway> {
+  let node: Node | undefined;
+  let stopping = false;
+  const http = new HttpServer(() => node);
+  await http.listen(config.http.host, config.http.port);
+  try {
+    node = await startNode(config, log);
+  } catch (error) {
+    http.close();
+    throw error;
+  }
+  const run = async (): Promise<void> => {
+    while (!stopping) {
+      await watch(node!, log);
+      if (stopping) return;
+      node = await restart(config, log, () => stopping);
+    }
+  };
+  const done = run().finally(() => http.close());
+  return {
+    stop: async () => {
+      stopping = true;
+      await node?.stop();
+      http.close();
+    },
+    done,
+  };
+}
+
+/** Resolves when the node has failed and is stopped. */
+async function watch(node: Node, log: Logger): Promise<void> {
+  try {
+    await node.failed;
+  } catch (error) {
+    log.error({ err: error }, 'the node ends its part and starts anew');
+    await node.abandon();
+  }
+}
+
+async function restart(config: GatewayConfig, log: Logger, stopped: () => boolean): Promise<Node | undefined> {
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, retryMs));
+    if (stopped()) return undefined;
+    try {
+      return await startNode(config, log);
+    } catch (error) {
+      if (!(error instanceof GatewayError) || !error.retryable) throw error;
+      log.warn({ reason: error.message }, 'the server is not back yet');
+    }
+  }
+}
+
+async function startNode(config: GatewayConfig, log: Logger): Promise<Node> {
+  await requireServer(config);
+  let node: Node | undefined;
+  let lost: string | undefined;
+  const control = await Control.open(config.postgres, (reason) => {
+    lost = reason;
+    node?.controlLost(reason);
+  });
+  try {
+    const nodeCount = config.peers.length + 1;
+    await control.endSessions();
+    await installSchema(control.client, { myId: config.nodeId, nodeCount, clusterName: config.clusterName });
+    await ensureSlots(control.client);
+    const missing = await verifySensors(control.client);
+    if (missing.length > 0) {
+      throw new GatewayError('server-unsuitable', `sensors are missing in the database: ${missing.join('; ')}`);
+    }
+    const takeOver = await control.takeOver();
+    node = new Node({
+      config,
+      log,
+      control,
+      takeOver,
+      classifier: await loadClassifier(),
+      announceKey: await control.announceKey(),
+      shownSettings: shownSettings(config),
+    });
+    if (lost !== undefined) node.controlLost(lost);
+    await node.start();
+    return node;
+  } catch (error) {
+    if (node !== undefined) await node.abandon();
+    else await control.close();
+    throw asGatewayError(error, config);
+  }
+}
+
+async function requireServer(config: GatewayConfig): Promise<void> {
+  const client = await connectForCheck(config.postgres, config.connectTimeoutMs);
+  try {
+    const needs = { nodes: config.peers.length + 1, maxWorkers: config.maxWorkers, maxConnections: config.maxConnections };
+    requireSuitable(await checkServer(client, needs));
+  } finally {
+    await client.end();
+  }
+}
+
+function asGatewayError(error: unknown, config: GatewayConfig): unknown {
+  if (error instanceof GatewayError) return error;
+  const { code, message } = error as { code?: unknown; message: string };
+  if (typeof code !== 'string') return error; // our own bug: it keeps its stack
+  const where = `${config.postgres.host}:${config.postgres.port}`;
+  return new GatewayError('server-lost', `PostgreSQL at ${where} failed while the gateway started: ${message}`, {
+    cause: error,
+  });
+}

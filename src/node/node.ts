@@ -1,0 +1,486 @@
+/**
+ * One node: the machines, the adapters, and what connects them. Every effect of a machine is executed here and every end of an
+ * adapter's work becomes an event.
+ * Rule: it decides nothing. What is decided is decided in src/core, so that the simulation runs the same code.
+ */
+import type { Logger } from 'pino';
+import type { CommitEffect } from '../core/commit/event.ts';
+import { CommitMachine } from '../core/commit/machine.ts';
+import { HybridClock } from '../core/generation/hybrid-clock.ts';
+import { Liveness } from '../core/generation/liveness.ts';
+import type { LivenessEffect, LocalHealth } from '../core/generation/liveness-event.ts';
+import { blockingSize } from '../core/generation/quorum.ts';
+import type { Gid, Lsn, NodeId } from '../core/identity.ts';
+import type { PeerMessage } from '../core/peer/message.ts';
+import type { Classifier } from '../core/statement/classifier.ts';
+import { contextOf, unknownSuspicions } from '../core/statement/context.ts';
+import type { GatewayConfig } from '../config/schema.ts';
+import { ClientListener } from '../io/clients/client-listener.ts';
+import { PeerLinks } from '../io/peers/peer-links.ts';
+import { Applier } from '../io/postgres/applier.ts';
+import type { ApplyHandle } from '../io/postgres/applier.ts';
+import type { Control, TakeOver } from '../io/postgres/control.ts';
+import { Finisher } from '../io/postgres/finisher.ts';
+import { ReplicationStream } from '../io/postgres/replication-stream.ts';
+import { ConflictWatch } from './conflict-watch.ts';
+import { Drain } from './drain.ts';
+import { runtimeState } from './runtime-state.ts';
+import { SessionDesk, headerProof } from './session-desk.ts';
+import { SyncpointKeeper } from './syncpoint.ts';
+
+export interface NodeParts {
+  readonly config: GatewayConfig;
+  readonly log: Logger;
+  readonly control: Control;
+  readonly takeOver: TakeOver;
+  readonly classifier: Classifier;
+  readonly announceKey: Uint8Array;
+  readonly shownSettings: ReadonlyMap<string, string>;
+}
+
+/** Bytes of a transaction's changes kept for a repeat after a link broke. */
+const retainBytes = 8 * 1024 * 1024;
+/** Until COMMIT PREPARED or ROLLBACK PREPARED is tried again, ms. */
+const finishRetryMs = 250;
+const drainLimitMs = 10_000;
+
+export class Node {
+  readonly #parts: NodeParts;
+  readonly #commit: CommitMachine;
+  readonly #liveness: Liveness;
+  readonly #clock = new HybridClock();
+  readonly #drain: Drain;
+  readonly #links: PeerLinks;
+  readonly #applier: Applier;
+  readonly #finisher: Finisher;
+  readonly #desk: SessionDesk;
+  readonly #listener: ClientListener;
+  readonly #watch: ConflictWatch;
+  readonly #syncpoint: SyncpointKeeper;
+  readonly #applying = new Map<Gid, ApplyHandle>();
+  readonly #timers: NodeJS.Timeout[] = [];
+  #stream: ReplicationStream | undefined;
+  #serverTrouble: string | undefined = 'the change stream is not open yet';
+  #unsupervised = 0;
+  #runtimeDirty = true;
+  #stopping = false;
+  #fail: (error: Error) => void = () => undefined;
+  readonly failed: Promise<never>;
+
+  constructor(parts: NodeParts) {
+    this.#parts = parts;
+    const { config } = parts;
+    const members = [config.nodeId, ...config.peers.map(({ id }) => id)].sort((a, b) => a - b);
+    const generation = { number: 1, members, configured: members };
+    this.#liveness = new Liveness({
+      self: config.nodeId,
+      generation,
+      sendTimeoutMs: config.heartbeatSendTimeoutMs,
+      recvTimeoutMs: config.heartbeatRecvTimeoutMs,
+      clock: this.#clock,
+    });
+    this.#commit = new CommitMachine({
+      self: config.nodeId,
+      members,
+      blockingSize: blockingSize(members.length),
+      waitPeerCommits: config.waitPeerCommits,
+      retainBytes,
+      deadlockPrevention: config.deadlockPrevention,
+      blockerTimeoutMs: config.blockerTimeoutMs,
+    });
+    this.#drain = new Drain(this.#commit, this.#liveness, (effect) => this.#execute(effect));
+    const login = config.postgres;
+    this.#applier = new Applier({ login, node: config.nodeId, maxWorkers: config.maxWorkers });
+    this.#finisher = new Finisher({ login, connections: 8 });
+    this.#links = this.#makeLinks();
+    this.#desk = new SessionDesk(config, this.#deskNode(), parts.shownSettings);
+    this.#listener = new ClientListener(this.#desk.services);
+    this.#watch = new ConflictWatch(parts.control, {
+      applying: () => this.#applying.values(),
+      startTimeOf: (pid) => this.#desk.startTimeOf(pid),
+      blocked: (event) => this.#drain.commit(event),
+    });
+    this.#syncpoint = new SyncpointKeeper(this.#commit, parts.control, config.syncpointIntervalBytes);
+    this.failed = new Promise((_, reject) => {
+      this.#fail = reject;
+    });
+    this.failed.catch(() => undefined); // whoever runs the node awaits it; before that it must not count as unhandled
+  }
+
+  #makeLinks(): PeerLinks {
+    const { config, log, takeOver } = this.#parts;
+    const drain = (): Drain => this.#drain;
+    return new PeerLinks({
+      clusterName: config.clusterName,
+      secret: config.clusterSecret,
+      nodeId: config.nodeId,
+      incarnation: takeOver.incarnation,
+      listen: config.peerListen,
+      peers: config.peers,
+      log: log.child({ component: 'peers' }),
+      random: Math.random,
+      now: () => performance.now(),
+      handler: {
+        onMessage: (from, message) => this.#received(from, message),
+        onLinkUp: (to) => {
+          drain().liveness(() => ({ kind: 'link-up', now: performance.now(), to }));
+          drain().commit({ kind: 'link-up', node: to, incarnation: this.#incarnations.get(to) ?? 0 });
+        },
+        onLinkDown: (to, reason) => {
+          drain().liveness(() => ({ kind: 'link-down', now: performance.now(), to, reason: reason.text }));
+          drain().commit({ kind: 'link-down', node: to });
+          this.#runtimeDirty = true;
+        },
+        onPeerIncarnation: (from, incarnation) => {
+          this.#incarnations.set(from, incarnation);
+          drain().liveness(() => ({ kind: 'peer-introduced', now: performance.now(), from, incarnation }));
+        },
+        onDrained: () => this.#resumeStream(),
+      },
+    });
+  }
+
+  readonly #incarnations = new Map<NodeId, number>();
+
+  #deskNode(): ConstructorParameters<typeof SessionDesk>[1] {
+    const { classifier, announceKey, takeOver, control, config } = this.#parts;
+    return {
+      classifier,
+      incarnation: takeOver.incarnation,
+      announceKey,
+      generation: () => this.#liveness.generation.number,
+      clock: () => this.#clock.read(Date.now()),
+      notOnline: () => {
+        const now = performance.now();
+        return this.#liveness.serving(now) ? undefined : this.#liveness.status(now);
+      },
+      unreachable: () => this.#liveness.unreachableMembers(performance.now()),
+      prepareSent: (gid, startTime) => this.#drain.commit({ kind: 'prepare-sent', gid, startTime }),
+      prepareEnded: (gid, end) => this.#prepareEnded(gid, end),
+      prepareLost: (gid, pid) => void this.#prepareLost(gid, pid),
+      mayBypass: (user) => control.mayBypass(user, config.adminRole),
+    };
+  }
+
+  #prepareEnded(gid: Gid, end: 'prepared' | 'empty' | 'failed'): void {
+    if (end === 'failed') {
+      this.#drain.commit({ kind: 'prepare-failed', gid });
+      return;
+    }
+    this.#drain.commit({ kind: 'prepare-returned', gid });
+    // Without a transaction id there is nothing that the slot could show.
+    if (end === 'empty') this.#drain.commit({ kind: 'captured', gid, ddl: false, data: new Uint8Array(0), last: true });
+  }
+
+  /** The session's connection broke while PREPARE was on its way: only when its backend is gone is its end final. */
+  async #prepareLost(gid: Gid, backendPid: number): Promise<void> {
+    try {
+      if (backendPid !== 0) await this.#parts.control.endBackend(backendPid);
+      this.#drain.commit({ kind: 'prepare-lost', gid });
+    } catch (error) {
+      this.#serverLost(`a backend could not be ended: ${(error as Error).message}`);
+    }
+  }
+
+  // ---- start and stop
+
+  async start(): Promise<void> {
+    const { config, takeOver, log } = this.#parts;
+    await this.#finisher.start();
+    await this.#refreshSuspicions();
+    this.#drain.commit({ kind: 'recovered', prepared: takeOver.prepared, committed: takeOver.committed });
+    await this.#openStream();
+    await this.#links.start();
+    await this.#listener.listen(config.listen.host, config.listen.port);
+    this.#every(Math.min(10, config.heartbeatSendTimeoutMs / 4), () => this.#tick());
+    this.#every(100, () => this.#slowTick());
+    log.info({ incarnation: takeOver.incarnation, leftovers: takeOver.prepared.length }, 'the gateway has started');
+  }
+
+  #every(ms: number, action: () => void): void {
+    this.#timers.push(setInterval(action, ms));
+  }
+
+  #tick(): void {
+    this.#updateHealth();
+    this.#drain.liveness(() => ({ kind: 'ticked', now: performance.now(), wallMs: Date.now() }));
+    this.#drain.commit({ kind: 'tick' });
+    void this.#watch.look();
+  }
+
+  #slowTick(): void {
+    void this.#syncpoint.look(this.#stream?.received ?? 0n);
+    void this.#writeRuntime();
+  }
+
+  async stop(): Promise<void> {
+    if (this.#stopping) return;
+    this.#stopping = true;
+    this.#listener.close();
+    await this.#desk.drain(drainLimitMs);
+    await this.#commitsFinished(2000);
+    for (const timer of this.#timers) clearInterval(timer);
+    this.#stream?.close();
+    await this.#links.stop();
+    this.#applier.stop();
+    this.#finisher.stop();
+    await this.#parts.control.close();
+  }
+
+  /** Ends at once what is left after a failure: nothing can be finished any more. */
+  async abandon(): Promise<void> {
+    this.#stopping = true;
+    this.#listener.close();
+    await this.#desk.drain(0);
+    for (const timer of this.#timers) clearInterval(timer);
+    this.#stream?.close();
+    await this.#links.stop();
+    this.#applier.stop();
+    this.#finisher.stop();
+    await this.#parts.control.close().catch(() => undefined); // it may be what has failed
+  }
+
+  /** Gives what is decided the time to be executed, so that the next start has less to ask for. */
+  async #commitsFinished(limitMs: number): Promise<void> {
+    const until = performance.now() + limitMs;
+    while (performance.now() < until) {
+      const { own, foreign } = this.#commit.openTransactions;
+      if (own === 0 && foreign === 0) return;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
+  get ready(): boolean {
+    const now = performance.now();
+    return !this.#stopping && this.#liveness.serving(now) && this.#liveness.membersReachable(now);
+  }
+
+  get status(): { readonly status: string; readonly reason: string } {
+    return this.#liveness.status(performance.now());
+  }
+
+  // ---- effects
+
+  #execute(effect: CommitEffect | LivenessEffect): void {
+    switch (effect.kind) {
+      case 'send':
+        this.#send(effect.to, effect.message);
+        return;
+      case 'open-apply':
+        this.#openApply(effect.gid);
+        return;
+      case 'push-apply':
+        this.#applying.get(effect.gid)?.push(effect.data);
+        return;
+      case 'end-apply':
+        this.#applying.get(effect.gid)?.end();
+        return;
+      case 'cancel-apply':
+        this.#applying.get(effect.gid)?.cancel(effect.refusal);
+        return;
+      case 'finish':
+        this.#finish(effect.gid, effect.finish);
+        return;
+      case 'answer':
+        this.#desk.answer(effect.gid, effect.answer);
+        return;
+      case 'interrupt-session':
+        this.#interrupt(effect.pid, effect.winner);
+        return;
+      case 'alarm':
+        this.#parts.log.error({ gid: effect.gid, text: effect.text }, 'the nodes may differ: stop writing and compare them');
+        return;
+      case 'status-changed':
+        this.#parts.log.info({ status: effect.status, reason: effect.reason }, 'the status of the node has changed');
+        this.#statusChanged(effect.status);
+        return;
+      case 'member-lost':
+        this.#parts.log.warn({ node: effect.node, reason: effect.reason }, 'a member cannot take part');
+        this.#runtimeDirty = true;
+        this.#drain.commit({ kind: 'member-lost', node: effect.node, reason: effect.reason });
+        return;
+      case 'member-back':
+        this.#parts.log.info({ node: effect.node }, 'a member takes part again');
+        this.#runtimeDirty = true;
+        this.#drain.commit({ kind: 'member-back', node: effect.node });
+        return;
+    }
+  }
+
+  #statusChanged(_status: string): void {
+    this.#runtimeDirty = true;
+  }
+
+  #send(to: NodeId, message: PeerMessage): void {
+    const queued = this.#links.send(to, message);
+    if (!queued && message.kind === 'transaction-data') this.#stream?.pause();
+  }
+
+  #resumeStream(): void {
+    this.#stream?.resume();
+  }
+
+  #received(from: NodeId, message: PeerMessage): void {
+    switch (message.kind) {
+      case 'heartbeat':
+        this.#drain.liveness(() => ({ kind: 'heartbeat-received', now: performance.now(), from, message }));
+        return;
+      case 'heartbeat-answer':
+        this.#drain.liveness(() => ({ kind: 'heartbeat-answer-received', now: performance.now(), from, message }));
+        return;
+      case 'transaction-start':
+        this.#clock.observe(message.startTime);
+        break;
+      default:
+        break;
+    }
+    this.#drain.commit({ kind: 'message-received', from, message });
+  }
+
+  #openApply(gid: Gid): void {
+    const handle = this.#applier.open(gid, headerProof(this.#parts.config.clusterSecret, gid));
+    this.#applying.set(gid, handle);
+    handle.onDone = (result) => {
+      this.#applying.delete(gid);
+      if (handle.ddl) this.#foreignDdl.add(gid);
+      this.#drain.commit({ kind: 'apply-ended', gid, result });
+    };
+  }
+
+  /** Transactions with DDL that are not finished here: what is remembered of the catalog changes when they are. */
+  readonly #foreignDdl = new Set<Gid>();
+
+  #finish(gid: Gid, finish: 'commit' | 'rollback'): void {
+    this.#finisher.finish(gid, finish, (result) => {
+      if (result !== 'done' && 'error' in result) {
+        this.#parts.log.error({ gid, finish, reason: result.error }, 'a decided transaction could not be finished; trying again');
+        setTimeout(() => this.#finish(gid, finish), finishRetryMs).unref();
+        return;
+      }
+      const ended = (): void =>
+        this.#drain.commit({ kind: 'finish-ended', gid, finish, missing: result !== 'done' });
+      if (this.#foreignDdl.delete(gid)) {
+        this.#applier.invalidate();
+        // Nobody is answered before this node knows what the new definitions can reach.
+        void this.#refreshSuspicions().then(ended);
+      } else {
+        ended();
+      }
+    });
+  }
+
+  #interrupt(pid: number, winner: Gid): void {
+    const node = this.#parts.config.nodeId;
+    this.#desk.interrupt(pid, {
+      sqlstate: '40001',
+      message: '[multimaster] could not serialize access: an older transaction of another node needs the locks',
+      detail: `Gave way to ${winner} on node ${node}.`,
+      hint: 'Repeat the transaction.',
+      node,
+      retryable: true,
+    });
+  }
+
+  // ---- the local server
+
+  async #openStream(): Promise<void> {
+    const { config, log } = this.#parts;
+    const login = config.postgres;
+    const options = { login, node: config.nodeId, slot: 'mtm_live', publication: 'mtm' };
+    this.#stream = await ReplicationStream.open(options, {
+      verifyHeader: (gid, hmac) => hmac === headerProof(config.clusterSecret, gid),
+      began: () => undefined,
+      piece: (gid, { ddl, data }) => {
+        if (ddl) this.#foreignDdl.add(gid);
+        this.#drain.commit({ kind: 'captured', gid, ddl, data, last: false });
+      },
+      prepared: ({ gid, header, endLsn }) => {
+        if (header === 'verified') {
+          this.#drain.commit({ kind: 'captured', gid, ddl: false, data: new Uint8Array(0), last: true });
+        } else if (header === 'forged') {
+          log.error({ gid }, 'a transaction carries a forged header and is not replicated');
+        }
+        this.#captured(endLsn);
+      },
+      finished: (_gid, _outcome, endLsn) => this.#captured(endLsn),
+      committedPlainly: (_gid, endLsn) => this.#captured(endLsn),
+      unsupervised: (write) => {
+        this.#unsupervised++;
+        this.#runtimeDirty = true;
+        log.error({ relations: write.relations, rows: write.rows, ddl: write.ddl }, 'an unsupervised write: the nodes differ now');
+      },
+      closed: (reason) => this.#serverLost(`the change stream ended: ${reason}`),
+    });
+    this.#serverTrouble = undefined;
+    log.info('the change stream is open');
+  }
+
+  /** Everything is handed over at once, so the slot may move; what a restart needs is in the retained slot. */
+  #captured(endLsn: Lsn): void {
+    this.#stream?.release(endLsn);
+  }
+
+  /**
+   * The server or a connection to it is gone: what this process remembers of its transactions may no longer be true. The gateway
+   * ends; its successor takes the server over and looks (architecture §3: a restart ends the node's part).
+   */
+  #serverLost(reason: string): void {
+    if (this.#stopping) return;
+    this.#serverTrouble = reason;
+    this.#updateHealth();
+    this.#fail(new Error(reason));
+  }
+
+  controlLost(reason: string): void {
+    this.#serverLost(`the control connection was lost: ${reason}`);
+  }
+
+  #lastHealth = '';
+
+  #updateHealth(): void {
+    const health = this.#health();
+    const text = JSON.stringify(health);
+    if (text === this.#lastHealth) return;
+    this.#lastHealth = text;
+    this.#drain.liveness(() => ({ kind: 'local-health-changed', now: performance.now(), health }));
+  }
+
+  #health(): LocalHealth {
+    if (this.#stopping) return { healthy: false, status: 'disabled', reason: 'the gateway is shutting down' };
+    if (this.#serverTrouble !== undefined) return { healthy: false, status: 'disabled', reason: this.#serverTrouble };
+    const { doubtful } = this.#commit;
+    if (doubtful > 0) {
+      const reason = `${doubtful} prepared transactions wait for the word of their coordinator`;
+      return { healthy: false, status: 'recovery', reason };
+    }
+    return { healthy: true };
+  }
+
+  /** What the catalog says about the reach of statements; unknown when it cannot be asked, and then nothing is a sure read. */
+  async #refreshSuspicions(): Promise<void> {
+    try {
+      this.#parts.classifier.setContext(contextOf(await this.#parts.control.suspicions()));
+    } catch (error) {
+      this.#parts.classifier.setContext(contextOf(unknownSuspicions));
+      this.#serverLost(`the catalog could not be read: ${(error as Error).message}`);
+    }
+  }
+
+  #runtimeWrittenAt = 0;
+
+  async #writeRuntime(): Promise<void> {
+    const now = performance.now();
+    if (!this.#runtimeDirty && now - this.#runtimeWrittenAt < 2000) return;
+    this.#runtimeDirty = false;
+    this.#runtimeWrittenAt = now;
+    const state = runtimeState(this.#parts.config, this.#liveness, this.#links, now, {
+      unsupervised: this.#unsupervised,
+      workers: this.#applying.size,
+    });
+    try {
+      await this.#parts.control.writeRuntime(state);
+    } catch (error) {
+      this.#serverLost(`mtm.runtime could not be written: ${(error as Error).message}`);
+    }
+  }
+}

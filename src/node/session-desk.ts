@@ -1,0 +1,202 @@
+/**
+ * What the node offers to client sessions, and its list of them.
+ * Rule: every answer is of this moment: whether the node serves is asked of the liveness machine each time, never remembered.
+ */
+import { createHash, createHmac } from 'node:crypto';
+import type { Answer } from '../core/commit/event.ts';
+import type { Gid, Refusal } from '../core/identity.ts';
+import { formatGid } from '../core/identity.ts';
+import type { Classifier } from '../core/statement/classifier.ts';
+import type { ErrorText } from '../core/wire/messages.ts';
+import type { ClientSession } from '../io/clients/client-session.ts';
+import type { SessionServices } from '../io/clients/session-services.ts';
+import type { GatewayConfig } from '../config/schema.ts';
+
+export interface DeskNode {
+  readonly classifier: Classifier;
+  readonly incarnation: number;
+  readonly announceKey: Uint8Array;
+  generation(): number;
+  clock(): number;
+  /** Undefined while the node is online; otherwise why not. */
+  notOnline(): { readonly status: string; readonly reason: string } | undefined;
+  /** Members that a write cannot reach now; empty: all can. */
+  unreachable(): readonly { readonly node: number; readonly text: string }[];
+  prepareSent(gid: Gid, startTime: number): void;
+  prepareEnded(gid: Gid, end: 'prepared' | 'empty' | 'failed'): void;
+  prepareLost(gid: Gid, backendPid: number): void;
+  mayBypass(user: string): Promise<boolean>;
+}
+
+export class SessionDesk {
+  readonly #config: GatewayConfig;
+  readonly #node: DeskNode;
+  readonly #sessions = new Set<ClientSession>();
+  readonly #waiting = new Map<Gid, ClientSession>();
+  readonly #startTimes = new Map<ClientSession, number>();
+  readonly services: SessionServices;
+  #counter = 0;
+  #draining = false;
+
+  constructor(config: GatewayConfig, node: DeskNode, shown: ReadonlyMap<string, string>) {
+    this.#config = config;
+    this.#node = node;
+    this.services = this.#makeServices(shown);
+  }
+
+  get size(): number {
+    return this.#sessions.size;
+  }
+
+  #makeServices(shownSettings: ReadonlyMap<string, string>): SessionServices {
+    const node = this.#node;
+    const { host, port } = this.#config.postgres;
+    return {
+      server: { host, port },
+      limits: { conflictRetries: this.#config.conflictRetries, holdBytes: 64 * 1024, inboxBytes: 1024 * 1024 },
+      shownSettings,
+      classify: (text) => node.classifier.parse(text),
+      obstacle: (write) => this.#obstacle(write),
+      hasLease: () => node.notOnline() === undefined,
+      clock: () => node.clock(),
+      newTransaction: (session, startTime) => this.#newTransaction(session, startTime),
+      headerSql: (gid, checked, announced) => this.#headerSql(gid, checked, announced),
+      announceSql: (command, tag, pid) => this.#announceSql(command, tag, pid),
+      prepareEnded: (gid, end) => {
+        if (end === 'failed') this.#waiting.delete(gid);
+        node.prepareEnded(gid, end);
+      },
+      prepareLost: (gid, pid) => {
+        this.#waiting.delete(gid);
+        node.prepareLost(gid, pid);
+      },
+      mayBypass: (user) => node.mayBypass(user),
+      admission: () => this.#admission(),
+      sessionStarted: (session) => void this.#sessions.add(session),
+      sessionEnded: (session) => {
+        this.#sessions.delete(session);
+        this.#startTimes.delete(session);
+      },
+      cancel: (processId, key) => this.#cancel(processId, key),
+    };
+  }
+
+  #obstacle(write: boolean): ErrorText | undefined {
+    const trouble = this.#node.notOnline();
+    if (trouble !== undefined) {
+      return {
+        severity: this.#config.breakConnection ? 'FATAL' : 'ERROR',
+        sqlstate: '57P03',
+        message: `[multimaster] node is not online: current status "${trouble.status}"`,
+        detail: trouble.reason,
+        hint: 'Use another node, or bring the missing ones back; SELECT * FROM mtm.status() through an mtm_admin session tells more.',
+      };
+    }
+    if (!write) return undefined;
+    const missing = this.#node.unreachable();
+    if (missing.length === 0) return undefined;
+    return {
+      severity: 'ERROR',
+      sqlstate: '57P03',
+      message: '[multimaster] a write needs all members of the generation, and not all can be reached',
+      detail: missing.map(({ node, text }) => `Node ${node}: ${text}.`).join(' '),
+      hint: 'Reads go on. Bring the node back; a write that was refused has left nothing behind.',
+    };
+  }
+
+  #newTransaction(session: ClientSession, startTime: number): Gid {
+    const node = this.#config.nodeId;
+    const { incarnation } = this.#node;
+    const gid = formatGid({ node, generation: this.#node.generation(), incarnation, counter: ++this.#counter });
+    this.#waiting.set(gid, session);
+    this.#node.prepareSent(gid, startTime);
+    return gid;
+  }
+
+  #headerSql(gid: Gid, checked: boolean, announced: boolean): string {
+    const proof = headerProof(this.#config.clusterSecret, gid);
+    return checked
+      ? `SELECT mtm.header_checked('${gid}', '${proof}', ${announced})`
+      : `SELECT mtm.header('${gid}', '${proof}')`;
+  }
+
+  /** The proof of mtm.announce: hex(sha256(key || sha256(key || '<pid>:<command>'))). */
+  #announceSql(command: string, tag: string, pid: number): string {
+    const key = this.#node.announceKey;
+    const inner = createHash('sha256').update(key).update(`${pid}:${command}`).digest();
+    const proof = createHash('sha256').update(key).update(inner).digest('hex');
+    return `SELECT mtm.announce(${dollarQuoted(command)}, ${dollarQuoted(tag)}, '${proof}')`;
+  }
+
+  #admission(): ErrorText | undefined {
+    if (this.#draining) {
+      return { severity: 'FATAL', sqlstate: '57P03', message: '[multimaster] the gateway is shutting down' };
+    }
+    if (this.#sessions.size >= this.#config.maxConnections) {
+      return { severity: 'FATAL', sqlstate: '53300', message: '[multimaster] sorry, too many clients already' };
+    }
+    return undefined;
+  }
+
+  #cancel(processId: number, key: Uint8Array): void {
+    for (const session of this.#sessions) {
+      if (session.backendPid === processId && session.keyFits(key)) session.cancel();
+    }
+  }
+
+  /** The outcome of a transaction is known: the session that waits for it may answer its client. */
+  answer(gid: Gid, answer: Answer): void {
+    const session = this.#waiting.get(gid);
+    if (session === undefined) return; // its client is gone
+    this.#waiting.delete(gid);
+    session.drive((machine) => machine.answered(gid, answer));
+  }
+
+  /** Hybrid start time of the transaction that the backend runs; undefined when it is not one of ours. */
+  startTimeOf(backendPid: number): number | undefined {
+    return this.#byPid(backendPid)?.machine.block?.startTime;
+  }
+
+  /** Ends the transaction of the session behind a backend; false when there is none to end. */
+  interrupt(backendPid: number, refusal: Refusal): boolean {
+    const session = this.#byPid(backendPid);
+    if (session === undefined) return false;
+    let interrupted = false;
+    session.drive((machine) => {
+      interrupted = machine.interrupt(refusal);
+    });
+    return interrupted;
+  }
+
+  #byPid(backendPid: number): ClientSession | undefined {
+    for (const session of this.#sessions) if (session.backendPid === backendPid) return session;
+    return undefined;
+  }
+
+  /** No new sessions; those that do nothing end now, the others when their transaction does, at the latest after `limitMs`. */
+  async drain(limitMs: number): Promise<void> {
+    this.#draining = true;
+    const until = performance.now() + limitMs;
+    for (;;) {
+      const late = performance.now() > until;
+      for (const session of [...this.#sessions]) {
+        if (!late && session.supervised && !session.machine.idle) continue;
+        session.shutDown('57P01', '[multimaster] terminating connection: the gateway is shutting down');
+        session.finish();
+      }
+      if (this.#sessions.size === 0) return;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+}
+
+/** HMAC-SHA-256 of the gid under the cluster secret, hex: only gateways can make a header. */
+export function headerProof(secret: string, gid: Gid): string {
+  return createHmac('sha256', secret).update('mtm-header:').update(gid).digest('hex');
+}
+
+function dollarQuoted(text: string): string {
+  let tag = 'mtm';
+  while (text.includes(`$${tag}$`)) tag += 'x';
+  return `$${tag}$${text}$${tag}$`;
+}

@@ -1,0 +1,93 @@
+/**
+ * The faults of phase 1. Each one heals by itself after a while; `heal` ends all of them for phase 2.
+ */
+import type { Gateway } from './gateway.ts';
+import type { Network } from './network.ts';
+import type { FaultKind, RunOptions } from './options.ts';
+import type { World } from './world.ts';
+
+export class Faults {
+  readonly #world: World;
+  readonly #network: Network;
+  readonly #gateways: readonly Gateway[];
+  readonly #options: RunOptions;
+  #over = false;
+
+  constructor(world: World, network: Network, gateways: readonly Gateway[], options: RunOptions) {
+    this.#world = world;
+    this.#network = network;
+    this.#gateways = gateways;
+    this.#options = options;
+    if (options.faults.length > 0) this.#next();
+  }
+
+  #next(): void {
+    const { random, scheduler } = this.#world;
+    scheduler.after(random.between(0, 2 * this.#options.faultEveryMs), () => {
+      if (this.#over) return;
+      this.inflict(random.pick(this.#options.faults));
+      this.#next();
+    });
+  }
+
+  inflict(kind: FaultKind): void {
+    const { random } = this.#world;
+    const [one, other] = random.shuffled(this.#gateways);
+    const victim = one!;
+    const durationMs = random.pick([20, 100, 350, 700]) * random.between(0.5, 1.5);
+    this.#world.trace?.('fault', `${kind} ${victim.id} ${other?.id ?? ''} ${durationMs.toFixed(0)} ms`);
+    switch (kind) {
+      case 'link-break':
+        if (other !== undefined) this.#network.break(victim.id, other.id);
+        return;
+      case 'one-way-cut':
+        if (other !== undefined) this.#network.cut(victim.id, other.id, durationMs);
+        return;
+      case 'isolate':
+        return this.#isolate(victim, durationMs);
+      case 'gateway-crash':
+        return this.gatewayCrash(victim, durationMs);
+      case 'server-crash':
+        return victim.serverCrash(20 + durationMs);
+      case 'node-crash':
+        return this.nodeCrash(victim, durationMs);
+      case 'two-crashes':
+        this.nodeCrash(victim, durationMs);
+        if (other !== undefined) this.gatewayCrash(other, durationMs * random.between(0.1, 1.5));
+        return;
+      case 'pause':
+        return victim.pause(durationMs);
+      case 'slow-disk':
+        victim.server.slowness = random.pick([5, 20, 60]);
+        this.#world.scheduler.after(durationMs, () => (victim.server.slowness = 1));
+        return;
+      case 'walsender-reconnect':
+        return victim.deliver(() => victim.reconnectWalsender());
+    }
+  }
+
+  #isolate(victim: Gateway, durationMs: number): void {
+    for (const { id } of this.#gateways) {
+      if (id === victim.id) continue;
+      this.#network.cut(victim.id, id, durationMs);
+      this.#network.cut(id, victim.id, durationMs);
+    }
+  }
+
+  gatewayCrash(victim: Gateway, downMs: number): void {
+    victim.crash();
+    this.#world.scheduler.after(downMs, () => victim.start());
+  }
+
+  nodeCrash(victim: Gateway, downMs: number): void {
+    victim.crash();
+    victim.server.crash();
+    this.#world.scheduler.after(downMs * 0.6 + 20, () => victim.server.start());
+    this.#world.scheduler.after(downMs, () => victim.start());
+  }
+
+  heal(): void {
+    this.#over = true;
+    this.#network.heal();
+  }
+}

@@ -1,0 +1,63 @@
+/**
+ * What one seed stands for: the cluster, the load and the faults of a run. Each seed takes another subset of faults
+ * ("swarm testing"): a fault that never rests hides what happens without it.
+ */
+import type { DeadlockPrevention } from '../../src/core/commit/machine.ts';
+import { blockingSize } from '../../src/core/generation/quorum.ts';
+import type { NodeId } from '../../src/core/identity.ts';
+import { Prng } from '../../src/lib/prng.ts';
+
+export const faultKinds = [
+  'link-break',
+  'one-way-cut',
+  'isolate',
+  'gateway-crash',
+  'server-crash',
+  'node-crash',
+  'two-crashes',
+  'pause',
+  'slow-disk',
+  'walsender-reconnect',
+] as const;
+
+export type FaultKind = (typeof faultKinds)[number];
+
+export interface RunOptions {
+  readonly seed: number;
+  readonly members: readonly NodeId[];
+  readonly blockingSize: number;
+  readonly waitPeerCommits: boolean;
+  readonly retainBytes: number;
+  readonly deadlockPrevention: DeadlockPrevention;
+  readonly clientsPerNode: number;
+  readonly thinkMs: number;
+  readonly accounts: number;
+  readonly faults: readonly FaultKind[];
+  /** Mean time between two faults, ms. */
+  readonly faultEveryMs: number;
+  readonly maxDelayMs: number;
+  /** Length of phase 1, ms. */
+  readonly durationMs: number;
+}
+
+export function optionsOfSeed(seed: number): RunOptions {
+  const random = new Prng(Math.imul(seed, 0x9e3779b1) ^ 0x5bd1e995);
+  const nodes = random.pick([1, 2, 3, 3, 3, 3, 3, 4, 5]);
+  const members = Array.from({ length: nodes }, (_, index) => index + 1);
+  const share = random.pick([0.2, 0.4, 0.7]);
+  return {
+    seed,
+    members,
+    blockingSize: blockingSize(nodes),
+    waitPeerCommits: random.chance(0.8),
+    retainBytes: random.pick([60, 1_000_000, 1_000_000, 1_000_000]),
+    deadlockPrevention: random.pick(['smart', 'smart', 'smart', 'simple']),
+    clientsPerNode: 1 + random.below(3),
+    thinkMs: random.pick([2, 10, 30]),
+    accounts: 2 + random.below(6),
+    faults: faultKinds.filter(() => random.chance(share)),
+    faultEveryMs: random.pick([40, 100, 250]),
+    maxDelayMs: random.pick([1, 4, 15]),
+    durationMs: random.pick([600, 1200, 2000]),
+  };
+}

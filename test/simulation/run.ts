@@ -1,0 +1,191 @@
+/**
+ * One run: phase 1 with faults, where nothing wrong may happen; phase 2 without, where everything must become right.
+ */
+import { CommitMachine } from '../../src/core/commit/machine.ts';
+import type { Gid } from '../../src/core/identity.ts';
+import { Prng } from '../../src/lib/prng.ts';
+import { Checker } from './checker.ts';
+import { Faults } from './faults.ts';
+import { Gateway } from './gateway.ts';
+import { Network } from './network.ts';
+import { accountKeys, counterKeys, incrementOf, openingBalance, randomOperation } from './operation.ts';
+import type { Operation } from './operation.ts';
+import type { RunOptions } from './options.ts';
+import { Scheduler } from './scheduler.ts';
+import { Server } from './server.ts';
+import { Session } from './session.ts';
+import { Violation } from './world.ts';
+import type { MachineMaker, World } from './world.ts';
+
+/** Phase 2 must end within this, virtual ms. */
+const convergenceMs = 6000;
+
+export const realMachine: MachineMaker = (options) => new CommitMachine(options);
+
+export interface RunHooks {
+  readonly makeMachine?: MachineMaker;
+  readonly legacy?: boolean;
+  readonly trace?: (at: number, who: string, text: string) => void;
+}
+
+export class Cluster {
+  readonly scheduler = new Scheduler();
+  readonly checker: Checker;
+  readonly network: Network;
+  readonly gateways: Gateway[] = [];
+  readonly world: World;
+  readonly faults: Faults;
+  readonly #options: RunOptions;
+  readonly #increments = new Map<Gid, string>();
+  #busyClients = 0;
+
+  constructor(options: RunOptions, hooks: RunHooks = {}) {
+    this.#options = options;
+    this.checker = new Checker(options.blockingSize, options.waitPeerCommits);
+    const { scheduler, checker } = this;
+    const { trace } = hooks;
+    this.world = {
+      scheduler,
+      checker,
+      random: new Prng(options.seed),
+      makeMachine: hooks.makeMachine ?? realMachine,
+      legacy: hooks.legacy ?? false,
+      trace: trace === undefined ? undefined : (who, text) => trace(scheduler.now, who, text),
+    };
+    this.network = new Network(this.world);
+    this.network.maxDelayMs = options.maxDelayMs;
+    for (const id of options.members) this.#addNode(id);
+    this.network.connectAll(this.gateways);
+    for (const gateway of this.gateways) gateway.start();
+    this.faults = new Faults(this.world, this.network, this.gateways, options);
+  }
+
+  #addNode(id: number): void {
+    const server = new Server(this.world, id);
+    for (const key of accountKeys(this.#options)) server.rows.set(key, { value: openingBalance, by: '', commitIndex: 0 });
+    for (const key of counterKeys) server.rows.set(key, { value: 0, by: '', commitIndex: 0 });
+    this.checker.addServer(id, server);
+    const retained = (): readonly Gid[] => this.#retained(server);
+    this.gateways.push(new Gateway(this.world, this.network, id, server, this.#options, { retained }));
+  }
+
+  /** The syncpoint lies somewhere before the first commit that some node lacks. */
+  #retained(server: Server): readonly Gid[] {
+    const everywhere = (gid: Gid): boolean => this.gateways.every(({ id }) => this.checker.committedOn(id, gid));
+    let first = 0;
+    while (first < server.commitLog.length && everywhere(server.commitLog[first]!)) first += 1;
+    return server.commitLog.slice(Math.max(0, first - this.world.random.below(8)));
+  }
+
+  /** Clients that work until `until`. */
+  startClients(until: number): void {
+    for (const gateway of this.gateways) {
+      for (let client = 0; client < this.#options.clientsPerNode; client += 1) this.#client(gateway, until);
+    }
+  }
+
+  #client(gateway: Gateway, until: number): void {
+    const { random, scheduler } = this.world;
+    scheduler.after(random.between(0, 2 * this.#options.thinkMs), () => {
+      if (scheduler.now >= until) return;
+      const again = (): void => this.#client(gateway, until);
+      gateway.deliver(() => {
+        this.runOperation(gateway, randomOperation(random, this.#options, gateway.server), 5, again);
+      });
+      if (gateway.incarnation === undefined) again();
+    });
+  }
+
+  runOperation(gateway: Gateway, operation: Operation, repeats: number, done: (result: string) => void): void {
+    if (!gateway.server.up) return done('failed');
+    this.#busyClients += 1;
+    new Session(this.world, gateway, operation, repeats, (result, gid) => {
+      this.#busyClients -= 1;
+      if (gid !== undefined) this.#note(gid, operation);
+      this.world.trace?.('client', `${operation.kind} at ${gateway.id}: ${result} ${gid ?? ''}`);
+      done(result);
+    });
+  }
+
+  #note(gid: Gid, operation: Operation): void {
+    if (operation.kind === 'increment') this.#increments.set(gid, operation.statements[0]!.key);
+  }
+
+  /** Ends all faults, lets everything settle, writes once on every node, and compares. */
+  converge(): void {
+    this.faults.heal();
+    for (const gateway of this.gateways) {
+      gateway.server.slowness = 1;
+      gateway.server.start();
+      gateway.start();
+    }
+    this.#settle();
+    let open = 0;
+    const write = (gateway: Gateway): void => {
+      this.runOperation(gateway, incrementOf(counterKeys[0]!), 1000, (result) => {
+        if (result !== 'committed') this.world.scheduler.after(20, () => write(gateway));
+        else open -= 1;
+      });
+    };
+    for (const gateway of this.gateways) {
+      open += 1;
+      write(gateway);
+    }
+    const { scheduler } = this;
+    scheduler.run(scheduler.now + convergenceMs, () => open === 0);
+    if (open > 0) throw new Violation('writes do not succeed again (liveness)');
+    this.#settle();
+    this.checker.final();
+    this.#countIncrements();
+  }
+
+  #settle(): void {
+    const { scheduler } = this;
+    const until = scheduler.now + convergenceMs;
+    scheduler.run(until, () => this.#unsettled() === undefined);
+    const why = this.#unsettled();
+    if (why !== undefined) throw new Violation(`not settled after ${convergenceMs} ms: ${why} (liveness)`);
+  }
+
+  #unsettled(): string | undefined {
+    if (this.#busyClients > 0) return `${this.#busyClients} clients wait`;
+    for (const gateway of this.gateways) {
+      const { id, server, incarnation } = gateway;
+      if (incarnation === undefined) return `gateway ${id} is down`;
+      if (!gateway.writable) return `node ${id} does not serve (doubtful: ${gateway.doubtful})`;
+      if (server.prepared.size > 0) return `node ${id} holds ${[...server.prepared.keys()].join(' ')}`;
+      const { own, foreign } = gateway.openTransactions;
+      if (own + foreign > 0) return `the machine of node ${id} remembers ${own} own and ${foreign} foreign`;
+    }
+    return undefined;
+  }
+
+  #countIncrements(): void {
+    for (const key of counterKeys) {
+      let expected = 0;
+      for (const [gid, counter] of this.#increments) if (counter === key && this.checker.isCommitted(gid)) expected += 1;
+      for (const { id, server } of this.gateways) {
+        const value = server.rows.get(key)!.value;
+        if (value !== expected) throw new Violation(`counter ${key} is ${value} on node ${id}, not ${expected}`);
+      }
+    }
+  }
+}
+
+export interface Outcome {
+  readonly violation: Error | undefined;
+  readonly cluster: Cluster;
+}
+
+/** Runs one seed from beginning to end. Whatever is thrown is the outcome. */
+export function runSeed(options: RunOptions, hooks: RunHooks = {}): Outcome {
+  const cluster = new Cluster(options, hooks);
+  try {
+    cluster.startClients(options.durationMs);
+    cluster.scheduler.run(options.durationMs);
+    cluster.converge();
+    return { violation: undefined, cluster };
+  } catch (error) {
+    return { violation: error as Error, cluster };
+  }
+}

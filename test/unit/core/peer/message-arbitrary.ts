@@ -1,0 +1,75 @@
+/** Any message that gateways can send each other, for property tests. */
+import fc from 'fast-check';
+import type { PeerMessage } from '../../../../src/core/peer/message.ts';
+import type { Refusal } from '../../../../src/core/identity.ts';
+
+const node = fc.integer({ min: 1, max: 64 });
+const nodes = fc.uniqueArray(node, { maxLength: 64 });
+const time = fc
+  .double({ min: 0, max: 1e300, noNaN: true, noDefaultInfinity: true })
+  .map((value) => value + 0);
+const counter = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER });
+const text = fc.string({ unit: 'grapheme', maxLength: 60 });
+const gid = fc.tuple(node, counter, counter, counter).map((parts) => `mtm:${parts.join(':')}`);
+const gids = fc.array(gid, { maxLength: 20 });
+const fate = fc.constantFrom('prepared', 'committed', 'aborted', 'never', 'unknown');
+
+const refusal: fc.Arbitrary<Refusal> = fc
+  .record(
+    {
+      sqlstate: fc.string({ minLength: 5, maxLength: 5, unit: 'grapheme-ascii' }),
+      message: text,
+      detail: text,
+      hint: text,
+      schema: text,
+      table: text,
+      column: text,
+      constraint: text,
+      node: fc.integer({ min: 0, max: 64 }),
+      retryable: fc.boolean(),
+    },
+    { requiredKeys: ['sqlstate', 'message', 'node', 'retryable'] },
+  )
+  .map((value) => ({ ...value }));
+
+const data = fc.oneof(
+  fc.uint8Array({ maxLength: 200 }),
+  // Large enough to be passed on by reference.
+  fc.uint8Array({ minLength: 4096, maxLength: 9000 }),
+);
+
+export const anyMessage: fc.Arbitrary<PeerMessage> = fc.oneof(
+  fc.record({
+    kind: fc.constant('heartbeat' as const),
+    sentAt: time,
+    generation: counter,
+    maxVoted: counter,
+    connected: nodes,
+    healthy: fc.boolean(),
+    reason: text,
+    clock: time,
+  }),
+  fc.record({ kind: fc.constant('heartbeat-answer' as const), sentAt: time, maxVoted: counter, clock: time }),
+  fc.record({
+    kind: fc.constant('transaction-start' as const),
+    gid,
+    startTime: time,
+    ddl: fc.boolean(),
+    members: nodes,
+    deps: gids,
+  }),
+  fc.record({ kind: fc.constant('transaction-data' as const), gid, offset: counter, data }),
+  fc.record({ kind: fc.constant('transaction-end' as const), gid }),
+  fc.record({ kind: fc.constant('vote' as const), gid, refusal: fc.option(refusal, { nil: undefined }) }),
+  fc.record({ kind: fc.constant('rollback-request' as const), gid }),
+  fc.record({ kind: fc.constant('rolled-back' as const), gid }),
+  fc.record({ kind: fc.constant('outcome' as const), gid, outcome: fc.constantFrom('commit', 'abort') }),
+  fc.record({ kind: fc.constant('finished' as const), gid }),
+  fc.record({ kind: fc.constant('finished-everywhere' as const), gids }),
+  fc.record({ kind: fc.constant('refuse-request' as const), gid, winner: gid }),
+  fc.record({ kind: fc.constant('fate-question' as const), gids }),
+  fc.record({
+    kind: fc.constant('fate-answer' as const),
+    fates: fc.array(fc.record({ gid, fate }), { maxLength: 20 }),
+  }),
+) as fc.Arbitrary<PeerMessage>;

@@ -1,0 +1,94 @@
+import { expect, test } from 'vitest';
+import { Capture } from '../../../../src/core/pgoutput/capture.ts';
+import { decodePgoutput } from '../../../../src/core/pgoutput/decoder.ts';
+import { visitPiece } from '../../../../src/core/pgoutput/piece-writer.ts';
+import { recorded } from './fixtures.ts';
+
+function run(node: number, messages: readonly Uint8Array[]): { log: string[]; problem: string | undefined } {
+  const log: string[] = [];
+  const capture = new Capture(node, {
+    verifyHeader: () => true,
+    began: (gid) => log.push(`began ${gid}`),
+    piece: (gid, piece) => {
+      const kinds: string[] = [];
+      visitPiece(piece.data, (buffer, start, end) => kinds.push(decodePgoutput(buffer, start, end).kind));
+      log.push(`piece ${gid} rows ${piece.rows} ddl ${piece.ddl}: ${kinds.join(' ')}`);
+    },
+    prepared: ({ gid, header, rows }) => log.push(`prepared ${gid} header ${header} rows ${rows}`),
+    finished: (gid, outcome) => log.push(`${outcome} ${gid}`),
+    committedPlainly: (gid) => log.push(`plain ${gid}`),
+    unsupervised: ({ relations, rows, gid }) => log.push(`unsupervised ${relations.join()} rows ${rows} gid ${gid}`),
+  });
+  for (const bytes of messages) {
+    const problem = capture.message(bytes, 0, bytes.length);
+    if (problem !== undefined) return { log, problem };
+  }
+  return { log, problem: undefined };
+}
+
+const unsupervised = [
+  'unsupervised public.f rows 4 gid undefined',
+  'unsupervised public.big rows 4 gid undefined',
+  'unsupervised public.t,public.f rows 2 gid undefined',
+];
+
+for (const major of [15, 18] as const) {
+  test(`the recorded session of ${major}, as node 1 sees it`, () => {
+    // The header of the recording has no hmac, so it is none. 'user gid' was rolled back: nobody's write.
+    expect(run(1, recorded(major))).toEqual({
+      log: [
+        'began mtm:1:1:1:1',
+        'piece mtm:1:1:1:1 rows 2 ddl false: relation insert insert',
+        'prepared mtm:1:1:1:1 header missing rows 2',
+        'committed mtm:1:1:1:1',
+        ...unsupervised,
+        'committed mtm:2:1:1:1',
+      ],
+      problem: undefined,
+    });
+  });
+}
+
+test('node 2 takes its own gid and skips that of node 1', () => {
+  const { log } = run(2, recorded(18));
+  expect(log).toContain('piece mtm:2:1:1:1 rows 1 ddl false: relation insert');
+  expect(log).not.toContain('began mtm:1:1:1:1');
+});
+
+test('a relation that was described before is introduced again in each transaction', () => {
+  const [begin, relation, insert, , message, prepare] = recorded(18);
+  const { log } = run(1, [begin!, relation!, insert!, prepare!, begin!, insert!, message!, insert!, prepare!]);
+  expect(log.filter((line) => line.startsWith('piece'))).toEqual([
+    'piece mtm:1:1:1:1 rows 1 ddl false: relation insert',
+    'piece mtm:1:1:1:1 rows 2 ddl false: relation insert insert',
+  ]);
+});
+
+test('rows of schema mtm stay here', () => {
+  const [begin, relation, insert, , , prepare] = recorded(18);
+  // "public" becomes "mtm": the same message, shorter.
+  const own = Uint8Array.from([...relation!.subarray(0, 5), 0x6d, 0x74, 0x6d, ...relation!.subarray(11)]);
+  expect(run(1, [begin!, own, insert!, prepare!]).log).toEqual([
+    'began mtm:1:1:1:1',
+    'prepared mtm:1:1:1:1 header missing rows 0',
+  ]);
+});
+
+test('a large transaction leaves in pieces', () => {
+  const [begin, relation, insert, , , prepare] = recorded(18);
+  const { log } = run(1, [begin!, relation!, ...Array.from({ length: 5000 }, () => insert!), prepare!]);
+  const pieces = log.filter((line) => line.startsWith('piece'));
+  expect(pieces.length).toBeGreaterThan(2);
+  expect(log.at(-1)).toBe('prepared mtm:1:1:1:1 header missing rows 5000');
+});
+
+test('what cannot be is reported, not guessed', () => {
+  const [begin, relation, insert, , , prepare, commit] = recorded(18);
+  expect(run(1, [insert!]).problem).toContain('outside of a transaction');
+  expect(run(1, [begin!, insert!]).problem).toContain('never described');
+  expect(run(1, [begin!, begin!]).problem).toContain('inside another');
+  expect(run(1, [begin!, commit!]).problem).toContain('inside a transaction');
+  expect(run(1, [prepare!]).problem).toContain('without its beginning');
+  expect(run(1, [begin!, relation!.subarray(0, 3)]).problem).toContain('cut short');
+  expect(run(1, [Uint8Array.of(0x53, 0)]).problem).toContain('in-progress stream');
+});

@@ -1,0 +1,304 @@
+/** Links over real sockets on loopback. Waiting is always for an event, never for a time. */
+import { createServer, connect, type Server, type Socket } from 'node:net';
+import { once } from 'node:events';
+import { afterEach, describe, expect, test } from 'vitest';
+import type { PeerMessage } from '../../../../src/core/peer/message.ts';
+import type { LinkSettings } from '../../../../src/io/peers/link-settings.ts';
+import {
+  PeerLinks,
+  type PeerLinksHandler,
+  type PeerLinksOptions,
+} from '../../../../src/io/peers/peer-links.ts';
+
+/** Everything that a handler heard, as text, and a way to wait for a text. */
+class Ear implements PeerLinksHandler {
+  readonly heard: string[] = [];
+  readonly messages: PeerMessage[] = [];
+  #waiting: { readonly pattern: RegExp; readonly count: number; readonly resolve: () => void }[] = [];
+
+  onMessage(from: number, message: PeerMessage): void {
+    this.messages.push(message);
+    this.#note(`message from ${from}: ${message.kind}`);
+  }
+  onLinkUp(to: number): void {
+    this.#note(`up ${to}`);
+  }
+  onLinkDown(to: number, { kind }: { kind: string }): void {
+    this.#note(`down ${to}: ${kind}`);
+  }
+  onPeerIncarnation(from: number, incarnation: number): void {
+    this.#note(`incarnation of ${from}: ${incarnation}`);
+  }
+  onDrained(to: number): void {
+    this.#note(`drained ${to}`);
+  }
+
+  async hears(pattern: RegExp, count = 1): Promise<void> {
+    if (this.#count(pattern) >= count) return;
+    await new Promise<void>((resolve) => this.#waiting.push({ pattern, count, resolve }));
+  }
+
+  #count(pattern: RegExp): number {
+    return this.heard.filter((line) => pattern.test(line)).length;
+  }
+
+  #note(line: string): void {
+    this.heard.push(line);
+    for (const { pattern, count, resolve } of this.#waiting) if (this.#count(pattern) >= count) resolve();
+  }
+}
+
+const cleanups: (() => Promise<unknown>)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+const log = { info: () => undefined, warn: () => undefined };
+
+/** A port that nobody listens on (any more). */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const port = portOf(server);
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+function portOf(server: Server): number {
+  const address = server.address();
+  return address === null || typeof address === 'string' ? 0 : address.port;
+}
+
+async function gateway(
+  nodeId: number,
+  ports: Readonly<Record<number, number>>,
+  more: Partial<Omit<PeerLinksOptions, 'settings'>> & { settings?: Partial<LinkSettings> } = {},
+): Promise<{ links: PeerLinks; ear: Ear }> {
+  const ear = new Ear();
+  const peers = Object.entries(ports)
+    .map(([id, port]) => ({ id: Number(id), host: '127.0.0.1', port }))
+    .filter(({ id }) => id !== nodeId);
+  const links = new PeerLinks({
+    clusterName: 'shop',
+    secret: 's3cret',
+    nodeId,
+    incarnation: 1,
+    listen: { host: '127.0.0.1', port: ports[nodeId] ?? 0 },
+    peers,
+    log,
+    handler: ear,
+    random: () => 0.5,
+    now: () => performance.now(),
+    ...more,
+  });
+  await links.start();
+  cleanups.push(() => links.stop());
+  return { links, ear };
+}
+
+async function twoPorts(): Promise<Record<number, number>> {
+  return { 1: await freePort(), 2: await freePort() };
+}
+
+const finished = (gid: string): PeerMessage => ({ kind: 'finished', gid });
+
+describe('two gateways', () => {
+  test('find each other whoever starts first, and talk both ways in order', async () => {
+    const ports = await twoPorts();
+    const a = await gateway(1, ports, { incarnation: 4 });
+    await a.ear.hears(/down 2: network/);
+    expect(a.links.send(2, finished('lost'))).toBe(false);
+    const b = await gateway(2, ports);
+    await Promise.all([a.ear.hears(/up 2/), b.ear.hears(/up 1/), b.ear.hears(/incarnation of 1: 4/)]);
+    const sent = Array.from({ length: 500 }, (_, index) => finished(`g${index}`));
+    for (const message of sent) expect(a.links.send(2, message)).toBe(true);
+    b.links.send(1, finished('back'));
+    await Promise.all([b.ear.hears(/message from 1/, 500), a.ear.hears(/message from 2/)]);
+    expect(b.ear.messages).toEqual(sent);
+    expect(a.links.linkStatus()).toMatchObject([
+      { node: 2, connected: true, incoming: true, reason: undefined },
+    ]);
+    expect(a.links.linkStatus()[0]?.lastHeardMs).toBeGreaterThanOrEqual(0);
+    expect(a.links.misconfiguration()).toBeUndefined();
+  });
+
+  test('what was said before a stop arrives; a restarted peer is met again as another process', async () => {
+    const ports = await twoPorts();
+    const a = await gateway(1, ports);
+    const b = await gateway(2, ports, { incarnation: 7 });
+    await Promise.all([a.ear.hears(/up 2/), b.ear.hears(/up 1/)]);
+    b.links.send(1, finished('last words'));
+    await b.links.stop();
+    await Promise.all([a.ear.hears(/message from 2/), a.ear.hears(/down 2: closed-by-peer/)]);
+    const again = await gateway(2, ports, { incarnation: 8 });
+    await Promise.all([a.ear.hears(/up 2/, 2), again.ear.hears(/up 1/), a.ear.hears(/incarnation of 2: 8/)]);
+    a.links.send(2, finished('welcome back'));
+    await again.ear.hears(/message from 1/);
+  });
+
+  test('a former process of a peer is turned away after a newer one was seen', async () => {
+    const ports = await twoPorts();
+    const a = await gateway(1, ports);
+    const b = await gateway(2, ports, { incarnation: 8 });
+    await Promise.all([a.ear.hears(/up 2/), b.ear.hears(/up 1/)]);
+    const zombie = await gateway(2, { 1: ports[1] ?? 0 }, { incarnation: 7 });
+    await zombie.ear.hears(/down 1: stale-incarnation/);
+    expect(a.links.linkStatus()).toMatchObject([{ connected: true, incoming: true }]);
+  });
+});
+
+describe('a wrong peer is named on both sides', () => {
+  test.each([
+    ['wrong-secret', { secret: 'other' }],
+    ['wrong-cluster', { clusterName: 'mill' }],
+  ])('%s', async (kind, more) => {
+    const ports = await twoPorts();
+    const a = await gateway(1, ports);
+    const b = await gateway(2, ports, more);
+    const pattern = new RegExp(`down \\d: ${kind}`);
+    await Promise.all([a.ear.hears(pattern), b.ear.hears(pattern)]);
+    for (const { links } of [a, b]) {
+      expect(links.misconfiguration()).toMatchObject({ kind });
+      expect(links.linkStatus()).toMatchObject([{ connected: false, incoming: false, reason: { kind } }]);
+    }
+    expect([...a.ear.heard, ...b.ear.heard].filter((line) => /up|incarnation/.test(line))).toEqual([]);
+  });
+
+  test('another node at the address', async () => {
+    const ports = await twoPorts();
+    await gateway(2, ports);
+    const a = await gateway(1, { 1: ports[1] ?? 0, 3: ports[2] ?? 0 });
+    await a.ear.hears(/down 3: wrong-node/);
+    expect(a.links.linkStatus()[0]?.reason?.text).toContain("node 3's address is node 2");
+  });
+
+  test('the own address as that of a peer', async () => {
+    const port = await freePort();
+    const a = await gateway(1, { 1: port, 2: port });
+    await a.ear.hears(/down 2: own-id/);
+  });
+
+  test('a server of another kind at the address', async () => {
+    const server = createServer((socket) => socket.end('SSH-2.0-OpenSSH\r\n')).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    cleanups.push(async () => void server.close());
+    const a = await gateway(1, { 1: 0, 2: portOf(server) });
+    await a.ear.hears(/down 2: not-a-peer/);
+  });
+});
+
+describe('on the peer port a stranger', () => {
+  async function caller(port: number): Promise<Socket> {
+    const socket = connect(port, '127.0.0.1');
+    cleanups.push(async () => void socket.destroy());
+    await once(socket, 'connect');
+    return socket;
+  }
+
+  test('that says nonsense is hung up on without a word', async () => {
+    const a = await gateway(1, { 1: await freePort() });
+    const socket = await caller(a.links.port);
+    const chunks: Buffer[] = [];
+    socket.on('data', (chunk) => chunks.push(chunk));
+    socket.write('GET / HTTP/1.1\r\n\r\n');
+    socket.on('error', () => undefined);
+    await once(socket, 'close');
+    expect(chunks).toEqual([]);
+  });
+
+  test('that says nothing is hung up on after the deadline', async () => {
+    const a = await gateway(1, { 1: await freePort() }, { settings: { handshakeTimeoutMs: 50 } });
+    await once((await caller(a.links.port)).resume(), 'close');
+  });
+
+  test('is the first to go when there are too many, and a peer still gets in', async () => {
+    const ports = await twoPorts();
+    const a = await gateway(1, ports, { settings: { maxStrangers: 2 } });
+    const closed: Promise<unknown>[] = [];
+    for (let count = 0; count < 8; count += 1) {
+      const socket = await caller(a.links.port);
+      socket.on('error', () => undefined);
+      closed.push(once(socket.resume(), 'close'));
+    }
+    // At least twice the number of peers, that is 2, can wait; one more closes the oldest.
+    await Promise.all(closed.slice(0, 6));
+    const b = await gateway(2, ports);
+    await b.ear.hears(/up 1/);
+  });
+});
+
+describe('the queue to a peer', () => {
+  const data = (size: number): PeerMessage => ({
+    kind: 'transaction-data',
+    gid: 'mtm:1:1:1:1',
+    offset: 0,
+    data: new Uint8Array(size),
+  });
+
+  test('says stop above the mark and go on when it is short again, and loses nothing', async () => {
+    const ports = await twoPorts();
+    const a = await gateway(1, ports, { settings: { highWaterBytes: 64 * 1024 } });
+    const b = await gateway(2, ports);
+    await a.ear.hears(/up 2/);
+    let sent = 1;
+    while (a.links.send(2, data(16 * 1024))) sent += 1;
+    expect(sent).toBeLessThan(6);
+    await a.ear.hears(/drained 2/);
+    expect(a.links.send(2, data(16))).toBe(true);
+    await b.ear.hears(/message from 1/, sent + 1);
+  });
+
+  test('is dropped with its link when it grows beyond its limit', async () => {
+    const ports = await twoPorts();
+    const a = await gateway(1, ports, { settings: { highWaterBytes: 1024, maxQueueBytes: 64 * 1024 } });
+    const b = await gateway(2, ports);
+    await a.ear.hears(/up 2/);
+    for (let count = 0; count < 5; count += 1) expect(a.links.send(2, data(16 * 1024))).toBe(false);
+    await a.ear.hears(/down 2: overflow/);
+    await a.ear.hears(/up 2/, 2);
+    expect(a.links.send(2, finished('new'))).toBe(true);
+    await b.ear.hears(/message from 1: finished/);
+    expect(b.ear.messages).toHaveLength(1);
+  });
+});
+
+test('a link over which nothing is acknowledged is given up and dialled again', async () => {
+  const ports = await twoPorts();
+  const b = await gateway(2, ports);
+  // Between the two a network that passes bytes until it is cut, and then swallows them.
+  let cut = false;
+  const network = createServer((near) => {
+    const far = connect(b.links.port, '127.0.0.1');
+    near.on('data', (chunk) => cut || far.write(chunk));
+    far.on('data', (chunk) => cut || near.write(chunk));
+    for (const [from, to] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      from.on('error', () => undefined);
+      from.on('close', () => to.destroy());
+    }
+  }).listen(0, '127.0.0.1');
+  await once(network, 'listening');
+  cleanups.push(async () => void network.close());
+  const settings = { acknowledgeTimeoutMs: 200 };
+  const a = await gateway(1, { 1: ports[1] ?? 0, 2: portOf(network) }, { settings });
+  await a.ear.hears(/up 2/);
+  a.links.send(2, finished('before'));
+  await b.ear.hears(/message from 1/);
+  cut = true;
+  a.links.send(2, finished('swallowed'));
+  await a.ear.hears(/down 2: no-acknowledgement/);
+  cut = false;
+  await a.ear.hears(/up 2/, 2);
+  a.links.send(2, finished('after'));
+  await b.ear.hears(/message from 1/, 2);
+  expect(b.ear.messages).toEqual([finished('before'), finished('after')]);
+});
+
+test('an address that is taken is a clear error', async () => {
+  const port = await freePort();
+  await gateway(1, { 1: port });
+  await expect(gateway(2, { 2: port })).rejects.toMatchObject({ code: 'address-in-use' });
+});
