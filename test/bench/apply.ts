@@ -1,6 +1,7 @@
 /**
- * What applying costs: microseconds for each TPC-B transaction at one worker, rows per second of bulk changes.
- * Run: node test/bench/apply.ts [transactions] [rows]. Two servers of version 18 in a temporary folder, fsync on and off.
+ * What applying costs: microseconds for each TPC-B transaction at one worker, rows per second of bulk
+ * changes. Run: node test/bench/apply.ts [transactions] [rows]. Two servers of version 18 in a temporary
+ * folder, fsync on and off.
  */
 import { Lab, applied, emitHeader } from '../integration/apply/lab.ts';
 
@@ -57,7 +58,8 @@ async function bulk(title: string, statement: string): Promise<void> {
 }
 
 try {
-  await lab.everywhere(`
+  await lab.everywhere(
+    `
     CREATE TABLE accounts (id int PRIMARY KEY, branch int, balance int, filler char(84)) WITH (fillfactor = 70);
     CREATE TABLE tellers (id int PRIMARY KEY, branch int, balance int, filler char(84));
     CREATE TABLE branches (id int PRIMARY KEY, balance int, filler char(88));
@@ -65,14 +67,20 @@ try {
     INSERT INTO accounts SELECT g, 1, 0, '' FROM generate_series(1, 10000) g;
     INSERT INTO tellers VALUES (1, 1, 0, ''); INSERT INTO branches VALUES (1, 0, '');
     CREATE TABLE bulk (id int PRIMARY KEY, a int, t text, d timestamptz DEFAULT now());
-    VACUUM ANALYZE`.replace('VACUUM ANALYZE', 'ANALYZE'));
+    VACUUM ANALYZE`.replace('VACUUM ANALYZE', 'ANALYZE'),
+  );
   for (const fsync of ['on', 'off']) {
     await target.admin.query(`ALTER SYSTEM SET fsync = ${fsync}`);
     await target.admin.query('SELECT pg_reload_conf()');
     const [prepare, whole] = await applyAll(await tpcb());
-    console.log(`TPC-B, one worker, fsync ${fsync.padEnd(3)}: apply and PREPARE ${prepare.toFixed(0)} µs, with COMMIT PREPARED ${whole.toFixed(0)} µs`);
+    console.log(
+      `TPC-B, one worker, fsync ${fsync.padEnd(3)}: apply and PREPARE ${prepare.toFixed(0)} µs, with COMMIT PREPARED ${whole.toFixed(0)} µs`,
+    );
   }
-  await bulk('insert', `INSERT INTO bulk SELECT g, g % 7, 'some text ' || g FROM generate_series(1, ${rows}) g`);
+  await bulk(
+    'insert',
+    `INSERT INTO bulk SELECT g, g % 7, 'some text ' || g FROM generate_series(1, ${rows}) g`,
+  );
   await bulk('update', `UPDATE bulk SET a = a + 1`);
   await bulk('delete', `DELETE FROM bulk`);
 } finally {

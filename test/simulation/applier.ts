@@ -1,6 +1,6 @@
 /**
- * One transaction of another node on an apply connection: changes come as bytes cut anywhere, are executed in order,
- * wait for row locks, and end with PREPARE. It tells its end exactly once.
+ * One transaction of another node on an apply connection: changes come as bytes cut anywhere, are executed in
+ * order, wait for row locks, and end with PREPARE. It tells its end exactly once.
  */
 import type { ApplyResult, Holder } from '../../src/core/commit/event.ts';
 import type { Gid, Refusal } from '../../src/core/identity.ts';
@@ -33,7 +33,7 @@ export class Applier {
     this.#server = server;
     this.gid = gid;
     this.#owner = owner;
-    this.#backend = server.open('apply', 0);
+    this.#backend = server.open('apply', 0, gid);
   }
 
   push(data: Uint8Array): void {
@@ -94,7 +94,8 @@ export class Applier {
     }
     const row = rows.get(change.key);
     if (change.base === undefined && row !== undefined) return this.#refuse(refusal('23505'));
-    // A transaction that is being rolled back elsewhere may find its row gone; what counts is that it never commits.
+    // A transaction that is being rolled back elsewhere may find its row gone; what counts is that it never
+    // commits.
     if (change.base !== undefined && row === undefined) return this.#refuse(refusal('40001'));
     this.#backend.changes.set(change.key, change);
     this.#next();
@@ -131,7 +132,7 @@ export class Applier {
 
   /** The server is gone and every backend with it. */
   serverCrashed(): void {
-    if (this.#over) return;
+    if (this.#over || this.#backend.state !== 'closed') return;
     this.#over = true;
     this.#owner.applyEnded(this.gid, { kind: 'lost', reason: 'server closed the connection' });
   }
@@ -140,6 +141,7 @@ export class Applier {
 function holderOf(owner: NonNullable<ReturnType<Server['holder']>>): Holder {
   if (owner.kind === 'gid') return { kind: 'transaction', gid: owner.gid };
   const { backend } = owner;
+  if (backend.gid !== undefined) return { kind: 'transaction', gid: backend.gid };
   const waiting = backend.waitingFor !== undefined;
   return { kind: 'session', pid: backend.pid, startTime: backend.startTime, waiting };
 }

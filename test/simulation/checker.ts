@@ -1,6 +1,7 @@
 /**
- * The checker outside: it sees every server and every answer at once and knows nothing of the machine's states.
- * Each rule throws a Violation at the moment it is broken. Invariant numbers are those of src/README.md.
+ * The checker outside: it sees every server and every answer at once and knows nothing of the machine's
+ * states. Each rule throws a Violation at the moment it is broken. Invariant numbers are those of
+ * src/README.md.
  */
 import { parseGid } from '../../src/core/identity.ts';
 import type { Gid, NodeId } from '../../src/core/identity.ts';
@@ -77,8 +78,10 @@ export class Checker {
     if (this.#promised.has(`${node} ${gid}`)) {
       throw new Violation(`node ${node} prepared ${gid} after it had promised never to (invariant 7)`);
     }
-    if (record.rolledBackOn.has(node)) throw new Violation(`node ${node} prepared ${gid} again after a rollback`);
-    if (record.committedOn.has(node)) throw new Violation(`node ${node} prepared ${gid} again after its commit`);
+    if (record.rolledBackOn.has(node))
+      throw new Violation(`node ${node} prepared ${gid} again after a rollback`);
+    if (record.committedOn.has(node))
+      throw new Violation(`node ${node} prepared ${gid} again after its commit`);
   }
 
   rolledBack(node: NodeId, gid: Gid): void {
@@ -112,7 +115,9 @@ export class Checker {
     for (const { key, base } of changes) {
       const current = rows.get(key)?.by;
       if (current !== base) {
-        throw new Violation(`${gid} on ${node} writes ${key} over the version of ${current}, at home over that of ${base}`);
+        throw new Violation(
+          `${gid} on ${node} writes ${key} over the version of ${current}, at home over that of ${base}`,
+        );
       }
     }
     this.#committed.get(node)!.add(gid);
@@ -128,14 +133,18 @@ export class Checker {
     for (; length < record.seen; length += 1) {
       const gid = log[length]!;
       if (this.#record(gid).empty) continue;
-      if (!here.has(gid)) throw new Violation(`${record.gid} is committed on ${node} before ${gid}, which it saw (invariant 6)`);
+      if (!here.has(gid))
+        throw new Violation(
+          `${record.gid} is committed on ${node} before ${gid}, which it saw (invariant 6)`,
+        );
     }
     this.#prefix.set(key, length);
   }
 
   /** What a machine orders: promises and votes must be true when they are given. */
   effect(node: NodeId, effect: CommitEffect): void {
-    if (effect.kind === 'alarm') throw new Violation(`node ${node} raised an alarm about ${effect.gid}: ${effect.text}`);
+    if (effect.kind === 'alarm')
+      throw new Violation(`node ${node} raised an alarm about ${effect.gid}: ${effect.text}`);
     if (effect.kind !== 'send') return;
     const { message } = effect;
     if (message.kind === 'vote') {
@@ -152,12 +161,14 @@ export class Checker {
   }
 
   #promise(node: NodeId, gid: Gid, said: string): void {
-    if (this.#holding(node, gid)) throw new Violation(`node ${node} ${said} ${gid} while it holds it prepared`);
+    if (this.#holding(node, gid))
+      throw new Violation(`node ${node} ${said} ${gid} while it holds it prepared`);
     this.#promised.add(`${node} ${gid}`);
   }
 
   #holds(node: NodeId, gid: Gid, said: string): void {
-    if (!this.#holding(node, gid)) throw new Violation(`node ${node} ${said} ${gid} without having it prepared (invariant 3)`);
+    if (!this.#holding(node, gid))
+      throw new Violation(`node ${node} ${said} ${gid} without having it prepared (invariant 3)`);
   }
 
   #holding(node: NodeId, gid: Gid): boolean {
@@ -175,19 +186,22 @@ export class Checker {
     record.answer = answer;
     this.#agree(record);
     if (answer === 'committed') {
-      if (!record.committedOn.has(node)) throw new Violation(`${gid} was acknowledged before its commit at home`);
+      if (!record.committedOn.has(node))
+        throw new Violation(`${gid} was acknowledged before its commit at home`);
       this.acknowledged.push(gid);
     } else if (answer === 'aborted') {
       const without = [...this.#servers.values()].filter((server) => !server.prepared.has(gid)).length;
       if (without < this.#blockingSize) {
-        throw new Violation(`${gid} was announced as aborted while only ${without} nodes lack it (invariant 4)`);
+        throw new Violation(
+          `${gid} was announced as aborted while only ${without} nodes lack it (invariant 4)`,
+        );
       }
     }
   }
 
   /**
-   * To be called when a snapshot is taken: a commit that was acknowledged before the statement began (`acknowledged`
-   * of them) and that it misses. That is a violation only if the node then serves the result.
+   * To be called when a snapshot is taken: a commit that was acknowledged before the statement began
+   * (`acknowledged` of them) and that it misses. That is a violation only if the node then serves the result.
    */
   missing(node: NodeId, acknowledged: number): Gid | undefined {
     const here = this.#committed.get(node)!;
@@ -213,9 +227,12 @@ export class Checker {
     let first: string | undefined;
     for (const [node, server] of this.#servers) {
       if (server.prepared.size > 0) {
-        throw new Violation(`node ${node} still holds ${[...server.prepared.keys()].join(' ')} prepared (liveness)`);
+        throw new Violation(
+          `node ${node} still holds ${[...server.prepared.keys()].join(' ')} prepared (liveness)`,
+        );
       }
-      if (server.running > 0) throw new Violation(`node ${node} still has ${server.running} open transactions (liveness)`);
+      if (server.running > 0)
+        throw new Violation(`node ${node} still has ${server.running} open transactions (liveness)`);
       const table = JSON.stringify([...server.rows].map(([key, { value, by }]) => [key, value, by]).sort());
       first ??= table;
       if (table !== first) throw new Violation(`node ${node} differs from node 1:\n${table}\n${first}`);

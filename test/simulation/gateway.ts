@@ -1,6 +1,7 @@
 /**
- * One gateway: the real commit machine and the real liveness machine, and a model of what src/node does around them.
- * Everything that reaches it goes through `deliver`: a paused process handles it later, a dead one never.
+ * One gateway: the real commit machine and the real liveness machine, and a model of what src/node does
+ * around them. Everything that reaches it goes through `deliver`: a paused process handles it later, a dead
+ * one never.
  */
 import type { ApplyResult, CommitEffect, CommitEvent, Holder } from '../../src/core/commit/event.ts';
 import { HybridClock } from '../../src/core/generation/hybrid-clock.ts';
@@ -49,7 +50,14 @@ export class Gateway implements Endpoint {
   #pausedUntil = 0;
   #inbox: (() => void)[] = [];
 
-  constructor(world: World, network: Network, id: NodeId, server: Server, options: RunOptions, recovery: RecoverySource) {
+  constructor(
+    world: World,
+    network: Network,
+    id: NodeId,
+    server: Server,
+    options: RunOptions,
+    recovery: RecoverySource,
+  ) {
     this.#world = world;
     this.#network = network;
     this.#recovery = recovery;
@@ -87,6 +95,7 @@ export class Gateway implements Endpoint {
   }
 
   pause(ms: number): void {
+    if (this.incarnation === undefined) return;
     this.#pausedUntil = Math.max(this.#pausedUntil, this.#now + ms);
     const incarnation = this.incarnation;
     this.#world.scheduler.after(ms, () => {
@@ -101,8 +110,8 @@ export class Gateway implements Endpoint {
 
   /** Takeover: former backends are gone, the incarnation is raised, then the server is looked at. */
   start(): void {
-    if (this.incarnation !== undefined) return;
     const attempt = (): void => {
+      if (this.incarnation !== undefined) return;
       if (!this.server.up || this.server.running > 0) return this.#world.scheduler.after(5, attempt);
       this.#startNow();
     };
@@ -221,7 +230,9 @@ export class Gateway implements Endpoint {
 
   /** May a statement begin, may a result leave? Asked at both times. */
   get serving(): boolean {
-    return this.incarnation !== undefined && this.#liveness.serving(this.#now) && this.#machine.doubtful === 0;
+    return (
+      this.incarnation !== undefined && this.#liveness.serving(this.#now) && this.#machine.doubtful === 0
+    );
   }
 
   get writable(): boolean {
@@ -234,7 +245,12 @@ export class Gateway implements Endpoint {
 
   newGid(): Gid {
     this.#counter += 1;
-    return formatGid({ node: this.id, generation: 1, incarnation: this.incarnation!, counter: this.#counter });
+    return formatGid({
+      node: this.id,
+      generation: 1,
+      incarnation: this.incarnation!,
+      counter: this.#counter,
+    });
   }
 
   opened(session: Session): void {
@@ -333,7 +349,9 @@ export class Gateway implements Endpoint {
   #openApply(gid: Gid): void {
     if (!this.server.up) {
       // No connection to be had: its end is told like that of any other lost connection.
-      this.later(1, () => this.step({ kind: 'apply-ended', gid, result: { kind: 'lost', reason: 'no server' } }));
+      this.later(1, () =>
+        this.step({ kind: 'apply-ended', gid, result: { kind: 'lost', reason: 'no server' } }),
+      );
       return;
     }
     this.#appliers.set(gid, new Applier(this.#world, this.server, gid, this));
@@ -355,15 +373,17 @@ export class Gateway implements Endpoint {
     const attempt = (): void => {
       if (done || this.incarnation !== incarnation) return;
       if (!this.server.up) return this.#world.scheduler.after(10, attempt);
-      let answered = false;
+      const { epoch } = this.server;
       this.server.finish(gid, commit, (missing) => {
-        answered = done = true;
-        this.deliver(() => this.step({ kind: 'finish-ended', gid, finish: commit ? 'commit' : 'rollback', missing }));
+        if (this.incarnation !== incarnation) return;
+        done = true;
+        this.deliver(() =>
+          this.step({ kind: 'finish-ended', gid, finish: commit ? 'commit' : 'rollback', missing }),
+        );
       });
-      const { server } = this;
       const watch = (): void => {
-        if (answered || this.incarnation !== incarnation) return;
-        if (server.up) this.#world.scheduler.after(10, watch);
+        if (done || this.incarnation !== incarnation) return;
+        if (this.server.epoch === epoch) this.#world.scheduler.after(10, watch);
         else attempt();
       };
       this.#world.scheduler.after(10, watch);

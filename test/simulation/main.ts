@@ -1,5 +1,6 @@
 /**
- * `npm run sim -- [--seed N] [--runs K]`: runs seeds N, N+1, … and stops at the first that fails, with its last events.
+ * `npm run sim -- [--seed N] [--runs K]`: runs seeds N, N+1, … and stops at the first that fails, with its
+ * last events.
  */
 import { parseArgs } from 'node:util';
 import { optionsOfSeed } from './options.ts';
@@ -32,7 +33,8 @@ const began = performance.now();
 const totals = { committed: 0, aborted: 0, unknown: 0, reads: 0, refusedReads: 0 };
 for (let seed = firstSeed; seed < firstSeed + runs; seed += 1) {
   const { violation, cluster } = runSeed(optionsOfSeed(seed));
-  for (const key of Object.keys(totals) as (keyof typeof totals)[]) totals[key] += cluster.checker.counts[key];
+  for (const key of Object.keys(totals) as (keyof typeof totals)[])
+    totals[key] += cluster.checker.counts[key];
   if (violation === undefined) continue;
   console.log(story(seed).join('\n'));
   console.log(JSON.stringify(optionsOfSeed(seed)));

@@ -1,7 +1,7 @@
 /**
- * Links between gateways: one per direction, opened by the sender. Like TCP: messages arrive in order, or the link
- * breaks and what had not arrived is lost. As in src/io/peers, a new link closes the former one of that direction
- * first, so nothing said on an old link arrives after something said on a new one.
+ * Links between gateways: one per direction, opened by the sender. Like TCP: messages arrive in order, or the
+ * link breaks and what had not arrived is lost. As in src/io/peers, a new link closes the former one of that
+ * direction first, so nothing said on an old link arrives after something said on a new one.
  */
 import type { NodeId } from '../../src/core/identity.ts';
 import type { PeerMessage } from '../../src/core/peer/message.ts';
@@ -21,8 +21,10 @@ export interface Endpoint {
 interface Link {
   readonly from: Endpoint;
   readonly to: Endpoint;
-  /** The sender can write. */
+  /** The sender believes that it can write. */
   open: boolean;
+  /** It is mistaken: nothing arrives any more. */
+  broken: boolean;
   /** Raised when a link is closed: what belongs to an older one is lost. */
   epoch: number;
   /** Bytes do not get through until then, ms; they wait. */
@@ -56,6 +58,7 @@ export class Network {
           from,
           to,
           open: false,
+          broken: false,
           epoch: 0,
           cutUntil: 0,
           queue: [],
@@ -80,7 +83,7 @@ export class Network {
     const link = this.#link(from, to);
     this.sent += 1;
     this.onSend(from, to, this.sent);
-    if (!link.open) return;
+    if (!link.open || link.broken) return;
     const { now } = this.#world.scheduler;
     link.lastArrival = Math.max(link.lastArrival, now + this.#delayMs());
     link.queue.push({ message, arrivesAt: link.lastArrival });
@@ -110,13 +113,18 @@ export class Network {
   /** The link breaks; both ends notice at once, or the sender after a while. What was on its way is lost. */
   break(from: NodeId, to: NodeId): void {
     const link = this.#link(from, to);
-    if (!link.open) return;
+    if (!link.open || link.broken) return;
+    link.broken = true;
     const epoch = this.#lose(link);
     const incarnation = link.from.incarnation;
-    this.#world.scheduler.after(this.#world.random.chance(0.5) ? 0 : this.#world.random.between(0, 60), () => {
-      if (link.epoch !== epoch || link.from.incarnation !== incarnation || incarnation === undefined) return;
-      this.#down(link);
-    });
+    this.#world.scheduler.after(
+      this.#world.random.chance(0.5) ? 0 : this.#world.random.between(0, 60),
+      () => {
+        if (link.epoch !== epoch || link.from.incarnation !== incarnation || incarnation === undefined)
+          return;
+        this.#down(link);
+      },
+    );
   }
 
   #down(link: Link): void {
@@ -167,6 +175,7 @@ export class Network {
       }
       link.connecting = false;
       link.open = true;
+      link.broken = false;
       this.#lose(link);
       link.lastArrival = now;
       link.incarnation = incarnation;

@@ -27,7 +27,10 @@ export function accountKeys(options: RunOptions): string[] {
 
 export const counterKeys = ['c0', 'c1'];
 
-const add = (delta: number) => (row: Row | undefined): number | 'error' => (row === undefined ? 'error' : row.value + delta);
+const add =
+  (delta: number) =>
+  (row: Row | undefined): number | 'error' =>
+    row === undefined ? 'error' : row.value + delta;
 
 function increment(key: string): Operation {
   return { kind: 'increment', statements: [{ key, write: add(1) }], repeatableRead: false };

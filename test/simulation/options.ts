@@ -1,6 +1,6 @@
 /**
- * What one seed stands for: the cluster, the load and the faults of a run. Each seed takes another subset of faults
- * ("swarm testing"): a fault that never rests hides what happens without it.
+ * What one seed stands for: the cluster, the load and the faults of a run. Each seed takes another subset of
+ * faults ("swarm testing"): a fault that never rests hides what happens without it.
  */
 import type { DeadlockPrevention } from '../../src/core/commit/machine.ts';
 import { blockingSize } from '../../src/core/generation/quorum.ts';

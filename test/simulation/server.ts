@@ -26,6 +26,8 @@ export interface Change {
 export interface Backend {
   readonly pid: number;
   readonly kind: 'session' | 'apply';
+  /** Of an apply connection. */
+  readonly gid: Gid | undefined;
   readonly startTime: number;
   readonly changes: Map<string, Change>;
   readonly locks: Set<string>;
@@ -44,7 +46,8 @@ export interface WalRecord {
   readonly changes: readonly Change[];
 }
 
-export type Owner = { readonly kind: 'backend'; readonly backend: Backend } | { readonly kind: 'gid'; readonly gid: Gid };
+export type Owner =
+  { readonly kind: 'backend'; readonly backend: Backend } | { readonly kind: 'gid'; readonly gid: Gid };
 
 interface Waiter {
   readonly backend: Backend;
@@ -72,7 +75,8 @@ export class Server {
   readonly #backends = new Set<Backend>();
   /** What may have become durable when the server crashes. */
   readonly #inFlight = new Set<() => void>();
-  #epoch = 0;
+  /** Crashes so far. */
+  epoch = 0;
   #lastPid = 0;
 
   constructor(world: World, node: NodeId) {
@@ -80,15 +84,19 @@ export class Server {
     this.#node = node;
   }
 
-  /** Backends that still run, the gateway's death notwithstanding. */
+  /**
+   * What still runs, the gateway's death notwithstanding: transactions, and PREPAREs and COMMIT PREPAREDs on
+   * their way.
+   */
   get running(): number {
-    return this.#backends.size;
+    return this.#backends.size + this.#inFlight.size;
   }
 
-  open(kind: Backend['kind'], startTime: number): Backend {
+  open(kind: Backend['kind'], startTime: number, gid?: Gid): Backend {
     const backend: Backend = {
       pid: ++this.#lastPid,
       kind,
+      gid,
       startTime,
       changes: new Map(),
       locks: new Set(),
@@ -102,9 +110,9 @@ export class Server {
 
   /** Runs `action` after `ms`, unless the server crashes before. */
   later(ms: number, action: () => void): void {
-    const epoch = this.#epoch;
+    const epoch = this.epoch;
     this.#world.scheduler.after(ms, () => {
-      if (this.up && epoch === this.#epoch) action();
+      if (this.up && epoch === this.epoch) action();
     });
   }
 
@@ -131,7 +139,8 @@ export class Server {
     else queue.push(waiter);
     backend.waitingFor = key;
     this.later(deadlockTimeoutMs, () => {
-      if (backend.waitingFor === key && this.#inDeadlock(backend)) this.#stopWaiting(backend)?.failed('40P01');
+      if (backend.waitingFor === key && this.#inDeadlock(backend))
+        this.#stopWaiting(backend)?.failed('40P01');
     });
   }
 
@@ -234,12 +243,13 @@ export class Server {
     for (const becomeDurable of [...this.#inFlight]) if (this.#world.random.chance(0.5)) becomeDurable();
     this.#inFlight.clear();
     this.up = false;
-    this.#epoch += 1;
+    this.epoch += 1;
     for (const backend of this.#backends) backend.state = 'closed';
     this.#backends.clear();
     this.#queues.clear();
     this.#locks.clear();
-    for (const [gid, { locks }] of this.prepared) for (const key of locks) this.#locks.set(key, { kind: 'gid', gid });
+    for (const [gid, { locks }] of this.prepared)
+      for (const key of locks) this.#locks.set(key, { kind: 'gid', gid });
   }
 
   start(): void {

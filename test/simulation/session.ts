@@ -1,6 +1,7 @@
 /**
- * A client's session at one gateway, running one operation: what the session machine and the client do together.
- * It repeats a loser of a conflict with its original start time, as the gateway does for autocommit statements.
+ * A client's session at one gateway, running one operation: what the session machine and the client do
+ * together. It repeats a loser of a conflict with its original start time, as the gateway does for autocommit
+ * statements.
  */
 import type { Answer } from '../../src/core/commit/event.ts';
 import type { Gid } from '../../src/core/identity.ts';
@@ -60,7 +61,7 @@ export class Session {
     this.#gid = undefined;
     const gateway = this.#gateway;
     if (this.#operation.kind === 'snapshot') return this.#read();
-    if (!gateway.writable) return this.#end('failed');
+    if (!gateway.writable || !gateway.server.up) return this.#end('failed');
     this.#backend = gateway.server.open('session', this.#startTime);
     this.#statement(this.#backend, 0);
   }
@@ -77,7 +78,9 @@ export class Session {
       const missing = checker.missing(id, acknowledged);
       let total = 0;
       for (const [key, { value }] of server.rows) if (key.startsWith('a')) total += value;
-      server.later(random.between(0.1, 5), () => this.#gateway.deliver(() => this.#readReturned(total, missing)));
+      server.later(random.between(0.1, 5), () =>
+        this.#gateway.deliver(() => this.#readReturned(total, missing)),
+      );
     });
     // The client gives up on a server that never answers.
     this.#gateway.later(statementTimeoutMs, () => this.#end('failed'));
@@ -91,7 +94,8 @@ export class Session {
     }
     this.#world.checker.served(this.#gateway.id, missing);
     const expected = this.#gateway.options.accounts * openingBalance;
-    if (total !== expected) throw new Violation(`node ${this.#gateway.id} shows a total of ${total}, not ${expected}`);
+    if (total !== expected)
+      throw new Violation(`node ${this.#gateway.id} shows a total of ${total}, not ${expected}`);
     this.#end('read');
   }
 
@@ -194,7 +198,9 @@ export class Session {
 
   serverCrashed(): void {
     const gid = this.#gid;
-    if (this.#failing) return;
+    const state = this.#backend?.state;
+    // A session that began while the process was too slow to notice the crash is not concerned.
+    if (this.#failing || state === 'open' || state === 'preparing') return;
     // Prepared, or on its way: the gateway finds out; otherwise it is rolled back.
     if (gid === undefined) this.#end('failed');
     else this.#gateway.step({ kind: 'prepare-lost', gid });

@@ -1,7 +1,7 @@
 /**
- * The stream of the live slot: prepared transactions of this node in WAL order, in pieces cut anywhere. After a
- * reconnect it begins again somewhere before the place that it had reached. A transaction that was rolled back before
- * it was decoded comes without its rows (architecture §9).
+ * The stream of the live slot: prepared transactions of this node in WAL order, in pieces cut anywhere. After
+ * a reconnect it begins again somewhere before the place that it had reached. A transaction that was rolled
+ * back before it was decoded comes without its rows (architecture §9).
  */
 import type { CommitEvent } from '../../src/core/commit/event.ts';
 import type { Server, WalRecord } from './server.ts';
@@ -56,16 +56,19 @@ export class Walsender {
   #piece(record: WalRecord, rest: Uint8Array, pieces: number): void {
     if (this.#stopped) return;
     const last = pieces === 1;
-    const data = last ? rest : rest.subarray(0, 1 + this.#world.random.below(Math.max(1, rest.length - pieces)));
+    const place = this.#next + 1;
+    const data = last
+      ? rest
+      : rest.subarray(0, 1 + this.#world.random.below(Math.max(1, rest.length - pieces)));
     this.#owner.deliver(() => {
       if (this.#stopped) return;
+      if (last) delivered.set(this.#server, Math.max(place, delivered.get(this.#server) ?? 0));
       this.#owner.step({ kind: 'captured', gid: record.gid, ddl: record.gid.endsWith('7'), data, last });
     });
     this.#server.later(this.#world.random.between(0, 1), () => {
       if (this.#stopped) return;
       if (!last) return this.#piece(record, rest.subarray(data.length), pieces - 1);
-      this.#next += 1;
-      delivered.set(this.#server, Math.max(this.#next, delivered.get(this.#server) ?? 0));
+      this.#next = place;
       this.#busy = false;
       this.wake();
     });

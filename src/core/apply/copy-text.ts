@@ -1,7 +1,7 @@
 /**
  * Rows for COPY … FROM STDIN in text format, straight from the bytes of Insert messages.
- * Grammar (manual, COPY, "Text Format"): columns end with a tab, the row with a newline, NULL is \N; backslash, tab, newline
- * and carriage return inside a value are escaped with a backslash.
+ * Grammar (manual, COPY, "Text Format"): columns end with a tab, the row with a newline, NULL is \N;
+ * backslash, tab, newline and carriage return inside a value are escaped with a backslash.
  * Rule: works on bytes; the client encoding is UTF-8, where these four never are part of another character.
  */
 import type { Tuple } from '../pgoutput/messages.ts';

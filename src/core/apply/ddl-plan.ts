@@ -1,12 +1,14 @@
 /**
  * The statements that run one replicated command as the user whose it is, and come back.
  *
- * Why not simply SET SESSION AUTHORIZATION: the apply connection was authenticated as a superuser, so code that the command calls
- * (a function in a DEFAULT, in an index expression) could set it back and would be superuser. Inside a SECURITY DEFINER
- * function PostgreSQL refuses to change `role` and `session_authorization`, also in what it calls. So a command runs inside
- * such a function, owned by the effective role, that lives only within this transaction; only what a superuser
- * runs under no other role needs none.
- * Rules: one statement per text (extended protocol); after an error the transaction is rolled back, which undoes all of it.
+ * Why not simply SET SESSION AUTHORIZATION: the apply connection was authenticated as a superuser, so code
+ * that the command calls (a function in a DEFAULT, in an index expression) could set it back and would be
+ * superuser. Inside a SECURITY DEFINER function PostgreSQL refuses to change `role` and
+ * `session_authorization`, also in what it calls. So a command runs inside such a function, owned by the
+ * effective role, that lives only within this transaction; only what a superuser runs under no other role
+ * needs none.
+ * Rules: one statement per text (extended protocol); after an error the transaction is rolled back, which
+ * undoes all of it.
  */
 import type { DdlMessage } from './ddl-message.ts';
 import { quoteLiteral, quoteName } from './quoting.ts';
@@ -29,7 +31,8 @@ const relaxed: Readonly<Record<string, string>> = { enable_seqscan: 'on', plan_c
 /** `unique` tells apart functions of different connections. */
 export function planDdl(message: DdlMessage, user: DdlUser, unique: number): DdlPlan {
   const bad = Object.keys(message.settings).find((name) => forbidden.has(name.toLowerCase()));
-  if (bad !== undefined) return { kind: 'refused', reason: `a replicated command must not carry the setting ${bad}` };
+  if (bad !== undefined)
+    return { kind: 'refused', reason: `a replicated command must not carry the setting ${bad}` };
   const asRole = message.role !== 'none' && message.role !== '';
   const names = [...Object.keys(relaxed), ...Object.keys(message.settings)];
   const settings = { ...relaxed, ...message.settings };
@@ -45,11 +48,13 @@ export function planDdl(message: DdlMessage, user: DdlUser, unique: number): Ddl
     'SET LOCAL SESSION AUTHORIZATION DEFAULT',
     ...names.map((name) => `SET LOCAL ${settingName(name)} TO DEFAULT`),
   ];
-  if (user.superuser && !asRole) return { kind: 'statements', statements: [...enter, message.command, ...leave] };
+  if (user.superuser && !asRole)
+    return { kind: 'statements', statements: [...enter, message.command, ...leave] };
   const wrapper = `mtm.${quoteName(`run_${unique}`)}`;
   const owner = quoteName(asRole ? message.role : message.sessionUser);
   const statements = [
-    `CREATE FUNCTION ${wrapper}(command text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN EXECUTE command; END'`,
+    `CREATE FUNCTION ${wrapper}(command text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER ` +
+      `AS 'BEGIN EXECUTE command; END'`,
     `ALTER FUNCTION ${wrapper}(text) OWNER TO ${owner}`,
     `REVOKE ALL ON FUNCTION ${wrapper}(text) FROM PUBLIC`,
     ...enter,
@@ -67,7 +72,10 @@ function settingName(name: string): string {
 
 export const ddlUserMark = 'mtm-user:';
 
-/** $1: session user. Always one row; behind the mark `true`, `false`, or nothing when there is no such role here. */
+/**
+ * $1: session user. Always one row; behind the mark `true`, `false`, or nothing when there is no such role
+ * here.
+ */
 export const ddlUserQuery =
   `SELECT '${ddlUserMark}' || COALESCE((SELECT rolsuper::pg_catalog.text FROM pg_catalog.pg_roles ` +
   `WHERE rolname = $1::pg_catalog.name), '')`;

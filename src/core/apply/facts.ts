@@ -1,7 +1,7 @@
 /**
  * What the catalog of *this* node says about a relation that a peer changes.
- * Rule: plain values, read from the JSON that `relation-catalog.ts` lets the server build; names are not quoted yet,
- * types and operators come quoted and schema-qualified from the server.
+ * Rule: plain values, read from the JSON that `relation-catalog.ts` lets the server build; names are not
+ * quoted yet, types and operators come quoted and schema-qualified from the server.
  */
 
 export interface ColumnFacts {
@@ -69,11 +69,15 @@ export function readFacts(json: string): RelationFacts {
 }
 
 /**
- * The catalog query: $1 schema, $2 name. Always one row: `factsMark`, by which it is told from other rows of the same
- * pipeline, and the JSON text, which is empty when there is no such table.
+ * The catalog query: $1 schema, $2 name. Always one row: `factsMark`, by which it is told from other rows of
+ * the same pipeline, and the JSON text, which is empty when there is no such table.
  */
 export const factsMark = 'mtm-facts:';
 
+/**
+ * 403 is btree, whose strategy 3 is equality; a key WITHOUT OVERLAPS (18) has a GiST index, where only the
+ * name tells.
+ */
 const columnsQuery = `(SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
     'name', a.attname, 'typeOid', a.atttypid::pg_catalog.int8,
     'type', pg_catalog.format('%I.%I', tn.nspname, t.typname),
@@ -85,8 +89,9 @@ const columnsQuery = `(SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object
        CROSS JOIN LATERAL pg_catalog.generate_series(0, i.indnkeyatts - 1) AS position
        JOIN pg_catalog.pg_opclass oc ON oc.oid = i.indclass[position]
        JOIN pg_catalog.pg_amop ao ON ao.amopfamily = oc.opcfamily AND ao.amoplefttype = oc.opcintype
-         AND ao.amoprighttype = oc.opcintype AND ao.amopstrategy = 3
+         AND ao.amoprighttype = oc.opcintype
        JOIN pg_catalog.pg_operator o ON o.oid = ao.amopopr
+         AND CASE oc.opcmethod WHEN 403 THEN ao.amopstrategy = 3 ELSE o.oprname = '=' END
        JOIN pg_catalog.pg_namespace opn ON opn.oid = o.oprnamespace
        WHERE i.indrelid = c.oid AND i.indkey[position] = a.attnum AND (i.indisreplident OR i.indisprimary)
        ORDER BY i.indisreplident DESC LIMIT 1)
@@ -97,7 +102,9 @@ const columnsQuery = `(SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object
   LEFT JOIN pg_catalog.pg_collation co ON co.oid = a.attcollation
   WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)`;
 
-/** Only constraints that users declared (conparentid = 0), here or at a table that this one is a partition of. */
+/**
+ * Only constraints that users declared (conparentid = 0), here or at a table that this one is a partition of.
+ */
 const foreignKeysQuery = `(SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
     'oid', k.oid::pg_catalog.int8, 'name', k.conname,
     'childSchema', cn.nspname, 'childTable', cc.relname, 'childPartitioned', cc.relkind = 'p',
@@ -141,6 +148,6 @@ export const factsQuery = `SELECT '${factsMark}' || COALESCE((SELECT pg_catalog.
   'foreignKeys', COALESCE(${foreignKeysQuery}, '[]'))::pg_catalog.text
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-CROSS JOIN LATERAL (SELECT ARRAY(SELECT c.oid UNION SELECT pg_catalog.pg_partition_ancestors(c.oid)::pg_catalog.oid)
-  AS line) l
+CROSS JOIN LATERAL (SELECT ARRAY(SELECT c.oid
+  UNION SELECT pg_catalog.pg_partition_ancestors(c.oid)::pg_catalog.oid) AS line) l
 WHERE n.nspname = $1::pg_catalog.name AND c.relname = $2::pg_catalog.name AND c.relkind IN ('r', 'p')), '')`;

@@ -1,7 +1,7 @@
 /**
  * The keys of one transaction that its foreign keys must be checked for: distinct, as text.
- * Rule: `add` copies what it keeps. NULL in any column means nothing to check (MATCH SIMPLE; MATCH FULL was checked by
- * the origin, which saw the whole row).
+ * Rule: `add` copies what it keeps. NULL in any column means nothing to check (MATCH SIMPLE; MATCH FULL was
+ * checked by the origin, which saw the whole row).
  */
 import type { Tuple, TupleValue } from '../pgoutput/messages.ts';
 import type { ForeignKeyFacts } from './facts.ts';

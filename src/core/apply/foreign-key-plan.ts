@@ -1,17 +1,20 @@
 /**
- * The checks that replace the foreign-key triggers, which do not fire on apply (architecture §3, Foreign keys).
+ * The checks that replace the foreign-key triggers, which do not fire on apply (architecture §3, Foreign
+ * keys).
  *
- * Each statement takes one text array per key column and runs at the end of the transaction, just before PREPARE. It
- * fails inside the server with 23503 and the constraint's name, so PREPARE can travel behind it.
- * Rule: the parents of new child keys are *locked* (FOR KEY SHARE): insert-child here and delete-parent there become a lock
- * conflict instead of an orphan. A key whose child row is gone again by then is no violation.
+ * Each statement takes one text array per key column and runs at the end of the transaction, just before
+ * PREPARE. It fails inside the server with 23503 and the constraint's name, so PREPARE can travel behind it.
+ * Rule: the parents of new child keys are *locked* (FOR KEY SHARE): insert-child here and delete-parent there
+ * become a lock conflict instead of an orphan. A key whose child row is gone again by then is no violation.
  */
 import type { ForeignKeyFacts } from './facts.ts';
 import { quoteLiteral, quoteName, quoteQualified } from './quoting.ts';
 
 /** Locks the parents of the given child keys; fails if one is missing and a child row still has the key. */
 export function lockParentsSql(key: ForeignKeyFacts): string {
-  const same = key.columns.map((column, index) => `c.${quoteName(column.child)} ${column.childChild} g.c${index}`);
+  const same = key.columns.map(
+    (column, index) => `c.${quoteName(column.child)} ${column.childChild} g.c${index}`,
+  );
   const violated = `EXISTS (SELECT FROM ${childTable(key)} AS c WHERE ${same.join(' AND ')})`;
   const text = `insert or update on table "${key.childTable}" violates foreign key constraint "${key.name}"`;
   const failed = `CASE WHEN NOT l.found THEN CASE WHEN ${violated} THEN ${failure(key, text)} END END`;
@@ -19,15 +22,18 @@ export function lockParentsSql(key: ForeignKeyFacts): string {
 }
 
 /**
- * Locks the parents in the middle of a large transaction, so that the keys need not be kept. A key without a parent comes
- * back as a row (mark, key columns): its parent may still be on the way.
+ * Locks the parents in the middle of a large transaction, so that the keys need not be kept. A key without a
+ * parent comes back as a row (mark, key columns): its parent may still be on the way.
  */
 export function lockParentsEarlySql(key: ForeignKeyFacts, mark: string): string {
   const values = key.columns.map((_, index) => `k.v${index}`);
   return `SELECT ${quoteLiteral(mark)}, ${values.join(', ')} FROM ${lockedKeys(key)} WHERE NOT l.found`;
 }
 
-/** k: the keys as text, g: as the child's types, l.found: whether the parent is there, which is locked by asking. */
+/**
+ * k: the keys as text, g: as the child's types, l.found: whether the parent is there, which is locked by
+ * asking.
+ */
 function lockedKeys(key: ForeignKeyFacts): string {
   const given = key.columns.map((column, index) => `k.v${index}::${column.childType} AS c${index}`);
   const terms = plainColumns(key).map(
@@ -41,18 +47,30 @@ function lockedKeys(key: ForeignKeyFacts): string {
   );
 }
 
-/** Fails when a child row is left whose parent key (given as text arrays) was deleted or changed and is not back. */
+/**
+ * Fails when a child row is left whose parent key (given as text arrays) was deleted or changed and is not
+ * back.
+ */
 export function leftChildrenSql(key: ForeignKeyFacts): string {
   const child = childTable(key);
   const parent = parentTable(key);
   const given = key.columns.map((column, index) => `k.v${index}::${column.parentType} AS c${index}`);
   const cast = `LATERAL (SELECT ${given.join(', ')}) AS g`;
   const plain = plainColumns(key);
-  const isBack = plain.map((column, index) => `p.${quoteName(column.parent)} ${column.parentParent} g.c${index}`);
-  const isChild = plain.map((column, index) => `g.c${index} ${column.parentChild} c.${quoteName(column.child)}`);
-  const left = key.period ? uncoveredChildren(key, child, parent, isChild) : leftChildren(child, parent, isBack, isChild);
-  const text = `update or delete on table "${key.parentTable}" violates foreign key constraint "${key.name}" on table "${key.childTable}"`;
-  return `SELECT pg_catalog.count(CASE WHEN ${left} THEN ${failure(key, text)} END) FROM ${unnested(key)} CROSS JOIN ${cast}`;
+  const isBack = plain.map(
+    (column, index) => `p.${quoteName(column.parent)} ${column.parentParent} g.c${index}`,
+  );
+  const isChild = plain.map(
+    (column, index) => `g.c${index} ${column.parentChild} c.${quoteName(column.child)}`,
+  );
+  const left = key.period
+    ? uncoveredChildren(key, child, parent, isChild)
+    : leftChildren(child, parent, isBack, isChild);
+  const text =
+    `update or delete on table "${key.parentTable}" violates foreign key constraint "${key.name}" ` +
+    `on table "${key.childTable}"`;
+  const failed = `CASE WHEN ${left} THEN ${failure(key, text)} END`;
+  return `SELECT pg_catalog.count(${failed}) FROM ${unnested(key)} CROSS JOIN ${cast}`;
 }
 
 function childTable(key: ForeignKeyFacts): string {
@@ -69,7 +87,9 @@ function plainColumns(key: ForeignKeyFacts): ForeignKeyFacts['columns'] {
 
 /** `unnest` of several arrays is understood without a schema only, so each stands for itself. */
 function unnested(key: ForeignKeyFacts): string {
-  const arrays = key.columns.map((_, index) => `pg_catalog.unnest($${index + 1}::pg_catalog.text[])`).join(', ');
+  const arrays = key.columns
+    .map((_, index) => `pg_catalog.unnest($${index + 1}::pg_catalog.text[])`)
+    .join(', ');
   const names = key.columns.map((_, index) => `v${index}`).join(', ');
   return `ROWS FROM (${arrays}) AS k(${names})`;
 }
@@ -89,17 +109,28 @@ function coveredByParents(key: ForeignKeyFacts, parent: string, terms: readonly 
   const period = `p.${quoteName(key.columns[last]!.parent)}`;
   const where = [...terms, `${period} OPERATOR(pg_catalog.&&) g.c${last}`].join(' AND ');
   const rows = `SELECT ${period} AS r FROM ${parent} AS p WHERE ${where} FOR KEY SHARE OF p`;
-  return `COALESCE(g.c${last} OPERATOR(pg_catalog.<@) (SELECT pg_catalog.range_agg(q.r) FROM (${rows}) AS q), false)`;
+  const union = `SELECT pg_catalog.range_agg(q.r) FROM (${rows}) AS q`;
+  return `COALESCE(g.c${last} OPERATOR(pg_catalog.<@) (${union}), false)`;
 }
 
-function leftChildren(child: string, parent: string, isBack: readonly string[], isChild: readonly string[]): string {
+function leftChildren(
+  child: string,
+  parent: string,
+  isBack: readonly string[],
+  isChild: readonly string[],
+): string {
   return (
     `NOT EXISTS (SELECT FROM ${parent} AS p WHERE ${isBack.join(' AND ')}) ` +
     `AND EXISTS (SELECT FROM ${child} AS c WHERE ${isChild.join(' AND ')})`
   );
 }
 
-function uncoveredChildren(key: ForeignKeyFacts, child: string, parent: string, isChild: readonly string[]): string {
+function uncoveredChildren(
+  key: ForeignKeyFacts,
+  child: string,
+  parent: string,
+  isChild: readonly string[],
+): string {
   const last = key.columns[key.columns.length - 1]!;
   const [period, range] = [`p.${quoteName(last.parent)}`, `c.${quoteName(last.child)}`];
   const same = plainColumns(key).map(

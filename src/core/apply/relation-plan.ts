@@ -1,12 +1,20 @@
 /**
- * SQL for the changes of one relation: its description by the origin (relation message) joined to the facts of this node.
+ * SQL for the changes of one relation: its description by the origin (relation message) joined to the facts
+ * of this node.
  *
- * Rules: names are quoted, operators and types qualified, so nobody's search_path or look-alike operator matters.
- * An UPDATE or DELETE that hits no row fails *inside the server* (mtm.fail, SQLSTATE XX001: the nodes have diverged),
- * because PREPARE travels in the same packet. It costs 5 µs more than the plain statement (measured on 18: 19 against
- * 14 µs). More than one row cannot be hit: keys are unique, and without a key one row is chosen by its ctid.
+ * Rules: names are quoted, operators and types qualified, so nobody's search_path or look-alike operator
+ * matters. An UPDATE or DELETE that hits no row fails *inside the server* (mtm.fail, SQLSTATE XX001: the
+ * nodes have diverged), because PREPARE travels in the same packet. It costs 5 µs more than the plain
+ * statement (measured on 18: 19 against 14 µs). More than one row cannot be hit: keys are unique, and without
+ * a key one row is chosen by its ctid.
  */
-import type { DeleteMessage, RelationMessage, TruncateMessage, Tuple, UpdateMessage } from '../pgoutput/messages.ts';
+import type {
+  DeleteMessage,
+  RelationMessage,
+  TruncateMessage,
+  Tuple,
+  UpdateMessage,
+} from '../pgoutput/messages.ts';
 import type { ColumnFacts, ForeignKeyFacts, RelationFacts } from './facts.ts';
 import { quoteLiteral, quoteName, quoteQualified } from './quoting.ts';
 
@@ -37,7 +45,9 @@ export interface KeyPlaces {
 const textOid = 25;
 const plansKept = 256;
 const exactTypes = new Set(
-  'bool bytea char date int2 int4 int8 name oid text time timestamp timestamptz uuid varchar xid xid8'.split(' '),
+  'bool bytea char date int2 int4 int8 name oid text time timestamp timestamptz uuid varchar xid xid8'.split(
+    ' ',
+  ),
 );
 const equalTypes = new Set(['bpchar', 'float4', 'float8', 'interval', 'numeric', 'timetz']);
 const collatable = new Set(['text', 'varchar']);
@@ -79,7 +89,8 @@ export class RelationPlan {
     const columns: ColumnFacts[] = [];
     for (const column of message.columns) {
       const fact = facts.columns.find((candidate) => candidate.name === column.name);
-      if (fact === undefined) return `column "${column.name}" of relation "${where}" does not exist on this node`;
+      if (fact === undefined)
+        return `column "${column.name}" of relation "${where}" does not exist on this node`;
       if (column.key && message.identity !== 'full' && fact.keyOperator === null) {
         return `column "${column.name}" of relation "${where}" is not in the replica identity on this node`;
       }
@@ -88,7 +99,8 @@ export class RelationPlan {
     const plan = new RelationPlan(message, facts, columns);
     const lost = [...plan.asChild, ...plan.asParent].find((places) => places.columns.includes(-1));
     if (lost === undefined) return plan;
-    return `foreign key "${lost.foreignKey.name}" at relation "${where}" uses a generated column: not supported`;
+    const key = lost.foreignKey.name;
+    return `foreign key "${key}" at relation "${where}" uses a generated column: not supported`;
   }
 
   #name(): string {
@@ -116,13 +128,16 @@ export class RelationPlan {
     const names = sent.map((index) => quoteName(this.message.columns[index]!.name));
     const values = sent.map((index) => draft.value('new', index));
     return draft.statement(
-      `INSERT INTO ${this.#name()} (${names.join(', ')}) OVERRIDING SYSTEM VALUE VALUES (${values.join(', ')})`,
+      `INSERT INTO ${this.#name()} (${names.join(', ')}) OVERRIDING SYSTEM VALUE ` +
+        `VALUES (${values.join(', ')})`,
     );
   }
 
   update(change: UpdateMessage): Statement {
     const mask = updateMask(change) + (this.#rewrites(change) ? 'r' : '');
-    return this.#cached(`U${mask}`, () => (mask.endsWith('r') ? this.#rewrite(change) : this.#update(change)));
+    return this.#cached(`U${mask}`, () =>
+      mask.endsWith('r') ? this.#rewrite(change) : this.#update(change),
+    );
   }
 
   delete(change: DeleteMessage): Statement {
@@ -130,13 +145,15 @@ export class RelationPlan {
     return this.#cached(`D${mask}`, () => {
       const draft = new Draft(this);
       const where = this.#where(draft, change.old, undefined);
-      return draft.statement(this.#exactlyOne(`DELETE FROM ${this.#target} AS t WHERE ${where} RETURNING 1`, 'delete'));
+      return draft.statement(
+        this.#exactlyOne(`DELETE FROM ${this.#target} AS t WHERE ${where} RETURNING 1`, 'delete'),
+      );
     });
   }
 
   /**
-   * Reads the parent's key columns before an UPDATE or DELETE takes them away. The row begins with `mark`; there is
-   * none when a column is NULL, because nothing can refer to it.
+   * Reads the parent's key columns before an UPDATE or DELETE takes them away. The row begins with `mark`;
+   * there is none when a column is NULL, because nothing can refer to it.
    */
   lookup(places: KeyPlaces, change: UpdateMessage | DeleteMessage, mark: string): Statement {
     const mask = change.old?.kind === 'full' ? nullMask(change.old.row) : (change.old?.kind ?? '');
@@ -147,7 +164,8 @@ export class RelationPlan {
       const present = names.map((name) => `${name} IS NOT NULL`);
       const where = [this.#where(draft, change.old, change), ...present].join(' AND ');
       return draft.statement(
-        `SELECT ${quoteLiteral(mark)}, ${texts.join(', ')} FROM ${this.#target} AS t WHERE ${where} FOR UPDATE`,
+        `SELECT ${quoteLiteral(mark)}, ${texts.join(', ')} FROM ${this.#target} AS t ` +
+          `WHERE ${where} FOR UPDATE`,
       );
     });
   }
@@ -166,7 +184,9 @@ export class RelationPlan {
     const named = this.#sent().filter(
       (index) => change.row.values[index] !== undefined && !this.#fixed.includes(index),
     );
-    const sets = named.map((index) => `${quoteName(this.message.columns[index]!.name)} = ${draft.value('new', index)}`);
+    const sets = named.map(
+      (index) => `${quoteName(this.message.columns[index]!.name)} = ${draft.value('new', index)}`,
+    );
     const where = this.#where(draft, change.old, change);
     if (sets.length === 0) {
       // Nothing but unchanged values: the row is still looked for and locked.
@@ -178,8 +198,8 @@ export class RelationPlan {
   }
 
   /**
-   * True when a GENERATED ALWAYS identity changes, or when that cannot be known: UPDATE cannot set such a column, so the row
-   * is deleted and inserted again.
+   * True when a GENERATED ALWAYS identity changes, or when that cannot be known: UPDATE cannot set such a
+   * column, so the row is deleted and inserted again.
    */
   #rewrites(change: UpdateMessage): boolean {
     return this.#fixed.some((index) => {
@@ -212,7 +232,9 @@ export class RelationPlan {
     return `WITH ${before}u AS (${dml}) SELECT mtm.fail(${fields}) WHERE NOT EXISTS (SELECT FROM u)`;
   }
 
-  /** The row that is meant: by the key (the old one if it changed), or one row that equals the whole old one. */
+  /**
+   * The row that is meant: by the key (the old one if it changed), or one row that equals the whole old one.
+   */
   #where(draft: Draft, old: UpdateMessage['old'], update: UpdateMessage | DeleteMessage | undefined): string {
     if (old?.kind === 'full') {
       const terms = old.row.values.flatMap((value, index) => this.#fullTerm(draft, value, index));
@@ -230,7 +252,10 @@ export class RelationPlan {
       .join(' AND ');
   }
 
-  /** Equality may hold between different texts (1.0 and 1.00): then the text must agree too; some types have none. */
+  /**
+   * Equality may hold between different texts (1.0 and 1.00): then the text must agree too; some types have
+   * none.
+   */
   #fullTerm(draft: Draft, value: Uint8Array | null | undefined, index: number): string[] {
     const fact = this.#columns[index];
     if (fact === undefined || value === undefined) return [];
@@ -239,7 +264,8 @@ export class RelationPlan {
     const exact = exactTypes.has(fact.builtin) && (fact.deterministic || !collatable.has(fact.builtin));
     const equal = exact || equalTypes.has(fact.builtin);
     const terms = equal ? [`${name} OPERATOR(pg_catalog.=) ${draft.value('old', index)}`] : [];
-    if (!exact) terms.push(`pg_catalog.format('%s', ${name}) OPERATOR(pg_catalog.=) ${draft.text('old', index)}`);
+    if (!exact)
+      terms.push(`pg_catalog.format('%s', ${name}) OPERATOR(pg_catalog.=) ${draft.text('old', index)}`);
     return terms;
   }
 

@@ -1,9 +1,10 @@
 /**
  * Writes Parse, Bind and Execute messages of one apply connection into one buffer (manual, "Extended Query").
  *
- * Rule: it only knows what was *sent*. A statement that was parsed in a packet in which an error came may or may not exist on the
- * server: `forget` drops every name that is not confirmed yet and closes it, which is allowed for names that do not exist.
- * The number of statements kept on the server is bounded (least recently used is closed).
+ * Rule: it only knows what was *sent*. A statement that was parsed in a packet in which an error came may or
+ * may not exist on the server: `forget` drops every name that is not confirmed yet and closes it, which is
+ * allowed for names that do not exist. The number of statements kept on the server is bounded (least recently
+ * used is closed).
  */
 import type { Tuple, TupleValue } from '../pgoutput/messages.ts';
 import { frontend } from '../wire/codes.ts';
@@ -101,8 +102,9 @@ export class StatementPipeline {
   }
 
   /**
-   * Bind: String portal, String statement, Int16 0 (all parameters are text), Int16 number of parameters, for each Int32 length
-   * (-1: NULL) and bytes, Int16 0 (results are text). Execute: String portal, Int32 0 (all rows).
+   * Bind: String portal, String statement, Int16 0 (all parameters are text), Int16 number of parameters, for
+   * each Int32 length (-1: NULL) and bytes, Int16 0 (results are text). Execute: String portal, Int32 0 (all
+   * rows).
    */
   #bind(name: string, count: number): void {
     this.#writer.begin(frontend.bind).byte(0).cstring(name).int16(0).int16(count);
@@ -148,7 +150,10 @@ export class StatementPipeline {
   copy(sql: string, data: Uint8Array): void {
     this.run(sql);
     for (let at = 0; at < data.length; at += copyChunkBytes) {
-      this.#writer.begin(frontend.copyData).bytes(data.subarray(at, at + copyChunkBytes)).end();
+      this.#writer
+        .begin(frontend.copyData)
+        .bytes(data.subarray(at, at + copyChunkBytes))
+        .end();
     }
     this.#writer.begin(frontend.copyDone).end();
   }

@@ -1,11 +1,11 @@
 /**
  * Turns the peer data of one transaction into the messages of one pipeline, ending with PREPARE TRANSACTION.
  *
- * It is driven: `push` gives data, `step` works until the data is used up (*hungry*), enough has been written (*full*), the
- * server must answer first (*waiting*: the owner flushes and gives every row to `answer`) or it is *refused*. When the owner
- * has no more data it calls `finish` until that says *complete*.
- * Rules: whatever can fail fails inside the server or before anything behind it is written, because PREPARE travels in
- * the same packet. Stream order is kept: uniqueness is checked at once.
+ * It is driven: `push` gives data, `step` works until the data is used up (*hungry*), enough has been written
+ * (*full*), the server must answer first (*waiting*: the owner flushes and gives every row to `answer`) or it
+ * is *refused*. When the owner has no more data it calls `finish` until that says *complete*.
+ * Rules: whatever can fail fails inside the server or before anything behind it is written, because PREPARE
+ * travels in the same packet. Stream order is kept: uniqueness is checked at once.
  */
 import type { Gid } from '../identity.ts';
 import { assert } from '../../lib/assert.ts';
@@ -19,33 +19,29 @@ import type {
   UpdateMessage,
 } from '../pgoutput/messages.ts';
 import { peekOid, pgoutputType } from '../pgoutput/peek.ts';
-import { CopyText } from './copy-text.ts';
+import { frameEnd } from '../pgoutput/piece-writer.ts';
+import { insertRun, runToCopy } from './insert-run.ts';
 import { ddlUserMark, ddlUserQuery, planDdl, readDdlMessage } from './ddl-plan.ts';
 import type { DdlMessage } from './ddl-message.ts';
 import { factsMark, factsQuery, readFacts } from './facts.ts';
-import { ForeignKeyKeys, sameKey } from './foreign-key-keys.ts';
-import { leftChildrenSql, lockParentsEarlySql, lockParentsSql } from './foreign-key-plan.ts';
+import { ForeignKeyChecks } from './foreign-key-checks.ts';
+import { HeldRows, heldBytesLimit } from './held-rows.ts';
+import { relationKey } from './plan-store.ts';
+import type { PlanStore } from './plan-store.ts';
 import { quoteLiteral } from './quoting.ts';
 import { RelationPlan, truncateSql } from './relation-plan.ts';
-import type { KeyPlaces } from './relation-plan.ts';
 import type { StatementPipeline } from './statement-pipeline.ts';
 
 export type Step =
   | { readonly kind: 'hungry' | 'full' | 'waiting' | 'complete' }
   | { readonly kind: 'refused'; readonly sqlstate: string; readonly reason: string };
 
-/** Plans that outlive the transaction, on one connection. */
-export interface PlanStore {
-  find(key: string): RelationPlan | undefined;
-  /** To be called before the catalog is asked: what it says is as old as that. */
-  readonly epoch: number;
-  store(key: string, plan: RelationPlan, epoch: number): void;
-}
-
 interface KnownRelation {
   readonly message: RelationMessage;
   readonly key: string;
   plan: RelationPlan | undefined;
+  /** It does not exist here; a command that makes it may follow. */
+  absent: boolean;
 }
 
 type Waiting =
@@ -54,15 +50,10 @@ type Waiting =
   | { readonly kind: 'barrier' };
 
 const fullBytes = 65_536;
-/** From this many consecutive inserts into one relation on, COPY is used (measured: see test/bench). */
+/** From this many consecutive inserts into one relation on, COPY is used: it costs about as much as four. */
 const copyFrom = 5;
-const keysPerCheck = 1000;
-/** Beyond this many distinct keys the parents are locked before the end, so that memory stays bounded. */
-const keysKept = 20_000;
 const barrierMark = 'mtm-barrier:';
-const lookupMark = 'mtm-key:';
-const missingMark = 'mtm-missing:';
-const [textOid, textArrayOid] = [25, 1009];
+const textOid = 25;
 const encoder = new TextEncoder();
 const hungry: Step = { kind: 'hungry' };
 const full: Step = { kind: 'full' };
@@ -76,8 +67,8 @@ export class TransactionWriter {
   /** Tells apart functions that two connections make at the same time. */
   readonly #unique: number;
   readonly #relations = new Map<number, KnownRelation>();
-  readonly #keys = new ForeignKeyKeys();
-  readonly #foreignKeys = new Map<string, KeyPlaces>();
+  readonly #checks: ForeignKeyChecks;
+  readonly #held = new HeldRows();
   #pieces: Uint8Array[] = [];
   #queuedBytes = 0;
   #at = 0;
@@ -86,11 +77,10 @@ export class TransactionWriter {
   #user: { readonly message: DdlMessage; readonly superuser: boolean } | undefined;
   #deferred = false;
   #ddl = false;
-  /** Rows are on the way whose answer the final checks need. */
-  #open = false;
 
   constructor(pipeline: StatementPipeline, store: PlanStore, gid: Gid, hmac: string, unique: number) {
     this.#pipeline = pipeline;
+    this.#checks = new ForeignKeyChecks(pipeline);
     this.#store = store;
     this.#gid = gid;
     this.#hmac = hmac;
@@ -136,8 +126,7 @@ export class TransactionWriter {
     if (first.startsWith(factsMark)) this.#factsCame(first.slice(factsMark.length));
     else if (first.startsWith(ddlUserMark)) this.#userCame(first.slice(ddlUserMark.length));
     else if (first === barrierMark && this.#waiting?.kind === 'barrier') this.#waiting = undefined;
-    else if (first.startsWith(lookupMark)) this.#keyCame(first.slice(lookupMark.length), 'parent', columns);
-    else if (first.startsWith(missingMark)) this.#keyCame(first.slice(missingMark.length), 'child', columns);
+    else this.#checks.answer(first, columns);
   }
 
   /** Writes the checks, the header and PREPARE TRANSACTION; no data may be left. */
@@ -145,15 +134,16 @@ export class TransactionWriter {
     if (this.#refused !== undefined) return this.#refused;
     if (this.#waiting !== undefined) return waiting;
     assert(this.#pieces.length === 0, 'a transaction is finished when its data is used up');
-    if (this.#open) {
-      this.#open = false;
+    const [absent] = this.#held.names;
+    if (absent !== undefined) {
+      this.#refuseAbsent(absent);
+      return this.finish();
+    }
+    if (this.#checks.takeOpen()) {
       this.#pipeline.run(`SELECT '${barrierMark}'`);
       return this.#wait({ kind: 'barrier' });
     }
-    for (const batch of this.#keys.batches(keysPerCheck)) {
-      const sql = batch.side === 'child' ? lockParentsSql(batch.foreignKey) : leftChildrenSql(batch.foreignKey);
-      this.#pipeline.run(sql, batch.arrays.map(() => textArrayOid), batch.arrays);
-    }
+    this.#checks.finish();
     const header = JSON.stringify({ gid: this.#gid, hmac: this.#hmac });
     const emit = "SELECT pg_catalog.pg_logical_emit_message(true, 'mtm', $1)";
     this.#pipeline.run(emit, [textOid], [encoder.encode(header)]);
@@ -163,6 +153,10 @@ export class TransactionWriter {
 
   #refuse(sqlstate: string, reason: string): void {
     this.#refused = { kind: 'refused', sqlstate, reason };
+  }
+
+  #refuseAbsent(name: string): void {
+    this.#refuse('42P01', `relation "${name}" does not exist on this node`);
   }
 
   #wait(what: Waiting): Step {
@@ -178,7 +172,29 @@ export class TransactionWriter {
     const type = piece[start];
     if (type === pgoutputType.insert && this.#copyRun(piece, end)) return;
     const message = decodePgoutput(piece, start, end);
-    if (this.#apply(message, piece, start, end)) this.#at = end;
+    const absent = 'relation' in message ? this.#relations.get(message.relation) : undefined;
+    if (absent?.absent === true) this.#hold(absent, piece, start, end);
+    else if (!this.#apply(message, piece, start, end)) return;
+    this.#at = end;
+    if (message.kind === 'logical-message') this.#tryHeldAgain(piece);
+  }
+
+  #hold({ message }: KnownRelation, piece: Uint8Array, start: number, end: number): void {
+    const name = `${message.schema}.${message.name}`;
+    if (this.#held.add(name, piece, start, end)) return;
+    this.#refuse(
+      '54000',
+      `more than ${heldBytesLimit >> 20} MB of rows for "${name}" before it exists on this node`,
+    );
+  }
+
+  /** A command has run: rows of tables that did not exist come before what follows it. */
+  #tryHeldAgain(piece: Uint8Array): void {
+    if (this.#held.names.length === 0) return;
+    const held = this.#held.take();
+    this.#pieces.splice(0, 1, held, piece.subarray(this.#at));
+    this.#queuedBytes += held.length - this.#at;
+    this.#at = 0;
   }
 
   /** False when the message must wait for an answer: it is looked at again then. */
@@ -193,7 +209,12 @@ export class TransactionWriter {
       case 'truncate':
         return this.#truncate(message);
       case 'relation':
-        this.#relations.set(message.oid, { message, key: byteKey(piece, start, end), plan: undefined });
+        this.#relations.set(message.oid, {
+          message,
+          key: relationKey(piece, start, end),
+          plan: undefined,
+          absent: false,
+        });
         return true;
       case 'type':
         return true;
@@ -216,6 +237,10 @@ export class TransactionWriter {
       return undefined;
     }
     if (relation.plan !== undefined) return relation.plan;
+    if (relation.absent) {
+      this.#refuseAbsent(`${relation.message.schema}.${relation.message.name}`);
+      return undefined;
+    }
     // What this transaction's own DDL made of the catalog is seen by nobody else and may be rolled back.
     const stored = this.#ddl ? undefined : this.#store.find(relation.key);
     if (stored !== undefined) return this.#adopt(relation, stored);
@@ -241,7 +266,8 @@ export class TransactionWriter {
     this.#waiting = undefined;
     const { message, key } = asked.relation;
     if (json === '') {
-      return this.#refuse('42P01', `relation "${message.schema}.${message.name}" does not exist on this node`);
+      asked.relation.absent = true;
+      return;
     }
     const plan = RelationPlan.bind(message, readFacts(json));
     if (typeof plan === 'string') return this.#refuse('55000', plan);
@@ -253,65 +279,25 @@ export class TransactionWriter {
     const plan = this.#plan(message.relation);
     if (plan === undefined) return false;
     this.#pipeline.row(plan.insert, message.row, undefined);
-    for (const places of plan.asChild) this.#keys.add(places, 'child', message.row);
-    this.#relieve();
+    this.#checks.inserted(plan, message.row);
     return true;
   }
 
   #update(message: UpdateMessage): boolean {
     const plan = this.#plan(message.relation);
     if (plan === undefined) return false;
-    for (const places of plan.asParent) this.#parentGoes(plan, places, message);
+    this.#checks.parentGoes(plan, message);
     this.#pipeline.row(plan.update(message), message.row, message.old?.row);
-    for (const places of plan.asChild) {
-      const known = places.inIdentity && message.old === undefined;
-      const same = message.old?.kind === 'full' && sameKey(places, message.old.row, message.row);
-      if (!known && !same) this.#keys.add(places, 'child', message.row);
-    }
-    this.#relieve();
+    this.#checks.updated(plan, message);
     return true;
   }
 
   #delete(message: DeleteMessage): boolean {
     const plan = this.#plan(message.relation);
     if (plan === undefined) return false;
-    for (const places of plan.asParent) this.#parentGoes(plan, places, message);
+    this.#checks.parentGoes(plan, message);
     this.#pipeline.row(plan.delete(message), undefined, message.old.row);
     return true;
-  }
-
-  /** Notes the key that a parent row loses, or asks the server for it before it is gone. */
-  #parentGoes(plan: RelationPlan, places: KeyPlaces, message: UpdateMessage | DeleteMessage): void {
-    if (places.inIdentity) {
-      if (message.old === undefined) return;
-      if (message.kind === 'update' && sameKey(places, message.old.row, message.row)) return;
-      this.#keys.add(places, 'parent', message.old.row);
-      return;
-    }
-    const mark = String(places.foreignKey.oid);
-    this.#foreignKeys.set(mark, places);
-    const row = message.kind === 'update' ? message.row : undefined;
-    this.#pipeline.row(plan.lookup(places, message, lookupMark + mark), row, message.old?.row);
-    this.#open = true;
-  }
-
-  #keyCame(mark: string, side: 'child' | 'parent', columns: readonly string[]): void {
-    const places = this.#foreignKeys.get(mark);
-    if (places !== undefined) this.#keys.addText(places.foreignKey, side, columns.slice(1));
-  }
-
-  /** Locks the parents of what has gathered. Keys whose parent is not there yet come back and wait for the end. */
-  #relieve(): void {
-    if (this.#keys.count < keysKept) return;
-    for (const batch of this.#keys.batches(keysPerCheck, ['child'])) {
-      const mark = String(batch.foreignKey.oid);
-      const places = { foreignKey: batch.foreignKey, columns: [], inIdentity: false };
-      this.#foreignKeys.set(mark, this.#foreignKeys.get(mark) ?? places);
-      const sql = lockParentsEarlySql(batch.foreignKey, missingMark + mark);
-      this.#pipeline.run(sql, batch.arrays.map(() => textArrayOid), batch.arrays);
-      this.#open = true;
-    }
-    this.#keys.clearChildren();
   }
 
   #truncate(message: TruncateMessage): boolean {
@@ -321,36 +307,31 @@ export class TransactionWriter {
       if (plan === undefined) return false;
       plans.push(plan);
     }
-    if (plans.length > 0) this.#pipeline.runOnce(truncateSql(message, plans.map((plan) => plan.facts)));
+    if (plans.length > 0)
+      this.#pipeline.runOnce(
+        truncateSql(
+          message,
+          plans.map((plan) => plan.facts),
+        ),
+      );
     return true;
   }
 
-  /** Consecutive inserts into one relation, within one piece, as one COPY. False: too few, or the plan is not known yet. */
+  /**
+   * Consecutive inserts into one relation, within one piece, as one COPY. False: too few, or the plan is not
+   * known yet.
+   */
   #copyRun(piece: Uint8Array, firstEnd: number): boolean {
-    const oid = peekOid(piece, this.#at + 4, firstEnd);
-    if (this.#relations.get(oid)?.plan === undefined) return false;
-    let count = 0;
-    let end = this.#at;
-    while (end < piece.length) {
-      const next = frameEnd(piece, end);
-      if (next === 0 || piece[end + 4] !== pgoutputType.insert || peekOid(piece, end + 4, next) !== oid) break;
-      end = next;
-      count++;
+    const plan = this.#relations.get(peekOid(piece, this.#at + 4, firstEnd))?.plan;
+    const run = plan === undefined ? undefined : insertRun(piece, this.#at, copyFrom);
+    if (plan === undefined || run === undefined || plan.copyColumns.length === 0) return false;
+    const data = runToCopy(piece, this.#at, run, plan);
+    if (data === undefined) this.#refuse('08P01', 'peer data: a row that cannot be inserted');
+    else {
+      this.#pipeline.copy(plan.copy, data.text);
+      for (const row of data.rows) this.#checks.inserted(plan, row);
     }
-    const plan = this.#plan(oid);
-    if (count < copyFrom || plan === undefined || plan.copyColumns.length === 0) return false;
-    const text = new CopyText();
-    for (let at = this.#at; at < end; at = frameEnd(piece, at)) {
-      const message = decodePgoutput(piece, at + 4, frameEnd(piece, at));
-      if (message.kind !== 'insert' || !text.row(message.row, plan.copyColumns)) {
-        this.#refuse('08P01', 'peer data: a row that cannot be inserted');
-        return true;
-      }
-      for (const places of plan.asChild) this.#keys.add(places, 'child', message.row);
-    }
-    this.#pipeline.copy(plan.copy, text.take());
-    this.#at = end;
-    this.#relieve();
+    this.#at = run;
     return true;
   }
 
@@ -371,7 +352,10 @@ export class TransactionWriter {
     if (plan.kind === 'refused') this.#refuse('42501', plan.reason);
     else for (const statement of plan.statements) this.#pipeline.runOnce(statement);
     // Whatever was known of any relation may be different now, in this transaction.
-    for (const relation of this.#relations.values()) relation.plan = undefined;
+    for (const relation of this.#relations.values()) {
+      relation.plan = undefined;
+      relation.absent = false;
+    }
     this.#deferred = false;
     return true;
   }
@@ -380,22 +364,8 @@ export class TransactionWriter {
     const asked = this.#waiting;
     if (asked?.kind !== 'user') return;
     this.#waiting = undefined;
-    if (superuser === '') return this.#refuse('28000', `role "${asked.message.sessionUser}" does not exist on this node`);
+    if (superuser === '')
+      return this.#refuse('28000', `role "${asked.message.sessionUser}" does not exist on this node`);
     this.#user = { message: asked.message, superuser: superuser === 'true' };
   }
-}
-
-/** End of the frame at `at`, 0 when it does not fit into the piece. */
-function frameEnd(piece: Uint8Array, at: number): number {
-  if (piece.length - at < 5) return 0;
-  const length = ((piece[at]! << 24) | (piece[at + 1]! << 16) | (piece[at + 2]! << 8) | piece[at + 3]!) >>> 0;
-  const end = at + 4 + length;
-  return length === 0 || end > piece.length ? 0 : end;
-}
-
-/** The bytes of a relation message as a map key. */
-function byteKey(buffer: Uint8Array, start: number, end: number): string {
-  let key = '';
-  for (let index = start; index < end; index++) key += String.fromCharCode(buffer[index]!);
-  return key;
 }

@@ -1,5 +1,6 @@
 /**
- * The changes of one transaction as they come out of the slot, kept for a member whose link breaks on the way.
+ * The changes of one transaction as they come out of the slot, kept for a member whose link breaks on the
+ * way.
  * Rule: the same transaction is always decoded to the same bytes, so an offset names a place in it for good.
  */
 export interface Piece {

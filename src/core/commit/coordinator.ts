@@ -1,29 +1,20 @@
 /**
- * The coordinator's side of one node: every transaction that began here, from its PREPARE to the last member's confirmation.
- * The states are those of own-transaction.ts.
+ * The coordinator's side of one node: every transaction that began here, from its PREPARE to the last
+ * member's confirmation. The states are those of own-transaction.ts.
  *
- * Rules: a decision is never taken back (invariant 2); commit needs the PREPARE of every member (invariant 3); abort is announced
- * only when N − majority + 1 members can never prepare (invariant 4); the client is answered once (invariant 5).
- * Whatever a member says about a gid that is not here any more is answered, or that member would wait for ever.
+ * Rules: a decision is never taken back (invariant 2); commit needs the PREPARE of every member (invariant
+ * 3); abort is announced only when N − majority + 1 members can never prepare (invariant 4); the client is
+ * answered once (invariant 5). Whatever a member says about a gid that is not here any more is answered, or
+ * that member would wait for ever.
  */
 import { assert } from '../../lib/assert.ts';
 import type { Gid, NodeId, Refusal } from '../identity.ts';
-import type { Fate, PeerMessage } from '../peer/message.ts';
+import type { Fate } from '../peer/message.ts';
 import type { Answer, CommitEffect } from './event.ts';
+import { Reachability, type Membership } from './membership.ts';
+import { MemberMessages } from './member-messages.ts';
 import { newOwnTransaction, type OwnTransaction } from './own-transaction.ts';
 import { gatewayRefusal } from './refusal.ts';
-
-export interface Membership {
-  readonly self: NodeId;
-  /** M, the members of the generation, self included, ascending. */
-  readonly members: readonly NodeId[];
-  /** Size of the smallest set of members that no majority of the configured nodes can do without. */
-  readonly blockingSize: number;
-  /** wait_peer_commits: answer only after the members have committed too. */
-  readonly waitPeerCommits: boolean;
-  /** Bytes of changes kept for a repeat after a reconnect; a larger transaction is aborted instead. */
-  readonly retainBytes: number;
-}
 
 export interface CoordinatorContext {
   readonly emit: (effect: CommitEffect) => void;
@@ -40,18 +31,15 @@ export interface CoordinatorContext {
 export class Coordinator {
   readonly #membership: Membership;
   readonly #context: CoordinatorContext;
-  readonly #others: readonly NodeId[];
+  readonly #reach: Reachability;
+  readonly #tell: MemberMessages;
   readonly #transactions = new Map<Gid, OwnTransaction>();
-  /** At first nobody has been heard. */
-  readonly #lost: Set<NodeId>;
-  /** Lost for so long that they serve nobody. */
-  readonly #silenced = new Set<NodeId>();
 
   constructor(membership: Membership, context: CoordinatorContext) {
     this.#membership = membership;
     this.#context = context;
-    this.#others = membership.members.filter((member) => member !== membership.self);
-    this.#lost = new Set(this.#others);
+    this.#reach = new Reachability(membership);
+    this.#tell = new MemberMessages(membership.members, membership.self, context.emit);
   }
 
   get size(): number {
@@ -81,8 +69,9 @@ export class Coordinator {
   outcomeOf(gid: Gid): 'commit' | 'abort' | 'open' {
     const state = this.#transactions.get(gid)?.state;
     if (state === 'committing') return 'commit';
-    // Unknown: a gid that this node committed is here until every member has confirmed it (see recoveredCommitted), and a
-    // member that has confirmed does not ask. So it was rolled back here, by this process or a former one.
+    // Unknown: a gid that this node committed is here until every member has confirmed it (see
+    // recoveredCommitted), and a member that has confirmed does not ask. So it was rolled back here, by this
+    // process or a former one.
     return state === 'aborted' || state === undefined ? 'abort' : 'open';
   }
 
@@ -94,21 +83,13 @@ export class Coordinator {
 
   /** The member may already have been passed over in an answer. */
   isSilenced(node: NodeId): boolean {
-    return this.#silenced.has(node);
+    return this.#reach.isSilenced(node);
   }
 
   #new(gid: Gid, startTime: number, state: 'preparing' | 'committing' | 'asking'): OwnTransaction {
     const transaction = newOwnTransaction(gid, startTime, state, this.#membership.retainBytes);
     this.#transactions.set(gid, transaction);
     return transaction;
-  }
-
-  #send(to: NodeId, message: PeerMessage): void {
-    this.#context.emit({ kind: 'send', to, message });
-  }
-
-  #sendOutcome(to: NodeId, gid: Gid, outcome: 'commit' | 'abort'): void {
-    this.#send(to, { kind: 'outcome', gid, outcome });
   }
 
   prepareSent(gid: Gid, startTime: number): void {
@@ -118,8 +99,22 @@ export class Coordinator {
 
   prepareReturned(gid: Gid): void {
     const transaction = this.#transactions.get(gid);
-    if (transaction === undefined) return; // already finished: the slot was faster than the session
+    if (transaction === undefined) return;
     this.#becomePrepared(transaction);
+    this.#prepareIsFinal(transaction);
+  }
+
+  /**
+   * The home branch can be found by its gid from now on: it votes, or the rollback that waited for this is
+   * ordered.
+   */
+  #prepareIsFinal(transaction: OwnTransaction): void {
+    transaction.homeReturned = true;
+    if (transaction.state === 'aborting') {
+      this.#context.emit({ kind: 'finish', gid: transaction.gid, finish: 'rollback' });
+      return;
+    }
+    transaction.votes.add(this.#membership.self);
     this.#decide(transaction);
   }
 
@@ -135,7 +130,10 @@ export class Coordinator {
   prepareLost(gid: Gid): void {
     const transaction = this.#transactions.get(gid);
     if (transaction === undefined || transaction.state !== 'preparing') return;
-    this.#abort(transaction, gatewayRefusal('40001', 'the connection to the server was lost during PREPARE', true));
+    this.#abort(
+      transaction,
+      gatewayRefusal('40001', 'the connection to the server was lost during PREPARE', true),
+    );
   }
 
   captureRestarted(): void {
@@ -151,16 +149,18 @@ export class Coordinator {
     if (ddl) transaction.ddl = true;
     const piece = changes.append(data);
     if (last && changes.length === 0) {
-      this.#commitAtHome(transaction);
+      changes.complete = true;
+      transaction.homeOnly = true;
+      this.#decide(transaction);
       return;
     }
     if (piece !== undefined) {
       if (!changes.announced) this.#announceStart(transaction);
-      for (const to of this.#others) this.#send(to, { kind: 'transaction-data', gid, ...piece });
+      this.#tell.piece(gid, piece);
     }
     if (last) {
       changes.complete = true;
-      for (const to of this.#others) this.#send(to, { kind: 'transaction-end', gid });
+      this.#tell.end(gid);
       this.#decide(transaction);
     }
   }
@@ -169,47 +169,38 @@ export class Coordinator {
     transaction.homePrepared = true;
     if (transaction.state !== 'preparing') return;
     transaction.state = 'collecting';
-    transaction.votes.add(this.#membership.self);
-    for (const node of this.#lost) this.#abortWithoutVote(transaction, node, 'does not answer');
+    for (const node of this.#reach.lost) this.#abortWithoutVote(transaction, node, 'does not answer');
   }
 
   #announceStart(transaction: OwnTransaction): void {
     transaction.changes.announced = true;
     transaction.deps = this.#context.unconfirmed();
-    for (const to of this.#others) this.#sendStart(transaction, to);
-  }
-
-  #sendStart(transaction: OwnTransaction, to: NodeId): void {
-    const { gid, startTime, ddl, deps } = transaction;
-    const members = this.#membership.members;
-    this.#send(to, { kind: 'transaction-start', gid, startTime, ddl, members, deps });
+    this.#tell.announce(transaction);
   }
 
   vote(from: NodeId, gid: Gid, refusal: Refusal | undefined): void {
     const transaction = this.#transactions.get(gid);
-    switch (transaction?.state) {
-      case undefined:
-        this.#sendOutcome(from, gid, 'abort'); // see outcomeOf
-        return;
+    if (transaction === undefined) return this.#tell.outcome(from, gid, 'abort'); // see outcomeOf
+    switch (transaction.state) {
       case 'preparing':
       case 'collecting':
         if (refusal !== undefined) {
-          transaction!.gone.add(from);
-          this.#abort(transaction!, refusal);
+          transaction.gone.add(from);
+          this.#abort(transaction, refusal);
         } else {
-          transaction!.votes.add(from);
-          this.#decide(transaction!);
+          transaction.votes.add(from);
+          this.#decide(transaction);
         }
         return;
       case 'aborting':
-        if (refusal === undefined) this.#send(from, { kind: 'rollback-request', gid });
-        else this.#becomeGone(transaction!, from);
+        if (refusal === undefined) this.#tell.rollback(from, gid);
+        else this.#becomeGone(transaction, from);
         return;
       case 'aborted':
-        this.#sendOutcome(from, gid, 'abort');
+        this.#tell.outcome(from, gid, 'abort');
         return;
       case 'committing':
-        this.#sendOutcome(from, gid, 'commit');
+        this.#tell.outcome(from, gid, 'commit');
         return;
       case 'asking':
         this.fateAnswered(from, gid, refusal === undefined ? 'prepared' : 'never');
@@ -218,7 +209,12 @@ export class Coordinator {
   }
 
   #decide(transaction: OwnTransaction): void {
-    if (transaction.state !== 'collecting' || !transaction.changes.complete) return;
+    if (transaction.state !== 'collecting' || !transaction.changes.complete || !transaction.homeReturned)
+      return;
+    if (transaction.homeOnly) {
+      this.#commitAtHome(transaction);
+      return;
+    }
     for (const member of this.#membership.members) if (!transaction.votes.has(member)) return;
     this.#commit(transaction);
   }
@@ -229,14 +225,13 @@ export class Coordinator {
     transaction.changes.discard();
     this.#context.onCommitOrdered(gid);
     this.#context.emit({ kind: 'finish', gid, finish: 'commit' });
-    for (const to of this.#others) this.#sendOutcome(to, gid, 'commit');
+    this.#tell.outcomeToAll(gid, 'commit');
   }
 
   /** Nothing to replicate. */
   #commitAtHome(transaction: OwnTransaction): void {
     transaction.state = 'committing';
-    transaction.homeOnly = true;
-    for (const member of this.#others) transaction.finished.add(member);
+    for (const member of this.#reach.others) transaction.finished.add(member);
     this.#context.emit({ kind: 'finish', gid: transaction.gid, finish: 'commit' });
   }
 
@@ -256,21 +251,21 @@ export class Coordinator {
     transaction.refusal = refusal;
     transaction.changes.discard();
     this.#context.emit({ kind: 'finish', gid, finish: 'rollback' });
-    for (const to of this.#others) {
-      if (!transaction.gone.has(to)) this.#send(to, { kind: 'rollback-request', gid });
+    for (const to of this.#reach.others) {
+      if (!transaction.gone.has(to)) this.#tell.rollback(to, gid);
     }
     this.#answerIfUnreachable(transaction, 'members are not in contact');
   }
 
   rolledBack(from: NodeId, gid: Gid): void {
     const transaction = this.#transactions.get(gid);
-    switch (transaction?.state) {
-      case undefined:
+    if (transaction === undefined) return this.#tell.outcome(from, gid, 'abort'); // see outcomeOf
+    switch (transaction.state) {
       case 'aborted':
-        this.#sendOutcome(from, gid, 'abort');
+        this.#tell.outcome(from, gid, 'abort');
         return;
       case 'aborting':
-        this.#becomeGone(transaction!, from);
+        this.#becomeGone(transaction, from);
         return;
       case 'asking': // asked by the former process, or given up at the restart
         this.fateAnswered(from, gid, 'never');
@@ -295,7 +290,7 @@ export class Coordinator {
     transaction.state = 'aborted';
     assert(transaction.refusal !== undefined, 'an abort has a reason');
     this.#answer(transaction, { kind: 'aborted', refusal: transaction.refusal });
-    for (const to of this.#others) this.#sendOutcome(to, gid, 'abort');
+    this.#tell.outcomeToAll(gid, 'abort');
     this.#tryForget(transaction);
   }
 
@@ -303,7 +298,10 @@ export class Coordinator {
   homeFinished(gid: Gid): void {
     const transaction = this.#transactions.get(gid);
     if (transaction === undefined) return;
-    assert(transaction.state === 'committing' || transaction.state === 'aborting', `gid ${gid} is finished once, after a decision`);
+    assert(
+      transaction.state === 'committing' || transaction.state === 'aborting',
+      `gid ${gid} is finished once, after a decision`,
+    );
     transaction.homeFinished = true;
     transaction.finished.add(this.#membership.self);
     if (transaction.state === 'aborting') {
@@ -328,12 +326,9 @@ export class Coordinator {
 
   #tryAnswerCommit(transaction: OwnTransaction): void {
     if (transaction.answered || !transaction.homeFinished) return;
-    if (this.#membership.waitPeerCommits) {
-      // Lost is not enough: until its own failure detector says so too, that member may serve a read without this commit.
-      for (const member of this.#others) {
-        if (!transaction.finished.has(member) && !this.#silenced.has(member)) return;
-      }
-    }
+    // Lost is not enough: until its own failure detector says so too, a member may serve a read without this
+    // commit.
+    if (this.#membership.waitPeerCommits && !this.#reach.allHaveOrSilent(transaction.finished)) return;
     this.#answer(transaction, { kind: 'committed' });
   }
 
@@ -351,7 +346,7 @@ export class Coordinator {
   }
 
   memberLost(node: NodeId, reason: string): void {
-    this.#lost.add(node);
+    this.#reach.memberLost(node);
     for (const transaction of this.#transactions.values()) {
       if (transaction.state === 'collecting') this.#abortWithoutVote(transaction, node, reason);
       else if (transaction.state === 'aborting') this.#answerIfUnreachable(transaction, reason);
@@ -359,32 +354,37 @@ export class Coordinator {
   }
 
   memberSilenced(node: NodeId): void {
-    assert(this.#lost.has(node), `node ${node} is silenced only while it is lost`);
-    this.#silenced.add(node);
+    this.#reach.memberSilenced(node);
     for (const transaction of this.#transactions.values()) {
       if (transaction.state === 'committing') this.#tryAnswerCommit(transaction);
     }
   }
 
   memberBack(node: NodeId): void {
-    this.#lost.delete(node);
-    this.#silenced.delete(node);
+    this.#reach.memberBack(node);
   }
 
   /** No client waits for nodes that cannot answer. */
   #answerIfUnreachable(transaction: OwnTransaction, reason: string): void {
-    const { members, blockingSize } = this.#membership;
-    const reachable = members.filter((member) => !this.#lost.has(member) || transaction.gone.has(member));
-    if (reachable.length >= blockingSize) return;
-    this.#answer(transaction, { kind: 'unknown', reason: `too few members can confirm its rollback: ${reason}` });
+    if (this.#reach.canBlock(transaction.gone)) return;
+    this.#answer(transaction, {
+      kind: 'unknown',
+      reason: `too few members can confirm its rollback: ${reason}`,
+    });
   }
 
   #abortWithoutVote(transaction: OwnTransaction, node: NodeId, reason: string): void {
     if (transaction.state !== 'collecting' || transaction.votes.has(node)) return;
-    this.#abort(transaction, gatewayRefusal('57P03', `node ${node}, a member of the generation, ${reason}`, false));
+    this.#abort(
+      transaction,
+      gatewayRefusal('57P03', `node ${node}, a member of the generation, ${reason}`, false),
+    );
   }
 
-  /** What the member may have missed is said again. `restarted`: its volatile NO is forgotten, so it no longer votes. */
+  /**
+   * What the member may have missed is said again. `restarted`: its volatile NO is forgotten, so it no longer
+   * votes.
+   */
   linkUp(node: NodeId, restarted: boolean): void {
     for (const transaction of this.#transactions.values()) {
       const { gid, state } = transaction;
@@ -395,12 +395,12 @@ export class Coordinator {
           else this.#repeat(transaction, node);
           break;
         case 'aborting':
-          if (!transaction.gone.has(node)) this.#send(node, { kind: 'rollback-request', gid });
+          if (!transaction.gone.has(node)) this.#tell.rollback(node, gid);
           break;
         case 'aborted':
         case 'committing':
           if (transaction.finished.has(node)) break;
-          this.#sendOutcome(node, gid, state === 'committing' ? 'commit' : 'abort');
+          this.#tell.outcome(node, gid, state === 'committing' ? 'commit' : 'abort');
           break;
         case 'preparing':
         case 'asking':
@@ -411,16 +411,9 @@ export class Coordinator {
   }
 
   #repeat(transaction: OwnTransaction, to: NodeId): void {
-    const { gid, changes } = transaction;
-    if (!changes.announced) return;
-    if (changes.pieces === undefined) {
-      const text = `the link to node ${to} broke while a large transaction was on its way`;
-      this.#abort(transaction, gatewayRefusal('40001', text, true));
-      return;
-    }
-    this.#sendStart(transaction, to);
-    for (const piece of changes.pieces) this.#send(to, { kind: 'transaction-data', gid, ...piece });
-    if (changes.complete) this.#send(to, { kind: 'transaction-end', gid });
+    if (this.#tell.repeat(to, transaction)) return;
+    const text = `the link to node ${to} broke while a large transaction was on its way`;
+    this.#abort(transaction, gatewayRefusal('40001', text, true));
   }
 
   /** The question, or its answer, may be lost with a link. */
@@ -429,7 +422,7 @@ export class Coordinator {
     for (const { gid, state, fates } of this.#transactions.values()) {
       if (state === 'asking' && !fates.has(node)) gids.push(gid);
     }
-    if (gids.length > 0) this.#send(node, { kind: 'fate-question', gids });
+    this.#tell.askFates(node, gids);
   }
 
   /** A gid of an older incarnation that is still prepared at home. */
@@ -437,15 +430,20 @@ export class Coordinator {
     const transaction = this.#new(gid, 0, 'asking');
     transaction.answered = true; // its session died with the former process
     transaction.homePrepared = true;
+    transaction.homeReturned = true;
     transaction.fates.set(this.#membership.self, 'prepared');
     this.#resolve(transaction);
   }
 
-  /** A gid of an older incarnation that is committed at home, and perhaps not everywhere: the members are told again. */
+  /**
+   * A gid of an older incarnation that is committed at home, and perhaps not everywhere: the members are told
+   * again.
+   */
   recoveredCommitted(gid: Gid): void {
     const transaction = this.#new(gid, 0, 'committing');
     transaction.answered = true;
     transaction.homePrepared = true;
+    transaction.homeReturned = true;
     transaction.homeFinished = true;
     transaction.finished.add(this.#membership.self);
     this.#context.onCommitOrdered(gid);
@@ -459,14 +457,19 @@ export class Coordinator {
     this.#resolve(transaction);
   }
 
-  /** Until elections decide with a majority, all members must have answered: then nothing is left to guess. */
+  /**
+   * Until elections decide with a majority, all members must have answered: then nothing is left to guess.
+   */
   #resolve(transaction: OwnTransaction): void {
     const fates = this.#membership.members.map((member) => transaction.fates.get(member));
     if (fates.includes('committed') || fates.every((fate) => fate === 'prepared')) {
       this.#commit(transaction);
     } else if (!fates.includes(undefined)) {
       for (const [member, fate] of transaction.fates) if (fate !== 'prepared') transaction.gone.add(member);
-      this.#abort(transaction, gatewayRefusal('40001', 'its coordinator restarted before the decision', true));
+      this.#abort(
+        transaction,
+        gatewayRefusal('40001', 'its coordinator restarted before the decision', true),
+      );
     }
   }
 }

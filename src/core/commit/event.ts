@@ -1,6 +1,6 @@
 /**
- * What happens to the commit machine and what it orders. Events are past tense, effects are orders; the owner executes
- * effects in the given order and reports their ends as events. Nothing here does I/O.
+ * What happens to the commit machine and what it orders. Events are past tense, effects are orders; the owner
+ * executes effects in the given order and reports their ends as events. Nothing here does I/O.
  */
 import type { Gid, NodeId, Refusal } from '../identity.ts';
 import type { PeerMessage } from '../peer/message.ts';
@@ -10,7 +10,10 @@ export type Finish = 'commit' | 'rollback';
 export type ApplyResult =
   | { readonly kind: 'prepared' }
   | { readonly kind: 'refused'; readonly refusal: Refusal }
-  /** The connection died and its backend is gone (no PREPARE can follow); whether it is prepared here is not known. */
+  /**
+   * The connection died and its backend is gone (no PREPARE can follow); whether it is prepared here is not
+   * known.
+   */
   | { readonly kind: 'lost'; readonly reason: string };
 
 /** Who holds the lock that an applied transaction waits for. */
@@ -19,7 +22,10 @@ export type Holder =
   | {
       readonly kind: 'session';
       readonly pid: number;
-      /** Hybrid logical start time of the session's transaction, ms; undefined for a session that is not supervised. */
+      /**
+       * Hybrid logical start time of the session's transaction, ms; undefined for a session that is not
+       * supervised.
+       */
       readonly startTime: number | undefined;
       /** The session itself waits for a lock. */
       readonly waiting: boolean;
@@ -41,8 +47,8 @@ export type CommitEvent =
       readonly last: boolean;
     }
   /**
-   * The slot is read anew, from a place that may lie before transactions already shown: what comes again is recognised.
-   * Told before the first piece of the new stream.
+   * The slot is read anew, from a place that may lie before transactions already shown: what comes again is
+   * recognised. Told before the first piece of the new stream.
    */
   | { readonly kind: 'capture-restarted' }
   | { readonly kind: 'message-received'; readonly from: NodeId; readonly message: PeerMessage }
@@ -58,26 +64,27 @@ export type CommitEvent =
   /** The outgoing link to a node works (again); its gateway runs with this incarnation. */
   | { readonly kind: 'link-up'; readonly node: NodeId; readonly incarnation: number }
   /**
-   * The node has opened a (new) link to this one: what it said on the former one may be lost with it, so what only it can
-   * answer is asked again.
+   * The node has opened a (new) link to this one: what it said on the former one may be lost with it, so what
+   * only it can answer is asked again.
    */
   | { readonly kind: 'link-accepted'; readonly node: NodeId; readonly incarnation: number }
   | { readonly kind: 'link-down'; readonly node: NodeId }
   /**
-   * The failure detector gave the node up: silent for heartbeat_recv_timeout, or it said that it stopped. At the start all
-   * other members count as lost, until 'member-back'.
+   * The failure detector gave the node up: silent for heartbeat_recv_timeout, or it said that it stopped. At
+   * the start all other members count as lost, until 'member-back'.
    */
   | { readonly kind: 'member-lost'; readonly node: NodeId; readonly reason: string }
   /**
-   * A lost member had no heartbeat answered by this node for so long that its own failure detector, or its lease after a
-   * stall, has told it so (more than twice heartbeat_recv_timeout): what it holds prepared of this node is doubtful there,
-   * and it serves no read. Ends with 'member-back'.
+   * A lost member had no heartbeat answered by this node for so long that its own failure detector, or its
+   * lease after a stall, has told it so (more than twice heartbeat_recv_timeout): what it holds prepared of
+   * this node is doubtful there, and it serves no read. Ends with 'member-back'.
    */
   | { readonly kind: 'member-silenced'; readonly node: NodeId }
   | { readonly kind: 'member-back'; readonly node: NodeId }
   /**
-   * At start, before any other event: what pg_prepared_xacts lists, and what the retained slot shows as committed since the
-   * syncpoint, complete and in order: a gid in neither list was either never committed or finished everywhere.
+   * At start, before any other event: what pg_prepared_xacts lists, and what the retained slot shows as
+   * committed since the syncpoint, complete and in order: a gid in neither list was either never committed or
+   * finished everywhere.
    */
   | { readonly kind: 'recovered'; readonly prepared: readonly Gid[]; readonly committed: readonly Gid[] }
   /** Sends what was kept back to travel together. Time itself decides nothing here. */
@@ -94,7 +101,9 @@ export type CommitEffect =
   | { readonly kind: 'push-apply'; readonly gid: Gid; readonly data: Uint8Array }
   | { readonly kind: 'end-apply'; readonly gid: Gid }
   | { readonly kind: 'cancel-apply'; readonly gid: Gid; readonly refusal: Refusal }
-  /** COMMIT PREPARED or ROLLBACK PREPARED, repeated by the owner until the server has said done or missing. */
+  /**
+   * COMMIT PREPARED or ROLLBACK PREPARED, repeated by the owner until the server has said done or missing.
+   */
   | { readonly kind: 'finish'; readonly gid: Gid; readonly finish: Finish }
   /** The session that waits for this gid may answer its client. At most once per gid. */
   | { readonly kind: 'answer'; readonly gid: Gid; readonly answer: Answer }

@@ -6,20 +6,16 @@
  *   applying    runs on an apply connection. Ends: prepared, refused, rolling-back (the connection was lost).
  *   prepared    voted YES, durably (invariant 3). Ends: committing, rolling-back.
  *   refused     nothing is prepared; voted NO, volatile. Ends with the coordinator's word.
- *   committing, rolling-back   being executed. Ends: finished; refused when only a lost connection was cleaned up.
- *   finished    executed and confirmed; kept until every member has finished it, so that a repeat is recognised.
+ *   committing, rolling-back   being executed. Ends: finished; refused when only a lost connection was
+ *                              cleaned up.
+ *   finished    executed and confirmed; kept until every member has finished it, so that a repeat is
+ *               recognised.
  */
 import type { Gid, NodeId, Refusal } from '../identity.ts';
 import type { Finish } from './event.ts';
 
 export type ForeignState =
-  | 'waiting'
-  | 'applying'
-  | 'prepared'
-  | 'refused'
-  | 'committing'
-  | 'rolling-back'
-  | 'finished';
+  'waiting' | 'applying' | 'prepared' | 'refused' | 'committing' | 'rolling-back' | 'finished';
 
 export interface ForeignTransaction {
   readonly gid: Gid;
@@ -35,13 +31,11 @@ export interface ForeignTransaction {
   ended: boolean;
   refusal: Refusal | undefined;
   /**
-   * What the coordinator waits for: a vote, the confirmation that it asked for (rolled-back), or, once it has announced
-   * the outcome, that of its execution (finished).
+   * What the coordinator waits for: a vote, the confirmation that it asked for (rolled-back), or, once it has
+   * announced the outcome, that of its execution (finished).
    */
   owed: 'vote' | 'rolled-back' | 'finished';
   outcome: Finish | undefined;
-  /** The coordinator may have committed and acknowledged it meanwhile: nobody may be served a read. */
-  doubtful: boolean;
 }
 
 export function newForeignTransaction(
@@ -64,6 +58,5 @@ export function newForeignTransaction(
     refusal: undefined,
     owed: 'vote',
     outcome: undefined,
-    doubtful: false,
   };
 }

@@ -1,9 +1,11 @@
 /**
- * The commit machine of one node: routes events to its coordinator and participant sides and judges conflicts between them.
- * Pure: `step(event)` returns the effects in the order in which they must be executed. The simulation runs this very code.
+ * The commit machine of one node: routes events to its coordinator and participant sides and judges conflicts
+ * between them. Pure: `step(event)` returns the effects in the order in which they must be executed. The
+ * simulation runs this very code.
  *
- * Conflicts (architecture §3): a transaction T that is applied here waits for a lock of H. Both are undecided, so one must
- * give way, and every node that sees the pair must pick the same one without talking: the older wins (`comparePriority`).
+ * Conflicts (architecture §3): a transaction T that is applied here waits for a lock of H. Both are
+ * undecided, so one must give way, and every node that sees the pair must pick the same one without talking:
+ * the older wins (`comparePriority`).
  */
 import { comparePriority, parseGid } from '../identity.ts';
 import type { Gid, NodeId, Priority, Refusal } from '../identity.ts';
@@ -60,7 +62,10 @@ export class CommitMachine {
     this.#participant = new Participant(others, { emit, committedHere, onCommitOrdered });
   }
 
-  /** Transactions of this node that are not finished everywhere, and those of others that are not finished here. */
+  /**
+   * Transactions of this node that are not finished everywhere, and those of others that are not finished
+   * here.
+   */
   get openTransactions(): { readonly own: number; readonly foreign: number } {
     return { own: this.#coordinator.size, foreign: this.#participant.size };
   }
@@ -74,7 +79,10 @@ export class CommitMachine {
     return this.#coordinator.has(gid) || this.#participant.has(gid);
   }
 
-  /** Prepared here and of unknown fate since their coordinator was lost: above 0 this node must not serve reads. */
+  /**
+   * Prepared here and of unknown fate since their coordinator was lost: above 0 this node must not serve
+   * reads.
+   */
   get doubtful(): number {
     return this.#participant.doubtful;
   }
@@ -176,7 +184,8 @@ export class CommitMachine {
   #fateQuestion(from: NodeId, gids: readonly Gid[]): void {
     const fates: { gid: Gid; fate: Fate }[] = [];
     for (const gid of gids) {
-      const fate = parseGid(gid)?.node === this.#options.self ? this.#ownFate(from, gid) : this.#participant.fate(gid);
+      const fate =
+        parseGid(gid)?.node === this.#options.self ? this.#ownFate(from, gid) : this.#participant.fate(gid);
       if (fate === 'later') this.#questions.set(`${from} ${gid}`, { from, gid });
       else if (fate !== 'told') fates.push({ gid, fate });
     }
@@ -263,7 +272,9 @@ export class CommitMachine {
       this.#refuseWaiter(waiter, holderGid);
     } else if (own !== undefined) {
       this.#coordinator.refuse(holderGid, conflictRefusal(holderGid, waiter.gid, this.#options.self));
-    } else if (!this.#participant.refuse(holderGid, conflictRefusal(holderGid, waiter.gid, this.#options.self))) {
+    } else if (
+      !this.#participant.refuse(holderGid, conflictRefusal(holderGid, waiter.gid, this.#options.self))
+    ) {
       const to = this.#participant.coordinatorOf(holderGid)!;
       this.#send(to, { kind: 'refuse-request', gid: holderGid, winner: waiter.gid });
     }
@@ -295,7 +306,8 @@ export class CommitMachine {
       // What is not here any more was told when it was decided.
       if (this.isOpen(gid)) this.#fateQuestion(from, [gid]);
     }
-    for (const [member, gids] of this.#finishedEverywhere) this.#send(member, { kind: 'finished-everywhere', gids });
+    for (const [member, gids] of this.#finishedEverywhere)
+      this.#send(member, { kind: 'finished-everywhere', gids });
     this.#finishedEverywhere.clear();
   }
 

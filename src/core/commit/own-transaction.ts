@@ -2,13 +2,16 @@
  * The record of a transaction that began on this node.
  *
  * States (architecture §3, "Decision rule"):
- *   preparing   PREPARE was sent to the home server. Ends: collecting (captured or returned), gone (failed), aborting (lost).
- *   collecting  prepared at home; changes go to the members, votes come back. Ends: committing when all of M are prepared;
- *               aborting on a NO, a lost member, or a conflict with an older transaction.
- *   aborting    rolling back at home and, until a blocking set can never be prepared, at the members. Votes no longer count.
+ *   preparing   PREPARE was sent to the home server. Ends: collecting (captured or returned), gone (failed),
+ *               aborting (lost).
+ *   collecting  prepared at home; changes go to the members, votes come back. Ends: committing when all of M
+ *               are prepared; aborting on a NO, a lost member, or a conflict with an older transaction.
+ *   aborting    rolling back at home and, until a blocking set can never be prepared, at the members. Votes
+ *               no longer count.
  *   aborted     announced. Ends when every member has confirmed.
  *   committing  decided. Ends when every member has executed it.
- *   asking      after a restart: prepared at home by an older incarnation; every member is asked for its fate of it.
+ *   asking      after a restart: prepared at home by an older incarnation; every member is asked for its fate
+ *               of it.
  */
 import type { Gid, NodeId, Refusal } from '../identity.ts';
 import type { Fate } from '../peer/message.ts';
@@ -26,6 +29,12 @@ export interface OwnTransaction {
   /** It changed nothing: no other node ever hears of it. */
   homeOnly: boolean;
   homePrepared: boolean;
+  /**
+   * PREPARE has returned, or its backend is gone. The slot shows a transaction as soon as its record is in
+   * the WAL, before the server can find it by its gid (measured): until then COMMIT PREPARED and ROLLBACK
+   * PREPARED say that it does not exist.
+   */
+  homeReturned: boolean;
   homeFinished: boolean;
   /** Nobody waits for an answer any more. */
   answered: boolean;
@@ -38,7 +47,12 @@ export interface OwnTransaction {
   refusal: Refusal | undefined;
 }
 
-export function newOwnTransaction(gid: Gid, startTime: number, state: OwnState, retainBytes: number): OwnTransaction {
+export function newOwnTransaction(
+  gid: Gid,
+  startTime: number,
+  state: OwnState,
+  retainBytes: number,
+): OwnTransaction {
   return {
     gid,
     startTime,
@@ -48,6 +62,7 @@ export function newOwnTransaction(gid: Gid, startTime: number, state: OwnState, 
     changes: new CapturedChanges(retainBytes),
     homeOnly: false,
     homePrepared: false,
+    homeReturned: false,
     homeFinished: false,
     answered: false,
     votes: new Set(),

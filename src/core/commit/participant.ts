@@ -1,14 +1,16 @@
 /**
- * The member's side of one node: every transaction of another node, from its first byte to its executed outcome.
- * The states are those of foreign-transaction.ts.
+ * The member's side of one node: every transaction of another node, from its first byte to its executed
+ * outcome. The states are those of foreign-transaction.ts.
  *
- * Rules: a transaction is applied only after all its deps are committed here (invariant 6); a YES is sent only after PREPARE
- * has returned; after the node has answered 'never' about a gid it never prepares it (invariant 7); a doubt about a prepared
- * transaction ends only with its execution, or with the word of a coordinator that this node hears.
+ * Rules: a transaction is applied only after all its deps are committed here (invariant 6); a YES is sent
+ * only after PREPARE has returned; after the node has answered 'never' about a gid it never prepares it
+ * (invariant 7).
  */
 import type { Gid, NodeId, Refusal } from '../identity.ts';
 import { parseGid } from '../identity.ts';
 import type { Fate } from '../peer/message.ts';
+import { DependencyQueue } from './dependency-queue.ts';
+import { Doubts } from './doubt.ts';
 import type { ApplyResult, CommitEffect, Finish } from './event.ts';
 import { newForeignTransaction, type ForeignState, type ForeignTransaction } from './foreign-transaction.ts';
 import { gatewayRefusal } from './refusal.ts';
@@ -26,23 +28,24 @@ export class Participant {
   readonly #transactions = new Map<Gid, ForeignTransaction>();
   /** Promised never to be prepared here. */
   readonly #never = new Set<Gid>();
-  readonly #waitingFor = new Map<Gid, Set<ForeignTransaction>>();
-  /** Nodes that are not heard; at first nobody has been. */
-  readonly #lost: Set<NodeId>;
-  #doubtful = 0;
+  readonly #waitingFor = new DependencyQueue();
+  readonly #doubts: Doubts;
 
   constructor(others: readonly NodeId[], context: ParticipantContext) {
     this.#context = context;
-    this.#lost = new Set(others);
+    this.#doubts = new Doubts(others);
   }
 
   get size(): number {
     return this.#transactions.size;
   }
 
-  /** Perhaps committed and acknowledged by a coordinator that was lost: until they are settled this node must not serve. */
+  /**
+   * Perhaps committed and acknowledged by a coordinator that was lost: until they are settled this node must
+   * not serve.
+   */
   get doubtful(): number {
-    return this.#doubtful;
+    return this.#doubts.size;
   }
 
   gids(): Iterable<Gid> {
@@ -75,7 +78,7 @@ export class Participant {
   start(from: NodeId, gid: Gid, startTime: number, ddl: boolean, deps: readonly Gid[]): void {
     const known = this.#transactions.get(gid);
     if (known !== undefined) {
-      this.#endDoubt(known);
+      this.#doubts.stillOpen(known);
       if (known.state === 'prepared' || known.state === 'refused') this.#vote(known);
       return;
     }
@@ -88,20 +91,16 @@ export class Participant {
     this.#transactions.set(gid, transaction);
     for (const dep of deps) {
       if (this.#context.committedHere(dep)) continue;
-      transaction.missing.add(dep);
-      this.#waiters(dep).add(transaction);
+      this.#waitingFor.add(transaction, dep);
       this.#committedElsewhere(dep);
     }
     this.#tryOpen(transaction);
   }
 
-  #waiters(dep: Gid): Set<ForeignTransaction> {
-    let waiters = this.#waitingFor.get(dep);
-    if (waiters === undefined) this.#waitingFor.set(dep, (waiters = new Set()));
-    return waiters;
-  }
-
-  /** A dep was committed on another node, so it is decided and prepared here. One of this node's own is asked for elsewhere. */
+  /**
+   * A dep was committed on another node, so it is decided and prepared here. One of this node's own is asked
+   * for elsewhere.
+   */
   #committedElsewhere(dep: Gid): void {
     const transaction = this.#transactions.get(dep);
     if (transaction !== undefined) this.#learn(transaction, 'commit');
@@ -109,13 +108,7 @@ export class Participant {
 
   /** The gid is committed on this node (also when it was coordinated here). */
   depCommitted(dep: Gid): void {
-    const waiters = this.#waitingFor.get(dep);
-    if (waiters === undefined) return;
-    this.#waitingFor.delete(dep);
-    for (const transaction of waiters) {
-      transaction.missing.delete(dep);
-      this.#tryOpen(transaction);
-    }
+    for (const transaction of this.#waitingFor.committed(dep)) this.#tryOpen(transaction);
   }
 
   #tryOpen(transaction: ForeignTransaction): void {
@@ -160,7 +153,7 @@ export class Participant {
           return;
         }
         transaction.state = 'prepared';
-        if (this.#lost.has(transaction.coordinator)) this.#beginDoubt(transaction);
+        this.#doubts.prepared(transaction);
         this.#vote(transaction);
         return;
       case 'refused':
@@ -169,7 +162,11 @@ export class Participant {
         return;
       case 'lost':
         // It may be prepared here. Rolling it back makes the answer certain.
-        transaction.refusal = gatewayRefusal('40001', `the member lost its server connection: ${result.reason}`, true);
+        transaction.refusal = gatewayRefusal(
+          '40001',
+          `the member lost its server connection: ${result.reason}`,
+          true,
+        );
         this.#finish(transaction, 'rollback');
         return;
     }
@@ -245,8 +242,7 @@ export class Participant {
   }
 
   #leaveWaiting(transaction: ForeignTransaction): void {
-    for (const dep of transaction.missing) this.#waitingFor.get(dep)?.delete(transaction);
-    transaction.missing.clear();
+    this.#waitingFor.remove(transaction);
     transaction.kept = [];
   }
 
@@ -297,8 +293,7 @@ export class Participant {
   finishEnded(gid: Gid): void {
     const transaction = this.#transactions.get(gid);
     if (transaction === undefined) return;
-    // Not before: between the word and its execution a read would still miss the transaction.
-    this.#setDoubtful(transaction, false);
+    this.#doubts.executed(transaction);
     if (transaction.state === 'rolling-back') {
       this.#becomeUnprepared(transaction);
     } else {
@@ -317,10 +312,12 @@ export class Participant {
   recoveredPrepared(gid: Gid): void {
     const transaction = newForeignTransaction(gid, parseGid(gid)!.node, 'prepared');
     this.#transactions.set(gid, transaction);
-    this.#beginDoubt(transaction);
+    this.#doubts.begin(transaction);
   }
 
-  /** Committed here by another process; its coordinator may not know that, nor this node whether all have it. */
+  /**
+   * Committed here by another process; its coordinator may not know that, nor this node whether all have it.
+   */
   recoveredCommitted(gid: Gid): void {
     const transaction = newForeignTransaction(gid, parseGid(gid)!.node, 'finished');
     transaction.outcome = 'commit';
@@ -329,18 +326,17 @@ export class Participant {
     this.#context.onCommitOrdered(gid);
   }
 
-  /** Nobody may read here what the others have meanwhile overwritten: what is prepared for a lost coordinator is doubtful. */
+  /**
+   * Nobody may read here what the others have meanwhile overwritten: what is prepared for a lost coordinator
+   * is doubtful.
+   */
   coordinatorLost(node: NodeId): void {
-    this.#lost.add(node);
-    for (const transaction of this.#transactions.values()) {
-      const { coordinator, state } = transaction;
-      if (coordinator === node && (state === 'prepared' || state === 'committing')) this.#beginDoubt(transaction);
-    }
+    this.#doubts.coordinatorLost(node, this.#transactions.values());
   }
 
   /** What it said before it was lost may be out of date: it is asked anew. */
   coordinatorBack(node: NodeId): void {
-    this.#lost.delete(node);
+    this.#doubts.coordinatorBack(node);
     this.#ask(node);
   }
 
@@ -349,23 +345,8 @@ export class Participant {
     for (const { gid, coordinator, state } of this.#transactions.values()) {
       if (coordinator === node && state === 'prepared') gids.push(gid);
     }
-    if (gids.length > 0) this.#context.emit({ kind: 'send', to: node, message: { kind: 'fate-question', gids } });
-  }
-
-  #beginDoubt(transaction: ForeignTransaction): void {
-    this.#setDoubtful(transaction, true);
-  }
-
-  /** Its coordinator says that it is undecided; from here on it waits for this node before it acknowledges a commit. */
-  #endDoubt(transaction: ForeignTransaction): void {
-    if (transaction.state !== 'prepared' || this.#lost.has(transaction.coordinator)) return;
-    this.#setDoubtful(transaction, false);
-  }
-
-  #setDoubtful(transaction: ForeignTransaction, doubtful: boolean): void {
-    if (transaction.doubtful === doubtful) return;
-    transaction.doubtful = doubtful;
-    this.#doubtful += doubtful ? 1 : -1;
+    if (gids.length > 0)
+      this.#context.emit({ kind: 'send', to: node, message: { kind: 'fate-question', gids } });
   }
 
   /** A link to or from the node is new: what may have been lost is said, or asked, again. */
@@ -380,7 +361,9 @@ export class Participant {
     this.#ask(node);
   }
 
-  /** Its coordinator restarted before this node voted: without that vote it can never commit, so it ends here. */
+  /**
+   * Its coordinator restarted before this node voted: without that vote it can never commit, so it ends here.
+   */
   #forgetUnprepared(transaction: ForeignTransaction): void {
     const { state } = transaction;
     if (state === 'waiting' || state === 'refused') {
@@ -402,7 +385,7 @@ export class Participant {
   stillOpen(gid: Gid): void {
     const transaction = this.#transactions.get(gid);
     if (transaction === undefined) return;
-    this.#endDoubt(transaction);
+    this.#doubts.stillOpen(transaction);
     if (transaction.state === 'prepared') this.#vote(transaction);
   }
 

@@ -1,5 +1,6 @@
 /**
- * Refusals that the gateway itself pronounces about a transaction (surface: Errors). Their node is 0 or the one that said so.
+ * Refusals that the gateway itself pronounces about a transaction (surface: Errors). Their node is 0 or the
+ * one that said so.
  */
 import type { Gid, NodeId, Refusal } from '../identity.ts';
 

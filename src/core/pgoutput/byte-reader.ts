@@ -1,6 +1,7 @@
 /**
  * Reads the fields of one message, big endian, never beyond its end.
- * Rule: a read past the end yields zero or empty and sets `failed`; the decoder looks at it once, when it is through.
+ * Rule: a read past the end yields zero or empty and sets `failed`; the decoder looks at it once, when it is
+ * through.
  */
 import { cstringAt, cstringEnd } from '../wire/messages.ts';
 

@@ -1,13 +1,16 @@
 /**
  * Turns the stream of the local slot into what the commit machinery wants to know (architecture §3, §9).
  *
- * States: *between* transactions → `b` or `B` opens one → `P` or `C` ends it; `K` and `r` stand between transactions.
- * A transaction is *ours* (gid of this node: its changes are handed out as peer data), *foreign* (gid of another node, seen
- * on 15, where the slot cannot filter by origin: skipped), *alien* (somebody else's gid) or *plain* (one phase).
+ * States: *between* transactions → `b` or `B` opens one → `P` or `C` ends it; `K` and `r` stand between
+ * transactions.
+ * A transaction is *ours* (gid of this node: its changes are handed out as peer data), *foreign* (gid of
+ * another node, seen on 15, where the slot cannot filter by origin: skipped), *alien* (somebody else's gid)
+ * or *plain* (one phase).
  *
- * Rule: peer data is self-contained. pgoutput sends a relation once per connection, so its bytes are kept and put before
- * the first use in each transaction. Nothing in a message is believed because it is there: the header counts only if
- * the owner's `verifyHeader` says so. Must never hold a whole transaction: pieces leave as they fill.
+ * Rule: peer data is self-contained. pgoutput sends a relation once per connection, so its bytes are kept and
+ * put before the first use in each transaction. Nothing in a message is believed because it is there: the
+ * header counts only if the owner's `verifyHeader` says so. Must never hold a whole transaction: pieces leave
+ * as they fill.
  */
 import { parseGid } from '../identity.ts';
 import type { Gid, Lsn, NodeId } from '../identity.ts';
@@ -26,7 +29,9 @@ export interface CapturedPiece {
 
 export interface PreparedTransaction {
   readonly gid: Gid;
-  /** `missing` also when it was rolled back before it was decoded: then its changes may be incomplete as well. */
+  /**
+   * `missing` also when it was rolled back before it was decoded: then its changes may be incomplete as well.
+   */
   readonly header: 'verified' | 'forged' | 'missing';
   readonly rows: number;
   readonly ddl: boolean;
@@ -101,7 +106,10 @@ export class Capture {
     this.#handler = handler;
   }
 
-  /** Takes one message; buffer[start…end) is valid during the call only. Returns what is wrong with it, if anything. */
+  /**
+   * Takes one message; buffer[start…end) is valid during the call only. Returns what is wrong with it, if
+   * anything.
+   */
   message(buffer: Uint8Array, start: number, end: number): string | undefined {
     switch (buffer[start]) {
       case type.insert:
@@ -127,7 +135,11 @@ export class Capture {
     if (oid === 0) return 'a relation message is cut short';
     this.#types.message(buffer, start, end);
     const { schema, name } = peekRelation(buffer, start, end);
-    this.#relations.set(oid, { name: `${schema}.${name}`, own: schema === ownSchema, bytes: this.#types.take() });
+    this.#relations.set(oid, {
+      name: `${schema}.${name}`,
+      own: schema === ownSchema,
+      bytes: this.#types.take(),
+    });
     this.#open?.introduced.delete(oid);
     return undefined;
   }
@@ -149,7 +161,10 @@ export class Capture {
     return undefined;
   }
 
-  /** A change of this relation comes next: counts it and introduces the relation. Any other text says what is wrong. */
+  /**
+   * A change of this relation comes next: counts it and introduces the relation. Any other text says what is
+   * wrong.
+   */
   #use(oid: number): string {
     const open = this.#open;
     if (open === undefined) return 'a row outside of a transaction';

@@ -1,7 +1,8 @@
 /**
  * Decoder of one pgoutput message. Pure; the grammar stands above each function.
- * Rule: any bytes give a value, `malformed` if they break the grammar; nothing is read beyond the message's end.
- * Transactions are never asked for in progress (`streaming` off), so no message carries a leading transaction id.
+ * Rule: any bytes give a value, `malformed` if they break the grammar; nothing is read beyond the message's
+ * end. Transactions are never asked for in progress (`streaming` off), so no message carries a leading
+ * transaction id.
  */
 import { ByteReader } from './byte-reader.ts';
 import type {
@@ -23,7 +24,8 @@ export function decodePgoutput(buffer: Uint8Array, start = 0, end = buffer.lengt
   const message = decodeBody(type, reader);
   if (message.kind === 'malformed' || message.kind === 'stream') return message;
   if (reader.failed) return { kind: 'malformed', reason: `message ${type} is cut short` };
-  if (reader.left !== 0) return { kind: 'malformed', reason: `message ${type} has ${reader.left} bytes too many` };
+  if (reader.left !== 0)
+    return { kind: 'malformed', reason: `message ${type} has ${reader.left} bytes too many` };
   return message;
 }
 
@@ -43,7 +45,12 @@ function decodeBody(type: string, reader: ByteReader): PgoutputMessage {
       return decodeLogicalMessage(reader);
     // Type: Int32 oid, String schema, String name.
     case 'Y':
-      return { kind: 'type', oid: reader.uint32(), schema: reader.string() || 'pg_catalog', name: reader.string() };
+      return {
+        kind: 'type',
+        oid: reader.uint32(),
+        schema: reader.string() || 'pg_catalog',
+        name: reader.string(),
+      };
     // Origin: Int64 commit lsn at the origin, String name.
     case 'O':
       return { kind: 'origin', commitLsn: reader.uint64(), name: reader.string() };
@@ -67,7 +74,12 @@ function decodeBoundary(type: string, reader: ByteReader): PgoutputMessage {
     // Commit: Int8 flags (0), Int64 commit lsn, Int64 end lsn, Int64 commit time.
     case 'C':
       reader.uint8();
-      return { kind: 'commit', commitLsn: reader.uint64(), endLsn: reader.uint64(), commitTime: reader.int64() };
+      return {
+        kind: 'commit',
+        commitLsn: reader.uint64(),
+        endLsn: reader.uint64(),
+        commitTime: reader.int64(),
+      };
     // Begin Prepare: Int64 prepare lsn, Int64 end lsn, Int64 time, Int32 xid, String gid.
     // Prepare: the same after Int8 flags (0).
     case 'b':
@@ -110,11 +122,16 @@ function decodeBoundary(type: string, reader: ByteReader): PgoutputMessage {
   }
 }
 
-const identities: Readonly<Record<string, ReplicaIdentity>> = { d: 'default', n: 'nothing', f: 'full', i: 'index' };
+const identities: Readonly<Record<string, ReplicaIdentity>> = {
+  d: 'default',
+  n: 'nothing',
+  f: 'full',
+  i: 'index',
+};
 
 /**
- * Relation: Int32 oid, String schema (empty for pg_catalog), String name, Int8 replica identity, Int16 columns,
- * for each: Int8 flags (1: part of the key), String name, Int32 type oid, Int32 type modifier.
+ * Relation: Int32 oid, String schema (empty for pg_catalog), String name, Int8 replica identity, Int16
+ * columns, for each: Int8 flags (1: part of the key), String name, Int32 type oid, Int32 type modifier.
  */
 function decodeRelation(reader: ByteReader): RelationMessage | { kind: 'malformed'; reason: string } {
   const oid = reader.uint32();
@@ -131,7 +148,10 @@ function decodeRelation(reader: ByteReader): RelationMessage | { kind: 'malforme
   return { kind: 'relation', oid, schema, name, identity, columns };
 }
 
-/** TupleData: Int16 columns, for each: 'n' (NULL) | 'u' (unchanged TOAST) | ('t' text | 'b' binary) Int32 length, bytes. */
+/**
+ * TupleData: Int16 columns, for each: 'n' (NULL) | 'u' (unchanged TOAST) | ('t' text | 'b' binary) Int32
+ * length, bytes.
+ */
 function decodeTuple(reader: ByteReader): Tuple | undefined {
   const count = reader.uint16();
   const values: TupleValue[] = [];
@@ -159,7 +179,10 @@ function decodeInsert(reader: ByteReader): PgoutputMessage {
   return row === undefined ? badTuple : { kind: 'insert', relation, row };
 }
 
-/** Update: Int32 relation, optionally 'K' (key changed) or 'O' (identity FULL) with TupleData, then 'N', TupleData. */
+/**
+ * Update: Int32 relation, optionally 'K' (key changed) or 'O' (identity FULL) with TupleData, then 'N',
+ * TupleData.
+ */
 function decodeUpdate(reader: ByteReader): PgoutputMessage {
   const relation = reader.uint32();
   let letter = reader.uint8();

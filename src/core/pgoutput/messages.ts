@@ -49,7 +49,9 @@ export interface InsertMessage {
 export interface UpdateMessage {
   readonly kind: 'update';
   readonly relation: number;
-  /** `key`: only the columns of the replica identity have values, and it changed. `full`: the whole old row. */
+  /**
+   * `key`: only the columns of the replica identity have values, and it changed. `full`: the whole old row.
+   */
   readonly old: { readonly kind: 'key' | 'full'; readonly row: Tuple } | undefined;
   readonly row: Tuple;
 }

@@ -51,9 +51,16 @@ export function peekPrefix(buffer: Uint8Array, start: number, end: number): stri
 }
 
 /** Schema and name of a relation message (R). */
-export function peekRelation(buffer: Uint8Array, start: number, end: number): { schema: string; name: string } {
+export function peekRelation(
+  buffer: Uint8Array,
+  start: number,
+  end: number,
+): { schema: string; name: string } {
   const middle = cstringEnd(buffer, start + 5, end);
-  return { schema: cstringAt(buffer, start + 5, end) || 'pg_catalog', name: cstringAt(buffer, middle + 1, end) };
+  return {
+    schema: cstringAt(buffer, start + 5, end) || 'pg_catalog',
+    name: cstringAt(buffer, middle + 1, end),
+  };
 }
 
 /** Relations of a truncate (T). */

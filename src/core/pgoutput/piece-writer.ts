@@ -52,14 +52,23 @@ export class PieceWriter {
 
 export type PieceVisitor = (buffer: Uint8Array, start: number, end: number) => void;
 
+/**
+ * End of the frame that begins at `at`; 0 when it does not fit into the piece. The message begins at `at +
+ * 4`.
+ */
+export function frameEnd(piece: Uint8Array, at: number): number {
+  if (piece.length - at < 5) return 0;
+  const length = ((piece[at]! << 24) | (piece[at + 1]! << 16) | (piece[at + 2]! << 8) | piece[at + 3]!) >>> 0;
+  const end = at + 4 + length;
+  return length === 0 || end > piece.length ? 0 : end;
+}
+
 /** Calls `visit` for each framed message of `data`; false when the frames do not fit the bytes. */
 export function visitPiece(data: Uint8Array, visit: PieceVisitor): boolean {
   let at = 0;
   while (at < data.length) {
-    if (data.length - at < 5) return false;
-    const length = ((data[at]! << 24) | (data[at + 1]! << 16) | (data[at + 2]! << 8) | data[at + 3]!) >>> 0;
-    const end = at + 4 + length;
-    if (length === 0 || end > data.length) return false;
+    const end = frameEnd(data, at);
+    if (end === 0) return false;
     visit(data, at + 4, end);
     at = end;
   }

@@ -51,6 +51,8 @@ export class SessionMachine {
   retryIsDue = false;
   /** Why the open transaction was ended by the gateway; the next error tells the client. */
   doomed: Refusal | undefined;
+  /** The interrupted transaction is rolled back on the server already and a failed one stands in its place. */
+  blockFailed = false;
   /** The client's messages are ignored up to its Sync, as the server does after an error. */
   skipToSync = false;
   /** The entry of an extended group that was flushed but not synced. */
@@ -457,6 +459,7 @@ export class SessionMachine {
     if (this.block === undefined || this.block.preparing || this.serverStatus === status.failed) return false;
     if (this.doomed !== undefined) return true;
     this.doomed = refusal;
+    this.blockFailed = false;
     if (this.#replies.length > 0) {
       this.#cancelling = true;
       this.ports.cancelServer();
@@ -480,8 +483,12 @@ export class SessionMachine {
   /** Between two units: the server's transaction is rolled back, the client finds it failed. */
   #interruptIfDoomed(): void {
     if (this.doomed === undefined || this.#task !== undefined || this.#replies.length > 0 || this.#cancelling) return;
-    if (this.block === undefined || !this.block.explicit || this.openGroup !== undefined) return;
-    this.#start(failBlock(this));
+    if (this.mustFailBlock && this.openGroup === undefined) this.#start(failBlock(this));
+  }
+
+  /** The client's own transaction is to be interrupted and still holds its locks. */
+  get mustFailBlock(): boolean {
+    return this.doomed !== undefined && !this.blockFailed && this.block?.explicit === true;
   }
 
   /** The server connection is gone. */

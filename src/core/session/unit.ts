@@ -314,7 +314,7 @@ export function* runPassing(session: SessionMachine, unit: Unit): Task {
   while (!reply.done || session.cancelling) yield;
   if (block !== undefined) noteReply(block, reply);
   if (reply.error === undefined) for (const each of unit.classes) rewritten(session, each);
-  if (session.doomed !== undefined && inExplicitBlock(session)) yield* failBlock(session);
+  if (session.mustFailBlock) yield* failBlock(session);
   const writesAfterAll = reply.sqlstate === '25006' && block === undefined && !session.readOnlyDefault;
   if (writesAfterAll && !reply.seen) {
     yield* runAutocommit(session, unit, reply.relayed);
@@ -440,6 +440,7 @@ function* endAttempt(
 
 /** Between two units of an interrupted transaction: the server rolls back, and the client's next statement finds it failed. */
 export function* failBlock(session: SessionMachine): Task {
+  session.blockFailed = true;
   session.sendOwn('ROLLBACK');
   session.sendOwn('BEGIN READ WRITE');
   const failing = session.sendOwn('ROLLBACK TO SAVEPOINT mtm_conflict');

@@ -1,9 +1,9 @@
 /**
  * The pool of apply connections: transactions of peers wait here for a worker.
  *
- * Rules: at most `maxWorkers` connections, opened as needed; each has its own replication origin, because an origin serves one
- * session at a time (55006). A transaction is begun in the order of `open`; its end has no order. The owner sees to it that
- * what a transaction depends on is finished before it is opened.
+ * Rules: at most `maxWorkers` connections, opened as needed; each has its own replication origin, because an
+ * origin serves one session at a time (55006). A transaction is begun in the order of `open`; its end has no
+ * order. The owner sees to it that what a transaction depends on is finished before it is opened.
  */
 import type { Gid, NodeId, Refusal } from '../../core/identity.ts';
 import { quoteLiteral } from '../../core/apply/quoting.ts';
@@ -23,7 +23,10 @@ export interface ApplyHandle {
   push(data: Uint8Array): void;
   /** No more data: check, PREPARE. */
   end(): void;
-  /** Gives up with this refusal; `onDone` comes when the gid is certainly not prepared here. Too late after `onDone`. */
+  /**
+   * Gives up with this refusal; `onDone` comes when the gid is certainly not prepared here. Too late after
+   * `onDone`.
+   */
   cancel(reason: Refusal): void;
   /** Backend that applies it; undefined while it is queued and after it is done. */
   readonly pid: number | undefined;
@@ -54,7 +57,8 @@ const settings: Readonly<Record<string, string>> = {
   synchronous_commit: 'on',
   deadlock_timeout: '1s',
   jit: 'off',
-  // A plan is made once for each statement; it must not be a sequential scan because the table was empty then.
+  // A plan is made once for each statement; it must not be a sequential scan because the table was empty
+  // then.
   plan_cache_mode: 'force_generic_plan',
   enable_seqscan: 'off',
   // The backend of a gateway that died does not wait for locks for ever.
@@ -92,7 +96,9 @@ export class Applier {
   open(gid: Gid, hmac: string): ApplyHandle {
     const handle = new Handle(gid, hmac, (cancelled) => this.#drop(cancelled));
     if (this.#stopped) {
-      queueMicrotask(() => handle.done({ kind: 'refused', refusal: this.#refusal('57P01', 'the applier is stopped') }));
+      queueMicrotask(() =>
+        handle.done({ kind: 'refused', refusal: this.#refusal('57P01', 'the applier is stopped') }),
+      );
       return handle;
     }
     this.#queue.push(handle);
@@ -126,7 +132,8 @@ export class Applier {
       this.#running.set(worker, handle);
       handle.attach(worker);
     }
-    const wanted = Math.min(this.#queue.length, this.#options.maxWorkers - this.#workers.size) - this.#opening;
+    const wanted =
+      Math.min(this.#queue.length, this.#options.maxWorkers - this.#workers.size) - this.#opening;
     for (let count = 0; count < wanted; count++) void this.#openWorker();
   }
 

@@ -1,9 +1,11 @@
 /**
- * One apply connection: runs one transaction of a peer at a time, as one pipeline that ends with PREPARE TRANSACTION.
+ * One apply connection: runs one transaction of a peer at a time, as one pipeline that ends with PREPARE
+ * TRANSACTION.
  *
  * States: *idle* → `start` → *running* (data flows; after its end one Sync is out) → prepared → *idle*;
- * from *running* an error or `cancel` → *failing* (Sync is out or sent now; then ROLLBACK, if PREPARE won the race ROLLBACK
- * PREPARED, then one empty round trip so that no late cancel can hit what follows) → refused → *idle*;
+ * from *running* an error or `cancel` → *failing* (Sync is out or sent now; then ROLLBACK, if PREPARE won the
+ * race ROLLBACK PREPARED, then one empty round trip so that no late cancel can hit what follows) → refused →
+ * *idle*;
  * from anywhere the end of the connection → *closed*: the transaction is lost, and the worker with it.
  * Rule: a refusal is reported only when the gid is certainly not prepared here.
  */
@@ -123,7 +125,12 @@ export class ApplyWorker {
       let step: Step = writer.step();
       if (step.kind === 'hungry' && this.#job?.ended === true) step = writer.finish();
       if (step.kind === 'refused') {
-        return this.#fail({ sqlstate: step.sqlstate, message: step.reason, node: this.#node, retryable: false });
+        return this.#fail({
+          sqlstate: step.sqlstate,
+          message: step.reason,
+          node: this.#node,
+          retryable: false,
+        });
       }
       if (step.kind === 'complete') {
         this.#complete = true;
@@ -174,7 +181,8 @@ export class ApplyWorker {
     this.#fail(refusal);
     this.#settled = false;
     this.#requestCancel();
-    // A request that arrives before the statement begins is lost, and the statement may wait for a lock for ever.
+    // A request that arrives before the statement begins is lost, and the statement may wait for a lock for
+    // ever.
     this.#cancelTimer = setInterval(() => this.#requestCancel(), cancelRepeatMs);
   }
 
@@ -238,7 +246,10 @@ export class ApplyWorker {
     if (this.#cancelsOut === 0) this.#cleanUp();
   }
 
-  /** Everything sent is answered and no cancel request is on its way. One step each time, until nothing is left. */
+  /**
+   * Everything sent is answered and no cancel request is on its way. One step each time, until nothing is
+   * left.
+   */
   #cleanUp(): void {
     if (this.#status !== status.idle) return this.#simple('ROLLBACK');
     if (this.#prepared) return this.#simple(`ROLLBACK PREPARED ${quoteLiteral(this.#job?.gid ?? '')}`);

@@ -19,8 +19,16 @@ export function readRefusal(node: NodeId, buffer: Uint8Array, start: number, end
     column: fields.get('c'),
     constraint: fields.get('n'),
   };
-  const given = Object.fromEntries(Object.entries(optional).filter(([, value]) => value !== undefined && value !== ''));
-  return { sqlstate, message: fields.get('M') ?? '', ...given, node, retryable: retryableStates.has(sqlstate) };
+  const given = Object.fromEntries(
+    Object.entries(optional).filter(([, value]) => value !== undefined && value !== ''),
+  );
+  return {
+    sqlstate,
+    message: fields.get('M') ?? '',
+    ...given,
+    node,
+    retryable: retryableStates.has(sqlstate),
+  };
 }
 
 /** DataRow: Int16 columns, for each Int32 length (-1: NULL) and bytes. NULL is read as an empty text. */

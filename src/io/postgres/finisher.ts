@@ -1,9 +1,11 @@
 /**
- * Runs COMMIT PREPARED and ROLLBACK PREPARED on a few connections of the superuser, which may finish anybody's.
+ * Runs COMMIT PREPARED and ROLLBACK PREPARED on a few connections of the superuser, which may finish
+ * anybody's.
  *
- * Rule: every request is answered once. Requests that were sent on a connection that died are answered with an error, because
- * their effect is unknown; those that were not sent yet wait for the next connection. Several connections let the server
- * put several commits into one fsync; on one connection commands follow each other.
+ * Rule: every request is answered once. Requests that were sent on a connection that died are answered with
+ * an error, because their effect is unknown; those that were not sent yet wait for the next connection.
+ * Several connections let the server put several commits into one fsync; on one connection commands follow
+ * each other.
  */
 import type { Gid } from '../../core/identity.ts';
 import { quoteLiteral } from '../../core/apply/quoting.ts';
@@ -58,7 +60,10 @@ export class Finisher {
     return count;
   }
 
-  /** Opens the connections, so that the first commit does not wait for them. Never rejects: a failure is tried again. */
+  /**
+   * Opens the connections, so that the first commit does not wait for them. Never rejects: a failure is tried
+   * again.
+   */
   async start(): Promise<void> {
     await this.#openLanes();
   }

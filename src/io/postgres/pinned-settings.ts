@@ -1,6 +1,7 @@
 /**
- * Settings that decide how a value is printed and read. pgoutput prints under the settings of its connection and database
- * or role settings leak into it (architecture §9), so the stream and the apply connections pin the same ones.
+ * Settings that decide how a value is printed and read. pgoutput prints under the settings of its connection
+ * and database or role settings leak into it (architecture §9), so the stream and the apply connections pin
+ * the same ones.
  * Rule: only settings that exist on every version from 15 on; later ones are set after the version is known.
  */
 export const pinnedFormats: Readonly<Record<string, string>> = {

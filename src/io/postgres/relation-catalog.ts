@@ -1,11 +1,12 @@
 /**
  * What an apply connection remembers of the catalog: plans by the bytes of the origin's relation message.
  *
- * The facts themselves are read by a query inside the transaction that needs them (core/apply/facts.ts), so it sees its
- * own DDL; such plans are not stored. Rule: after a transaction with DDL has finished here, and before anything that
- * depends on it is applied, the owner calls `invalidate`; a plan is used only while its epoch lasts.
+ * The facts themselves are read by a query inside the transaction that needs them (core/apply/facts.ts), so
+ * it sees its own DDL; such plans are not stored. Rule: after a transaction with DDL has finished here, and
+ * before anything that depends on it is applied, the owner calls `invalidate`; a plan is used only while its
+ * epoch lasts.
  */
-import type { PlanStore } from '../../core/apply/transaction-writer.ts';
+import type { PlanStore } from '../../core/apply/plan-store.ts';
 import type { RelationPlan } from '../../core/apply/relation-plan.ts';
 
 /** One for all apply connections of a node. */

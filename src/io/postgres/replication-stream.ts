@@ -1,9 +1,10 @@
 /**
  * The walsender connection to the node's own slot: START_REPLICATION, keepalives, positions.
  *
- * States: *opening* (inside `open`) → *streaming* → *closed*; nothing leads back: a reconnect is a new object.
- * Rule: the flush position that is reported never passes what the owner released, so nothing is lost in a crash.
- * While reading is paused the status timer goes on, or wal_sender_timeout would end the connection.
+ * States: *opening* (inside `open`) → *streaming* → *closed*; nothing leads back: a reconnect is a new
+ * object.
+ * Rule: the flush position that is reported never passes what the owner released, so nothing is lost in a
+ * crash. While reading is paused the status timer goes on, or wal_sender_timeout would end the connection.
  * Grammar: manual, "Streaming Replication Protocol".
  */
 import { backend, frontend } from '../../core/wire/codes.ts';
@@ -49,7 +50,9 @@ export class ReplicationStream {
     this.#capture = new Capture(options.node, handler);
   }
 
-  /** Resolves when the server streams. Rejects with what the server said (slot busy, publication missing, …). */
+  /**
+   * Resolves when the server streams. Rejects with what the server said (slot busy, publication missing, …).
+   */
   static async open(options: StreamOptions, handler: StreamHandler): Promise<ReplicationStream> {
     const connection = await RawConnection.open({
       login: options.login,
@@ -61,7 +64,9 @@ export class ReplicationStream {
     try {
       const version = Number(await ask(connection, 'SHOW server_version_num'));
       // The first changes may stand in the same packet as the answer: the handler changes within the call.
-      await ask(connection, startCommand(options, version), () => stream.#run(options.statusIntervalMs ?? 2000));
+      await ask(connection, startCommand(options, version), () =>
+        stream.#run(options.statusIntervalMs ?? 2000),
+      );
     } catch (error) {
       connection.destroy();
       throw error;
@@ -77,12 +82,17 @@ export class ReplicationStream {
     this.#timer = setInterval(() => this.#sendStatus(), statusIntervalMs);
   }
 
-  /** Everything before this position has been handed to the handler. With nothing outstanding it may be released. */
+  /**
+   * Everything before this position has been handed to the handler. With nothing outstanding it may be
+   * released.
+   */
   get received(): Lsn {
     return this.#received;
   }
 
-  /** The owner needs nothing before this position any more, even after a crash: the slot may move on to it. */
+  /**
+   * The owner needs nothing before this position any more, even after a crash: the slot may move on to it.
+   */
   release(lsn: Lsn): void {
     if (lsn > this.#released) this.#released = lsn;
   }
@@ -134,13 +144,17 @@ export class ReplicationStream {
     }
   }
 
-  /** 'w': Int64 start, Int64 end of WAL, Int64 time, data. 'k': Int64 end of WAL, Int64 time, Byte1 answer wanted. */
+  /**
+   * 'w': Int64 start, Int64 end of WAL, Int64 time, data. 'k': Int64 end of WAL, Int64 time, Byte1 answer
+   * wanted.
+   */
   #copyData(buffer: Uint8Array, start: number, end: number): void {
     const view = new DataView(buffer.buffer, buffer.byteOffset, buffer.byteLength);
     if (buffer[start] === 0x77 && end - start > 25) {
       const problem = this.#capture.message(buffer, start + 25, end);
       if (problem !== undefined) this.#fail(problem);
-      // The position of a change lies inside its transaction; that of the end of WAL at sending may lie behind it.
+      // The position of a change lies inside its transaction; that of the end of WAL at sending may lie
+      // behind it.
       else this.#received = maximum(this.#received, view.getBigUint64(start + 1));
     } else if (buffer[start] === 0x6b && end - start >= 18) {
       this.#received = maximum(this.#received, view.getBigUint64(start + 1));
@@ -150,7 +164,9 @@ export class ReplicationStream {
     }
   }
 
-  /** Standby status update: 'r', Int64 written, Int64 flushed, Int64 applied, Int64 time, Byte1 answer wanted. */
+  /**
+   * Standby status update: 'r', Int64 written, Int64 flushed, Int64 applied, Int64 time, Byte1 answer wanted.
+   */
   #sendStatus(): void {
     const now = BigInt(Date.now()) * 1000n - postgresEpochUs;
     const written = maximum(this.#received, this.#released);
@@ -185,8 +201,14 @@ function startCommand(options: StreamOptions, version: number): string {
   return `START_REPLICATION SLOT "${options.slot.replaceAll('"', '""')}" LOGICAL 0/0 (${pairs.join(', ')})`;
 }
 
-/** Runs one replication command; resolves with the first column of its last row, or when the stream has begun. */
-function ask(connection: RawConnection, command: string, streaming = () => undefined as void): Promise<string> {
+/**
+ * Runs one replication command; resolves with the first column of its last row, or when the stream has begun.
+ */
+function ask(
+  connection: RawConnection,
+  command: string,
+  streaming = () => undefined as void,
+): Promise<string> {
   return new Promise((resolve, reject) => {
     let answer = '';
     connection.handle({

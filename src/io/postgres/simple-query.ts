@@ -15,7 +15,10 @@ export class QueryError extends Error {
   }
 }
 
-/** Resolves with all rows as text; rejects with QueryError, or Error when the connection ends. Takes over the handler. */
+/**
+ * Resolves with all rows as text; rejects with QueryError, or Error when the connection ends. Takes over the
+ * handler.
+ */
 export function simpleQuery(connection: RawConnection, text: string): Promise<string[][]> {
   return new Promise((resolve, reject) => {
     const rows: string[][] = [];

@@ -1,13 +1,18 @@
 /**
- * Two real servers of different versions, each with its stream, applier and finisher: a transaction is prepared on one,
- * captured, applied to the other, and finished on both. What a gateway does, without a gateway.
+ * Two real servers of different versions, each with its stream, applier and finisher: a transaction is
+ * prepared on one, captured, applied to the other, and finished on both. What a gateway does, without a
+ * gateway.
  */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
-import type { CapturedPiece, PreparedTransaction, UnsupervisedWrite } from '../../../src/core/pgoutput/capture.ts';
+import type {
+  CapturedPiece,
+  PreparedTransaction,
+  UnsupervisedWrite,
+} from '../../../src/core/pgoutput/capture.ts';
 import { Applier } from '../../../src/io/postgres/applier.ts';
 import type { ApplyHandle, ApplyResult } from '../../../src/io/postgres/applier.ts';
 import { Finisher } from '../../../src/io/postgres/finisher.ts';
@@ -16,7 +21,12 @@ import type { ServerLogin } from '../../../src/io/postgres/raw-connection.ts';
 import { ReplicationStream } from '../../../src/io/postgres/replication-stream.ts';
 import { clusterLayout, embeddedDatabase, embeddedHost } from '../../../src/io/launcher/node-layout.ts';
 import type { NodeLayout } from '../../../src/io/launcher/node-layout.ts';
-import { createDatabase, initServer, startServer, stopServer } from '../../../src/io/launcher/postgres-server.ts';
+import {
+  createDatabase,
+  initServer,
+  startServer,
+  stopServer,
+} from '../../../src/io/launcher/postgres-server.ts';
 import type { PostgresMajor } from '../../../src/io/launcher/server-binaries.ts';
 
 const applySql = readFileSync(
@@ -62,11 +72,18 @@ export class Site {
   }
 
   async listen(): Promise<void> {
-    const options = { login: this.login, node: this.node, slot: 'mtm_live', publication: 'mtm', statusIntervalMs: 200 };
+    const options = {
+      login: this.login,
+      node: this.node,
+      slot: 'mtm_live',
+      publication: 'mtm',
+      statusIntervalMs: 200,
+    };
     this.stream = await ReplicationStream.open(options, {
       verifyHeader: (_, hmac) => hmac === 'good',
       began: (gid) => void (this.onPiece === undefined && this.pieces.set(gid, [])),
-      piece: (gid, piece) => (this.onPiece ? this.onPiece(gid, piece) : void this.pieces.get(gid)?.push(piece)),
+      piece: (gid, piece) =>
+        this.onPiece ? this.onPiece(gid, piece) : void this.pieces.get(gid)?.push(piece),
       prepared: (transaction) => {
         this.prepared.set(transaction.gid, transaction);
         this.#wake();
@@ -141,7 +158,13 @@ export class Lab {
     await Promise.all(layout.map((node) => createDatabase(node)));
     const sites = layout.map((node) => {
       const port = node.postgresPort;
-      const login = { host: embeddedHost, port, user: 'postgres', password: undefined, database: embeddedDatabase };
+      const login = {
+        host: embeddedHost,
+        port,
+        user: 'postgres',
+        password: undefined,
+        database: embeddedDatabase,
+      };
       return new Site(node.node, login);
     });
     await Promise.all(sites.map((site) => site.open()));

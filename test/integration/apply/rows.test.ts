@@ -26,7 +26,9 @@ for (const direction of ['18 to 15', '15 to 18'] as const) {
 
     test('insert, update, change of key, delete', async () => {
       await lab.everywhere(`CREATE TABLE ${s}1 (id int PRIMARY KEY, v text)`);
-      const first = await lab.carry(origin, target, [`INSERT INTO ${s}1 SELECT g, 'v' || g FROM generate_series(1, 20) g`]);
+      const first = await lab.carry(origin, target, [
+        `INSERT INTO ${s}1 SELECT g, 'v' || g FROM generate_series(1, 20) g`,
+      ]);
       expect(first).toEqual({ kind: 'prepared' });
       const second = await lab.carry(origin, target, [
         `UPDATE ${s}1 SET v = E'x\\ty\\\\n' WHERE id < 5`,
@@ -39,9 +41,16 @@ for (const direction of ['18 to 15', '15 to 18'] as const) {
     });
 
     test('unchanged TOAST values stay', async () => {
-      await lab.everywhere(`CREATE TABLE ${s}2 (id int PRIMARY KEY, n int, t text); ALTER TABLE ${s}2 ALTER t SET STORAGE external`);
-      await lab.carry(origin, target, [`INSERT INTO ${s}2 SELECT g, 0, repeat(g::text, 9000) FROM generate_series(1, 3) g`]);
-      await lab.carry(origin, target, [`UPDATE ${s}2 SET n = 1 WHERE id = 1`, `UPDATE ${s}2 SET id = 7 WHERE id = 2`]);
+      await lab.everywhere(
+        `CREATE TABLE ${s}2 (id int PRIMARY KEY, n int, t text); ALTER TABLE ${s}2 ALTER t SET STORAGE external`,
+      );
+      await lab.carry(origin, target, [
+        `INSERT INTO ${s}2 SELECT g, 0, repeat(g::text, 9000) FROM generate_series(1, 3) g`,
+      ]);
+      await lab.carry(origin, target, [
+        `UPDATE ${s}2 SET n = 1 WHERE id = 1`,
+        `UPDATE ${s}2 SET id = 7 WHERE id = 2`,
+      ]);
       expect(await same(`SELECT id, n, length(t), md5(t) FROM ${s}2 ORDER BY id`)).toHaveLength(3);
     });
 
@@ -57,7 +66,9 @@ for (const direction of ['18 to 15', '15 to 18'] as const) {
         `UPDATE ${s}3 SET a = 9 WHERE a IS NULL`,
       ]);
       expect(result).toEqual({ kind: 'prepared' });
-      expect(await same(`SELECT a, j::text, p::text, n::text FROM ${s}3 ORDER BY a, n::text`)).toHaveLength(3);
+      expect(await same(`SELECT a, j::text, p::text, n::text FROM ${s}3 ORDER BY a, n::text`)).toHaveLength(
+        3,
+      );
     });
 
     test('identity always, generated columns, defaults, no columns', async () => {
@@ -88,7 +99,10 @@ for (const direction of ['18 to 15', '15 to 18'] as const) {
         CREATE TABLE ${s}7x PARTITION OF ${s}7 FOR VALUES FROM (0) TO (100);
         CREATE TABLE ${s}7y PARTITION OF ${s}7 FOR VALUES FROM (100) TO (200)`);
       await lab.carry(origin, target, [`INSERT INTO ${s}7 SELECT g, 'p' FROM generate_series(90, 110) g`]);
-      await lab.carry(origin, target, [`UPDATE ${s}7 SET id = id + 50 WHERE id = 95`, `UPDATE ${s}7 SET v = 'q' WHERE id = 96`]);
+      await lab.carry(origin, target, [
+        `UPDATE ${s}7 SET id = id + 50 WHERE id = 95`,
+        `UPDATE ${s}7 SET v = 'q' WHERE id = 96`,
+      ]);
       expect(await same(`SELECT tableoid::regclass::text, * FROM ${s}7 ORDER BY id`)).toHaveLength(21);
       expect(await lab.carry(origin, target, [`TRUNCATE ${s}7x`])).toEqual({ kind: 'prepared' });
       expect(await same(`SELECT * FROM ${s}7 ORDER BY id`)).toHaveLength(12);
@@ -102,13 +116,22 @@ for (const direction of ['18 to 15', '15 to 18'] as const) {
         CREATE TABLE ${s}9 (r int PRIMARY KEY REFERENCES ${s}8)`);
       await lab.carry(origin, target, [`INSERT INTO ${s}8 DEFAULT VALUES`, `INSERT INTO ${s}9 VALUES (1)`]);
       await target.admin.query(`SELECT setval('${s}8_id_seq', 50)`);
-      expect(await lab.carry(origin, target, [`TRUNCATE ${s}8 RESTART IDENTITY CASCADE`])).toEqual({ kind: 'prepared' });
-      expect(await target.rows(`SELECT count(*)::int, nextval('${s}8_id_seq')::int FROM ${s}9`)).toEqual([[0, 1]]);
+      expect(await lab.carry(origin, target, [`TRUNCATE ${s}8 RESTART IDENTITY CASCADE`])).toEqual({
+        kind: 'prepared',
+      });
+      expect(await target.rows(`SELECT count(*)::int, nextval('${s}8_id_seq')::int FROM ${s}9`)).toEqual([
+        [0, 1],
+      ]);
     });
 
     test('values of all built-in kinds keep their text', async () => {
       await lab.everywhere(allTypes(`${s}10`));
-      expect(await lab.carry(origin, target, [`INSERT INTO ${s}10 SELECT ${allValues}`, `UPDATE ${s}10 SET c1 = false`])).toEqual({
+      expect(
+        await lab.carry(origin, target, [
+          `INSERT INTO ${s}10 SELECT ${allValues}`,
+          `UPDATE ${s}10 SET c1 = false`,
+        ]),
+      ).toEqual({
         kind: 'prepared',
       });
       await same(`SELECT t::text FROM ${s}10 t`);
@@ -118,18 +141,39 @@ for (const direction of ['18 to 15', '15 to 18'] as const) {
     });
 
     test('keys of many types are found by their own operators', async () => {
-      await lab.everywhere(`CREATE TYPE ${s}_mood AS ENUM ('sad', 'glad'); CREATE DOMAIN ${s}_name AS text CHECK (VALUE <> '')`);
+      await lab.everywhere(
+        `CREATE TYPE ${s}_mood AS ENUM ('sad', 'glad'); CREATE DOMAIN ${s}_name AS text CHECK (VALUE <> '')`,
+      );
       const keys: readonly (readonly [string, string])[] = [
-        [`${s}_mood`, "'sad'"], [`${s}_name`, "'x'"], ['numeric', '1.50'], ['char(5)', "'a'"], ['varchar(3)', "'b'"], ['uuid', 'gen_random_uuid()'],
-        ['int[]', "'{1,2}'"], ['int4range', "'[1,3)'"], ['timestamptz', 'now()'], ['float8', '0.1'], ['bytea', "'\\x01'"], ['inet', "'::1'"], ['"char"', "'c'"],
-        ['interval', "'1 month'"], ['bit(4)', "B'1010'"], ['name', "'n'"], ['jsonb', "'{}'"], ['oid', '7'], ['money', "'1.5'::money"],
+        [`${s}_mood`, "'sad'"],
+        [`${s}_name`, "'x'"],
+        ['numeric', '1.50'],
+        ['char(5)', "'a'"],
+        ['varchar(3)', "'b'"],
+        ['uuid', 'gen_random_uuid()'],
+        ['int[]', "'{1,2}'"],
+        ['int4range', "'[1,3)'"],
+        ['timestamptz', 'now()'],
+        ['float8', '0.1'],
+        ['bytea', "'\\x01'"],
+        ['inet', "'::1'"],
+        ['"char"', "'c'"],
+        ['interval', "'1 month'"],
+        ['bit(4)', "B'1010'"],
+        ['name', "'n'"],
+        ['jsonb', "'{}'"],
+        ['oid', '7'],
+        ['money', "'1.5'::money"],
       ];
       for (const [index, [type, value]] of keys.entries()) {
         await lab.everywhere(`CREATE TABLE ${s}k${index} (id ${type} PRIMARY KEY, v int)`);
         const own = [`INSERT INTO ${s}k${index} VALUES (${value}, 1)`, `UPDATE ${s}k${index} SET v = 2`];
         expect([type, await lab.carry(origin, target, own)]).toEqual([type, { kind: 'prepared' }]);
         await same(`SELECT id::text, v FROM ${s}k${index}`);
-        expect([type, await lab.carry(origin, target, [`DELETE FROM ${s}k${index}`])]).toEqual([type, { kind: 'prepared' }]);
+        expect([type, await lab.carry(origin, target, [`DELETE FROM ${s}k${index}`])]).toEqual([
+          type,
+          { kind: 'prepared' },
+        ]);
       }
     });
 
@@ -151,7 +195,13 @@ for (const direction of ['18 to 15', '15 to 18'] as const) {
         const result = await lab.carry(origin, target, [`UPDATE ${s}12 SET v = 6 WHERE id = 2`, statement]);
         expect(result).toMatchObject({
           kind: 'refused',
-          refusal: { sqlstate: 'XX001', table: `${s}12`, schema: 'public', node: target.node, retryable: false },
+          refusal: {
+            sqlstate: 'XX001',
+            table: `${s}12`,
+            schema: 'public',
+            node: target.node,
+            retryable: false,
+          },
         });
       }
       expect(await target.rows('SELECT gid FROM pg_prepared_xacts')).toEqual([]);
@@ -161,7 +211,9 @@ for (const direction of ['18 to 15', '15 to 18'] as const) {
     test('a table or column that is missing here is refused by name', async () => {
       await origin.admin.query(`CREATE TABLE ${s}13 (id int PRIMARY KEY)`);
       const missing = await lab.carry(origin, target, [`INSERT INTO ${s}13 VALUES (1)`]);
-      expect(missing).toMatchObject({ refusal: { sqlstate: '42P01', message: `relation "public.${s}13" does not exist on this node` } });
+      expect(missing).toMatchObject({
+        refusal: { sqlstate: '42P01', message: `relation "public.${s}13" does not exist on this node` },
+      });
       await lab.everywhere(`DROP TABLE IF EXISTS ${s}13; CREATE TABLE ${s}13 (id int PRIMARY KEY)`);
       await origin.admin.query(`ALTER TABLE ${s}13 ADD extra int`);
       const column = await lab.carry(origin, target, [`INSERT INTO ${s}13 VALUES (1)`]);
@@ -172,19 +224,63 @@ for (const direction of ['18 to 15', '15 to 18'] as const) {
 }
 
 const typed: readonly (readonly [string, string])[] = [
-  ['bool', 'true'], ['int2', '1'], ['int4', '-2'], ['int8', '9007199254740993'], ['numeric(30,10)', '1.5'],
-  ['numeric', "'NaN'"], ['float4', '0.1'], ['float8', "'-Infinity'"], ['money', "'12.34'::money"], ['"char"', "'x'"],
-  ['char(5)', "'ab'"], ['varchar(9)', "E'a\\'b\\\\'"], ['text', "E'\\t\\n\\r\\b{}\",'"], ['name', "'n'"], ['bytea', "'\\x00ff5c'"],
-  ['date', "'4713-01-01 BC'"], ['time', "'12:00:00.000001'"], ['timetz', "'12:00+02'"], ['timestamp', "'infinity'"],
-  ['timestamptz', "'2026-01-01 00:00:00.123456+05'"], ['interval', "'1 year -2 days 03:04:05.6'"], ['uuid', "'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'"],
-  ['json', "'{\"a\": [1, null]}'"], ['jsonb', "'{\"b\": 1.10}'"], ['jsonpath', "'$.a'"], ['xml', "'<a>1</a>'"], ['inet', "'10.0.0.1/8'"],
-  ['cidr', "'10.0.0.0/8'"], ['macaddr', "'08:00:2b:01:02:03'"], ['macaddr8', "'08:00:2b:01:02:03:04:05'"], ['bit(3)', "B'101'"],
-  ['varbit', "B'10101'"], ['point', "'(1,2.5)'"], ['line', "'{1,2,3}'"], ['lseg', "'[(0,0),(1,1)]'"], ['box', "'(1,1),(0,0)'"],
-  ['path', "'((0,0),(1,1))'"], ['polygon', "'((0,0),(1,1),(1,0))'"], ['circle', "'<(0,0),1>'"], ['tsvector', "'a:1 b'"],
-  ['tsquery', "'a & b'"], ['int4range', "'[1,5)'"], ['numrange', "'(,1.5]'"], ['tstzrange', "'[2026-01-01 00:00+00,)'"],
-  ['int4multirange', "'{[1,2),[5,6)}'"], ['int4[]', "'{1,NULL,3}'"], ['text[][]', `'{{"a,b","c\\"d"},{NULL,""}}'`], ['oid', '42'],
-  ['regclass', "'pg_class'"], ['regtype', "'int4'"], ['regproc', "'now'"], ['pg_lsn', "'0/1'"], ['xid8', "'5'"], ['pg_snapshot', "'10:20:15'"],
-  ['int2vector', "'1 2'"], ['oidvector', "'1 2'"], ['tid', "'(1,2)'"],
+  ['bool', 'true'],
+  ['int2', '1'],
+  ['int4', '-2'],
+  ['int8', '9007199254740993'],
+  ['numeric(30,10)', '1.5'],
+  ['numeric', "'NaN'"],
+  ['float4', '0.1'],
+  ['float8', "'-Infinity'"],
+  ['money', "'12.34'::money"],
+  ['"char"', "'x'"],
+  ['char(5)', "'ab'"],
+  ['varchar(9)', "E'a\\'b\\\\'"],
+  ['text', "E'\\t\\n\\r\\b{}\",'"],
+  ['name', "'n'"],
+  ['bytea', "'\\x00ff5c'"],
+  ['date', "'4713-01-01 BC'"],
+  ['time', "'12:00:00.000001'"],
+  ['timetz', "'12:00+02'"],
+  ['timestamp', "'infinity'"],
+  ['timestamptz', "'2026-01-01 00:00:00.123456+05'"],
+  ['interval', "'1 year -2 days 03:04:05.6'"],
+  ['uuid', "'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'"],
+  ['json', '\'{"a": [1, null]}\''],
+  ['jsonb', '\'{"b": 1.10}\''],
+  ['jsonpath', "'$.a'"],
+  ['xml', "'<a>1</a>'"],
+  ['inet', "'10.0.0.1/8'"],
+  ['cidr', "'10.0.0.0/8'"],
+  ['macaddr', "'08:00:2b:01:02:03'"],
+  ['macaddr8', "'08:00:2b:01:02:03:04:05'"],
+  ['bit(3)', "B'101'"],
+  ['varbit', "B'10101'"],
+  ['point', "'(1,2.5)'"],
+  ['line', "'{1,2,3}'"],
+  ['lseg', "'[(0,0),(1,1)]'"],
+  ['box', "'(1,1),(0,0)'"],
+  ['path', "'((0,0),(1,1))'"],
+  ['polygon', "'((0,0),(1,1),(1,0))'"],
+  ['circle', "'<(0,0),1>'"],
+  ['tsvector', "'a:1 b'"],
+  ['tsquery', "'a & b'"],
+  ['int4range', "'[1,5)'"],
+  ['numrange', "'(,1.5]'"],
+  ['tstzrange', "'[2026-01-01 00:00+00,)'"],
+  ['int4multirange', "'{[1,2),[5,6)}'"],
+  ['int4[]', "'{1,NULL,3}'"],
+  ['text[][]', `'{{"a,b","c\\"d"},{NULL,""}}'`],
+  ['oid', '42'],
+  ['regclass', "'pg_class'"],
+  ['regtype', "'int4'"],
+  ['regproc', "'now'"],
+  ['pg_lsn', "'0/1'"],
+  ['xid8', "'5'"],
+  ['pg_snapshot', "'10:20:15'"],
+  ['int2vector', "'1 2'"],
+  ['oidvector', "'1 2'"],
+  ['tid', "'(1,2)'"],
 ];
 const allValues = typed.map(([, value]) => value).join(', ');
 

@@ -1,4 +1,7 @@
-/** A transaction larger than any buffer goes through with the source held back, and the stream survives being paused. */
+/**
+ * A transaction larger than any buffer goes through with the source held back, and the stream survives being
+ * paused.
+ */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Lab, applied, emitHeader } from './lab.ts';
 
@@ -8,7 +11,10 @@ beforeAll(async () => {
 }, 120_000);
 afterAll(async () => lab?.stop());
 
-for (const [from, to] of [[0, 1], [1, 0]] as const) {
+for (const [from, to] of [
+  [0, 1],
+  [1, 0],
+] as const) {
   test(`100 000 rows of 500 bytes, from site ${from} to site ${to}, stay within a few megabytes`, async () => {
     const [origin, target] = [lab.sites[from], lab.sites[to]];
     await lab.everywhere(`CREATE TABLE v${from} (id int PRIMARY KEY, t text)`);
@@ -32,7 +38,9 @@ for (const [from, to] of [[0, 1], [1, 0]] as const) {
         origin.stream!.pause();
       }
     };
-    await origin.admin.query(`BEGIN; INSERT INTO v${from} SELECT g, repeat('x', 500) FROM generate_series(1, 100000) g`);
+    await origin.admin.query(
+      `BEGIN; INSERT INTO v${from} SELECT g, repeat('x', 500) FROM generate_series(1, 100000) g`,
+    );
     await origin.admin.query(`UPDATE v${from} SET t = t || 'y' WHERE id % 2 = 0`);
     await emitHeader(origin.admin, gid, 'good');
     await origin.admin.query(`PREPARE TRANSACTION '${gid}'`);

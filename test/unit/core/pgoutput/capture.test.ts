@@ -17,7 +17,8 @@ function run(node: number, messages: readonly Uint8Array[]): { log: string[]; pr
     prepared: ({ gid, header, rows }) => log.push(`prepared ${gid} header ${header} rows ${rows}`),
     finished: (gid, outcome) => log.push(`${outcome} ${gid}`),
     committedPlainly: (gid) => log.push(`plain ${gid}`),
-    unsupervised: ({ relations, rows, gid }) => log.push(`unsupervised ${relations.join()} rows ${rows} gid ${gid}`),
+    unsupervised: ({ relations, rows, gid }) =>
+      log.push(`unsupervised ${relations.join()} rows ${rows} gid ${gid}`),
   });
   for (const bytes of messages) {
     const problem = capture.message(bytes, 0, bytes.length);
@@ -57,7 +58,17 @@ test('node 2 takes its own gid and skips that of node 1', () => {
 
 test('a relation that was described before is introduced again in each transaction', () => {
   const [begin, relation, insert, , message, prepare] = recorded(18);
-  const { log } = run(1, [begin!, relation!, insert!, prepare!, begin!, insert!, message!, insert!, prepare!]);
+  const { log } = run(1, [
+    begin!,
+    relation!,
+    insert!,
+    prepare!,
+    begin!,
+    insert!,
+    message!,
+    insert!,
+    prepare!,
+  ]);
   expect(log.filter((line) => line.startsWith('piece'))).toEqual([
     'piece mtm:1:1:1:1 rows 1 ddl false: relation insert',
     'piece mtm:1:1:1:1 rows 2 ddl false: relation insert insert',

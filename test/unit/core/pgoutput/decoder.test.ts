@@ -32,8 +32,16 @@ for (const major of [15, 18] as const) {
     test('rows: text, NULL, old rows, unchanged TOAST', () => {
       const values = (index: number, part: 'row' | 'old') => {
         const message = messages[index];
-        if (message?.kind !== 'insert' && message?.kind !== 'update' && message?.kind !== 'delete') return undefined;
-        const row = part === 'row' ? (message.kind === 'delete' ? undefined : message.row) : 'old' in message ? message.old?.row : undefined;
+        if (message?.kind !== 'insert' && message?.kind !== 'update' && message?.kind !== 'delete')
+          return undefined;
+        const row =
+          part === 'row'
+            ? message.kind === 'delete'
+              ? undefined
+              : message.row
+            : 'old' in message
+              ? message.old?.row
+              : undefined;
         return row?.values.map((value) => (value && value.length > 99 ? value.length : text(value)));
       };
       expect(values(2, 'row')).toEqual(['1', 'a', '1.5', '{"a": 1}']);
@@ -54,11 +62,9 @@ for (const major of [15, 18] as const) {
       expect(messages[26]).toMatchObject({ cascade: true, restartIdentity: true });
       expect(messages[32]).toMatchObject({ kind: 'origin', name: 'applylab_o' });
       const header = messages[4];
-      expect(header?.kind === 'logical-message' && [header.transactional, header.prefix, text(header.content)]).toEqual([
-        true,
-        'mtm',
-        '{"gid":"mtm:1:1:1:1"}',
-      ]);
+      expect(
+        header?.kind === 'logical-message' && [header.transactional, header.prefix, text(header.content)],
+      ).toEqual([true, 'mtm', '{"gid":"mtm:1:1:1:1"}']);
     });
 
     test('a value is a range of the input, not a copy', () => {

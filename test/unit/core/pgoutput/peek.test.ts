@@ -1,6 +1,12 @@
 import { expect, test } from 'vitest';
 import { decodePgoutput } from '../../../../src/core/pgoutput/decoder.ts';
-import { peekGid, peekOid, peekPrefix, peekRelation, peekTruncated } from '../../../../src/core/pgoutput/peek.ts';
+import {
+  peekGid,
+  peekOid,
+  peekPrefix,
+  peekRelation,
+  peekTruncated,
+} from '../../../../src/core/pgoutput/peek.ts';
 import { recorded } from './fixtures.ts';
 
 test('a peek says what the decoder says', () => {
@@ -10,7 +16,8 @@ test('a peek says what the decoder says', () => {
     expect(peekGid(bytes, 0, end)).toBe('gid' in message ? message.gid : undefined);
     expect(peekPrefix(bytes, 0, end)).toBe('prefix' in message ? message.prefix : undefined);
     if ('relation' in message) expect(peekOid(bytes, 0, end)).toBe(message.relation);
-    if (message.kind === 'relation') expect(peekRelation(bytes, 0, end)).toEqual({ schema: message.schema, name: message.name });
+    if (message.kind === 'relation')
+      expect(peekRelation(bytes, 0, end)).toEqual({ schema: message.schema, name: message.name });
     if (message.kind === 'truncate') expect(peekTruncated(bytes, 0, end)).toEqual(message.relations);
   }
 });

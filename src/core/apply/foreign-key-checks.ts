@@ -1,0 +1,112 @@
+/**
+ * Notes, while a transaction is written, which keys its foreign keys must be checked for, and writes the
+ * checks.
+ * Rule: the checks stand behind the last row. Only where memory would grow without bound are parents locked
+ * before, and keys whose parent is not there yet come back and wait for the end.
+ */
+import type { DeleteMessage, Tuple, UpdateMessage } from '../pgoutput/messages.ts';
+import { ForeignKeyKeys, sameKey } from './foreign-key-keys.ts';
+import { leftChildrenSql, lockParentsEarlySql, lockParentsSql } from './foreign-key-plan.ts';
+import type { ForeignKeyFacts } from './facts.ts';
+import type { RelationPlan } from './relation-plan.ts';
+import type { StatementPipeline } from './statement-pipeline.ts';
+
+const keysPerCheck = 1000;
+/** Beyond this many distinct keys the parents are locked before the end. */
+const keysKept = 20_000;
+const lookupMark = 'mtm-key:';
+const missingMark = 'mtm-missing:';
+const textArrayOid = 1009;
+
+export class ForeignKeyChecks {
+  readonly #pipeline: StatementPipeline;
+  readonly #keys = new ForeignKeyKeys();
+  /** By oid, as it stands behind the mark of an answer. */
+  readonly #asked = new Map<string, ForeignKeyFacts>();
+  #open = false;
+
+  constructor(pipeline: StatementPipeline) {
+    this.#pipeline = pipeline;
+  }
+
+  /** True once after questions were sent whose answers `finish` needs: they must have come before it. */
+  takeOpen(): boolean {
+    const open = this.#open;
+    this.#open = false;
+    return open;
+  }
+
+  inserted(plan: RelationPlan, row: Tuple): void {
+    if (plan.asChild.length === 0) return;
+    for (const places of plan.asChild) this.#keys.add(places, 'child', row);
+    this.#relieve();
+  }
+
+  /** After an UPDATE: the new keys of a child, as far as they may have changed. */
+  updated(plan: RelationPlan, message: UpdateMessage): void {
+    if (plan.asChild.length === 0) return;
+    for (const places of plan.asChild) {
+      const keyStays = places.inIdentity && message.old === undefined;
+      const same = message.old?.kind === 'full' && sameKey(places, message.old.row, message.row);
+      if (!keyStays && !same) this.#keys.add(places, 'child', message.row);
+    }
+    this.#relieve();
+  }
+
+  /**
+   * Before an UPDATE or DELETE: notes the key that a parent loses, or asks the server for it before it is
+   * gone.
+   */
+  parentGoes(plan: RelationPlan, message: UpdateMessage | DeleteMessage): void {
+    for (const places of plan.asParent) {
+      if (!places.inIdentity) {
+        const mark = lookupMark + this.#ask(places.foreignKey);
+        const row = message.kind === 'update' ? message.row : undefined;
+        this.#pipeline.row(plan.lookup(places, message, mark), row, message.old?.row);
+      } else if (message.old !== undefined) {
+        const stays = message.kind === 'update' && sameKey(places, message.old.row, message.row);
+        if (!stays) this.#keys.add(places, 'parent', message.old.row);
+      }
+    }
+  }
+
+  #ask(key: ForeignKeyFacts): string {
+    const mark = String(key.oid);
+    this.#asked.set(mark, key);
+    this.#open = true;
+    return mark;
+  }
+
+  #relieve(): void {
+    if (this.#keys.count < keysKept) return;
+    for (const batch of this.#keys.batches(keysPerCheck, ['child'])) {
+      const sql = lockParentsEarlySql(batch.foreignKey, missingMark + this.#ask(batch.foreignKey));
+      this.#pipeline.run(sql, types(batch.arrays), batch.arrays);
+    }
+    this.#keys.clearChildren();
+  }
+
+  /** A row of an answer: a mark with the foreign key's oid, then the key. Others are not for us. */
+  answer(first: string, columns: readonly string[]): void {
+    for (const [mark, side] of [
+      [lookupMark, 'parent'],
+      [missingMark, 'child'],
+    ] as const) {
+      const key = first.startsWith(mark) ? this.#asked.get(first.slice(mark.length)) : undefined;
+      if (key !== undefined) this.#keys.addText(key, side, columns.slice(1));
+    }
+  }
+
+  /** Writes the checks of everything noted. */
+  finish(): void {
+    for (const batch of this.#keys.batches(keysPerCheck)) {
+      const sql =
+        batch.side === 'child' ? lockParentsSql(batch.foreignKey) : leftChildrenSql(batch.foreignKey);
+      this.#pipeline.run(sql, types(batch.arrays), batch.arrays);
+    }
+  }
+}
+
+function types(arrays: readonly unknown[]): number[] {
+  return arrays.map(() => textArrayOid);
+}

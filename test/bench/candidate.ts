@@ -1,0 +1,28 @@
+/** One thing that is measured: where clients connect, and the processes between them and the servers. */
+import type { CandidateKey, WorkloadKey } from './options.ts';
+import type { PgbenchTarget } from './pgbench.ts';
+
+export interface Candidate {
+  readonly key: CandidateKey;
+  readonly title: string;
+  /** Where clients connect; with several, all of them work at once, each with the full number of clients. */
+  readonly targets: readonly PgbenchTarget[];
+  /** The servers behind it, reached without it. */
+  readonly servers: readonly PgbenchTarget[];
+  readonly workloads: readonly WorkloadKey[];
+  /** Workloads that it can only do in the simple protocol. */
+  readonly simpleOnly: readonly WorkloadKey[];
+  /** Roots of the process trees whose CPU time is the candidate's price; none when clients connect to the server. */
+  readonly processes: readonly number[];
+  /** Makes it usable again after a measurement that hung or broke. Throws when it cannot. */
+  recover(): Promise<void>;
+}
+
+/** Why one candidate has no figures. */
+export interface Skipped {
+  readonly key: CandidateKey;
+  readonly title: string;
+  readonly reason: string;
+  /** Installed, asked for, and yet not measurable. */
+  readonly failure: boolean;
+}

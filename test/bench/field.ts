@@ -1,0 +1,142 @@
+/** The field of candidates: starts what was asked for and is installed, names what is not. */
+import { join } from 'node:path';
+import type { Candidate, Skipped } from './candidate.ts';
+import { directCandidate } from './direct.ts';
+import { launchGateways, type Gateways } from './gateway.ts';
+import type { BenchOptions, CandidateKey } from './options.ts';
+import type { Pgbench } from './pgbench.ts';
+import { findPgbouncer, startPgbouncer } from './pgbouncer.ts';
+import { findPgpool, pgpoolTitle, startPgpool, type PgpoolMode } from './pgpool.ts';
+import { query, startGroup, type ServerGroup } from './server-group.ts';
+
+export interface Field {
+  readonly candidates: readonly Candidate[];
+  readonly skipped: readonly Skipped[];
+  readonly gateways: Gateways | undefined;
+  readonly versions: readonly string[];
+}
+
+const notInstalled = 'is not installed (sh config/tool/install-bench.sh)';
+
+export class FieldBuilder {
+  readonly #stack: AsyncDisposableStack;
+  readonly #options: BenchOptions;
+  readonly #pgbench: Pgbench;
+  readonly #folder: string;
+  readonly #signal: AbortSignal;
+  readonly #report: (line: string) => void;
+  readonly #candidates: Candidate[] = [];
+  readonly #skipped: Skipped[] = [];
+  readonly #versions: string[] = [];
+
+  constructor(
+    stack: AsyncDisposableStack,
+    options: BenchOptions,
+    pgbench: Pgbench,
+    folder: string,
+    signal: AbortSignal,
+    report: (line: string) => void,
+  ) {
+    this.#stack = stack;
+    this.#options = options;
+    this.#pgbench = pgbench;
+    this.#folder = folder;
+    this.#signal = signal;
+    this.#report = report;
+  }
+
+  #wants(...keys: readonly CandidateKey[]): boolean {
+    return keys.some((key) => this.#options.candidates.includes(key));
+  }
+
+  async #group(name: string, offset: number, count: number): Promise<ServerGroup> {
+    const folder = join(this.#folder, name);
+    const port = this.#options.port + offset;
+    const group = await startGroup(this.#stack, this.#options, folder, port, count, this.#signal);
+    for (const server of group.servers.slice(0, this.#versions.length === 0 ? 1 : 0)) {
+      const [row] = await query(server, 'SHOW server_version');
+      this.#versions.push(`PostgreSQL ${String(row?.['server_version'])}`);
+    }
+    return group;
+  }
+
+  /** A candidate that fails is reported with its reason and does not spoil the run of the others. */
+  async #attempt<T>(key: CandidateKey, title: string, work: () => Promise<T>): Promise<T | undefined> {
+    this.#report(`starting ${title}`);
+    try {
+      return await work();
+    } catch (error) {
+      this.#signal.throwIfAborted();
+      this.#skipped.push({ key, title, reason: (error as Error).message, failure: true });
+      return undefined;
+    }
+  }
+
+  #skip(key: CandidateKey, title: string): void {
+    this.#skipped.push({ key, title, reason: notInstalled, failure: false });
+  }
+
+  async build(): Promise<Field> {
+    const gateways = await this.#gateways();
+    await this.#directServer();
+    await this.#pgpools();
+    return { candidates: this.#candidates, skipped: this.#skipped, gateways, versions: this.#versions };
+  }
+
+  async #directServer(): Promise<void> {
+    const found = findPgbouncer();
+    if (this.#wants('pgbouncer') && found === undefined) this.#skip('pgbouncer', 'PgBouncer');
+    if (!this.#wants('direct') && (!this.#wants('pgbouncer') || found === undefined)) return;
+    const group = await this.#group('direct', 10, 1);
+    for (const server of group.servers) await this.#pgbench.initialise(server, this.#options.scale);
+    if (this.#wants('direct')) this.#candidates.push(directCandidate(group));
+    if (!this.#wants('pgbouncer') || found === undefined) return;
+    const folder = join(this.#folder, 'pgbouncer');
+    const started = await this.#attempt('pgbouncer', 'PgBouncer', () =>
+      startPgbouncer(this.#stack, group, found.program, folder, this.#options.port + 30),
+    );
+    if (started === undefined) return;
+    this.#candidates.push(started);
+    this.#versions.push(found.version);
+  }
+
+  async #gateways(): Promise<Gateways | undefined> {
+    const wanted = this.#wants('gateway', 'gateways') || this.#options.memory;
+    if (!wanted) return undefined;
+    const group = await this.#group('gateway', 0, 3);
+    const gateways = await this.#attempt('gateway', 'gateway', async () => {
+      const launched = await launchGateways(group, this.#options.profileFolder, this.#signal);
+      for (const target of launched.one.targets) await this.#pgbench.initialise(target, this.#options.scale);
+      return launched;
+    });
+    if (gateways === undefined) return undefined;
+    if (this.#wants('gateway')) this.#candidates.push(gateways.one);
+    if (this.#wants('gateways')) this.#candidates.push(gateways.all);
+    return gateways;
+  }
+
+  async #pgpools(): Promise<void> {
+    const modes = (['native', 'snapshot'] as const).filter((mode) => this.#wants(`pgpool-${mode}`));
+    const found = findPgpool();
+    if (modes.length === 0) return;
+    if (found === undefined) {
+      for (const mode of modes) this.#skip(`pgpool-${mode}`, pgpoolTitle(mode));
+      return;
+    }
+    const group = await this.#group('pgpool', 20, 3);
+    for (const mode of modes) await this.#pgpool(mode, group, found.program);
+    this.#versions.push(found.version);
+  }
+
+  async #pgpool(mode: PgpoolMode, group: ServerGroup, program: string): Promise<void> {
+    const folder = join(this.#folder, `pgpool-${mode}`);
+    const port = this.#options.port + (mode === 'native' ? 32 : 34);
+    const started = await this.#attempt(`pgpool-${mode}`, pgpoolTitle(mode), async () => {
+      const candidate = await startPgpool(this.#stack, mode, group, program, folder, port);
+      // Past Pgpool-II: pgbench's rows are the same each time, and the faster way is not what is measured.
+      for (const server of candidate.servers) await this.#pgbench.initialise(server, this.#options.scale);
+      return candidate;
+    });
+    if (started !== undefined) this.#candidates.push(started);
+  }
+}

@@ -1,0 +1,64 @@
+/** The gateways over three servers: clients at one of them, or at all three at once. */
+import { startGateways } from '../../src/io/launcher/embedded-cluster.ts';
+import { gatewayPid, isOnline } from '../../src/io/launcher/gateway-process.ts';
+import { embeddedDatabase, type NodeLayout } from '../../src/io/launcher/node-layout.ts';
+import { waitUntil } from '../../src/io/launcher/process-control.ts';
+import type { Candidate } from './candidate.ts';
+import { workloadKeys } from './options.ts';
+import type { ServerGroup } from './server-group.ts';
+
+const startLimitMs = 60_000;
+const recoverLimitMs = 30_000;
+
+export interface Gateways {
+  /** Clients at gateway 1. */
+  readonly one: Candidate;
+  /** The same number of clients at each gateway, all at once. */
+  readonly all: Candidate;
+  readonly pids: readonly number[];
+}
+
+async function requireOnline(nodes: readonly NodeLayout[]): Promise<void> {
+  const allOnline = async () => (await Promise.all(nodes.map(isOnline))).every(Boolean);
+  if (!(await waitUntil(allOnline, recoverLimitMs))) {
+    throw new Error('the gateways are no longer online');
+  }
+}
+
+/** `profileFolder`: each gateway leaves a CPU profile there when it ends. */
+export async function launchGateways(
+  group: ServerGroup,
+  profileFolder: string | undefined,
+  signal: AbortSignal,
+): Promise<Gateways> {
+  const { nodes } = group.cluster;
+  const before = process.env['NODE_OPTIONS'];
+  if (profileFolder !== undefined) {
+    process.env['NODE_OPTIONS'] = `${before ?? ''} --cpu-prof --cpu-prof-dir=${profileFolder}`;
+  }
+  try {
+    await startGateways(group.cluster, { signal, onlineLimitMs: startLimitMs });
+  } finally {
+    if (before === undefined) delete process.env['NODE_OPTIONS'];
+    else process.env['NODE_OPTIONS'] = before;
+  }
+  const targets = nodes.map((node) => ({ port: node.gatewayPort, database: embeddedDatabase }));
+  const pids = nodes.map((node) => gatewayPid(node) ?? 0);
+  const common = {
+    servers: group.servers,
+    processes: pids,
+    simpleOnly: [],
+    recover: () => requireOnline(nodes),
+  };
+  return {
+    one: {
+      ...common,
+      key: 'gateway',
+      title: 'gateway',
+      targets: targets.slice(0, 1),
+      workloads: workloadKeys,
+    },
+    all: { ...common, key: 'gateways', title: `${nodes.length} gateways`, targets, workloads: ['tpcb'] },
+    pids,
+  };
+}

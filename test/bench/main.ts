@@ -1,0 +1,129 @@
+/**
+ * `npm run bench`: how fast the gateway is beside the server alone, PgBouncer and Pgpool-II, on this machine, in one run.
+ * Everything it starts is on loopback, has its own temporary folder and ports, and is stopped at the end, also on Ctrl-C.
+ * Progress goes to standard error, the report to standard output. Exit code 1: a limit that must hold does not.
+ */
+import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { FieldBuilder, type Field } from './field.ts';
+import { describeMachine } from './machine.ts';
+import { measureAll, warmUp } from './measurement.ts';
+import { readOptions, usage, UsageError, type BenchOptions } from './options.ts';
+import { findPgbench, Pgbench } from './pgbench.ts';
+import { residentMegabytes } from './process-figures.ts';
+import { formatReport, judge, type Outcome } from './report.ts';
+import { query, serversAgree } from './server-group.ts';
+import { readSlowly } from './slow-reader.ts';
+import { makeWorkloads } from './workload.ts';
+
+/** What a gateway may need after its start or after load until it is idle. */
+const idlePauseMs = 3000;
+
+const report = (line: string) => process.stderr.write(`${line}\n`);
+
+async function idleMemory(field: Field, signal: AbortSignal): Promise<number[]> {
+  if (field.gateways === undefined) return [];
+  await pause(idlePauseMs, undefined, { signal });
+  return field.gateways.pids.map(residentMegabytes).filter((value) => value !== undefined);
+}
+
+async function slowReader(
+  field: Field,
+  options: BenchOptions,
+  signal: AbortSignal,
+): Promise<Outcome['slowReader']> {
+  const target = field.gateways?.one.targets[0];
+  const pid = field.gateways?.pids[0];
+  if (!options.memory || target === undefined || pid === undefined) return undefined;
+  report('400 MB to a slow reader');
+  try {
+    return await readSlowly(target, pid, signal);
+  } catch (error) {
+    signal.throwIfAborted();
+    return { failure: (error as Error).message };
+  }
+}
+
+async function compareServers(field: Field): Promise<Outcome['agreement'][number][]> {
+  const replicated = field.candidates.filter(({ key, servers }) => servers.length > 1 && key !== 'gateways');
+  const results: { title: string; agree: boolean }[] = [];
+  for (const { title, servers } of replicated) results.push({ title, agree: await serversAgree(servers) });
+  return results;
+}
+
+/** Every server is written out and vacuumed, so that nobody starts with the work of the ones before. */
+async function settle(field: Field): Promise<void> {
+  for (const server of new Set(field.candidates.flatMap((candidate) => candidate.servers))) {
+    await query(server, 'VACUUM ANALYZE');
+    await query(server, 'CHECKPOINT');
+  }
+}
+
+async function runBench(options: BenchOptions, folder: string, signal: AbortSignal): Promise<Outcome> {
+  const program = findPgbench();
+  if (program === undefined) {
+    throw new UsageError('pgbench is not installed: sh config/tool/install-bench.sh');
+  }
+  const machine = describeMachine([]);
+  const pgbench = new Pgbench(program, signal);
+  await using stack = new AsyncDisposableStack();
+  const field = await new FieldBuilder(stack, options, pgbench, folder, signal, report).build();
+  const workloads = makeWorkloads(folder, options.scale).filter(({ key }) => options.workloads.includes(key));
+  const measuring = { options, pgbench, workloads, report };
+  const idleMegabytes = await idleMemory(field, signal);
+  const slow = await slowReader(field, options, signal);
+  let samples: Outcome['samples'] = [];
+  if (workloads.length > 0) {
+    await settle(field);
+    report('warming up');
+    await warmUp(measuring, field.candidates);
+    samples = await measureAll(measuring, field.candidates);
+  }
+  return {
+    options,
+    machine: { ...machine, versions: [...machine.versions, ...field.versions, pgbench.version()] },
+    samples,
+    skipped: field.skipped,
+    simpleOnly: field.candidates.flatMap(({ title, simpleOnly }) =>
+      workloads.filter(({ key }) => simpleOnly.includes(key)).map((work) => `${work.title}, ${title}`),
+    ),
+    idleMegabytes,
+    idleAfterMegabytes: await idleMemory(field, signal),
+    slowReader: slow,
+    agreement: workloads.some((workload) => workload.writes) ? await compareServers(field) : [],
+  };
+}
+
+async function main(): Promise<number> {
+  const options = readOptions(process.argv.slice(2));
+  if (options === undefined) {
+    process.stdout.write(`${usage}\n`);
+    return 0;
+  }
+  const stopping = new AbortController();
+  const stop = () => {
+    report('stopping');
+    stopping.abort(new Error('stopped by a signal'));
+  };
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, stop);
+  const folder = mkdtempSync(join(tmpdir(), 'mtm-bench-'));
+  chmodSync(folder, 0o755); // as root the servers run as another user
+  if (options.profileFolder !== undefined) mkdirSync(options.profileFolder, { recursive: true });
+  try {
+    const outcome = await runBench(options, folder, stopping.signal);
+    process.stdout.write(`${formatReport(outcome)}\n`);
+    const failed = outcome.skipped.some(({ failure }) => failure);
+    return failed || judge(outcome).some(({ met, strict }) => strict && !met) ? 1 : 0;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+try {
+  process.exitCode = await main();
+} catch (error) {
+  report(error instanceof UsageError ? `${error.message}\n${usage}` : String((error as Error).message));
+  process.exitCode = 1;
+}

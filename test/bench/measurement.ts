@@ -1,0 +1,109 @@
+/** The measurements: all candidates in each round, in alternating order, so that a slow minute of the machine meets them all. */
+import type { Candidate } from './candidate.ts';
+import type { BenchOptions, CandidateKey, WorkloadKey } from './options.ts';
+import type { Pgbench, PgbenchResult } from './pgbench.ts';
+import { cpuTimeOfTrees, hasProcessFigures } from './process-figures.ts';
+import { vacuumHotTables } from './server-group.ts';
+import type { Workload } from './workload.ts';
+
+export interface Sample {
+  readonly round: number;
+  readonly workload: WorkloadKey;
+  /** At each of the candidate's targets. */
+  readonly clients: number;
+  readonly candidate: CandidateKey;
+  readonly result: PgbenchResult;
+  /** CPU time of the proxy's processes for each transaction, in µs; undefined without a proxy or without /proc. */
+  readonly cpuUs: number | undefined;
+}
+
+export interface Measuring {
+  readonly options: BenchOptions;
+  readonly pgbench: Pgbench;
+  readonly workloads: readonly Workload[];
+  readonly report: (line: string) => void;
+}
+
+/** Several targets at once count as one: transactions and speeds add up. */
+function sumOf(results: readonly PgbenchResult[]): PgbenchResult {
+  const unusable = results.find((result) => result.kind !== 'measured');
+  if (unusable !== undefined) return unusable;
+  const measured = results.filter((result) => result.kind === 'measured');
+  const total = (pick: (result: (typeof measured)[number]) => number) =>
+    measured.reduce((sum, result) => sum + pick(result), 0);
+  return {
+    kind: 'measured',
+    transactionsPerSecond: total((result) => result.transactionsPerSecond),
+    transactions: total((result) => result.transactions),
+    latencyMs: total((result) => result.latencyMs) / measured.length,
+    retries: total((result) => result.retries),
+    failed: total((result) => result.failed),
+  };
+}
+
+function inWords(sample: Sample): string {
+  const { result } = sample;
+  if (result.kind === 'hung') return 'hung';
+  if (result.kind === 'broken') return `broken: ${result.reason}`;
+  const retries = result.retries === 0 ? '' : `, ${result.retries} retries`;
+  const failed = result.failed === 0 ? '' : `, ${result.failed} FAILED`;
+  const cpu = sample.cpuUs === undefined ? '' : `, proxy ${sample.cpuUs.toFixed(0)} µs`;
+  return `${result.transactionsPerSecond.toFixed(0)}/s${cpu}${retries}${failed}`;
+}
+
+async function measure(
+  measuring: Measuring,
+  candidate: Candidate,
+  workload: Workload,
+  clients: number,
+  round: number,
+): Promise<Sample> {
+  const { pgbench, options, report } = measuring;
+  if (workload.writes) await vacuumHotTables(candidate.servers);
+  const cpuBefore = cpuTimeOfTrees(hasProcessFigures ? candidate.processes : []);
+  const protocol = candidate.simpleOnly.includes(workload.key) ? 'simple' : workload.protocol;
+  const args = ['-M', protocol, ...workload.args];
+  const results = await Promise.all(
+    candidate.targets.map((target) => pgbench.measure(target, args, clients, options.seconds)),
+  );
+  const result = sumOf(results);
+  const priced = hasProcessFigures && candidate.processes.length > 0 && result.kind === 'measured';
+  const cpuUs = priced
+    ? (cpuTimeOfTrees(candidate.processes) - cpuBefore) / Math.max(1, result.transactions)
+    : undefined;
+  const sample = { round, workload: workload.key, clients, candidate: candidate.key, result, cpuUs };
+  report(`${workload.title}, ${clients} clients, ${candidate.title}: ${inWords(sample)}`);
+  if (result.kind !== 'measured') await candidate.recover();
+  return sample;
+}
+
+/** Without this the first round would measure the compiler of V8 and empty caches. */
+export async function warmUp(measuring: Measuring, candidates: readonly Candidate[]): Promise<void> {
+  for (const candidate of candidates) {
+    for (const workload of measuring.workloads.filter((one) => candidate.workloads.includes(one.key))) {
+      await measure(measuring, candidate, workload, 4, 0);
+    }
+  }
+}
+
+/** A measurement that hung is not tried again in later rounds: it would hang again and keep the others waiting. */
+export async function measureAll(measuring: Measuring, candidates: readonly Candidate[]): Promise<Sample[]> {
+  const samples: Sample[] = [];
+  const given = new Set<string>();
+  for (let round = 1; round <= measuring.options.rounds; round++) {
+    measuring.report(`round ${round} of ${measuring.options.rounds}`);
+    const order = round % 2 === 1 ? candidates : candidates.toReversed();
+    for (const workload of measuring.workloads) {
+      for (const clients of measuring.options.clients) {
+        for (const candidate of order) {
+          const cell = `${candidate.key} ${workload.key} ${clients}`;
+          if (given.has(cell) || !candidate.workloads.includes(workload.key)) continue;
+          const sample = await measure(measuring, candidate, workload, clients, round);
+          samples.push(sample);
+          if (sample.result.kind === 'hung') given.add(cell);
+        }
+      }
+    }
+  }
+  return samples;
+}

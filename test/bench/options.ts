@@ -1,0 +1,120 @@
+/** What the user asks of a benchmark run: `npm run bench -- --seconds 5 --only gateway,pgbouncer,select`. */
+import { parseArgs } from 'node:util';
+import { postgresMajors, type PostgresMajor } from '../../src/io/launcher/server-binaries.ts';
+
+export const candidateKeys = [
+  'direct',
+  'pgbouncer',
+  'gateway',
+  'gateways',
+  'pgpool-native',
+  'pgpool-snapshot',
+] as const;
+export type CandidateKey = (typeof candidateKeys)[number];
+
+export const workloadKeys = ['select', 'update', 'tpcb'] as const;
+export type WorkloadKey = (typeof workloadKeys)[number];
+
+export interface BenchOptions {
+  /** How long each measurement lasts. */
+  readonly seconds: number;
+  readonly rounds: number;
+  readonly clients: readonly number[];
+  /** pgbench's scale: 100,000 accounts each. */
+  readonly scale: number;
+  readonly candidates: readonly CandidateKey[];
+  readonly workloads: readonly WorkloadKey[];
+  /** The result of 400 MB to a slow reader. */
+  readonly memory: boolean;
+  readonly major: PostgresMajor;
+  /** The first of the ports that the servers and proxies use. */
+  readonly port: number;
+  readonly output: 'text' | 'markdown' | 'json';
+  /** Where the gateways' CPU profiles go; undefined: none are taken. */
+  readonly profileFolder: string | undefined;
+}
+
+export const usage = `npm run bench -- [options]
+  --seconds N    length of each measurement (4)
+  --rounds N     rounds over all candidates, in alternating order (5)
+  --clients LIST numbers of clients (1,8,32)
+  --scale N      scale of the pgbench tables (10)
+  --only LIST    only these candidates: ${candidateKeys.join(', ')}
+                 and only these workloads: ${workloadKeys.join(', ')}, memory
+  --pg N         PostgreSQL's major version: ${postgresMajors.join(', ')} (18)
+  --port N       first port of the servers and proxies (24001)
+  --markdown     the report as Markdown
+  --json         the report as JSON with every single measurement
+  --profile DIR  the gateways write CPU profiles (.cpuprofile) to DIR when they end`;
+
+/** A sentence for the user about his options. */
+export class UsageError extends Error {}
+
+function wholeNumber(name: string, text: string, least: number, most: number): number {
+  const value = Number(text);
+  if (Number.isInteger(value) && value >= least && value <= most) return value;
+  throw new UsageError(`--${name} is a whole number from ${least} to ${most}, not ${text}`);
+}
+
+const list = (text: string): string[] => text.split(',').filter((word) => word !== '');
+
+interface Selection {
+  readonly candidates: readonly CandidateKey[];
+  readonly workloads: readonly WorkloadKey[];
+  readonly memory: boolean;
+}
+
+/** Names of candidates restrict the candidates, names of workloads the workloads. */
+function selection(words: readonly string[]): Selection {
+  const known: readonly string[] = [...candidateKeys, ...workloadKeys, 'memory'];
+  const unknown = words.find((word) => !known.includes(word));
+  if (unknown !== undefined) throw new UsageError(`--only knows ${known.join(', ')}, not ${unknown}`);
+  const candidates = candidateKeys.filter((key) => words.includes(key));
+  const workloads = workloadKeys.filter((key) => words.includes(key));
+  const memory = words.includes('memory');
+  const everyCandidate = candidates.length === 0;
+  const everyWorkload = workloads.length === 0 && !memory;
+  return {
+    candidates: everyCandidate ? candidateKeys : candidates,
+    workloads: everyWorkload ? workloadKeys : workloads,
+    memory: memory || (everyWorkload && (everyCandidate || candidates.includes('gateway'))),
+  };
+}
+
+/** Undefined: help was asked for. Throws UsageError. */
+export function readOptions(args: readonly string[]): BenchOptions | undefined {
+  const text = (fallback: string) => ({ type: 'string', default: fallback }) as const;
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      seconds: text('4'),
+      rounds: text('5'),
+      clients: text('1,8,32'),
+      scale: text('10'),
+      only: text(''),
+      pg: text('18'),
+      port: text('24001'),
+      profile: { type: 'string' },
+      markdown: { type: 'boolean', default: false },
+      json: { type: 'boolean', default: false },
+      help: { type: 'boolean', short: 'h', default: false },
+    },
+  });
+  if (values.help) return undefined;
+  const major = postgresMajors.find((known) => String(known) === values.pg);
+  if (major === undefined)
+    throw new UsageError(`--pg is one of ${postgresMajors.join(', ')}, not ${values.pg}`);
+  const clients = list(values.clients).map((word) => wholeNumber('clients', word, 1, 100));
+  if (clients.length === 0) throw new UsageError('--clients names no number');
+  return {
+    seconds: wholeNumber('seconds', values.seconds, 1, 3600),
+    rounds: wholeNumber('rounds', values.rounds, 1, 1000),
+    clients,
+    scale: wholeNumber('scale', values.scale, 1, 10_000),
+    ...selection(list(values.only)),
+    major,
+    port: wholeNumber('port', values.port, 1024, 65_000),
+    output: values.json ? 'json' : values.markdown ? 'markdown' : 'text',
+    profileFolder: values.profile,
+  };
+}

@@ -1,0 +1,95 @@
+/**
+ * A result of 400 MB through a gateway to a client that reads slowly: whoever relays must stop reading from the server when the
+ * client does not keep up. Also says how much memory an idle gateway has.
+ */
+import { connect, type Socket } from 'node:net';
+import { setTimeout as pause } from 'node:timers/promises';
+import { serialize } from 'pg-protocol';
+import type { PgbenchTarget } from './pgbench.ts';
+import { residentMegabytes } from './process-figures.ts';
+
+const rows = 400_000;
+const rowBytes = 1000;
+/** Nothing at all is read for this long, then a little every tick: about 40 MB/s. */
+const stallMs = 2000;
+const tickMs = 10;
+const bytesEachTick = 400_000;
+const limitMs = 60_000;
+const sampleEveryMs = 25;
+
+/** ReadyForQuery outside a transaction: `Z`, length 5, `I`. After the rows it is the end of the result. */
+const readyForQuery = Buffer.from([0x5a, 0, 0, 0, 5, 0x49]);
+
+export interface SlowReaderResult {
+  /** 10⁶ bytes. */
+  readonly receivedMegabytes: number;
+  readonly peakMegabytes: number;
+  readonly seconds: number;
+}
+
+class SlowClient {
+  received = 0;
+  complete = false;
+  failure: Error | undefined;
+  readonly #socket: Socket;
+  #tail: Buffer = Buffer.alloc(0);
+
+  constructor(target: PgbenchTarget) {
+    this.#socket = connect({ host: '127.0.0.1', port: target.port });
+    this.#socket.on('error', (error) => (this.failure = error));
+    this.#socket.on('close', () => (this.failure ??= this.complete ? undefined : new Error('closed early')));
+    this.#socket.write(serialize.startup({ user: 'postgres', database: target.database }));
+    this.#socket.write(serialize.query(`SELECT repeat('x', ${rowBytes}) FROM generate_series(1, ${rows})`));
+    this.#socket.pause();
+  }
+
+  /** Reads about this many bytes and then nothing until the next call. */
+  read(bytes: number): void {
+    let left = bytes;
+    while (left > 0) {
+      const chunk = this.#socket.read() as Buffer | null;
+      if (chunk === null) return;
+      this.received += chunk.length;
+      left -= chunk.length;
+      this.#tail = Buffer.concat([this.#tail, chunk.subarray(-readyForQuery.length)]).subarray(
+        -readyForQuery.length,
+      );
+      this.complete = this.received > rows * rowBytes && this.#tail.equals(readyForQuery);
+    }
+  }
+
+  close(): void {
+    this.#socket.destroy();
+  }
+}
+
+/** Reads the big result through `target` and watches the memory of process `pid`. Throws when the result does not arrive. */
+export async function readSlowly(
+  target: PgbenchTarget,
+  pid: number,
+  signal: AbortSignal,
+): Promise<SlowReaderResult> {
+  const begun = performance.now();
+  const client = new SlowClient(target);
+  let peak = 0;
+  const timer = setInterval(() => (peak = Math.max(peak, residentMegabytes(pid) ?? 0)), sampleEveryMs);
+  try {
+    await pause(stallMs, undefined, { signal });
+    while (!client.complete) {
+      if (client.failure !== undefined) throw client.failure;
+      if (performance.now() - begun > limitMs) {
+        throw new Error(`only ${client.received} bytes arrived within ${limitMs / 1000} s`);
+      }
+      client.read(bytesEachTick);
+      await pause(tickMs, undefined, { signal });
+    }
+  } finally {
+    clearInterval(timer);
+    client.close();
+  }
+  return {
+    receivedMegabytes: client.received / 1e6,
+    peakMegabytes: peak,
+    seconds: (performance.now() - begun) / 1000,
+  };
+}

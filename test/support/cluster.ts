@@ -1,0 +1,231 @@
+/**
+ * A real cluster for one test file: servers and gateways as processes of their own, free ports, data in a temporary
+ * folder. Rule: whatever it opened, `stop` closes; MTM_TEST_KEEP=1 leaves the folder with the logs.
+ */
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Client, type ClientConfig, type QueryResultRow } from 'pg';
+import { openClusterFolder, type ClusterFolder } from '../../src/io/launcher/cluster-folder.ts';
+import { startGateways, startNode, startServers, stopCluster } from '../../src/io/launcher/embedded-cluster.ts';
+import { gatewayPid, isOnline, type ExtraSettings } from '../../src/io/launcher/gateway-process.ts';
+import { clusterLayout, embeddedDatabase, embeddedHost } from '../../src/io/launcher/node-layout.ts';
+import { requireFreePorts, type NodeLayout } from '../../src/io/launcher/node-layout.ts';
+import { waitUntilGone } from '../../src/io/launcher/process-control.ts';
+import type { PostgresMajor } from '../../src/io/launcher/server-binaries.ts';
+import { GatewayError } from '../../src/lib/gateway-error.ts';
+import { eventually } from './polling.ts';
+
+export interface ClusterWishes {
+  /** One version for each node; three times 18 when absent. */
+  readonly majors?: readonly PostgresMajor[];
+  /** More lines of gateway.yaml, the same on all nodes. */
+  readonly settings?: ExtraSettings;
+}
+
+/** What a test sees when a statement fails: SQLSTATE and the fields that PostgreSQL sends. */
+export interface SqlFailure {
+  readonly code: string;
+  readonly message: string;
+  readonly detail: string | undefined;
+  readonly hint: string | undefined;
+  readonly severity: string | undefined;
+  readonly constraint: string | undefined;
+  readonly position: string | undefined;
+}
+
+/** Below the usual range of ephemeral ports, so that no outgoing connection takes one. */
+async function freeBasePort(majors: readonly PostgresMajor[]): Promise<number> {
+  for (;;) {
+    const port = 20_000 + 5 * Math.floor(Math.random() * 2400);
+    try {
+      await requireFreePorts(clusterLayout('/', port, majors), ['gateway', 'postgres']);
+      return port;
+    } catch (error) {
+      if (!(error instanceof GatewayError) || error.code !== 'address-in-use') throw error;
+    }
+  }
+}
+
+export class Cluster {
+  readonly folder: ClusterFolder;
+  readonly #temporary: string;
+  readonly #settings: ExtraSettings;
+  readonly #clients = new Set<Client>();
+  readonly #shared = new Map<string, Promise<Client>>();
+
+  constructor(folder: ClusterFolder, temporary: string, settings: ExtraSettings) {
+    this.folder = folder;
+    this.#temporary = temporary;
+    this.#settings = settings;
+  }
+
+  get nodes(): readonly NodeLayout[] {
+    return this.folder.nodes;
+  }
+
+  /** 1, 2, 3. */
+  get numbers(): readonly number[] {
+    return this.nodes.map(({ node }) => node);
+  }
+
+  node(number: number): NodeLayout {
+    const node = this.nodes[number - 1];
+    if (node === undefined) throw new Error(`the cluster has no node ${number}`);
+    return node;
+  }
+
+  // ---- connections
+
+  /** A session of its own through the gateway. */
+  client(number: number, more: ClientConfig = {}): Promise<Client> {
+    return this.#open(this.node(number).gatewayPort, more);
+  }
+
+  /** A session of its own with the server, past the gateway: for looking, not for writing. */
+  direct(number: number, more: ClientConfig = {}): Promise<Client> {
+    return this.#open(this.node(number).postgresPort, more);
+  }
+
+  async #open(port: number, more: ClientConfig): Promise<Client> {
+    const client = new Client({
+      ssl: false,
+      host: embeddedHost,
+      port,
+      user: 'postgres',
+      database: embeddedDatabase,
+      ...more,
+    });
+    client.on('error', () => undefined); // A broken connection fails the next query; that is where a test looks.
+    await client.connect();
+    this.#clients.add(client);
+    client.once('end', () => this.#clients.delete(client));
+    return client;
+  }
+
+  async #sharedClient(kind: 'client' | 'direct', number: number): Promise<Client> {
+    const key = `${kind} ${number}`;
+    let client = this.#shared.get(key);
+    if (client === undefined) {
+      client = this[kind](number);
+      this.#shared.set(key, client);
+      const forget = (): void => void this.#shared.delete(key);
+      client.then((open) => open.once('end', forget), forget);
+    }
+    return client;
+  }
+
+  /** One statement through the gateway of a node, in a session that the tests of the file share; the rows. */
+  async query<R extends QueryResultRow>(number: number, text: string, values?: unknown[]): Promise<R[]> {
+    const client = await this.#sharedClient('client', number);
+    return (await client.query<R>(text, values)).rows;
+  }
+
+  /** One statement straight to the server of a node; the rows. */
+  async directly<R extends QueryResultRow>(number: number, text: string, values?: unknown[]): Promise<R[]> {
+    const client = await this.#sharedClient('direct', number);
+    return (await client.query<R>(text, values)).rows;
+  }
+
+  /** The answer of every server to the same question. */
+  onAllServers<R extends QueryResultRow>(text: string, values?: unknown[]): Promise<R[][]> {
+    return Promise.all(this.numbers.map((number) => this.directly<R>(number, text, values)));
+  }
+
+  // ---- processes
+
+  gatewayPid(number: number): number {
+    const pid = gatewayPid(this.node(number));
+    if (pid === undefined) throw new Error(`the gateway of node ${number} does not run`);
+    return pid;
+  }
+
+  /** kill -9; resolves when the process is gone. */
+  async killGateway(number: number): Promise<void> {
+    const pid = this.gatewayPid(number);
+    process.kill(pid, 'SIGKILL');
+    if (!(await waitUntilGone(pid, 10_000))) throw new Error(`gateway ${number} (pid ${pid}) survives SIGKILL`);
+  }
+
+  /** Resolves when the node is online. */
+  startGateway(number: number): Promise<void> {
+    return startNode(this.node(number), ['gateway']);
+  }
+
+  isOnline(number: number): Promise<boolean> {
+    return isOnline(this.node(number));
+  }
+
+  /** Resident memory of the gateway, bytes. */
+  gatewayMemory(number: number): number {
+    const status = readFileSync(`/proc/${this.gatewayPid(number)}/status`, 'utf8');
+    const kilobytes = /^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1];
+    if (kilobytes === undefined) throw new Error('no VmRSS');
+    return Number(kilobytes) * 1024;
+  }
+
+  gatewayLog(number: number): string {
+    return readFileSync(this.node(number).gatewayLog, 'utf8');
+  }
+
+  /** Resolves when every node takes reads and writes. */
+  async start(): Promise<void> {
+    await startServers(this.folder);
+    await startGateways(this.folder, { settings: this.#settings, onlineLimitMs: 60_000 });
+    await this.whole();
+  }
+
+  /** Resolves when every node sees every other one. */
+  async whole(limitMs = 20_000): Promise<void> {
+    const count = this.nodes.length;
+    const text = `SELECT cardinality(gen_members_online) = ${count} AND status = 'online' AS whole FROM mtm.status()`;
+    const probe = async () => (await this.onAllServers<{ whole: boolean }>(text)).every(([row]) => row?.whole === true);
+    await eventually('every node online with all members', probe, limitMs);
+  }
+
+  /** Everything ends in good order; the data stay. */
+  async halt(): Promise<void> {
+    await Promise.all([...this.#clients].map((client) => client.end()));
+    this.#shared.clear();
+    await stopCluster(this.nodes);
+  }
+
+  /** The end: processes, connections and data. */
+  async stop(): Promise<void> {
+    await this.halt();
+    if (process.env['MTM_TEST_KEEP'] === undefined) rmSync(this.#temporary, { recursive: true, force: true });
+    else process.stdout.write(`kept: ${this.#temporary}\n`);
+  }
+}
+
+/** Servers only: the gateways' turn comes with `start`. */
+export async function makeCluster(wishes: ClusterWishes = {}): Promise<Cluster> {
+  const majors = wishes.majors ?? [18, 18, 18];
+  const temporary = mkdtempSync(join(tmpdir(), 'mtm-cluster-'));
+  chmodSync(temporary, 0o755); // as root the servers run as another user
+  const port = await freeBasePort(majors);
+  const folder = openClusterFolder({ folder: join(temporary, 'data'), nodes: majors.length, pg: majors, port });
+  return new Cluster(folder, temporary, { log_level: 'info', ...wishes.settings });
+}
+
+/** All nodes online. */
+export async function startCluster(wishes: ClusterWishes = {}): Promise<Cluster> {
+  const cluster = await makeCluster(wishes);
+  try {
+    await cluster.start();
+    return cluster;
+  } catch (error) {
+    await cluster.stop();
+    throw error;
+  }
+}
+
+/** The error that `work` ends with; it must end with one. */
+export async function failureOf(work: Promise<unknown>): Promise<SqlFailure> {
+  try {
+    await work;
+  } catch (error) {
+    return error as SqlFailure;
+  }
+  throw new Error('it succeeded and should have failed');
+}

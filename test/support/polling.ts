@@ -1,0 +1,40 @@
+/** Waiting in tests: always for a condition, always with a deadline, never for a time. */
+import { setTimeout as pause } from 'node:timers/promises';
+
+const pollMs = 20;
+
+/** Resolves as soon as `probe` says true; throws with `what` when it does not within `limitMs`. */
+export async function eventually(
+  what: string,
+  probe: () => Promise<boolean> | boolean,
+  limitMs = 15_000,
+): Promise<void> {
+  const deadline = performance.now() + limitMs;
+  while (!(await probe())) {
+    if (performance.now() > deadline) throw new Error(`after ${limitMs} ms still not: ${what}`);
+    await pause(pollMs);
+  }
+}
+
+/** The last value that `read` gave: the first that `good` accepts, or, after `limitMs`, whatever it is then. */
+export async function settled<T>(read: () => Promise<T>, good: (value: T) => boolean, limitMs = 10_000): Promise<T> {
+  const deadline = performance.now() + limitMs;
+  for (;;) {
+    const value = await read();
+    if (good(value) || performance.now() > deadline) return value;
+    await pause(pollMs);
+  }
+}
+
+/** A promise that must end within `limitMs`; the error names `what` hung. */
+export async function within<T>(what: string, limitMs: number, work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what} has not ended after ${limitMs} ms`)), limitMs);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,64 @@
+/** PostgreSQL's own client programs, when the machine has them: psql, pgbench, pg_dump. */
+import { spawn } from 'node:child_process';
+import { accessSync, constants } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { embeddedDatabase, embeddedHost, type NodeLayout } from '../../src/io/launcher/node-layout.ts';
+
+export type Program = 'psql' | 'pgbench' | 'pg_dump';
+
+export interface ProgramRun {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** The path of the program; undefined: this machine has none. Debian keeps pgbench of newer versions off the PATH. */
+export function findProgram(name: Program): string | undefined {
+  const debian = [18, 17, 16, 15].map((major) => `/usr/lib/postgresql/${major}/bin`);
+  const folders = [...(process.env['PATH'] ?? '').split(delimiter), ...debian];
+  return folders.map((folder) => join(folder, name)).find(isExecutable);
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** For the name of a test that needs the program: says why it is not run. */
+export function needs(name: Program): string {
+  return findProgram(name) === undefined ? ` (not run: this machine has no ${name})` : '';
+}
+
+export async function runProgram(name: Program, args: readonly string[], input = ''): Promise<ProgramRun> {
+  const path = findProgram(name);
+  if (path === undefined) throw new Error(`this machine has no ${name}`);
+  const child = spawn(path, args, { env: { ...process.env, PGCONNECT_TIMEOUT: '10' } });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.setEncoding('utf8').on('data', (chunk: string) => (stdout += chunk));
+  child.stderr.setEncoding('utf8').on('data', (chunk: string) => (stderr += chunk));
+  child.stdin.on('error', () => undefined); // It may end before it has read everything.
+  child.stdin.end(input);
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', resolve);
+  });
+  return { code, stdout, stderr };
+}
+
+function address(node: NodeLayout): string[] {
+  return ['-h', embeddedHost, '-p', String(node.gatewayPort), '-U', 'postgres'];
+}
+
+/** psql through the gateway of the node: no psqlrc, unaligned, stops at the first error, `input` on its standard input. */
+export function psql(node: NodeLayout, args: readonly string[], input = ''): Promise<ProgramRun> {
+  return runProgram('psql', ['-X', '-A', '-t', '-v', 'ON_ERROR_STOP=1', ...address(node), ...args, embeddedDatabase], input);
+}
+
+export function pgbench(node: NodeLayout, args: readonly string[]): Promise<ProgramRun> {
+  return runProgram('pgbench', [...address(node), ...args, embeddedDatabase]);
+}

@@ -1,0 +1,126 @@
+import { expect, test } from 'vitest';
+import { StatementPipeline } from '../../../../src/core/apply/statement-pipeline.ts';
+import { TransactionWriter } from '../../../../src/core/apply/transaction-writer.ts';
+import type { PlanStore } from '../../../../src/core/apply/plan-store.ts';
+import type { RelationPlan } from '../../../../src/core/apply/relation-plan.ts';
+import { PieceWriter } from '../../../../src/core/pgoutput/piece-writer.ts';
+import { int32At } from '../../../../src/core/wire/messages.ts';
+import { recorded } from '../pgoutput/fixtures.ts';
+import { describeRelation } from './facts-builder.ts';
+
+/** Frontend messages as text: type letter, and for Parse its query. */
+function sent(pipeline: StatementPipeline): string[] {
+  const bytes = pipeline.take();
+  const log: string[] = [];
+  for (let at = 0; at < bytes.length; at += 1 + int32At(bytes, at + 1)) {
+    const type = String.fromCharCode(bytes[at]!);
+    const body = new TextDecoder().decode(bytes.subarray(at + 5, at + 1 + int32At(bytes, at + 1)));
+    log.push(type === 'P' ? `P ${body.split('\0')[1]!.slice(0, 24)}` : type);
+  }
+  return log;
+}
+
+function fixture() {
+  const plans = new Map<string, RelationPlan>();
+  const store: PlanStore = {
+    epoch: 0,
+    find: (key) => plans.get(key),
+    store: (key, plan) => void plans.set(key, plan),
+  };
+  const pipeline = new StatementPipeline();
+  const columns = [{ name: 'id', key: true }, { name: 'v' }, { name: 'd' }, { name: 'j' }];
+  const facts = `mtm-facts:${JSON.stringify(describeRelation(columns).facts)}`;
+  return {
+    plans,
+    pipeline,
+    facts,
+    make: () => new TransactionWriter(pipeline, store, 'mtm:1:1:1:1', 'h', 4),
+  };
+}
+
+function piece(...messages: Uint8Array[]): Uint8Array {
+  const writer = new PieceWriter();
+  for (const message of messages) writer.message(message, 0, message.length);
+  return writer.take();
+}
+
+const [, relation, insert] = recorded(18) as [Uint8Array, Uint8Array, Uint8Array];
+
+test('a transaction: catalog first, then rows, header and PREPARE; the next one needs no answer', () => {
+  const { plans, pipeline, facts, make } = fixture();
+  const first = make();
+  first.push(piece(relation, insert, insert));
+  expect(first.step().kind).toBe('waiting');
+  expect(sent(pipeline)).toEqual([
+    'P BEGIN ISOLATION LEVEL RE',
+    'B',
+    'E',
+    "P SELECT 'mtm-facts:' || C",
+    'B',
+    'E',
+    'H',
+  ]);
+  expect(first.step().kind).toBe('waiting');
+  first.answer([facts]);
+  expect(first.step().kind).toBe('hungry');
+  expect(first.finish().kind).toBe('complete');
+  expect(sent(pipeline)).toEqual([
+    'P INSERT INTO "public"."T"',
+    'B',
+    'E',
+    'B',
+    'E',
+    'P SELECT pg_catalog.pg_log',
+    'B',
+    'E',
+    "P PREPARE TRANSACTION 'mtm",
+    'B',
+    'E',
+  ]);
+  expect(plans.size).toBe(1);
+  pipeline.confirm();
+  const second = make();
+  second.push(piece(relation, ...Array.from({ length: 9 }, () => insert)));
+  expect(second.step().kind).toBe('hungry');
+  expect(sent(pipeline)).toEqual(['B', 'E', 'B', 'E', 'P COPY "public"."T""x" ("i', 'B', 'E', 'd', 'c']);
+});
+
+test('what failed is parsed again under another name', () => {
+  const { pipeline, make } = fixture();
+  make();
+  expect(sent(pipeline)).toEqual(['P BEGIN ISOLATION LEVEL RE', 'B', 'E']);
+  pipeline.forget();
+  expect(sent(pipeline)).toEqual(['C']);
+  make();
+  expect(sent(pipeline)).toEqual(['P BEGIN ISOLATION LEVEL RE', 'B', 'E']);
+  pipeline.confirm();
+  pipeline.forget();
+  expect(sent(pipeline)).toEqual([]);
+});
+
+test('no relation, unknown rows, broken frames are refused', () => {
+  const refusal = (data: Uint8Array, answer?: string) => {
+    const { make } = fixture();
+    const writer = make();
+    writer.push(data);
+    writer.step();
+    if (answer !== undefined) writer.answer([answer]);
+    const stepped = writer.step();
+    const step = stepped.kind === 'hungry' ? writer.finish() : stepped;
+    return step.kind === 'refused' ? step.sqlstate : step.kind;
+  };
+  expect(refusal(piece(relation, insert), 'mtm-facts:')).toBe('42P01');
+  expect(refusal(piece(insert))).toBe('08P01');
+  expect(refusal(piece(relation).subarray(0, 20))).toBe('08P01');
+  expect(refusal(piece(recorded(18)[0]!))).toBe('08P01');
+});
+
+test('statements are closed when there are too many', () => {
+  const pipeline = new StatementPipeline(3);
+  for (let index = 0; index < 5; index++) pipeline.run(`SELECT ${index}`);
+  expect(sent(pipeline).filter((line) => line === 'C')).toHaveLength(2);
+  pipeline.run('SELECT 4');
+  expect(sent(pipeline)).toEqual(['B', 'E']);
+  pipeline.run('SELECT 0');
+  expect(sent(pipeline)).toEqual(['C', 'P SELECT 0', 'B', 'E']);
+});
