@@ -398,7 +398,8 @@ export class Node {
         if (header === 'verified') {
           this.#drain.commit({ kind: 'captured', gid, ddl: false, data: new Uint8Array(0), last: true });
         } else if (header === 'forged') {
-          log.error({ gid }, 'a transaction carries a forged header and is not replicated');
+          // Nobody but the gateway can make one, so whoever made this can do more: the successor looks at everything anew.
+          this.#serverLost(`transaction ${gid} carries a forged header`);
         }
         this.#captured(endLsn);
       },

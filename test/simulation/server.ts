@@ -37,6 +37,8 @@ export interface Backend {
 }
 
 interface Prepared {
+  /** COMMIT PREPARED finds it: the slot may show it earlier than that. */
+  findable: boolean;
   readonly changes: readonly Change[];
   readonly locks: readonly string[];
 }
@@ -197,16 +199,22 @@ export class Server {
       backend.state = 'closed';
       this.#backends.delete(backend);
       const changes = [...backend.changes.values()];
-      this.prepared.set(gid, { changes, locks: [...backend.locks] });
+      this.prepared.set(gid, { changes, locks: [...backend.locks], findable: false });
       for (const key of backend.locks) this.#locks.set(key, { kind: 'gid', gid });
       if (backend.kind === 'session') this.wal.push({ gid, changes });
       this.#world.checker.prepared(this.#node, gid, backend.kind === 'session', this.commitLog.length);
     };
+    const returning = (): void => {};
     this.#inFlight.add(becomeDurable);
     this.later(this.#diskMs(), () => {
       becomeDurable();
+      this.#inFlight.add(returning);
       this.onWal();
-      this.later(0.1, done);
+      this.later(this.#world.random.chance(0.8) ? 0.1 : this.#diskMs(), () => {
+        this.#inFlight.delete(returning);
+        this.prepared.get(gid)!.findable = true;
+        done();
+      });
     });
   }
 
@@ -216,7 +224,7 @@ export class Server {
     const becomeDurable = (): void => {
       this.#inFlight.delete(becomeDurable);
       const transaction = this.prepared.get(gid);
-      if (transaction === undefined) return;
+      if (transaction === undefined || !transaction.findable) return;
       missing = false;
       this.prepared.delete(gid);
       if (commit) this.#commit(gid, transaction.changes);
@@ -244,6 +252,7 @@ export class Server {
     this.#inFlight.clear();
     this.up = false;
     this.epoch += 1;
+    for (const transaction of this.prepared.values()) transaction.findable = true;
     for (const backend of this.#backends) backend.state = 'closed';
     this.#backends.clear();
     this.#queues.clear();

@@ -99,7 +99,7 @@ export class Coordinator {
 
   prepareReturned(gid: Gid): void {
     const transaction = this.#transactions.get(gid);
-    if (transaction === undefined) return;
+    if (transaction === undefined || transaction.homeReturned) return;
     this.#becomePrepared(transaction);
     this.#prepareIsFinal(transaction);
   }
@@ -126,14 +126,17 @@ export class Coordinator {
     this.#transactions.delete(gid);
   }
 
-  /** Whether PREPARE happened is unknown, but its backend is gone: roll back whatever is there. */
+  /** Whether PREPARE happened is unknown unless the slot showed it, but its backend is gone. */
   prepareLost(gid: Gid): void {
     const transaction = this.#transactions.get(gid);
-    if (transaction === undefined || transaction.state !== 'preparing') return;
-    this.#abort(
-      transaction,
-      gatewayRefusal('40001', 'the connection to the server was lost during PREPARE', true),
-    );
+    if (transaction === undefined || transaction.homeReturned) return;
+    if (transaction.state !== 'preparing') {
+      this.#prepareIsFinal(transaction);
+      return;
+    }
+    transaction.homeReturned = true;
+    const text = 'the connection to the server was lost during PREPARE';
+    this.#abort(transaction, gatewayRefusal('40001', text, true));
   }
 
   captureRestarted(): void {
@@ -250,7 +253,7 @@ export class Coordinator {
     transaction.state = 'aborting';
     transaction.refusal = refusal;
     transaction.changes.discard();
-    this.#context.emit({ kind: 'finish', gid, finish: 'rollback' });
+    if (transaction.homeReturned) this.#context.emit({ kind: 'finish', gid, finish: 'rollback' });
     for (const to of this.#reach.others) {
       if (!transaction.gone.has(to)) this.#tell.rollback(to, gid);
     }
