@@ -66,7 +66,8 @@ export class ConflictWatch {
     const now = performance.now();
     const blocked = new Set<Gid>();
     const byPid = new Map<number, Gid>();
-    for (const handle of this.#node.applying()) if (handle.pid !== undefined) byPid.set(handle.pid, handle.gid);
+    for (const handle of this.#node.applying())
+      if (handle.pid !== undefined) byPid.set(handle.pid, handle.gid);
     for (const { waiter, holder } of blocks) {
       const handle = waiters.get(waiter);
       if (handle === undefined || handle.pid !== waiter) continue; // it has ended meanwhile

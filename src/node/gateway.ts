@@ -62,7 +62,11 @@ async function watch(node: Node, log: Logger): Promise<void> {
   }
 }
 
-async function restart(config: GatewayConfig, log: Logger, stopped: () => boolean): Promise<Node | undefined> {
+async function restart(
+  config: GatewayConfig,
+  log: Logger,
+  stopped: () => boolean,
+): Promise<Node | undefined> {
   for (;;) {
     await new Promise((resolve) => setTimeout(resolve, retryMs));
     if (stopped()) return undefined;
@@ -90,7 +94,10 @@ async function startNode(config: GatewayConfig, log: Logger): Promise<Node> {
     await ensureSlots(control.client);
     const missing = await verifySensors(control.client);
     if (missing.length > 0) {
-      throw new GatewayError('server-unsuitable', `sensors are missing in the database: ${missing.join('; ')}`);
+      throw new GatewayError(
+        'server-unsuitable',
+        `sensors are missing in the database: ${missing.join('; ')}`,
+      );
     }
     const takeOver = await control.takeOver();
     node = new Node({
@@ -115,7 +122,11 @@ async function startNode(config: GatewayConfig, log: Logger): Promise<Node> {
 async function requireServer(config: GatewayConfig): Promise<void> {
   const client = await connectForCheck(config.postgres, config.connectTimeoutMs);
   try {
-    const needs = { nodes: config.peers.length + 1, maxWorkers: config.maxWorkers, maxConnections: config.maxConnections };
+    const needs = {
+      nodes: config.peers.length + 1,
+      maxWorkers: config.maxWorkers,
+      maxConnections: config.maxConnections,
+    };
     requireSuitable(await checkServer(client, needs));
   } finally {
     await client.end();
@@ -127,7 +138,11 @@ function asGatewayError(error: unknown, config: GatewayConfig): unknown {
   const { code, message } = error as { code?: unknown; message: string };
   if (typeof code !== 'string') return error; // our own bug: it keeps its stack
   const where = `${config.postgres.host}:${config.postgres.port}`;
-  return new GatewayError('server-lost', `PostgreSQL at ${where} failed while the gateway started: ${message}`, {
-    cause: error,
-  });
+  return new GatewayError(
+    'server-lost',
+    `PostgreSQL at ${where} failed while the gateway started: ${message}`,
+    {
+      cause: error,
+    },
+  );
 }

@@ -169,7 +169,8 @@ export class Node {
     }
     this.#drain.commit({ kind: 'prepare-returned', gid });
     // Without a transaction id there is nothing that the slot could show.
-    if (end === 'empty') this.#drain.commit({ kind: 'captured', gid, ddl: false, data: new Uint8Array(0), last: true });
+    if (end === 'empty')
+      this.#drain.commit({ kind: 'captured', gid, ddl: false, data: new Uint8Array(0), last: true });
   }
 
   /** The session's connection broke while PREPARE was on its way: only when its backend is gone is its end final. */
@@ -194,7 +195,10 @@ export class Node {
     await this.#listener.listen(config.listen.host, config.listen.port);
     this.#every(Math.min(10, config.heartbeatSendTimeoutMs / 4), () => this.#tick());
     this.#every(100, () => this.#slowTick());
-    log.info({ incarnation: takeOver.incarnation, leftovers: takeOver.prepared.length }, 'the gateway has started');
+    log.info(
+      { incarnation: takeOver.incarnation, leftovers: takeOver.prepared.length },
+      'the gateway has started',
+    );
   }
 
   #every(ms: number, action: () => void): void {
@@ -288,10 +292,16 @@ export class Node {
         this.#interrupt(effect.pid, effect.winner);
         return;
       case 'alarm':
-        this.#parts.log.error({ gid: effect.gid, text: effect.text }, 'the nodes may differ: stop writing and compare them');
+        this.#parts.log.error(
+          { gid: effect.gid, text: effect.text },
+          'the nodes may differ: stop writing and compare them',
+        );
         return;
       case 'status-changed':
-        this.#parts.log.info({ status: effect.status, reason: effect.reason }, 'the status of the node has changed');
+        this.#parts.log.info(
+          { status: effect.status, reason: effect.reason },
+          'the status of the node has changed',
+        );
         this.#statusChanged(effect.status);
         return;
       case 'member-lost':
@@ -326,7 +336,12 @@ export class Node {
         this.#drain.liveness(() => ({ kind: 'heartbeat-received', now: performance.now(), from, message }));
         return;
       case 'heartbeat-answer':
-        this.#drain.liveness(() => ({ kind: 'heartbeat-answer-received', now: performance.now(), from, message }));
+        this.#drain.liveness(() => ({
+          kind: 'heartbeat-answer-received',
+          now: performance.now(),
+          from,
+          message,
+        }));
         return;
       case 'transaction-start':
         this.#clock.observe(message.startTime);
@@ -353,7 +368,10 @@ export class Node {
   #finish(gid: Gid, finish: 'commit' | 'rollback'): void {
     this.#finisher.finish(gid, finish, (result) => {
       if (result !== 'done' && 'error' in result) {
-        this.#parts.log.error({ gid, finish, reason: result.error }, 'a decided transaction could not be finished; trying again');
+        this.#parts.log.error(
+          { gid, finish, reason: result.error },
+          'a decided transaction could not be finished; trying again',
+        );
         setTimeout(() => this.#finish(gid, finish), finishRetryMs).unref();
         return;
       }
@@ -373,7 +391,8 @@ export class Node {
     const node = this.#parts.config.nodeId;
     this.#desk.interrupt(pid, {
       sqlstate: '40001',
-      message: '[multimaster] could not serialize access: an older transaction of another node needs the locks',
+      message:
+        '[multimaster] could not serialize access: an older transaction of another node needs the locks',
       detail: `Gave way to ${winner} on node ${node}.`,
       hint: 'Repeat the transaction.',
       node,
@@ -408,7 +427,10 @@ export class Node {
       unsupervised: (write) => {
         this.#unsupervised++;
         this.#runtimeDirty = true;
-        log.error({ relations: write.relations, rows: write.rows, ddl: write.ddl }, 'an unsupervised write: the nodes differ now');
+        log.error(
+          { relations: write.relations, rows: write.rows, ddl: write.ddl },
+          'an unsupervised write: the nodes differ now',
+        );
       },
       closed: (reason) => this.#serverLost(`the change stream ended: ${reason}`),
     });
@@ -448,7 +470,8 @@ export class Node {
 
   #health(): LocalHealth {
     if (this.#stopping) return { healthy: false, status: 'disabled', reason: 'the gateway is shutting down' };
-    if (this.#serverTrouble !== undefined) return { healthy: false, status: 'disabled', reason: this.#serverTrouble };
+    if (this.#serverTrouble !== undefined)
+      return { healthy: false, status: 'disabled', reason: this.#serverTrouble };
     const { doubtful } = this.#commit;
     if (doubtful > 0) {
       const reason = `${doubtful} prepared transactions wait for the word of their coordinator`;

@@ -45,7 +45,8 @@ export function runtimeState(
       is_self: false,
       connected: link.connected,
       receiver_mode: link.connected ? 'normal' : 'disabled',
-      last_heartbeat: link.lastHeardMs === undefined ? null : new Date(Date.now() - link.lastHeardMs).toISOString(),
+      last_heartbeat:
+        link.lastHeardMs === undefined ? null : new Date(Date.now() - link.lastHeardMs).toISOString(),
     };
   });
   return {

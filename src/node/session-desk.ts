@@ -53,7 +53,11 @@ export class SessionDesk {
     const { host, port } = this.#config.postgres;
     return {
       server: { host, port },
-      limits: { conflictRetries: this.#config.conflictRetries, holdBytes: 64 * 1024, inboxBytes: 1024 * 1024 },
+      limits: {
+        conflictRetries: this.#config.conflictRetries,
+        holdBytes: 64 * 1024,
+        inboxBytes: 1024 * 1024,
+      },
       shownSettings,
       classify: (text) => node.classifier.parse(text),
       obstacle: (write) => this.#obstacle(write),
@@ -107,7 +111,12 @@ export class SessionDesk {
   #newTransaction(session: ClientSession, startTime: number): Gid {
     const node = this.#config.nodeId;
     const { incarnation } = this.#node;
-    const gid = formatGid({ node, generation: this.#node.generation(), incarnation, counter: ++this.#counter });
+    const gid = formatGid({
+      node,
+      generation: this.#node.generation(),
+      incarnation,
+      counter: ++this.#counter,
+    });
     this.#waiting.set(gid, session);
     this.#node.prepareSent(gid, startTime);
     return gid;
@@ -133,7 +142,11 @@ export class SessionDesk {
       return { severity: 'FATAL', sqlstate: '57P03', message: '[multimaster] the gateway is shutting down' };
     }
     if (this.#sessions.size >= this.#config.maxConnections) {
-      return { severity: 'FATAL', sqlstate: '53300', message: '[multimaster] sorry, too many clients already' };
+      return {
+        severity: 'FATAL',
+        sqlstate: '53300',
+        message: '[multimaster] sorry, too many clients already',
+      };
     }
     return undefined;
   }

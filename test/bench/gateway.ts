@@ -1,10 +1,12 @@
 /** The gateways over three servers: clients at one of them, or at all three at once. */
+import { setTimeout as pause } from 'node:timers/promises';
 import { startGateways } from '../../src/io/launcher/embedded-cluster.ts';
 import { gatewayPid, isOnline } from '../../src/io/launcher/gateway-process.ts';
 import { embeddedDatabase, type NodeLayout } from '../../src/io/launcher/node-layout.ts';
 import { waitUntil } from '../../src/io/launcher/process-control.ts';
 import type { Candidate } from './candidate.ts';
 import { workloadKeys } from './options.ts';
+import { residentMegabytes } from './process-figures.ts';
 import type { ServerGroup } from './server-group.ts';
 
 const startLimitMs = 60_000;
@@ -16,6 +18,17 @@ export interface Gateways {
   /** The same number of clients at each gateway, all at once. */
   readonly all: Candidate;
   readonly pids: readonly number[];
+  /** VmRSS of each before any client has come, in MB; empty without /proc. */
+  readonly idleMegabytes: readonly number[];
+}
+
+/** What a gateway may need after its start or after load until it is idle. */
+const idlePauseMs = 3000;
+
+/** VmRSS of idle gateways in MB; empty without /proc. */
+export async function idleMemory(pids: readonly number[], signal: AbortSignal): Promise<number[]> {
+  await pause(idlePauseMs, undefined, { signal });
+  return pids.map(residentMegabytes).filter((value) => value !== undefined);
 }
 
 async function requireOnline(nodes: readonly NodeLayout[]): Promise<void> {
@@ -60,5 +73,6 @@ export async function launchGateways(
     },
     all: { ...common, key: 'gateways', title: `${nodes.length} gateways`, targets, workloads: ['tpcb'] },
     pids,
+    idleMegabytes: await idleMemory(pids, signal),
   };
 }

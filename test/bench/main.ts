@@ -6,28 +6,18 @@
 import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as pause } from 'node:timers/promises';
 import { FieldBuilder, type Field } from './field.ts';
+import { idleMemory } from './gateway.ts';
 import { describeMachine } from './machine.ts';
 import { measureAll, warmUp } from './measurement.ts';
 import { readOptions, usage, UsageError, type BenchOptions } from './options.ts';
 import { findPgbench, Pgbench } from './pgbench.ts';
-import { residentMegabytes } from './process-figures.ts';
 import { formatReport, judge, type Outcome } from './report.ts';
 import { query, serversAgree } from './server-group.ts';
 import { readSlowly } from './slow-reader.ts';
 import { makeWorkloads } from './workload.ts';
 
-/** What a gateway may need after its start or after load until it is idle. */
-const idlePauseMs = 3000;
-
 const report = (line: string) => process.stderr.write(`${line}\n`);
-
-async function idleMemory(field: Field, signal: AbortSignal): Promise<number[]> {
-  if (field.gateways === undefined) return [];
-  await pause(idlePauseMs, undefined, { signal });
-  return field.gateways.pids.map(residentMegabytes).filter((value) => value !== undefined);
-}
 
 async function slowReader(
   field: Field,
@@ -72,7 +62,6 @@ async function runBench(options: BenchOptions, folder: string, signal: AbortSign
   const field = await new FieldBuilder(stack, options, pgbench, folder, signal, report).build();
   const workloads = makeWorkloads(folder, options.scale).filter(({ key }) => options.workloads.includes(key));
   const measuring = { options, pgbench, workloads, report };
-  const idleMegabytes = await idleMemory(field, signal);
   const slow = await slowReader(field, options, signal);
   let samples: Outcome['samples'] = [];
   if (workloads.length > 0) {
@@ -89,8 +78,8 @@ async function runBench(options: BenchOptions, folder: string, signal: AbortSign
     simpleOnly: field.candidates.flatMap(({ title, simpleOnly }) =>
       workloads.filter(({ key }) => simpleOnly.includes(key)).map((work) => `${work.title}, ${title}`),
     ),
-    idleMegabytes,
-    idleAfterMegabytes: await idleMemory(field, signal),
+    idleMegabytes: field.gateways?.idleMegabytes ?? [],
+    idleAfterMegabytes: samples.length === 0 ? [] : await idleMemory(field.gateways?.pids ?? [], signal),
     slowReader: slow,
     agreement: workloads.some((workload) => workload.writes) ? await compareServers(field) : [],
   };

@@ -37,24 +37,35 @@ class SlowClient {
   constructor(target: PgbenchTarget) {
     this.#socket = connect({ host: '127.0.0.1', port: target.port });
     this.#socket.on('error', (error) => (this.failure = error));
-    this.#socket.on('close', () => (this.failure ??= this.complete ? undefined : new Error('closed early')));
+    this.#socket.on('close', () => (this.failure ??= new Error('the connection was closed early')));
     this.#socket.write(serialize.startup({ user: 'postgres', database: target.database }));
+  }
+
+  /** Logs in (trust) and orders the result. */
+  async order(signal: AbortSignal): Promise<void> {
+    while (!this.#endsReady()) {
+      if (this.failure !== undefined) throw this.failure;
+      this.read(Number.POSITIVE_INFINITY);
+      await pause(tickMs, undefined, { signal });
+    }
     this.#socket.write(serialize.query(`SELECT repeat('x', ${rowBytes}) FROM generate_series(1, ${rows})`));
-    this.#socket.pause();
+    this.received = 0;
+  }
+
+  #endsReady(): boolean {
+    return this.#tail.equals(readyForQuery);
   }
 
   /** Reads about this many bytes and then nothing until the next call. */
   read(bytes: number): void {
-    let left = bytes;
-    while (left > 0) {
+    for (let left = bytes; left > 0;) {
       const chunk = this.#socket.read() as Buffer | null;
       if (chunk === null) return;
       this.received += chunk.length;
       left -= chunk.length;
-      this.#tail = Buffer.concat([this.#tail, chunk.subarray(-readyForQuery.length)]).subarray(
-        -readyForQuery.length,
-      );
-      this.complete = this.received > rows * rowBytes && this.#tail.equals(readyForQuery);
+      const end = [this.#tail, chunk.subarray(-readyForQuery.length)];
+      this.#tail = Buffer.concat(end).subarray(-readyForQuery.length);
+      this.complete = this.received > rows * rowBytes && this.#endsReady();
     }
   }
 
@@ -74,6 +85,7 @@ export async function readSlowly(
   let peak = 0;
   const timer = setInterval(() => (peak = Math.max(peak, residentMegabytes(pid) ?? 0)), sampleEveryMs);
   try {
+    await client.order(signal);
     await pause(stallMs, undefined, { signal });
     while (!client.complete) {
       if (client.failure !== undefined) throw client.failure;

@@ -153,7 +153,7 @@ export class Coordinator {
     const piece = changes.append(data);
     if (last && changes.length === 0) {
       changes.complete = true;
-      transaction.homeOnly = true;
+      this.#becomeHomeOnly(transaction);
       this.#decide(transaction);
       return;
     }
@@ -165,6 +165,15 @@ export class Coordinator {
       changes.complete = true;
       this.#tell.end(gid);
       this.#decide(transaction);
+    }
+  }
+
+  /** It changed nothing, so whatever becomes of it, the others have nothing to do. */
+  #becomeHomeOnly(transaction: OwnTransaction): void {
+    transaction.homeOnly = true;
+    for (const member of this.#reach.others) {
+      transaction.gone.add(member);
+      transaction.finished.add(member);
     }
   }
 
@@ -234,7 +243,6 @@ export class Coordinator {
   /** Nothing to replicate. */
   #commitAtHome(transaction: OwnTransaction): void {
     transaction.state = 'committing';
-    for (const member of this.#reach.others) transaction.finished.add(member);
     this.#context.emit({ kind: 'finish', gid: transaction.gid, finish: 'commit' });
   }
 
@@ -293,7 +301,7 @@ export class Coordinator {
     transaction.state = 'aborted';
     assert(transaction.refusal !== undefined, 'an abort has a reason');
     this.#answer(transaction, { kind: 'aborted', refusal: transaction.refusal });
-    this.#tell.outcomeToAll(gid, 'abort');
+    if (!transaction.homeOnly) this.#tell.outcomeToAll(gid, 'abort');
     this.#tryForget(transaction);
   }
 
@@ -377,7 +385,7 @@ export class Coordinator {
   }
 
   #abortWithoutVote(transaction: OwnTransaction, node: NodeId, reason: string): void {
-    if (transaction.state !== 'collecting' || transaction.votes.has(node)) return;
+    if (transaction.state !== 'collecting' || transaction.votes.has(node) || transaction.homeOnly) return;
     this.#abort(
       transaction,
       gatewayRefusal('57P03', `node ${node}, a member of the generation, ${reason}`, false),
@@ -393,7 +401,7 @@ export class Coordinator {
       const { gid, state } = transaction;
       switch (state) {
         case 'collecting':
-          if (transaction.votes.has(node)) break;
+          if (transaction.votes.has(node) || transaction.homeOnly) break;
           if (restarted) this.#abortWithoutVote(transaction, node, 'has restarted');
           else this.#repeat(transaction, node);
           break;

@@ -13,6 +13,8 @@ export interface Block {
   wrote: boolean;
   /** Something ran that may have done what PREPARE cannot bear (a function, DO, temporary tables). */
   uncertain: boolean;
+  /** It made or used a temporary table by name. */
+  temporary: boolean;
   /** A command was announced that event triggers do not see. */
   announced: boolean;
   /** PREPARE is under way or has happened: the transaction can no longer be interrupted here. */
@@ -20,12 +22,13 @@ export interface Block {
 }
 
 export function newBlock(explicit: boolean, startTime: number, modes?: TransactionModes): Block {
-  return { explicit, startTime, modes, wrote: false, uncertain: false, announced: false, preparing: false };
+  return { explicit, startTime, modes, wrote: false, uncertain: false, temporary: false, announced: false, preparing: false };
 }
 
 /** Takes down what running a statement of this class means for the end of the transaction. */
 export function noteStatement(block: Block, statement: StatementClass): void {
   if (statement.kind === 'write' && (!statement.certain || statement.temporary)) block.uncertain = true;
+  if (statement.kind === 'write' && statement.temporary) block.temporary = true;
   if (statement.kind === 'announced') {
     block.announced = true;
     block.uncertain = true;

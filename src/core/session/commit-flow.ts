@@ -38,6 +38,15 @@ export function* rollBack(session: SessionMachine): Part<void> {
   while (!reply.done) yield;
 }
 
+/** Between two units of an interrupted transaction: the server rolls back, and the client's next statement finds it failed. */
+export function* failBlock(session: SessionMachine): Part<void> {
+  session.blockFailed = true;
+  session.sendOwn('ROLLBACK');
+  session.sendOwn('BEGIN READ WRITE');
+  const failing = session.sendOwn('ROLLBACK TO SAVEPOINT mtm_conflict');
+  while (!failing.done) yield;
+}
+
 /** Commits the block on all nodes. `flight`: header and PREPARE are on their way already. */
 export function* endBlock(session: SessionMachine, block: Block, flight: Flight | undefined): Part<BlockEnd> {
   while (session.cancelling) yield;
@@ -47,7 +56,8 @@ export function* endBlock(session: SessionMachine, block: Block, flight: Flight 
       yield* rollBack(session);
       return { kind: 'error', error, retryable: true };
     }
-    if (!block.wrote || block.uncertain) return yield* askThenEnd(session, block);
+    if (block.temporary) session.mayHaveTemporary = true;
+    if (!block.wrote || block.uncertain || session.mayHaveTemporary) return yield* askThenEnd(session, block);
     flight = sendPrepare(session, block);
   }
   block.preparing = true;
@@ -71,7 +81,8 @@ function* askThenEnd(session: SessionMachine, block: Block): Part<BlockEnd> {
     session.ports.prepareEnded(gid, 'failed');
     const commit = session.sendOwn('COMMIT');
     while (!commit.done || session.cancelling) yield;
-    if (commit.error !== undefined) return { kind: 'error', error: session.translated(commit.error), retryable: false };
+    if (commit.error !== undefined)
+      return { kind: 'error', error: session.translated(commit.error), retryable: false };
     return commit.tag === 'COMMIT' ? { kind: 'committed' } : { kind: 'rolled-back' };
   }
   block.preparing = true;
@@ -83,7 +94,8 @@ function* askThenEnd(session: SessionMachine, block: Block): Part<BlockEnd> {
 const mixed: ErrorText = {
   severity: 'ERROR',
   sqlstate: '0A000',
-  message: '[multimaster] a transaction that has written to temporary and to replicated tables cannot be committed',
+  message:
+    '[multimaster] a transaction that has written to temporary and to replicated tables cannot be committed',
   hint: 'Write to temporary tables in a transaction of their own.',
 };
 
@@ -92,8 +104,17 @@ function* afterPrepare(session: SessionMachine, gid: Gid, header: Reply, prepare
     session.ports.prepareEnded(gid, 'failed');
     const retryable = session.doomed !== undefined;
     const error = prepare.error ?? header.error;
+    if (header.value === 'temporary' || header.value === 'mixed') {
+      // The session has temporary tables after all: from now on it is asked before PREPARE, and this unit may run again.
+      session.mayHaveTemporary = true;
+      return { kind: 'error', error: errorResponse(mixed), retryable: true };
+    }
     if (error === undefined) return { kind: 'rolled-back' };
-    return { kind: 'error', error: session.translated(error), retryable: retryable || isConflict(prepare.sqlstate) };
+    return {
+      kind: 'error',
+      error: session.translated(error),
+      retryable: retryable || isConflict(prepare.sqlstate),
+    };
   }
   session.ports.prepareEnded(gid, header.value === 'empty' ? 'empty' : 'prepared');
   while (session.answer?.gid !== gid) yield;
@@ -111,7 +132,11 @@ function blockEnd(gid: Gid, answer: Answer): BlockEnd {
     case 'committed':
       return { kind: 'committed' };
     case 'aborted':
-      return { kind: 'error', error: errorResponse(refusalText(answer.refusal)), retryable: answer.refusal.retryable };
+      return {
+        kind: 'error',
+        error: errorResponse(refusalText(answer.refusal)),
+        retryable: answer.refusal.retryable,
+      };
     case 'unknown':
       return { kind: 'error', error: errorResponse(unknownText(gid, answer.reason)), retryable: false };
   }

@@ -99,7 +99,11 @@ function prepare(session: SessionMachine, message: ClientMessage): Prepared {
   if (replaced === undefined) return { class: kind, text, message: bytes };
   const textEnd = cstringEnd(bytes, nameEnd + 1, bytes.length);
   const writer = new MessageWriter(bytes.length + replaced.length).begin(frontend.parse);
-  writer.bytes(bytes.subarray(5, nameEnd + 1)).cstring(replaced).bytes(bytes.subarray(textEnd + 1)).end();
+  writer
+    .bytes(bytes.subarray(5, nameEnd + 1))
+    .cstring(replaced)
+    .bytes(bytes.subarray(textEnd + 1))
+    .end();
   return { class: kind, text, message: writer.take() };
 }
 
@@ -122,6 +126,11 @@ function withPrefix(
 }
 
 function closeStatement(name: string): Item {
-  const bytes = new MessageWriter(name.length + 8).begin(frontend.close).byte(0x53).cstring(name).end().take();
+  const bytes = new MessageWriter(name.length + 8)
+    .begin(frontend.close)
+    .byte(0x53)
+    .cstring(name)
+    .end()
+    .take();
   return { type: frontend.close, bytes };
 }

@@ -13,15 +13,25 @@ import { assert } from '../../lib/assert.ts';
 import type { Gid, Refusal } from '../identity.ts';
 import type { Answer } from '../commit/event.ts';
 import { backend, frontend, status } from '../wire/codes.ts';
-import { commandComplete, cstringAt, errorFields, errorResponse, parameterStatus, query } from '../wire/messages.ts';
-import { readyForQuery, withErrorFields } from '../wire/messages.ts';
+import {
+  commandComplete,
+  cstringAt,
+  errorFields,
+  errorResponse,
+  parameterStatus,
+  query,
+} from '../wire/messages.ts';
+import { readyForQuery } from '../wire/messages.ts';
 import type { ErrorText } from '../wire/messages.ts';
 import type { Block } from './block.ts';
 import type { SessionLimits, SessionPorts } from './ports.ts';
 import { Registry } from './registry.ts';
+import { holdMessage, isCopyStage, isFatal, refusalInsteadOf, takeError, takeOwnMessage } from './relay.ts';
 import { newReply, writtenByTag } from './reply.ts';
 import type { Reply } from './reply.ts';
-import { failBlock, groupTask, planGroup, planSimple } from './unit.ts';
+import { failBlock } from './commit-flow.ts';
+import { groupTask } from './group-task.ts';
+import { planSimple } from './query-string.ts';
 
 export interface ClientMessage {
   readonly type: number;
@@ -33,7 +43,8 @@ export type Task = Generator<void, void, void>;
 const leaseLost: ErrorText = {
   severity: 'ERROR',
   sqlstate: '57P01',
-  message: '[multimaster] node lost its lease while the statement ran: its result may be outdated and was dropped',
+  message:
+    '[multimaster] node lost its lease while the statement ran: its result may be outdated and was dropped',
   hint: 'Repeat the statement, on another node if this one stays without quorum.',
 };
 
@@ -53,6 +64,8 @@ export class SessionMachine {
   doomed: Refusal | undefined;
   /** The interrupted transaction is rolled back on the server already and a failed one stands in its place. */
   blockFailed = false;
+  /** Its transactions may touch temporary tables, which PREPARE refuses: the server is asked before. */
+  mayHaveTemporary = false;
   /** The client's messages are ignored up to its Sync, as the server does after an error. */
   skipToSync = false;
   /** The entry of an extended group that was flushed but not synced. */
@@ -116,7 +129,11 @@ export class SessionMachine {
   }
 
   get #busy(): boolean {
-    return this.#task !== undefined || this.#cancelling || (this.#replies.length > 0 && this.openGroup === undefined);
+    return (
+      this.#task !== undefined ||
+      this.#cancelling ||
+      (this.#replies.length > 0 && this.openGroup === undefined)
+    );
   }
 
   #loginMessage(type: number, buffer: Uint8Array, start: number, end: number): void {
@@ -136,7 +153,8 @@ export class SessionMachine {
   #accept(message: ClientMessage): void {
     switch (message.type) {
       case frontend.query:
-        if (this.openGroup !== undefined) return this.#violation('a simple query inside an extended group without Sync');
+        if (this.openGroup !== undefined)
+          return this.#violation('a simple query inside an extended group without Sync');
         return this.#start(planSimple(this, message));
       case frontend.functionCall:
         return this.#start(groupTask(this, [message], true));
@@ -177,7 +195,7 @@ export class SessionMachine {
       return;
     }
     group.push(message);
-    this.#start(planGroup(this, group, complete));
+    this.#start(groupTask(this, group, complete));
   }
 
   // ---- tasks
@@ -260,7 +278,12 @@ export class SessionMachine {
       return;
     }
     if (type === backend.readyForQuery) return this.#ready(reply, buffer[start + 5]!);
-    if (reply.kind === 'own') return this.#ownMessage(reply, type, buffer, start, end);
+    if (reply.kind === 'own') {
+      if (type === backend.errorResponse && isFatal(buffer, start, end))
+        this.ports.toClient(buffer, start, end);
+      takeOwnMessage(reply, type, buffer, start, end);
+      return;
+    }
     this.#clientReply(reply, type, buffer, start, end);
   }
 
@@ -314,27 +337,6 @@ export class SessionMachine {
     this.#pump();
   }
 
-  #ownMessage(reply: Reply, type: number, buffer: Uint8Array, start: number, end: number): void {
-    if (type === backend.errorResponse) {
-      if (this.#isFatal(buffer, start, end)) this.ports.toClient(buffer, start, end);
-      if (reply.error === undefined) this.#takeError(reply, buffer, start, end);
-    } else if (type === backend.commandComplete) {
-      reply.tag = cstringAt(buffer, start + 5, end);
-    } else if (type === backend.dataRow && reply.value === undefined && end - start > 11) {
-      const length = new DataView(buffer.buffer, buffer.byteOffset + start + 7, 4).getInt32(0);
-      if (length >= 0) reply.value = cstringAt(buffer, start + 11, start + 11 + length);
-    }
-  }
-
-  #isFatal(buffer: Uint8Array, start: number, end: number): boolean {
-    return errorFields(buffer, start, end).get('V') !== 'ERROR';
-  }
-
-  #takeError(reply: Reply, buffer: Uint8Array, start: number, end: number): void {
-    reply.error = buffer.slice(start, end);
-    reply.sqlstate = errorFields(buffer, start, end).get('C') ?? '';
-  }
-
   #checkLease(reply: Reply): boolean {
     if (reply.relayed > 0 || reply.dropped) return !reply.dropped;
     if (this.ports.hasLease()) return true;
@@ -369,21 +371,25 @@ export class SessionMachine {
         this.registry.parseCompleted();
         break;
       case backend.copyInResponse:
+        // Never held: the client sends its data only now. They are gone then, so the statement cannot be repeated.
         this.#copyIn = true;
         this.release(reply);
-        break;
+        reply.seen = true;
+        reply.relayed++;
+        this.ports.toClient(buffer, start, end);
+        return this.#drainCopy();
     }
     if (reply.skip > 0) {
       reply.skip--;
       return;
     }
     reply.relayed++;
-    if (reply.hold) this.#hold(reply, type, buffer, start, end);
+    if (reply.hold)
+      holdMessage(reply, buffer, start, end, this.limits.holdBytes, (early) => this.release(early));
     else {
       if (type === backend.dataRow || type === backend.commandComplete) reply.seen = true;
       this.ports.toClient(buffer, start, end);
     }
-    if (type === backend.copyInResponse) this.#drainCopy();
   }
 
   /** Copy data that the client had sent before the server was ready for them. */
@@ -398,8 +404,8 @@ export class SessionMachine {
   /** False when the error must not reach the client (now): the task decides about it. */
   #clientError(reply: Reply, buffer: Uint8Array, start: number, end: number): boolean {
     const first = reply.error === undefined;
-    if (first) this.#takeError(reply, buffer, start, end);
-    if (this.#isFatal(buffer, start, end)) return true;
+    if (first) takeError(reply, buffer, start, end);
+    if (isFatal(buffer, start, end)) return true;
     if (reply.hold || this.#task !== undefined) {
       reply.skip = 0;
       reply.held.push(buffer.slice(start, end));
@@ -417,24 +423,7 @@ export class SessionMachine {
     const refusal = this.doomed;
     if (refusal === undefined) return error;
     this.doomed = undefined;
-    const fields = new Map([
-      ['C', refusal.sqlstate],
-      ['M', refusal.message],
-    ]);
-    if (refusal.detail !== undefined) fields.set('D', refusal.detail);
-    if (refusal.hint !== undefined) fields.set('H', refusal.hint);
-    return withErrorFields(error, 0, error.length, fields);
-  }
-
-  /** Completions are held to the end; rows only while they are few, so that a large result streams. */
-  #hold(reply: Reply, type: number, buffer: Uint8Array, start: number, end: number): void {
-    reply.held.push(buffer.subarray(start, end));
-    reply.heldBytes += end - start;
-    if (reply.heldBytes <= this.limits.holdBytes || type === backend.commandComplete) return;
-    const last = reply.held.at(-1)!;
-    const keep = last[0] === backend.commandComplete ? reply.held.pop() : undefined;
-    this.release(reply);
-    if (keep !== undefined) reply.held.push(keep);
+    return refusalInsteadOf(error, refusal);
   }
 
   // ---- from the node
@@ -482,7 +471,8 @@ export class SessionMachine {
 
   /** Between two units: the server's transaction is rolled back, the client finds it failed. */
   #interruptIfDoomed(): void {
-    if (this.doomed === undefined || this.#task !== undefined || this.#replies.length > 0 || this.#cancelling) return;
+    if (this.doomed === undefined || this.#task !== undefined || this.#replies.length > 0 || this.#cancelling)
+      return;
     if (this.mustFailBlock && this.openGroup === undefined) this.#start(failBlock(this));
   }
 
@@ -509,18 +499,5 @@ export class SessionMachine {
 
   complete(tag: string): void {
     this.toClient(commandComplete(tag));
-  }
-}
-
-function isCopyStage(type: number): boolean {
-  switch (type) {
-    case frontend.copyData:
-    case frontend.copyDone:
-    case frontend.copyFail:
-    case frontend.flush:
-    case frontend.sync:
-      return true;
-    default:
-      return false;
   }
 }

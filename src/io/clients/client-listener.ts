@@ -22,7 +22,12 @@ export class ClientListener {
 
   constructor(services: SessionServices) {
     this.#services = services;
-    this.#server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000, pauseOnConnect: true });
+    this.#server = createServer({
+      noDelay: true,
+      keepAlive: true,
+      keepAliveInitialDelay: 30_000,
+      pauseOnConnect: true,
+    });
     this.#server.on('connection', (socket) => this.#accept(socket));
   }
 
@@ -104,7 +109,11 @@ export class ClientListener {
           return 0;
         }
         const protocol = packet.major === 3 ? (packet.major << 16) | packet.minor : protocol30;
-        new ClientSession(socket, { protocol, parameters, rest: received.slice(packet.bytes) }, this.#services);
+        new ClientSession(
+          socket,
+          { protocol, parameters, rest: received.slice(packet.bytes) },
+          this.#services,
+        );
         return 0;
       }
     }
@@ -112,7 +121,11 @@ export class ClientListener {
 
   #refusal(parameters: ReadonlyMap<string, string>): ErrorText | undefined {
     if ((parameters.get('user') ?? '') === '') {
-      return { severity: 'FATAL', sqlstate: '28000', message: 'no PostgreSQL user name specified in startup packet' };
+      return {
+        severity: 'FATAL',
+        sqlstate: '28000',
+        message: 'no PostgreSQL user name specified in startup packet',
+      };
     }
     const admin = parameters.get('application_name') === 'mtm_admin';
     if (!admin && !/^(?:|false|off|no|0)$/i.test(parameters.get('replication') ?? '')) {

@@ -223,7 +223,12 @@ export class ClientSession {
         this.#backendKey = buffer.slice(start + 9, end);
       } else if (type === backend.readyForQuery) {
         this.#loggedIn = true;
-      } else if (this.#bypass && !this.#bypassChecked && type === backend.authentication && int32At(buffer, start + 5) === 0) {
+      } else if (
+        this.#bypass &&
+        !this.#bypassChecked &&
+        type === backend.authentication &&
+        int32At(buffer, start + 5) === 0
+      ) {
         void this.#checkBypass();
       }
     }
@@ -302,7 +307,12 @@ export class ClientSession {
     if (this.#ended) return;
     if (!this.#serverGone) {
       if (this.machine.awaitsServer && this.#backendPid !== 0) {
-        void sendCancel(this.#services.server.host, this.#services.server.port, this.#backendPid, this.#backendKey);
+        void sendCancel(
+          this.#services.server.host,
+          this.#services.server.port,
+          this.#backendPid,
+          this.#backendKey,
+        );
       }
       this.#server.end(terminateMessage);
       this.#server.destroySoon();
@@ -332,7 +342,12 @@ export class ClientSession {
   /** The client's own cancel request. */
   cancel(): void {
     if (!this.machine.awaitsServer || this.machine.preparing) return;
-    void sendCancel(this.#services.server.host, this.#services.server.port, this.#backendPid, this.#backendKey);
+    void sendCancel(
+      this.#services.server.host,
+      this.#services.server.port,
+      this.#backendPid,
+      this.#backendKey,
+    );
   }
 
   close(): void {

@@ -57,7 +57,11 @@ function digestOf(texts: readonly string[]): string {
   return hash.digest('hex');
 }
 
-async function firstRow(client: Client, text: string, values: unknown[] = []): Promise<Record<string, unknown> | undefined> {
+async function firstRow(
+  client: Client,
+  text: string,
+  values: unknown[] = [],
+): Promise<Record<string, unknown> | undefined> {
   const result = await client.query<Record<string, unknown>>(text, values);
   return result.rows[0];
 }
@@ -65,7 +69,8 @@ async function firstRow(client: Client, text: string, values: unknown[] = []): P
 /** 17 can switch event triggers off. Before, replica keeps our ORIGIN triggers still; the ALWAYS ones pass the schema mtm over. */
 async function silenceTriggers(client: Client): Promise<void> {
   const row = await firstRow(client, `SELECT current_setting('server_version_num')::int AS version`);
-  const setting = Number(row?.['version']) >= 170000 ? 'event_triggers = off' : 'session_replication_role = replica';
+  const setting =
+    Number(row?.['version']) >= 170000 ? 'event_triggers = off' : 'session_replication_role = replica';
   await client.query(`SET LOCAL ${setting}`);
 }
 
@@ -86,7 +91,10 @@ async function installedDigest(client: Client): Promise<string | undefined> {
 
 /** True: the node's place is new or has changed, so everything in the database has to be adopted. */
 async function writePlace(client: Client, node: NodePlace): Promise<boolean> {
-  const old = await firstRow(client, 'SELECT my_id, node_count, cluster_name, system_identifier::text FROM mtm.node');
+  const old = await firstRow(
+    client,
+    'SELECT my_id, node_count, cluster_name, system_identifier::text FROM mtm.node',
+  );
   const system = await firstRow(client, 'SELECT system_identifier::text AS id FROM pg_control_system()');
   if (old !== undefined && old['cluster_name'] !== node.clusterName) {
     throw new GatewayError(
@@ -105,9 +113,13 @@ async function writePlace(client: Client, node: NodePlace): Promise<boolean> {
 
 async function createPublication(client: Client): Promise<void> {
   // Without tables: it shows only headers, which is all that a starting gateway wants to know of the retained slot.
-  const headers = await firstRow(client, 'SELECT 1 AS there FROM pg_publication WHERE pubname = $1', ['mtm_headers']);
+  const headers = await firstRow(client, 'SELECT 1 AS there FROM pg_publication WHERE pubname = $1', [
+    'mtm_headers',
+  ]);
   if (headers === undefined) await client.query('CREATE PUBLICATION mtm_headers');
-  const row = await firstRow(client, 'SELECT puballtables FROM pg_publication WHERE pubname = $1', [publicationName]);
+  const row = await firstRow(client, 'SELECT puballtables FROM pg_publication WHERE pubname = $1', [
+    publicationName,
+  ]);
   if (row === undefined) await client.query(`CREATE PUBLICATION ${publicationName} FOR ALL TABLES`);
   else if (row['puballtables'] !== true) {
     throw new GatewayError('server-unsuitable', `the publication ${publicationName} is not FOR ALL TABLES`, {
@@ -174,9 +186,13 @@ export async function ensureSlots(client: Client): Promise<readonly string[]> {
       await client.query(`SELECT pg_create_logical_replication_slot($1, 'pgoutput', false, true)`, [name]);
       created.push(name);
     } else if (row['fits'] !== true) {
-      throw new GatewayError('server-unsuitable', `the slot ${name} is not a two-phase pgoutput slot of this database`, {
-        hint: `drop the slot ${name}, or use another server for this database`,
-      });
+      throw new GatewayError(
+        'server-unsuitable',
+        `the slot ${name} is not a two-phase pgoutput slot of this database`,
+        {
+          hint: `drop the slot ${name}, or use another server for this database`,
+        },
+      );
     }
   }
   return created;
@@ -208,14 +224,17 @@ export async function verifySensors(client: Client): Promise<readonly string[]> 
   for (const [name, enabled] of Object.entries(sensorTriggers)) {
     const found = triggers[name];
     if (found === undefined) faults.push(`event trigger ${name} is missing`);
-    else if (found !== enabled) faults.push(`event trigger ${name} is disabled (${found} instead of ${enabled})`);
+    else if (found !== enabled)
+      faults.push(`event trigger ${name} is disabled (${found} instead of ${enabled})`);
   }
-  if (row['publication'] !== true) faults.push(`publication ${publicationName} is missing or does not publish everything`);
+  if (row['publication'] !== true)
+    faults.push(`publication ${publicationName} is missing or does not publish everything`);
   for (const name of slotNames) {
     if (slots[name] !== true) faults.push(`slot ${name} is missing, lost or not a two-phase pgoutput slot`);
   }
   if (row['open_message'] === true) faults.push('pg_logical_emit_message can be executed by PUBLIC');
   if (settings['event_triggers'] === 'off') faults.push('event_triggers is off');
-  if (settings['session_replication_role'] !== 'origin') faults.push('session_replication_role is not origin');
+  if (settings['session_replication_role'] !== 'origin')
+    faults.push('session_replication_role is not origin');
   return faults;
 }

@@ -36,9 +36,15 @@ describe.each(testedMajors)('adjustment on PostgreSQL %i', (major) => {
   });
 
   test('serial and identity: each node its own', async () => {
-    for (const [node, values] of [[1, [1, 4, 7]], [2, [2, 5, 8]], [3, [3, 6, 9]]] as const) {
+    for (const [node, values] of [
+      [1, [1, 4, 7]],
+      [2, [2, 5, 8]],
+      [3, [3, 6, 9]],
+    ] as const) {
       await be(node, 3);
-      await app.query('CREATE TABLE t (id serial, g int GENERATED ALWAYS AS IDENTITY (START 10 INCREMENT 10))');
+      await app.query(
+        'CREATE TABLE t (id serial, g int GENERATED ALWAYS AS IDENTITY (START 10 INCREMENT 10))',
+      );
       expect(await draw('t_id_seq')).toEqual(values);
       expect(await draw('t_g_seq')).toEqual(values.map((v) => v * 10));
       await app.query('TRUNCATE t RESTART IDENTITY');
@@ -56,7 +62,7 @@ describe.each(testedMajors)('adjustment on PostgreSQL %i', (major) => {
     expect((await lab.admin.query('SELECT * FROM mtm.sequence')).rows).toEqual([]);
   });
 
-  test('the parameters stay the user\'s own through ALTER SEQUENCE', async () => {
+  test("the parameters stay the user's own through ALTER SEQUENCE", async () => {
     await be(2, 3);
     await app.query('CREATE SEQUENCE s');
     expect(await draw('s', 2)).toEqual([2, 5]);
@@ -81,11 +87,15 @@ describe.each(testedMajors)('adjustment on PostgreSQL %i', (major) => {
     await app.query('CREATE SEQUENCE c MINVALUE 1 MAXVALUE 10 START 4 CYCLE');
     expect(await draw('c', 5)).toEqual([6, 9, 3, 6, 9]);
     await app.query('ALTER SEQUENCE c NO CYCLE');
-    const { rows } = await lab.admin.query(`SELECT seqmin::int, seqstart::int FROM pg_sequence WHERE seqrelid = 'c'::regclass`);
+    const { rows } = await lab.admin.query(
+      `SELECT seqmin::int, seqstart::int FROM pg_sequence WHERE seqrelid = 'c'::regclass`,
+    );
     expect(rows).toEqual([{ seqmin: 1, seqstart: 6 }]);
     await app.query('CREATE SEQUENCE cd INCREMENT -1 MINVALUE 1 MAXVALUE 10 CYCLE');
     expect(await draw('cd', 5)).toEqual([8, 5, 2, 8, 5]);
-    expect(await refusalOf(() => app.query('CREATE SEQUENCE small MAXVALUE 2'))).toMatch(/^22023 .*no room for the values of 3 nodes/);
+    expect(await refusalOf(() => app.query('CREATE SEQUENCE small MAXVALUE 2'))).toMatch(
+      /^22023 .*no room for the values of 3 nodes/,
+    );
     await app.query('CREATE TEMP SEQUENCE small MAXVALUE 2');
     await app.query('DROP SEQUENCE c, cd');
   });
@@ -146,7 +156,7 @@ describe.each(testedMajors)('adjustment on PostgreSQL %i', (major) => {
     await lab.admin.query('ALTER EVENT TRIGGER "!mtm_end_3_adjust" DISABLE');
     await lab.admin.query(`SET ${silent}`);
     await lab.admin.query('CREATE TABLE before (id serial); CREATE SEQUENCE tiny MAXVALUE 2');
-    await lab.admin.query('SELECT nextval(\'before_id_seq\') FROM generate_series(1, 10)');
+    await lab.admin.query("SELECT nextval('before_id_seq') FROM generate_series(1, 10)");
     await lab.admin.query('RESET ALL');
     await lab.admin.query('ALTER EVENT TRIGGER "!mtm_end_3_adjust" ENABLE ALWAYS');
     expect(await be(2, 3)).toEqual(['public.tiny']);
@@ -165,8 +175,11 @@ describe.each(testedMajors)('adjustment on PostgreSQL %i', (major) => {
     await be(2, 3);
     expect(await ensureSlots(lab.admin)).toEqual([]);
     expect(await verifySensors(lab.admin)).toEqual([]);
-    await lab.admin.query('ALTER EVENT TRIGGER "!mtm_end_2_capture" DISABLE; DROP EVENT TRIGGER "!mtm_rewrite"');
-    await lab.admin.query(`DO $$ BEGIN EXECUTE (SELECT format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', oid::regprocedure)
+    await lab.admin.query(
+      'ALTER EVENT TRIGGER "!mtm_end_2_capture" DISABLE; DROP EVENT TRIGGER "!mtm_rewrite"',
+    );
+    await lab.admin
+      .query(`DO $$ BEGIN EXECUTE (SELECT format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', oid::regprocedure)
       FROM pg_proc WHERE proname = 'pg_logical_emit_message' LIMIT 1); END $$`);
     expect(await verifySensors(lab.admin)).toEqual([
       'event trigger !mtm_rewrite is missing',
@@ -177,25 +190,49 @@ describe.each(testedMajors)('adjustment on PostgreSQL %i', (major) => {
     await lab.admin.query(`UPDATE mtm.schema_version SET digest = 'older'`);
     await be(2, 3);
     expect(await verifySensors(lab.admin)).toEqual([]);
-    expect(await refusalOf(async () => installSchema(lab.admin, { myId: 1, nodeCount: 3, clusterName: 'else' }))).toMatch(
-      /cluster-mismatch .*belongs to the cluster "sensors"/,
-    );
+    expect(
+      await refusalOf(async () => installSchema(lab.admin, { myId: 1, nodeCount: 3, clusterName: 'else' })),
+    ).toMatch(/cluster-mismatch .*belongs to the cluster "sensors"/);
   });
 
   test('status, nodes, ping and the incarnation', async () => {
-    expect((await app.query('SELECT * FROM mtm.status()')).rows[0]).toMatchObject({ my_node_id: 2, status: 'disabled' });
+    expect((await app.query('SELECT * FROM mtm.status()')).rows[0]).toMatchObject({
+      my_node_id: 2,
+      status: 'disabled',
+    });
     const state = {
-      status: { status: 'online', connected: [1, 3], gen_num: 7, gen_members: [1, 2, 3], gen_members_online: [2], gen_configured: [1, 2, 3] },
-      nodes: [{ id: 2, conninfo: 'x', is_self: true }, { id: 1, conninfo: 'y', is_self: false, n_workers: 4, receiver_mode: 'normal', lag: 12 }],
+      status: {
+        status: 'online',
+        connected: [1, 3],
+        gen_num: 7,
+        gen_members: [1, 2, 3],
+        gen_members_online: [2],
+        gen_configured: [1, 2, 3],
+      },
+      nodes: [
+        { id: 2, conninfo: 'x', is_self: true },
+        { id: 1, conninfo: 'y', is_self: false, n_workers: 4, receiver_mode: 'normal', lag: 12 },
+      ],
     };
     await lab.admin.query('SELECT mtm.set_runtime($1)', [state]);
     const status = await app.query('SELECT * FROM mtm.status()');
     expect(status.fields.slice(0, 7).map((field) => field.name)).toEqual([
-      'my_node_id', 'status', 'connected', 'gen_num', 'gen_members', 'gen_members_online', 'gen_configured',
+      'my_node_id',
+      'status',
+      'connected',
+      'gen_num',
+      'gen_members',
+      'gen_members_online',
+      'gen_configured',
     ]);
-    expect(status.rows).toMatchObject([{ status: 'online', connected: [1, 3], gen_num: '7', gen_members_online: [2] }]);
+    expect(status.rows).toMatchObject([
+      { status: 'online', connected: [1, 3], gen_num: '7', gen_members_online: [2] },
+    ]);
     const nodes = await app.query('SELECT * FROM mtm.nodes()');
-    expect(nodes.rows).toMatchObject([{ id: 1, n_workers: 4, lag: '12' }, { id: 2, is_self: true }]);
+    expect(nodes.rows).toMatchObject([
+      { id: 1, n_workers: 4, lag: '12' },
+      { id: 2, is_self: true },
+    ]);
     expect((await app.query('SELECT mtm.ping()')).rows).toEqual([{ ping: true }]);
     const first = await lab.admin.query<{ i: string }>('SELECT mtm.take_over() AS i');
     const second = await lab.admin.query<{ i: string }>('SELECT mtm.take_over() AS i');
@@ -220,10 +257,20 @@ describe.each(testedMajors)('adjustment on PostgreSQL %i', (major) => {
     ]) {
       await lab.admin.query(text);
     }
-    const names = await lab.admin.query<{ n: string }>('SELECT n FROM mtm.volatile_relations() AS n ORDER BY 1');
+    const names = await lab.admin.query<{ n: string }>(
+      'SELECT n FROM mtm.volatile_relations() AS n ORDER BY 1',
+    );
     expect(names.rows.map((row) => row.n)).toEqual(['rls', 'v1', 'v2', 'v3', 'v4', 'v5']);
-    expect((await lab.admin.query('SELECT * FROM mtm.user_operators()')).rows).toEqual([{ user_operators: '===' }]);
-    for (const text of ['DROP VIEW v5, v4, v3, v2, v1, harmless', 'DROP TABLE rls', 'DROP DOMAIN dd', 'DROP FUNCTION uf(), dc(int)', 'DROP OPERATOR ===(int, int)']) {
+    expect((await lab.admin.query('SELECT * FROM mtm.user_operators()')).rows).toEqual([
+      { user_operators: '===' },
+    ]);
+    for (const text of [
+      'DROP VIEW v5, v4, v3, v2, v1, harmless',
+      'DROP TABLE rls',
+      'DROP DOMAIN dd',
+      'DROP FUNCTION uf(), dc(int)',
+      'DROP OPERATOR ===(int, int)',
+    ]) {
       await lab.admin.query(text);
     }
   });

@@ -93,7 +93,7 @@ describe.each(testedMajors)('DDL capture on PostgreSQL %i', (major) => {
       'DROP FOREIGN DATA WRAPPER w CASCADE',
       'CREATE CAST (text AS int) WITH INOUT',
       'DROP CAST (text AS int)',
-      'CREATE DEFAULT CONVERSION cv FOR \'LATIN1\' TO \'UTF8\' FROM iso8859_1_to_utf8',
+      "CREATE DEFAULT CONVERSION cv FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8",
       'DROP CONVERSION cv',
       'CREATE PUBLICATION other FOR ALL TABLES',
       'DROP PUBLICATION other',
@@ -127,14 +127,21 @@ describe.each(testedMajors)('DDL capture on PostgreSQL %i', (major) => {
       BEGIN EXECUTE ${app.escapeLiteral(odd)}; CREATE TABLE n2 (a text DEFAULT 'x;"y"'); END $f$`);
     await app.query(`CREATE FUNCTION outer_f() RETURNS int LANGUAGE plpgsql AS $f$
       BEGIN PERFORM inner_f(); INSERT INTO n2 VALUES ('row'); DROP TABLE "n""1"; RETURN 1; END $f$`);
-    const trace = await lab.trace(app, [`DO $$ DECLARE x int; BEGIN x := outer_f() + 0; ALTER TABLE n2 ADD b int; END $$`]);
+    const trace = await lab.trace(app, [
+      `DO $$ DECLARE x int; BEGIN x := outer_f() + 0; ALTER TABLE n2 ADD b int; END $$`,
+    ]);
     expect(trace.ddl.map((one) => one.command)).toEqual([
       odd,
       `CREATE TABLE n2 (a text DEFAULT 'x;"y"')`,
       'DROP TABLE "n""1"',
       'ALTER TABLE n2 ADD b int',
     ]);
-    expect(trace.stream.slice(0, 4)).toEqual(['ddl CREATE TABLE', 'ddl CREATE TABLE', 'insert public.n2', 'ddl DROP TABLE']);
+    expect(trace.stream.slice(0, 4)).toEqual([
+      'ddl CREATE TABLE',
+      'ddl CREATE TABLE',
+      'insert public.n2',
+      'ddl DROP TABLE',
+    ]);
     await lab.trace(app, ['DROP TABLE n2', 'DROP FUNCTION inner_f(), outer_f()']);
   });
 
@@ -142,25 +149,46 @@ describe.each(testedMajors)('DDL capture on PostgreSQL %i', (major) => {
     await app.query(`CREATE FUNCTION sql_f() RETURNS void LANGUAGE sql AS
       $$ SELECT 1; /* ; */ CREATE TABLE q1 (i int); CREATE TABLE q2 (t text DEFAULT ';'); SELECT 2 $$`);
     const trace = await lab.trace(app, ['SELECT sql_f()']);
-    expect(trace.ddl.map((one) => one.command)).toEqual(['CREATE TABLE q1 (i int)', `CREATE TABLE q2 (t text DEFAULT ';')`]);
+    expect(trace.ddl.map((one) => one.command)).toEqual([
+      'CREATE TABLE q1 (i int)',
+      `CREATE TABLE q2 (t text DEFAULT ';')`,
+    ]);
     await lab.trace(app, ['DROP TABLE q1', 'DROP TABLE q2']);
-    await app.query(`CREATE FUNCTION sql_f(int) RETURNS void LANGUAGE sql AS $$ SELECT 1; CREATE TABLE q3 (i int) $$`);
-    expect(await refusalOf(() => lab.trace(app, ['SELECT sql_f()']))).toMatch(/^0A000 \[multimaster\] cannot tell the text/);
+    await app.query(
+      `CREATE FUNCTION sql_f(int) RETURNS void LANGUAGE sql AS $$ SELECT 1; CREATE TABLE q3 (i int) $$`,
+    );
+    expect(await refusalOf(() => lab.trace(app, ['SELECT sql_f()']))).toMatch(
+      /^0A000 \[multimaster\] cannot tell the text/,
+    );
     await lab.trace(app, ['DROP FUNCTION sql_f(int)', 'DROP FUNCTION sql_f()']);
   });
 
   test('two commands in one text: the one with the tag, else refused', async () => {
-    const trace = await lab.trace(app, ['CREATE TABLE m1 (i int); INSERT INTO m1 VALUES (1); CREATE INDEX m2 ON m1 (i);']);
-    expect(trace.ddl.map((one) => one.command)).toEqual(['CREATE TABLE m1 (i int)', 'CREATE INDEX m2 ON m1 (i)']);
+    const trace = await lab.trace(app, [
+      'CREATE TABLE m1 (i int); INSERT INTO m1 VALUES (1); CREATE INDEX m2 ON m1 (i);',
+    ]);
+    expect(trace.ddl.map((one) => one.command)).toEqual([
+      'CREATE TABLE m1 (i int)',
+      'CREATE INDEX m2 ON m1 (i)',
+    ]);
     await lab.trace(app, ['DROP TABLE m1']);
-    expect(await refusalOf(() => lab.trace(app, ['CREATE TABLE m1 (i int); CREATE TABLE m2 (i int)']))).toMatch(/^0A000 /);
-    expect(await refusalOf(() => lab.trace(app, [`DO $$ BEGIN EXECUTE 'CREATE TABLE a1 (); CREATE TABLE a2 ()'; END $$`]))).toMatch(
-      /^0A000 /,
-    );
+    expect(
+      await refusalOf(() => lab.trace(app, ['CREATE TABLE m1 (i int); CREATE TABLE m2 (i int)'])),
+    ).toMatch(/^0A000 /);
+    expect(
+      await refusalOf(() =>
+        lab.trace(app, [`DO $$ BEGIN EXECUTE 'CREATE TABLE a1 (); CREATE TABLE a2 ()'; END $$`]),
+      ),
+    ).toMatch(/^0A000 /);
   });
 
   test('a rolled back savepoint takes its DDL with it', async () => {
-    const trace = await lab.trace(app, ['SAVEPOINT s', 'CREATE TABLE gone (i int)', 'ROLLBACK TO s', 'CREATE TABLE stays (i int)']);
+    const trace = await lab.trace(app, [
+      'SAVEPOINT s',
+      'CREATE TABLE gone (i int)',
+      'ROLLBACK TO s',
+      'CREATE TABLE stays (i int)',
+    ]);
     expect(trace.ddl.map((one) => one.command)).toEqual(['CREATE TABLE stays (i int)']);
     await lab.trace(app, ['DROP TABLE stays']);
   });
@@ -194,7 +222,11 @@ describe.each(testedMajors)('DDL capture on PostgreSQL %i', (major) => {
   });
 
   test('extensions: the outer command and an end mark, nothing of the script', async () => {
-    const trace = await lab.trace(lab.admin, ['CREATE EXTENSION hstore', `ALTER EXTENSION hstore UPDATE`, 'CREATE TABLE after_ext (i int)']);
+    const trace = await lab.trace(lab.admin, [
+      'CREATE EXTENSION hstore',
+      `ALTER EXTENSION hstore UPDATE`,
+      'CREATE TABLE after_ext (i int)',
+    ]);
     expect(trace.ddl.map((one) => `${one.tag}: ${one.command}`)).toEqual([
       'CREATE EXTENSION: CREATE EXTENSION hstore',
       'END EXTENSION: ',
@@ -202,18 +234,24 @@ describe.each(testedMajors)('DDL capture on PostgreSQL %i', (major) => {
       'END EXTENSION: ',
       'CREATE TABLE: CREATE TABLE after_ext (i int)',
     ]);
-    expect((await lab.trace(lab.admin, ['DROP EXTENSION hstore', 'DROP TABLE after_ext'])).ddl).toHaveLength(2);
+    expect((await lab.trace(lab.admin, ['DROP EXTENSION hstore', 'DROP TABLE after_ext'])).ddl).toHaveLength(
+      2,
+    );
   });
 
   test('a default that is not constant is sent as a value', async () => {
     await lab.trace(app, ['CREATE TABLE old_rows (i int PRIMARY KEY)', 'INSERT INTO old_rows VALUES (1)']);
-    const trace = await lab.trace(app, [`ALTER TABLE old_rows ADD at timestamptz DEFAULT now(), ADD n int DEFAULT 5`]);
+    const trace = await lab.trace(app, [
+      `ALTER TABLE old_rows ADD at timestamptz DEFAULT now(), ADD n int DEFAULT 5`,
+    ]);
     expect(trace.ddl.map((one) => one.tag)).toEqual(['ALTER TABLE', 'SELECT']);
     const { rows } = await lab.admin.query<{ at: string }>('SELECT at::text FROM old_rows');
     expect(trace.ddl[1]?.command).toContain(rows[0]?.at.slice(0, 19));
     expect(await refusalOf(() => app.query(trace.ddl[1]?.command ?? ''))).toMatch(/^42501 /);
     await lab.admin.query('SET session_replication_role = replica');
-    await lab.admin.query(`SELECT mtm.set_missing_value('public.old_rows', 'at', '{"2001-02-03 04:05:06+00"}')`);
+    await lab.admin.query(
+      `SELECT mtm.set_missing_value('public.old_rows', 'at', '{"2001-02-03 04:05:06+00"}')`,
+    );
     await lab.admin.query('RESET session_replication_role');
     const after = await lab.admin.query(`SELECT at = '2001-02-03 04:05:06+00' AS same FROM old_rows`);
     expect(after.rows).toEqual([{ same: true }]);
@@ -221,7 +259,11 @@ describe.each(testedMajors)('DDL capture on PostgreSQL %i', (major) => {
   });
 
   test('rewrites that would differ between nodes are refused', async () => {
-    await lab.trace(app, ['CREATE TABLE w (i int PRIMARY KEY, t text)', `INSERT INTO w VALUES (1, '5')`, 'CREATE TABLE we (i int)']);
+    await lab.trace(app, [
+      'CREATE TABLE w (i int PRIMARY KEY, t text)',
+      `INSERT INTO w VALUES (1, '5')`,
+      'CREATE TABLE we (i int)',
+    ]);
     const differing = [
       'ALTER TABLE w ADD r float DEFAULT random()',
       'ALTER TABLE w ADD u uuid DEFAULT gen_random_uuid()',
@@ -232,7 +274,9 @@ describe.each(testedMajors)('DDL capture on PostgreSQL %i', (major) => {
       `ALTER TABLE w ALTER t TYPE timestamptz USING current_timestamp`,
     ];
     for (const command of differing) {
-      expect(`${command}: ${await refusalOf(() => lab.trace(app, [command]))}`).toMatch(/: 0A000 .*would differ/);
+      expect(`${command}: ${await refusalOf(() => lab.trace(app, [command]))}`).toMatch(
+        /: 0A000 .*would differ/,
+      );
     }
     const same = [
       'ALTER TABLE w ALTER t TYPE int USING t::int',
@@ -241,7 +285,9 @@ describe.each(testedMajors)('DDL capture on PostgreSQL %i', (major) => {
     ];
     for (const command of same) expect((await lab.trace(app, [command])).ddl[0]?.command).toBe(command);
     await lab.trace(app, ['CREATE UNLOGGED TABLE wu (i int)', 'INSERT INTO wu VALUES (1)']);
-    expect(await refusalOf(() => lab.trace(app, ['ALTER TABLE wu SET LOGGED']))).toMatch(/^0A000 .*SET LOGGED/);
+    expect(await refusalOf(() => lab.trace(app, ['ALTER TABLE wu SET LOGGED']))).toMatch(
+      /^0A000 .*SET LOGGED/,
+    );
     await lab.trace(app, ['DROP TABLE w, we, wu']);
   });
 
@@ -254,7 +300,10 @@ describe.each(testedMajors)('DDL capture on PostgreSQL %i', (major) => {
     expect((await lab.trace(app, ['SELECT temp_as_admin()'])).header).toBe('temporary');
     await app.query(`CREATE FUNCTION as_app() RETURNS void LANGUAGE plpgsql SECURITY DEFINER
       AS $$ BEGIN CREATE TABLE sd (i int); END $$`);
-    expect((await lab.trace(lab.admin, ['SELECT as_app()'])).ddl[0]).toMatchObject({ sessionUser: 'postgres', role: 'app' });
+    expect((await lab.trace(lab.admin, ['SELECT as_app()'])).ddl[0]).toMatchObject({
+      sessionUser: 'postgres',
+      role: 'app',
+    });
     await lab.trace(app, ['DROP TABLE sd', 'DROP FUNCTION as_app()']);
   });
 
@@ -270,24 +319,41 @@ describe.each(testedMajors)('DDL capture on PostgreSQL %i', (major) => {
       'DROP FUNCTION mtm.ping()',
     ];
     for (const command of commands) {
-      expect(`${command}: ${await refusalOf(() => lab.trace(lab.admin, [command]))}`).toMatch(/: (0A000|2BP01|3F000) /);
+      expect(`${command}: ${await refusalOf(() => lab.trace(lab.admin, [command]))}`).toMatch(
+        /: (0A000|2BP01|3F000) /,
+      );
     }
-    for (const call of [`SELECT pg_logical_emit_message(true, 'mtm-ddl', '{}')`, `SELECT mtm.emit_ddl('x', 'y')`, 'SELECT mtm.take_over()']) {
+    for (const call of [
+      `SELECT pg_logical_emit_message(true, 'mtm-ddl', '{}')`,
+      `SELECT mtm.emit_ddl('x', 'y')`,
+      'SELECT mtm.take_over()',
+    ]) {
       expect(await refusalOf(() => app.query(call))).toMatch(/^42501 /);
     }
   });
 
   test('commands that event triggers do not see are announced by the gateway only', async () => {
-    expect(await refusalOf(() => lab.trace(app, [`SELECT mtm.announce('CREATE ROLE x', 'CREATE ROLE', 'guess')`]))).toMatch(/^42501 /);
+    expect(
+      await refusalOf(() => lab.trace(app, [`SELECT mtm.announce('CREATE ROLE x', 'CREATE ROLE', 'guess')`])),
+    ).toMatch(/^42501 /);
     const proof = `(SELECT encode(sha256(announce_key || sha256(announce_key
       || convert_to(pg_backend_pid() || ':CREATE ROLE x', 'UTF8'))), 'hex') FROM mtm.secret)`;
-    const trace = await lab.trace(lab.admin, [`SELECT mtm.announce('CREATE ROLE x', 'CREATE ROLE', ${proof})`]);
-    expect(trace.ddl[0]).toMatchObject({ command: 'CREATE ROLE x', tag: 'CREATE ROLE', sessionUser: 'postgres', role: 'none' });
+    const trace = await lab.trace(lab.admin, [
+      `SELECT mtm.announce('CREATE ROLE x', 'CREATE ROLE', ${proof})`,
+    ]);
+    expect(trace.ddl[0]).toMatchObject({
+      command: 'CREATE ROLE x',
+      tag: 'CREATE ROLE',
+      sessionUser: 'postgres',
+      role: 'none',
+    });
   });
 
   test('nothing is captured in a replica session, or of commands that run node by node', async () => {
     await lab.admin.query('SET session_replication_role = replica');
-    expect((await lab.trace(lab.admin, ['CREATE TABLE applied (i int)', 'DROP TABLE applied'])).ddl).toEqual([]);
+    expect((await lab.trace(lab.admin, ['CREATE TABLE applied (i int)', 'DROP TABLE applied'])).ddl).toEqual(
+      [],
+    );
     await lab.admin.query('RESET session_replication_role');
     await lab.trace(app, ['CREATE TABLE ci (i int)']);
     await app.query('CREATE INDEX CONCURRENTLY ci_i ON ci (i)');

@@ -39,12 +39,26 @@ describe.each(testedMajors)('header on PostgreSQL %i', (major) => {
     ['alter', ['ALTER TABLE t ADD b int DEFAULT random()', 'ALTER TABLE t RENAME b TO c']],
     ['index', ['CREATE INDEX ON t (c)', 'COMMENT ON COLUMN t.c IS $$x$$', 'GRANT SELECT ON t TO PUBLIC']],
     ['view', ['CREATE VIEW tv AS SELECT * FROM t', 'DROP VIEW tv']],
-    ['rule, trigger and policy', ['CREATE RULE r AS ON DELETE TO t DO NOTHING', 'DROP RULE r ON t',
-      'CREATE TRIGGER g BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()',
-      'DROP TRIGGER g ON t', 'CREATE POLICY p ON t', 'DROP POLICY p ON t']],
+    [
+      'rule, trigger and policy',
+      [
+        'CREATE RULE r AS ON DELETE TO t DO NOTHING',
+        'DROP RULE r ON t',
+        'CREATE TRIGGER g BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()',
+        'DROP TRIGGER g ON t',
+        'CREATE POLICY p ON t',
+        'DROP POLICY p ON t',
+      ],
+    ],
     ['create as', ['CREATE TEMP TABLE t3 AS SELECT * FROM kept', 'SELECT 1 AS a INTO TEMP t4']],
     ['on commit drop', ['CREATE TEMP TABLE t5 (i int) ON COMMIT DROP', 'INSERT INTO t5 VALUES (1)']],
-    ['function and type', ['CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql AS $$ SELECT 1 $$', 'CREATE TYPE pg_temp.y AS (a int)']],
+    [
+      'function and type',
+      [
+        'CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql AS $$ SELECT 1 $$',
+        'CREATE TYPE pg_temp.y AS (a int)',
+      ],
+    ],
     ['truncate', ['TRUNCATE t']],
     ['drop', ['DROP TABLE t3, t4', 'DROP FUNCTION pg_temp.f()', 'DROP TABLE IF EXISTS t2']],
   ];
@@ -52,7 +66,10 @@ describe.each(testedMajors)('header on PostgreSQL %i', (major) => {
   test('temporary objects only: a plain commit', async () => {
     const client = await lab.connect('app');
     for (const [name, statements] of temporary) {
-      expect({ name, header: (await lab.trace(client, statements)).header }).toEqual({ name, header: 'temporary' });
+      expect({ name, header: (await lab.trace(client, statements)).header }).toEqual({
+        name,
+        header: 'temporary',
+      });
     }
     expect((await lab.trace(client, ['DROP TABLE t'], checked)).header).toBe('temporary');
     await client.end();
@@ -89,9 +106,11 @@ describe.each(testedMajors)('header on PostgreSQL %i', (major) => {
   });
 
   test('locks on catalogs and large objects are refused', async () => {
-    expect(await refusalOf(() => lab.trace(lab.admin, ['LOCK pg_class IN SHARE ROW EXCLUSIVE MODE', 'DELETE FROM kept'], checked))).toMatch(
-      /^0A000 .*ShareRowExclusiveLock on the system catalog "pg_class"/,
-    );
+    expect(
+      await refusalOf(() =>
+        lab.trace(lab.admin, ['LOCK pg_class IN SHARE ROW EXCLUSIVE MODE', 'DELETE FROM kept'], checked),
+      ),
+    ).toMatch(/^0A000 .*ShareRowExclusiveLock on the system catalog "pg_class"/);
     for (const call of ['SELECT lo_create(0)', `SELECT lo_from_bytea(0, 'x')`]) {
       expect(await refusalOf(() => lab.trace(app, [call], checked))).toMatch(/^0A000 .*large objects/);
     }
@@ -107,7 +126,9 @@ describe.each(testedMajors)('header on PostgreSQL %i', (major) => {
     ];
     for (const command of unseen) {
       const nested = [`DO $do$ BEGIN EXECUTE ${lab.admin.escapeLiteral(command)}; END $do$`];
-      expect(`${command}: ${await refusalOf(() => lab.trace(lab.admin, nested, checked))}`).toMatch(/: 0A000 .*cannot be replicated from here/);
+      expect(`${command}: ${await refusalOf(() => lab.trace(lab.admin, nested, checked))}`).toMatch(
+        /: 0A000 .*cannot be replicated from here/,
+      );
       expect((await lab.trace(lab.admin, [command], announced)).header).toBe('write');
     }
     await lab.admin.query('DROP EVENT TRIGGER et');
@@ -116,7 +137,11 @@ describe.each(testedMajors)('header on PostgreSQL %i', (major) => {
 
   test('ordinary work passes the checks', async () => {
     const work = [
-      ['CREATE TABLE o (id serial PRIMARY KEY, t text UNIQUE DEFERRABLE)', 'CREATE INDEX ON o (t)', `COMMENT ON TABLE o IS 'x'`],
+      [
+        'CREATE TABLE o (id serial PRIMARY KEY, t text UNIQUE DEFERRABLE)',
+        'CREATE INDEX ON o (t)',
+        `COMMENT ON TABLE o IS 'x'`,
+      ],
       [`INSERT INTO o (t) VALUES ('x')`, 'LOCK o IN ACCESS EXCLUSIVE MODE'],
       ['ANALYZE o', `INSERT INTO o (t) VALUES ('y')`],
       ['TRUNCATE o RESTART IDENTITY'],
@@ -124,15 +149,26 @@ describe.each(testedMajors)('header on PostgreSQL %i', (major) => {
       ['DROP TABLE o CASCADE'],
     ];
     for (const statements of work) expect((await lab.trace(app, statements, checked)).header).toBe('write');
-    expect((await lab.trace(lab.admin, ['CREATE EXTENSION hstore', 'ALTER TABLE kept OWNER TO postgres'], checked)).header).toBe('write');
+    expect(
+      (await lab.trace(lab.admin, ['CREATE EXTENSION hstore', 'ALTER TABLE kept OWNER TO postgres'], checked))
+        .header,
+    ).toBe('write');
     await lab.trace(lab.admin, ['ALTER TABLE kept OWNER TO app']);
   });
 
   test('EXPLAIN ANALYZE CREATE TABLE AS is found out', async () => {
-    expect(await refusalOf(() => lab.trace(app, ['EXPLAIN ANALYZE CREATE TABLE ex AS SELECT 1 AS a'], checked))).toMatch(/^0A000 .*changed (public\.)?ex by/);
-    expect(await refusalOf(() => lab.trace(app, ['SAVEPOINT a', 'EXPLAIN ANALYZE CREATE TABLE ex AS SELECT 1 AS a', 'RELEASE a'], checked))).toMatch(
-      /^0A000 .*changed (public\.)?ex by/,
-    );
+    expect(
+      await refusalOf(() => lab.trace(app, ['EXPLAIN ANALYZE CREATE TABLE ex AS SELECT 1 AS a'], checked)),
+    ).toMatch(/^0A000 .*changed (public\.)?ex by/);
+    expect(
+      await refusalOf(() =>
+        lab.trace(
+          app,
+          ['SAVEPOINT a', 'EXPLAIN ANALYZE CREATE TABLE ex AS SELECT 1 AS a', 'RELEASE a'],
+          checked,
+        ),
+      ),
+    ).toMatch(/^0A000 .*changed (public\.)?ex by/);
   });
 
   test('the header is cheap', async () => {

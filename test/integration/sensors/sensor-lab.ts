@@ -15,7 +15,7 @@ import { initServer, startServer, stopServer } from '../../../src/io/launcher/po
 import type { PostgresMajor } from '../../../src/io/launcher/server-binaries.ts';
 import { ensureSlots, installSchema } from '../../../src/io/postgres/schema-installer.ts';
 
-export const testedMajors: readonly PostgresMajor[] = [15, 18];
+export const testedMajors: readonly PostgresMajor[] = [15, 16, 17, 18];
 
 /** What one transaction left: the header's answer and, when it was prepared, the stream between `b` and `P`. */
 export interface Trace {

@@ -38,66 +38,73 @@ END $$;
 -- Is the row version of a transaction that still runs? Only the own one's can be seen. Its id is widened relative to the
 -- own one, to either side: subtransactions have later ids.
 CREATE OR REPLACE FUNCTION mtm.is_own(row_xmin xid) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT age(row_xmin) <= 0 AND row_xmin::text::bigint > 2 AND coalesce(pg_xact_status(
-    (me + ((row_xmin::text::bigint - me + 6442450944) & 4294967295) - 2147483648)::text::xid8) = 'in progress', false)
-  FROM (SELECT pg_current_xact_id()::text::bigint AS me) AS own
-$$;
-
--- Relations that the own transaction has locked to change them, or more.
-CREATE OR REPLACE FUNCTION mtm.own_locks(OUT relation oid, OUT mode text, OUT name name, OUT shared boolean)
-RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT l.relation, l.mode, c.relname, c.relisshared
-  FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
-  WHERE l.locktype = 'relation' AND l.pid = pg_backend_pid() AND l.granted
-    AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')
-    AND l.database IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
-$$;
-
--- Refuses what must never be prepared: a catalog lock that would stop decoding (architecture §9), large objects.
-CREATE OR REPLACE FUNCTION mtm.check_catalog_locks() RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE l record;
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE me bigint; it bigint := row_xmin::text::bigint;
 BEGIN
-  FOR l IN SELECT * FROM mtm.own_locks() WHERE relation < 16384 LOOP
-    IF l.mode IN ('ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock') THEN
-      RAISE EXCEPTION '[multimaster] a transaction that holds % on the system catalog "%" cannot be replicated',
-        l.mode, l.name USING ERRCODE = '0A000', HINT = 'Do not LOCK system catalogs.';
-    END IF;
-  END LOOP;
-  IF EXISTS (SELECT FROM mtm.own_locks() WHERE relation IN ('pg_largeobject'::regclass, 'pg_largeobject_metadata'::regclass))
-    OR EXISTS (SELECT FROM pg_largeobject_metadata WHERE age(xmin) <= 0 AND mtm.is_own(xmin)) THEN
-    RAISE EXCEPTION '[multimaster] large objects cannot be changed: they are not replicated'
-      USING ERRCODE = '0A000', HINT = 'Keep the data in a bytea column.';
-  END IF;
+  IF it < 3 OR age(row_xmin) > 0 THEN RETURN false; END IF;
+  me := pg_current_xact_id()::text::bigint;
+  RETURN coalesce(pg_xact_status(
+    (me + ((it - me + 6442450944) & 4294967295) - 2147483648)::text::xid8) = 'in progress', false);
 END $$;
 
--- Refuses catalog changes that event triggers do not see and nobody announced: on shared catalogs by lock or by row (most
--- of them are small), on ownership (REASSIGN OWNED) and new tables (EXPLAIN ANALYZE CREATE TABLE AS) only when no
--- other DDL of the transaction was captured. DROP EVENT TRIGGER and DROP of a tablespace leave no trace.
-CREATE OR REPLACE FUNCTION mtm.check_unseen_changes() RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE unseen text;
+-- A catalog that event triggers do not watch and that this transaction has written: by row, because most commands give up
+-- their locks at once. All are small. DROP EVENT TRIGGER, DROP TABLESPACE and lo_unlink leave no trace.
+CREATE OR REPLACE FUNCTION mtm.changed_catalog() RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  SELECT name INTO unseen FROM (
-    SELECT name::text FROM mtm.own_locks() WHERE shared AND relation <> 'pg_shdepend'::regclass
-    UNION ALL SELECT 'pg_database' FROM pg_database WHERE age(xmin) <= 0 AND mtm.is_own(xmin)
+  RETURN (SELECT name FROM (
+    SELECT 'pg_database' AS name FROM pg_database WHERE age(xmin) <= 0 AND mtm.is_own(xmin)
     UNION ALL SELECT 'pg_tablespace' FROM pg_tablespace WHERE age(xmin) <= 0 AND mtm.is_own(xmin)
     UNION ALL SELECT 'pg_db_role_setting' FROM pg_db_role_setting WHERE age(xmin) <= 0 AND mtm.is_own(xmin)
     UNION ALL SELECT 'pg_auth_members' FROM pg_auth_members WHERE age(xmin) <= 0 AND mtm.is_own(xmin)
     UNION ALL SELECT 'pg_parameter_acl' FROM pg_parameter_acl WHERE age(xmin) <= 0 AND mtm.is_own(xmin)
     UNION ALL SELECT 'pg_shdescription' FROM pg_shdescription WHERE age(xmin) <= 0 AND mtm.is_own(xmin)
     UNION ALL SELECT 'pg_shseclabel' FROM pg_shseclabel WHERE age(xmin) <= 0 AND mtm.is_own(xmin)
-    UNION ALL SELECT 'pg_event_trigger' FROM pg_event_trigger WHERE age(xmin) <= 0 AND mtm.is_own(xmin)) AS changed LIMIT 1;
-  IF unseen IS NULL AND (pg_my_temp_schema() = 0 OR mtm.touched() = 'write')
-    AND NOT EXISTS (SELECT FROM mtm.own_locks() WHERE relation = 'mtm.ddl_mark'::regclass) THEN
-    SELECT name INTO unseen FROM (
-      SELECT l.relation::regclass::text AS name
-      FROM mtm.own_locks() l JOIN pg_attribute a ON a.attrelid = l.relation AND a.attnum = 1
-      WHERE l.relation >= 16384 AND l.mode = 'AccessExclusiveLock' AND mtm.is_own(a.xmin)
-      UNION ALL
-      SELECT 'pg_shdepend' FROM pg_shdepend WHERE age(xmin) <= 0 AND mtm.is_own(xmin)) AS changed LIMIT 1;
+    UNION ALL SELECT 'pg_event_trigger' FROM pg_event_trigger WHERE age(xmin) <= 0 AND mtm.is_own(xmin)) AS changed
+    LIMIT 1);
+END $$;
+
+-- For a transaction without captured DDL: a new table (EXPLAIN ANALYZE CREATE TABLE AS fires no event trigger), or new owners
+-- (REASSIGN OWNED).
+CREATE OR REPLACE FUNCTION mtm.unseen_object(locked oid[]) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE created regclass;
+BEGIN
+  SELECT attrelid INTO created FROM pg_attribute WHERE attrelid = ANY (locked) AND attnum = 1 AND mtm.is_own(xmin) LIMIT 1;
+  IF FOUND THEN RETURN created::text; END IF;
+  RETURN (SELECT 'pg_shdepend' FROM pg_shdepend WHERE age(xmin) <= 0 AND mtm.is_own(xmin) LIMIT 1);
+END $$;
+
+-- Refuses what must never be prepared (a catalog lock that would stop decoding, architecture §9), what is not replicated
+-- (large objects), and, unless announced, catalog changes that event triggers do not see.
+CREATE OR REPLACE FUNCTION mtm.check_transaction(announced boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE l record; large boolean := false; marked boolean := false; locked oid[] := '{}'; unseen text;
+BEGIN
+  FOR l IN
+    SELECT k.relation, k.mode, c.relname, c.relisshared, c.relpersistence FROM pg_locks k JOIN pg_class c ON c.oid = k.relation
+    WHERE k.locktype = 'relation' AND k.pid = pg_backend_pid() AND k.granted
+      AND k.mode NOT IN ('AccessShareLock', 'RowShareLock')
+      AND k.database IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+  LOOP
+    IF l.relation < 16384 AND l.mode IN ('ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock') THEN
+      RAISE EXCEPTION '[multimaster] a transaction that holds % on the system catalog "%" cannot be replicated',
+        l.mode, l.relname USING ERRCODE = '0A000', HINT = 'Do not LOCK system catalogs.';
+    END IF;
+    IF l.relisshared AND l.relation <> 'pg_shdepend'::regclass THEN unseen := l.relname; END IF;
+    IF l.relation >= 16384 AND l.mode = 'AccessExclusiveLock' THEN locked := locked || l.relation; END IF;
+    large := large OR l.relation IN ('pg_largeobject'::regclass, 'pg_largeobject_metadata'::regclass);
+    -- What touched temporary tables is not prepared anyway.
+    marked := marked OR l.relpersistence = 't'
+      OR l.relation IN ('mtm.ddl_mark'::regclass, 'mtm.temporary_mark'::regclass);
+  END LOOP;
+  IF large OR EXISTS (SELECT FROM pg_largeobject_metadata WHERE age(xmin) <= 0 AND mtm.is_own(xmin)) THEN
+    RAISE EXCEPTION '[multimaster] large objects cannot be changed: they are not replicated'
+      USING ERRCODE = '0A000', HINT = 'Keep the data in a bytea column.';
   END IF;
+  IF announced THEN RETURN; END IF;
+  unseen := coalesce(unseen, mtm.changed_catalog());
+  IF unseen IS NULL AND NOT marked THEN unseen := mtm.unseen_object(locked); END IF;
   IF unseen IS NULL THEN RETURN; END IF;
   RAISE EXCEPTION '[multimaster] the transaction changed % by a command that cannot be replicated from here', unseen
     USING ERRCODE = '0A000', HINT = 'Run commands on roles, databases, tablespaces and event triggers and REASSIGN OWNED at '
@@ -110,11 +117,10 @@ CREATE OR REPLACE FUNCTION mtm.header_checked(gid text, hmac text, announced boo
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF pg_current_xact_id_if_assigned() IS NULL THEN RETURN 'empty'; END IF;
-  PERFORM mtm.check_catalog_locks();
-  IF NOT announced THEN PERFORM mtm.check_unseen_changes(); END IF;
+  PERFORM mtm.check_transaction(announced);
   RETURN mtm.header(gid, hmac);
 END $$;
 
-REVOKE EXECUTE ON FUNCTION mtm.touched(), mtm.is_own(xid), mtm.own_locks(), mtm.check_catalog_locks(),
-  mtm.check_unseen_changes() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION mtm.touched(), mtm.is_own(xid), mtm.changed_catalog(), mtm.unseen_object(oid[]),
+  mtm.check_transaction(boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION mtm.header(text, text), mtm.header_checked(text, text, boolean) TO PUBLIC;

@@ -3,58 +3,74 @@
 -- Rule: NULL, and so 0A000, whenever it is not certain; never a guess.
 
 -- The statements of a text, without the semicolons. Knows strings, quoted names, dollar quotes, comments, parentheses
--- and BEGIN ATOMIC bodies. `complete` is false when something is still open at the end.
+-- and BEGIN ATOMIC bodies. `complete` is false when something is still open at the end. One pass over marks (a regular
+-- expression per token would take minutes for a long text).
 CREATE OR REPLACE FUNCTION mtm.split_statements(source text, standard_strings boolean,
   OUT statements text[], OUT complete boolean)
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  -- A word or number, so that $1 and a$b$ are no dollar quotes and x'' is found with its prefix; else one mark.
-  mark constant text := '[[:alpha:]_\u0080-\uffff][[:alnum:]_$\u0080-\uffff]*|[0-9][[:alnum:]_.]*|\$[[:alnum:]_\u0080-\uffff]*\$|--|/\*|[''";()]';
-  at integer := 1; start integer := 1; parens integer := 0; atomic integer := 0; size constant integer := length(source);
-  word text := ''; hit text; stop integer; level integer; head text;
+  part text[]; plain text; mark text; at integer := 1; start integer := 1; parens integer := 0; word text;
+  -- What is open: '' nothing, else the mark that opened it. `$`: `tag` closes it; `level` of nested comments.
+  opened text := ''; level integer := 0; tag text; escapes boolean := false;
+  -- BEGIN ATOMIC … END holds semicolons: the depth of BEGIN and CASE inside it.
+  has_atomic constant boolean := position('atomic' IN lower(source)) > 0; atomic integer := 0; last_word text := '';
+  -- The text between the last two dollars, when there was nothing but a tag.
+  between text;
 BEGIN
-  statements := '{}'; complete := true;
+  statements := '{}';
+  FOR part IN
+    SELECT regexp_matches(source || E'\n', '([^''"$;()\n\r/*-]*)(--|/\*|\*/|[''"$;()\n\r/*-])', 'g')
   LOOP
-    stop := regexp_instr(source, mark, at);
-    EXIT WHEN stop = 0;
-    hit := regexp_substr(source, mark, stop);
-    at := stop + length(hit);
-    CASE
-      WHEN hit = '''' THEN
-        -- The place behind the closing quote; a backslash escapes in E'' and without standard strings.
-        at := regexp_instr(source, CASE WHEN standard_strings AND NOT (lower(word) = 'e' AND substr(source, stop - 1, 1) IN ('e', 'E'))
-          THEN '''([^'']|'''')*''(?!'')' ELSE '''([^''\\]|''''|\\.)*''(?!'')' END, stop, 1, 1);
-      WHEN hit = '"' THEN at := regexp_instr(source, '"([^"]|"")*"(?!")', stop, 1, 1);
-      WHEN hit = '--' THEN
-        at := regexp_instr(source, '[\n\r]', at, 1, 1);
-        EXIT WHEN at = 0;
-      WHEN hit = '/*' THEN
-        level := 1;
-        WHILE level > 0 LOOP
-          stop := regexp_instr(source, '/\*|\*/', at);
-          IF stop = 0 THEN complete := false; RETURN; END IF;
-          level := level + CASE substr(source, stop, 2) WHEN '/*' THEN 1 ELSE -1 END;
-          at := stop + 2;
-        END LOOP;
-      WHEN hit = '(' THEN parens := parens + 1;
-      WHEN hit = ')' THEN parens := parens - 1;
-      WHEN hit = ';' THEN
-        IF parens = 0 AND atomic = 0 THEN
-          statements := statements || substr(source, start, stop - start);
-          start := at;
-        END IF;
-      WHEN left(hit, 1) = '$' THEN
-        stop := position(hit IN substr(source, at));
-        at := CASE WHEN stop = 0 THEN 0 ELSE at + stop - 1 + length(hit) END;
-      ELSE
-        IF lower(hit) = 'atomic' AND lower(word) = 'begin' THEN atomic := 1;
-        ELSIF atomic > 0 AND lower(hit) = 'case' THEN atomic := atomic + 1;
-        ELSIF atomic > 0 AND lower(hit) = 'end' THEN atomic := atomic - 1; END IF;
+    plain := part[1]; mark := part[2];
+    IF opened = '' AND has_atomic THEN
+      FOR word IN SELECT lower(m[1]) FROM regexp_matches(plain, '[[:alnum:]_]+', 'g') AS m LOOP
+        IF word = 'atomic' AND last_word = 'begin' THEN atomic := 1;
+        ELSIF atomic > 0 AND word = 'case' THEN atomic := atomic + 1;
+        ELSIF atomic > 0 AND word = 'end' THEN atomic := atomic - 1; END IF;
+        last_word := word;
+      END LOOP;
+    END IF;
+    at := at + length(plain) + length(mark);
+    IF mark = '$' THEN
+      IF opened = '' AND between IS NOT NULL AND plain ~ '^([[:alpha:]_\u0080-\uffff][[:alnum:]_\u0080-\uffff]*)?$' THEN
+        opened := '$'; tag := plain; between := NULL;
+      ELSIF opened = '$' AND between IS NOT NULL AND plain = tag THEN opened := ''; between := NULL;
+      ELSIF opened = '$' THEN between := '';
+      ELSE between := CASE WHEN opened = '' AND plain !~ '[[:alnum:]_\u0080-\uffff]$' THEN '' END;
+      END IF;
+      CONTINUE;
+    END IF;
+    between := NULL;
+    CASE opened
+      WHEN '' THEN
+        CASE mark
+          WHEN '(' THEN parens := parens + 1;
+          WHEN ')' THEN parens := parens - 1;
+          WHEN ';' THEN
+            IF parens = 0 AND atomic = 0 THEN
+              statements := statements || substr(source, start, at - 1 - start);
+              start := at;
+            END IF;
+          WHEN '''' THEN
+            opened := mark;
+            escapes := NOT standard_strings OR plain ~ '(^|[^[:alnum:]_$])[eE]$';
+          WHEN '"', '--' THEN opened := mark;
+          WHEN '/*' THEN opened := mark; level := 1;
+          ELSE NULL;
+        END CASE;
+      WHEN '''' THEN
+        IF mark = '''' AND NOT (escapes AND length(plain) - length(rtrim(plain, '\')) & 1 = 1) THEN opened := ''; END IF;
+      WHEN '"' THEN
+        IF mark = '"' THEN opened := ''; END IF;
+      WHEN '--' THEN
+        IF mark IN (E'\n', E'\r') THEN opened := ''; END IF;
+      WHEN '/*' THEN
+        level := level + CASE mark WHEN '/*' THEN 1 WHEN '*/' THEN -1 ELSE 0 END;
+        IF level = 0 THEN opened := ''; END IF;
+      ELSE NULL;
     END CASE;
-    IF at = 0 THEN complete := false; RETURN; END IF;
-    word := hit;
   END LOOP;
-  complete := parens = 0 AND atomic = 0;
+  complete := opened = '' AND parens = 0 AND atomic = 0;
   statements := array(SELECT s FROM unnest(statements || substr(source, start)) WITH ORDINALITY AS u(s, n)
     WHERE mtm.without_comments(s) <> '' ORDER BY n);
 END $$;
@@ -65,8 +81,8 @@ LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE rest text := statement; level integer; stop integer; at integer;
 BEGIN
   LOOP
-    rest := regexp_replace(rest, '^\s+', '');
-    IF starts_with(rest, '--') THEN rest := regexp_replace(rest, '^--[^\n\r]*', '');
+    rest := ltrim(rest, E' \t\n\r\f\v');
+    IF starts_with(rest, '--') THEN rest := substr(rest, length(substring(rest FROM '^[^\n\r]*')) + 1);
     ELSIF starts_with(rest, '/*') THEN
       level := 1; at := 3;
       WHILE level > 0 LOOP
@@ -90,8 +106,8 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     ELSE regexp_replace(words, '^(CREATE|ALTER|DROP) ((OR REPLACE|GLOBAL|LOCAL|TEMP|TEMPORARY|UNLOGGED|UNIQUE|RECURSIVE|'
       || 'CONSTRAINT|TRUSTED|PROCEDURAL|DEFAULT(?= CONVERSION)) )*', '\1 ') || ' ' LIKE tag || ' %' END
   FROM (SELECT upper(array_to_string(array(
-    SELECT m[1] FROM regexp_matches(left(regexp_replace(mtm.without_comments(statement),
-      '/\*([^*]|\*[^/])*\*/|--[^\n\r]*', ' ', 'g'), 400), '([[:alnum:]_$]+|[^[:alnum:]_$\s]+)', 'g')
+    SELECT m[1] FROM regexp_matches(regexp_replace(left(mtm.without_comments(statement), 1000),
+      '/\*([^*]|\*[^/])*\*/|--[^\n\r]*', ' ', 'g'), '([[:alnum:]_$]+|[^[:alnum:]_$\s]+)', 'g')
       WITH ORDINALITY AS w(m, n) ORDER BY n LIMIT 12), ' ')) AS words) AS first
 $$;
 

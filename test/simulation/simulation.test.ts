@@ -1,0 +1,44 @@
+import { describe, expect, test } from 'vitest';
+import { mutants } from './mutants.ts';
+import { optionsOfSeed } from './options.ts';
+import { runSeed } from './run.ts';
+import kept from './seeds.json' with { type: 'json' };
+
+const firstSeed = Number(process.env['SIM_SEED'] ?? 100_001);
+const runs = Number(process.env['SIM_RUNS'] ?? 500);
+
+function fails(seed: number): string | undefined {
+  const { violation } = runSeed(optionsOfSeed(seed));
+  return violation === undefined ? undefined : `seed ${seed}: ${violation.message} (npm run sim -- --seed ${seed})`;
+}
+
+describe('simulation', () => {
+  test(`${runs} seeds from ${firstSeed}`, () => {
+    for (let seed = firstSeed; seed < firstSeed + runs; seed += 1) expect(fails(seed)).toBeUndefined();
+  });
+
+  test.each(kept.seeds)('seed %i, which once failed', (seed) => {
+    expect(fails(seed)).toBeUndefined();
+  });
+
+  test('the same seed tells the same story', () => {
+    const story = (): string[] => {
+      const lines: string[] = [];
+      runSeed(optionsOfSeed(4), { trace: (at, who, text) => lines.push(`${at} ${who} ${text}`) });
+      return lines;
+    };
+    expect(story()).toEqual(story());
+  });
+});
+
+describe('broken machines are caught', () => {
+  test.each(mutants)('$name: within $within seeds', ({ make, within }) => {
+    const caught = (): number | undefined => {
+      for (let seed = 1; seed <= within; seed += 1) {
+        if (runSeed(optionsOfSeed(seed), { makeMachine: make }).violation !== undefined) return seed;
+      }
+      return undefined;
+    };
+    expect(caught()).toBeDefined();
+  });
+});
