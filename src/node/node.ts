@@ -22,6 +22,7 @@ import type { ApplyHandle } from '../io/postgres/applier.ts';
 import type { Control, TakeOver } from '../io/postgres/control.ts';
 import { Finisher } from '../io/postgres/finisher.ts';
 import { ReplicationStream } from '../io/postgres/replication-stream.ts';
+import { Flow } from './flow.ts';
 import { ConflictWatch } from './conflict-watch.ts';
 import { Drain } from './drain.ts';
 import { runtimeState } from './runtime-state.ts';
@@ -57,6 +58,7 @@ export class Node {
   readonly #listener: ClientListener;
   readonly #watch: ConflictWatch;
   readonly #syncpoint: SyncpointKeeper;
+  readonly #flow: Flow;
   readonly #applying = new Map<Gid, ApplyHandle>();
   readonly #timers: NodeJS.Timeout[] = [];
   #stream: ReplicationStream | undefined;
@@ -101,6 +103,14 @@ export class Node {
       blocked: (event) => this.#drain.commit(event),
     });
     this.#syncpoint = new SyncpointKeeper(this.#commit, parts.control, config.syncpointIntervalBytes);
+    this.#flow = new Flow({
+      unappliedBytes: () => this.#unappliedBytes(),
+      tell: (message) => {
+        for (const { id } of config.peers) this.#links.send(id, message);
+      },
+      pauseSource: () => this.#stream?.pause(),
+      resumeSource: () => this.#stream?.resume(),
+    });
     this.failed = new Promise((_, reject) => {
       this.#fail = reject;
     });
@@ -125,17 +135,20 @@ export class Node {
         onLinkUp: (to) => {
           drain().liveness(() => ({ kind: 'link-up', now: performance.now(), to }));
           drain().commit({ kind: 'link-up', node: to, incarnation: this.#incarnations.get(to) ?? 0 });
+          this.#flow.linkUp();
+          this.#flow.released(to);
         },
         onLinkDown: (to, reason) => {
           drain().liveness(() => ({ kind: 'link-down', now: performance.now(), to, reason: reason.text }));
           drain().commit({ kind: 'link-down', node: to });
+          this.#flow.released(to);
           this.#runtimeDirty = true;
         },
         onPeerIncarnation: (from, incarnation) => {
           this.#incarnations.set(from, incarnation);
           drain().liveness(() => ({ kind: 'peer-introduced', now: performance.now(), from, incarnation }));
         },
-        onDrained: () => this.#resumeStream(),
+        onDrained: (to) => this.#flow.released(to),
       },
     });
   }
@@ -209,6 +222,7 @@ export class Node {
     this.#updateHealth();
     this.#drain.liveness(() => ({ kind: 'ticked', now: performance.now(), wallMs: Date.now() }));
     this.#drain.commit({ kind: 'tick' });
+    this.#flow.look();
     void this.#watch.look();
   }
 
@@ -323,11 +337,13 @@ export class Node {
 
   #send(to: NodeId, message: PeerMessage): void {
     const queued = this.#links.send(to, message);
-    if (!queued && message.kind === 'transaction-data') this.#stream?.pause();
+    if (!queued && message.kind === 'transaction-data') this.#flow.asked(to, false);
   }
 
-  #resumeStream(): void {
-    this.#stream?.resume();
+  #unappliedBytes(): number {
+    let bytes = 0;
+    for (const handle of this.#applying.values()) bytes += handle.buffered;
+    return bytes;
   }
 
   #received(from: NodeId, message: PeerMessage): void {
@@ -342,6 +358,9 @@ export class Node {
           from,
           message,
         }));
+        return;
+      case 'flow':
+        this.#flow.asked(from, message.open);
         return;
       case 'transaction-start':
         this.#clock.observe(message.startTime);

@@ -93,9 +93,11 @@ async function main(): Promise<number> {
   }
   const stopping = new AbortController();
   const stop = () => {
-    report('stopping');
+    if (!stopping.signal.aborted) report('stopping');
     stopping.abort(new Error('stopped by a signal'));
   };
+  // A pipe that nobody reads any more ends the run too, and in order.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', stop);
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, stop);
   const folder = mkdtempSync(join(tmpdir(), 'mtm-bench-'));
   chmodSync(folder, 0o755); // as root the servers run as another user

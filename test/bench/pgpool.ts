@@ -53,7 +53,7 @@ pool_passwd = ''
 health_check_period = 0
 sr_check_period = 0
 use_watchdog = off
-load_balance_mode = on
+load_balance_mode = off
 memory_cache_enabled = off
 log_destination = 'stderr'
 `;
@@ -109,7 +109,7 @@ export async function startPgpool(
     servers,
     workloads: workloadKeys,
     // After a prepared read outside a block 4.3 leaves the session in a transaction, and pgbench gives up.
-    simpleOnly: mode === 'snapshot' ? ['select'] : [],
+    simpleOnly: [],
     get processes() {
       return [proxy.pid];
     },

@@ -31,9 +31,9 @@ export class Scheduler {
   /** Runs until the queue is empty, the time is over or `stop` says so. */
   run(until: number, stop?: () => boolean): void {
     for (;;) {
-      const next = this.#heap[0];
-      if (next === undefined || next.at > until) break;
       if (stop?.() === true) return;
+      const next = this.#heap[0]; // read after `stop`, which may have added an earlier one
+      if (next === undefined || next.at > until) break;
       this.#removeFirst();
       this.now = next.at;
       this.executed += 1;

@@ -174,7 +174,8 @@ export class CommitMachine {
         return undefined;
       case 'heartbeat':
       case 'heartbeat-answer':
-        return undefined; // the liveness machine's
+      case 'flow':
+        return undefined; // not this machine's
       default:
         return unreachable(message);
     }

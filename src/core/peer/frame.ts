@@ -48,4 +48,5 @@ export const frameType = {
   refuseRequest: 12,
   fateQuestion: 13,
   fateAnswer: 14,
+  flow: 15,
 } as const;

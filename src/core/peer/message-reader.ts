@@ -189,6 +189,8 @@ function readBody(type: number, reader: ByteReader): PeerMessage | undefined {
       return { kind: 'refuse-request', gid: readGid(reader), winner: readGid(reader) };
     case frameType.fateQuestion:
       return { kind: 'fate-question', gids: readGids(reader) };
+    case frameType.flow:
+      return { kind: 'flow', open: reader.bool() };
     case frameType.fateAnswer:
       return readFateAnswer(reader);
     default:

@@ -103,6 +103,9 @@ export class MessageWriter {
       case 'finished-everywhere':
       case 'fate-question':
         return this.#gids(message.gids);
+      // open:uint8
+      case 'flow':
+        return bytes.u8(message.open ? 1 : 0);
       // gid winner:gid
       case 'refuse-request':
         this.#gid(message.gid);
@@ -191,6 +194,7 @@ const types = {
   'refuse-request': frameType.refuseRequest,
   'fate-question': frameType.fateQuestion,
   'fate-answer': frameType.fateAnswer,
+  flow: frameType.flow,
 } as const satisfies Record<PeerMessage['kind'], number>;
 
 function typeOf(message: PeerMessage): number {

@@ -47,6 +47,8 @@ export type PeerMessage =
   | { readonly kind: 'finished'; readonly gid: Gid }
   /** Every member has finished these: they leave deps and (at the next syncpoint) the outcome memory. */
   | { readonly kind: 'finished-everywhere'; readonly gids: readonly Gid[] }
+  /** The sender holds more unapplied changes than it wants to keep in memory (open: false), or can take more again. */
+  | { readonly kind: 'flow'; readonly open: boolean }
   /** A member asks the coordinator of `gid` to refuse it: `winner` is older and waits for its locks. */
   | { readonly kind: 'refuse-request'; readonly gid: Gid; readonly winner: Gid }
   /**

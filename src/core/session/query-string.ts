@@ -22,6 +22,12 @@ import type { Unit } from './unit.ts';
 
 type Part<T> = Generator<void, T, void>;
 
+/**
+ * A string may run as one message only when it defines nothing: the event triggers must find each definition alone, so that its
+ * text is the one to be run at the other nodes.
+ */
+const changesRowsOnly = /^[\s(]*(?:select|insert|update|delete|merge|with|values|table|set|show|copy|truncate)\b/i;
+
 export function planSimple(session: SessionMachine, message: ClientMessage): Task {
   const text = cstringAt(message.bytes, 5, message.bytes.length);
   const statements = session.ports.classify(text);
@@ -35,7 +41,8 @@ export function planSimple(session: SessionMachine, message: ClientMessage): Tas
   if (classes.every(runsAsIs)) return runPassing(session, unit);
   const failed = session.block !== undefined && session.serverStatus === status.failed;
   if (failed && session.doomed === undefined) return runPassing(session, unit);
-  if (classes.every((each) => runsAsIs(each) || each.kind === 'write')) {
+  const oneByOne = !single && !texts.every((each) => changesRowsOnly.test(each));
+  if (!oneByOne && classes.every((each) => runsAsIs(each) || each.kind === 'write')) {
     return inExplicitBlock(session) ? runPassing(session, unit) : runAutocommit(session, unit, 0);
   }
   if (single && classes[0]!.kind === 'announced' && session.block === undefined)

@@ -100,10 +100,13 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     OR (tag = 'ALTER TABLE' AND command ~* '\mdetach\s+partition\s+\S+\s+concurrently\s*$')
 $$;
 
-CREATE OR REPLACE FUNCTION mtm.refuse_own_object(identity text) RETURNS void
+-- For the schema, the publications and everything in the schema. (Event triggers fire none; their guard is the gateway.)
+CREATE OR REPLACE FUNCTION mtm.refuse_own_object(kind text, schema_name text, identity text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  RAISE EXCEPTION '[multimaster] "%" belongs to the gateway and cannot be changed', identity USING ERRCODE = '0A000';
+  IF schema_name = 'mtm' OR (identity IN ('mtm', 'mtm_headers') AND kind IN ('schema', 'publication')) THEN
+    RAISE EXCEPTION '[multimaster] "%" belongs to the gateway and cannot be changed', identity USING ERRCODE = '0A000';
+  END IF;
 END $$;
 
 -- A default that is no constant (now(), current_user) was evaluated once, for the rows that there are; the peers' own
@@ -128,7 +131,7 @@ CREATE OR REPLACE FUNCTION mtm.set_missing_value(relation text, name text, value
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF current_setting('session_replication_role') <> 'replica'
-    OR NOT (SELECT pg_has_role(session_user, relowner, 'USAGE') FROM pg_class WHERE oid = relation::regclass) THEN
+    OR NOT (SELECT pg_has_role(session_user, relowner, 'MEMBER') FROM pg_class WHERE oid = relation::regclass) THEN
     RAISE EXCEPTION '[multimaster] set_missing_value is the gateway''s own' USING ERRCODE = '42501';
   END IF;
   UPDATE pg_attribute SET attmissingval = array_in(value::cstring, atttypid, -1)::anyarray
@@ -165,9 +168,7 @@ BEGIN
   IF mtm.inside_extension() OR (starts_with(tg_tag, 'DROP ') AND tg_tag <> 'DROP OWNED') THEN RETURN; END IF;
   GET DIAGNOSTICS context = PG_CONTEXT;
   FOR o IN SELECT * FROM pg_event_trigger_ddl_commands() LOOP
-    IF o.schema_name = 'mtm' OR (o.object_identity = 'mtm' AND o.object_type IN ('schema', 'publication')) THEN
-      PERFORM mtm.refuse_own_object(o.object_identity);
-    END IF;
+    PERFORM mtm.refuse_own_object(o.object_type, o.schema_name, o.object_identity);
     objects := objects + 1;
     relation := o.objid;
     IF o.objid IS NULL AND tg_tag IN ('GRANT', 'REVOKE') THEN
@@ -195,9 +196,7 @@ BEGIN
   IF mtm.inside_extension() THEN RETURN; END IF;
   GET DIAGNOSTICS context = PG_CONTEXT;
   FOR o IN SELECT * FROM pg_event_trigger_dropped_objects() LOOP
-    IF o.schema_name = 'mtm' OR (o.object_identity = 'mtm' AND o.object_type IN ('schema', 'publication')) THEN
-      PERFORM mtm.refuse_own_object(o.object_identity);
-    END IF;
+    PERFORM mtm.refuse_own_object(o.object_type, o.schema_name, o.object_identity);
     permanent := permanent OR (o.original AND NOT o.is_temporary AND o.object_identity !~ ' on pg_temp\.');
   END LOOP;
   IF NOT starts_with(tg_tag, 'DROP ') OR tg_tag = 'DROP OWNED' THEN RETURN; END IF;
@@ -230,4 +229,4 @@ END $$;
 
 REVOKE EXECUTE ON FUNCTION mtm.inside_extension(), mtm.ddl_settings(), mtm.emit_ddl(text, text),
   mtm.is_temporary(oid, oid, text), mtm.grants_temporary(text), mtm.table_definition(oid), mtm.is_local(text, text),
-  mtm.refuse_own_object(text), mtm.emit_missing_values(oid), mtm.leave_extension() FROM PUBLIC;
+  mtm.refuse_own_object(text, text, text), mtm.emit_missing_values(oid), mtm.leave_extension() FROM PUBLIC;

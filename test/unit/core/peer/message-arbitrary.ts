@@ -66,6 +66,7 @@ export const anyMessage: fc.Arbitrary<PeerMessage> = fc.oneof(
   fc.record({ kind: fc.constant('outcome' as const), gid, outcome: fc.constantFrom('commit', 'abort') }),
   fc.record({ kind: fc.constant('finished' as const), gid }),
   fc.record({ kind: fc.constant('finished-everywhere' as const), gids }),
+  fc.record({ kind: fc.constant('flow' as const), open: fc.boolean() }),
   fc.record({ kind: fc.constant('refuse-request' as const), gid, winner: gid }),
   fc.record({ kind: fc.constant('fate-question' as const), gids }),
   fc.record({
