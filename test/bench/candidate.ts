@@ -10,8 +10,6 @@ export interface Candidate {
   /** The servers behind it, reached without it. */
   readonly servers: readonly PgbenchTarget[];
   readonly workloads: readonly WorkloadKey[];
-  /** Workloads that it can only do in the simple protocol. */
-  readonly simpleOnly: readonly WorkloadKey[];
   /** Roots of the process trees whose CPU time is the candidate's price; none when clients connect to the server. */
   readonly processes: readonly number[];
   /** Makes it usable again after a measurement that hung or broke. Throws when it cannot. */

@@ -10,7 +10,6 @@ export function directCandidate(group: ServerGroup): Candidate {
     targets: group.servers,
     servers: group.servers,
     workloads: workloadKeys,
-    simpleOnly: [],
     processes: [],
     recover: () => endSessions(group.servers),
   };

@@ -60,7 +60,6 @@ export async function launchGateways(
   const common = {
     servers: group.servers,
     processes: pids,
-    simpleOnly: [],
     recover: () => requireOnline(nodes),
   };
   return {

@@ -75,9 +75,6 @@ async function runBench(options: BenchOptions, folder: string, signal: AbortSign
     machine: { ...machine, versions: [...machine.versions, ...field.versions, pgbench.version()] },
     samples,
     skipped: field.skipped,
-    simpleOnly: field.candidates.flatMap(({ title, simpleOnly }) =>
-      workloads.filter(({ key }) => simpleOnly.includes(key)).map((work) => `${work.title}, ${title}`),
-    ),
     idleMegabytes: field.gateways?.idleMegabytes ?? [],
     idleAfterMegabytes: samples.length === 0 ? [] : await idleMemory(field.gateways?.pids ?? [], signal),
     slowReader: slow,

@@ -61,8 +61,7 @@ async function measure(
   const { pgbench, options, report } = measuring;
   if (workload.writes) await vacuumHotTables(candidate.servers);
   const cpuBefore = cpuTimeOfTrees(hasProcessFigures ? candidate.processes : []);
-  const protocol = candidate.simpleOnly.includes(workload.key) ? 'simple' : workload.protocol;
-  const args = ['-M', protocol, ...workload.args];
+  const args = ['-M', workload.protocol, ...workload.args];
   const results = await Promise.all(
     candidate.targets.map((target) => pgbench.measure(target, args, clients, options.seconds)),
   );

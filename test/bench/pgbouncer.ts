@@ -60,7 +60,6 @@ export async function startPgbouncer(
     targets: [{ port, database: server.database }],
     servers: group.servers,
     workloads: workloadKeys,
-    simpleOnly: [],
     get processes() {
       return [proxy.pid];
     },

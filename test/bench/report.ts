@@ -12,8 +12,6 @@ export interface Outcome {
   readonly machine: Machine;
   readonly samples: readonly Sample[];
   readonly skipped: readonly Skipped[];
-  /** Candidates and workloads that could not be measured in the usual protocol. */
-  readonly simpleOnly: readonly string[];
   /** VmRSS of each gateway before any load, in MB; empty without /proc. */
   readonly idleMegabytes: readonly number[];
   readonly idleAfterMegabytes: readonly number[];
@@ -153,9 +151,6 @@ const memoryText = (values: readonly number[]) => values.map((value) => value.to
 function remarks(outcome: Outcome, rows: readonly Row[]): string[] {
   const lines = [
     ...outcome.skipped.map(({ title, reason }) => `${title}: left out, ${reason}`),
-    ...outcome.simpleOnly.map(
-      (title) => `${title}: in the simple protocol, because prepared it does not work`,
-    ),
     ...troubles(rows),
     ...outcome.agreement
       .filter((one) => !one.title.startsWith('gateway'))

@@ -10,10 +10,10 @@ import { residentMegabytes } from './process-figures.ts';
 
 const rows = 400_000;
 const rowBytes = 1000;
-/** Nothing at all is read for this long, then a little every tick: about 40 MB/s. */
+/** Nothing at all is read for this long, then what one read of a socket gives every tick: about 20 MB/s. */
 const stallMs = 2000;
-const tickMs = 10;
-const bytesEachTick = 400_000;
+const tickMs = 3;
+const bytesEachTick = 64 * 1024;
 const limitMs = 60_000;
 const sampleEveryMs = 25;
 

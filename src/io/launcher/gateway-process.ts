@@ -3,6 +3,8 @@
  * readiness.
  */
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
 import { GatewayError } from '../../lib/gateway-error.ts';
@@ -18,6 +20,7 @@ import {
 
 const stopLimitMs = 20_000;
 const probeLimitMs = 1000;
+const compileCache = process.env['NODE_COMPILE_CACHE'] ?? join(tmpdir(), 'mtm-gateway-compile-cache');
 
 /** Settings for tests and for people who try things; names as in gateway.yaml. */
 export type ExtraSettings = Readonly<Record<string, unknown>>;
@@ -90,7 +93,8 @@ export async function startGatewayProcess(
     logFile: node.gatewayLog,
     pidFile: node.gatewayPidFile,
     account: undefined,
-    environment: { ...withoutDecided(process.env), ...environment },
+    // Compiled code, and TypeScript without its types, is kept: a start takes less time and the process a quarter less memory.
+    environment: { NODE_COMPILE_CACHE: compileCache, ...withoutDecided(process.env), ...environment },
   });
 }
 

@@ -1,6 +1,7 @@
 /**
- * Installs and upgrades what the gateway needs inside PostgreSQL: the schema `mtm` with its event triggers, the publication
- * and the two slots. Rule: one transaction, repeatable; it runs at each start of a gateway before anything is streamed.
+ * Installs and upgrades what the gateway needs inside PostgreSQL: the schema `mtm` with its event triggers, the
+ * publication and the two slots.
+ * Rule: one transaction, repeatable; it runs at each start of a gateway before anything is streamed.
  * It must never fire the capture triggers, or the other nodes would get our own commands.
  */
 import { createHash } from 'node:crypto';
@@ -66,7 +67,10 @@ async function firstRow(
   return result.rows[0];
 }
 
-/** 17 can switch event triggers off. Before, replica keeps our ORIGIN triggers still; the ALWAYS ones pass the schema mtm over. */
+/**
+ * 17 can switch event triggers off. Before, replica keeps our ORIGIN triggers still; the ALWAYS ones pass the schema
+ * mtm over.
+ */
 async function silenceTriggers(client: Client): Promise<void> {
   const row = await firstRow(client, `SELECT current_setting('server_version_num')::int AS version`);
   const setting =
@@ -203,6 +207,7 @@ const sensorQuery = `SELECT
    WHERE evtname LIKE '!mtm\\_%') AS triggers,
   (SELECT puballtables AND pubinsert AND pubupdate AND pubdelete AND pubtruncate AND NOT pubviaroot
    FROM pg_publication WHERE pubname = '${publicationName}') AS publication,
+  EXISTS (SELECT FROM pg_publication WHERE pubname = 'mtm_headers') AS headers,
   (SELECT coalesce(jsonb_object_agg(slot_name, plugin = 'pgoutput' AND two_phase
      AND wal_status IS DISTINCT FROM 'lost'), '{}') FROM pg_replication_slots) AS slots,
   (SELECT bool_or(has_function_privilege('public', oid, 'EXECUTE')) FROM pg_proc
@@ -229,6 +234,7 @@ export async function verifySensors(client: Client): Promise<readonly string[]> 
   }
   if (row['publication'] !== true)
     faults.push(`publication ${publicationName} is missing or does not publish everything`);
+  if (row['headers'] !== true) faults.push('publication mtm_headers is missing');
   for (const name of slotNames) {
     if (slots[name] !== true) faults.push(`slot ${name} is missing, lost or not a two-phase pgoutput slot`);
   }

@@ -182,6 +182,56 @@ describe.each(testedMajors)('DDL capture on PostgreSQL %i', (major) => {
     ).toMatch(/^0A000 /);
   });
 
+  test('named statements of the extended protocol, and DDL in a trigger', async () => {
+    await app.query('CREATE TABLE fires (i int)');
+    await app.query(`CREATE FUNCTION fire() RETURNS trigger LANGUAGE plpgsql AS
+      $f$ BEGIN EXECUTE format('CREATE TABLE %I (i int)', 'part_' || NEW.i); RETURN NEW; END $f$`);
+    await app.query('CREATE TRIGGER fire BEFORE INSERT ON fires FOR EACH ROW EXECUTE FUNCTION fire()');
+    const trace = await lab.trace(app, ['INSERT INTO fires VALUES (1), (2)']);
+    expect(trace.ddl.map((one) => one.command)).toEqual([
+      'CREATE TABLE part_1 (i int)',
+      'CREATE TABLE part_2 (i int)',
+    ]);
+    await lab.trace(app, ['DROP TABLE part_1, part_2, fires', 'DROP FUNCTION fire()']);
+    await app.query('BEGIN');
+    await app.query({ name: 'made', text: 'CREATE TABLE by_name (i int)' });
+    await app.query('ROLLBACK');
+    const text = await lab.trace(
+      {
+        query: async (q: string, v?: unknown[]) =>
+          app.query(q.startsWith('CREATE') ? { name: 'made', text: q } : { text: q, values: v ?? [] }),
+      } as Client,
+      ['CREATE TABLE by_name (i int)'],
+    );
+    expect(text.ddl.map((one) => one.command)).toEqual(['CREATE TABLE by_name (i int)']);
+    await lab.trace(app, ['DROP TABLE by_name']);
+  });
+
+  test("rows and DDL of a user's event trigger stand behind the command", async () => {
+    await lab.admin.query('CREATE TABLE audit (t text)');
+    await lab.admin.query(`CREATE FUNCTION audited() RETURNS event_trigger LANGUAGE plpgsql AS $f$
+      BEGIN INSERT INTO audit VALUES (tg_tag);
+      IF tg_tag = 'CREATE TABLE' THEN CREATE INDEX ON seen (i); END IF; END $f$`);
+    await lab.admin.query('CREATE EVENT TRIGGER audited ON ddl_command_end EXECUTE FUNCTION audited()');
+    const trace = await lab.trace(lab.admin, ['CREATE TABLE seen (i int)']);
+    expect(trace.stream.slice(0, -1)).toEqual([
+      'ddl CREATE TABLE',
+      'insert public.audit',
+      'ddl CREATE INDEX',
+      'insert public.audit',
+    ]);
+    await lab.admin.query('DROP EVENT TRIGGER audited');
+    await lab.trace(lab.admin, ['DROP TABLE seen, audit', 'DROP FUNCTION audited()']);
+  });
+
+  test('REFRESH CONCURRENTLY cannot be prepared', async () => {
+    await lab.trace(app, ['CREATE MATERIALIZED VIEW rc AS SELECT 1 AS a', 'CREATE UNIQUE INDEX ON rc (a)']);
+    expect(await refusalOf(() => lab.trace(app, ['REFRESH MATERIALIZED VIEW CONCURRENTLY rc']))).toMatch(
+      /^0A000 .*CONCURRENTLY/,
+    );
+    await lab.trace(app, ['DROP MATERIALIZED VIEW rc']);
+  });
+
   test('a rolled back savepoint takes its DDL with it', async () => {
     const trace = await lab.trace(app, [
       'SAVEPOINT s',

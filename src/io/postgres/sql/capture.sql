@@ -55,7 +55,8 @@ END $$;
 -- Is this object temporary, or part of a temporary table? For rows of pg_event_trigger_ddl_commands().
 CREATE OR REPLACE FUNCTION mtm.is_temporary(class oid, object oid, schema_name text) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT coalesce(schema_name = 'pg_temp', false) OR EXISTS (SELECT FROM pg_class WHERE relpersistence = 't' AND oid = CASE class
+  SELECT coalesce(schema_name = 'pg_temp', false) OR EXISTS (
+    SELECT FROM pg_class WHERE relpersistence = 't' AND oid = CASE class
     WHEN 'pg_class'::regclass THEN object
     WHEN 'pg_trigger'::regclass THEN (SELECT tgrelid FROM pg_trigger WHERE oid = object)
     WHEN 'pg_rewrite'::regclass THEN (SELECT ev_class FROM pg_rewrite WHERE oid = object)
@@ -116,7 +117,8 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE v record;
 BEGIN
   FOR v IN
-    WITH RECURSIVE family(oid) AS (SELECT relation UNION SELECT i.inhrelid FROM pg_inherits i JOIN family f ON i.inhparent = f.oid)
+    WITH RECURSIVE family(oid) AS (
+      SELECT relation UNION SELECT i.inhrelid FROM pg_inherits i JOIN family f ON i.inhparent = f.oid)
     SELECT format('%I.%I', n.nspname, c.relname) AS name, a.attname, a.attmissingval::text AS value
     FROM family f JOIN pg_class c ON c.oid = f.oid JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_attribute a ON a.attrelid = c.oid JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
@@ -185,6 +187,10 @@ BEGIN
   ELSE command := mtm.command_text(context, tg_tag);
   END IF;
   IF mtm.is_local(command, tg_tag) THEN RETURN; END IF;
+  IF tg_tag = 'REFRESH MATERIALIZED VIEW' AND command ~* '^refresh\s+materialized\s+view\s+concurrently\M' THEN
+    RAISE EXCEPTION '[multimaster] REFRESH MATERIALIZED VIEW CONCURRENTLY cannot be replicated: it uses temporary tables'
+      USING ERRCODE = '0A000', HINT = 'Refresh without CONCURRENTLY.';
+  END IF;
   PERFORM mtm.emit_ddl(command, tg_tag);
   IF tg_tag = 'ALTER TABLE' THEN PERFORM mtm.emit_missing_values(relation); END IF;
 END $$;

@@ -19,7 +19,8 @@ DECLARE name text; source mtm.sequence;
 BEGIN
   FOR name IN
     SELECT m[1] FROM regexp_matches(command,
-      '\mlike\s+((?:"[^"]+"|[[:alnum:]_$]+)(?:\.(?:"[^"]+"|[[:alnum:]_$]+))?)\s+(?:(?:including|excluding)\s+\w+\s+)*including\s+(?:all|identity)\M',
+      '\mlike\s+((?:"[^"]+"|[[:alnum:]_$]+)(?:\.(?:"[^"]+"|[[:alnum:]_$]+))?)\s+'
+      '(?:(?:including|excluding)\s+\w+\s+)*including\s+(?:all|identity)\M',
       'gi') AS m
   LOOP
     SELECT r.* INTO source
@@ -49,7 +50,9 @@ BEGIN
     r.seqrelid := s.seqrelid;
     RETURN r;
   END IF;
-  IF s.seqincrement <> r.set_increment OR command ~* '\mincrement\s+(by\s+)?[-+]?[0-9]' THEN r.user_increment := s.seqincrement; END IF;
+  IF s.seqincrement <> r.set_increment OR command ~* '\mincrement\s+(by\s+)?[-+]?[0-9]' THEN
+    r.user_increment := s.seqincrement;
+  END IF;
   IF s.seqstart <> r.set_start OR command ~* '\mstart\s+(with\s+)?[-+]?[0-9]' THEN r.user_start := s.seqstart; END IF;
   IF s.seqmin <> r.set_min OR command ~* '\m(no\s+minvalue|minvalue\s+[-+]?[0-9])' THEN r.user_min := s.seqmin; END IF;
   IF s.seqmax <> r.set_max OR command ~* '\m(no\s+maxvalue|maxvalue\s+[-+]?[0-9])' THEN r.user_max := s.seqmax; END IF;
@@ -99,7 +102,8 @@ BEGIN
   UPDATE pg_sequence SET seqstart = first, seqincrement = step, seqmin = lowest, seqmax = highest
   WHERE seqrelid = seq AND (seqstart, seqincrement, seqmin, seqmax) IS DISTINCT FROM
     (first::bigint, step::bigint, lowest::bigint, highest::bigint);
-  INSERT INTO mtm.sequence VALUES (seq, r.user_start, r.user_increment, r.user_min, r.user_max, first, step, lowest, highest)
+  INSERT INTO mtm.sequence
+  VALUES (seq, r.user_start, r.user_increment, r.user_min, r.user_max, first, step, lowest, highest)
   ON CONFLICT (seqrelid) DO UPDATE SET user_start = excluded.user_start, user_increment = excluded.user_increment,
     user_min = excluded.user_min, user_max = excluded.user_max, set_start = excluded.set_start,
     set_increment = excluded.set_increment, set_min = excluded.set_min, set_max = excluded.set_max;

@@ -59,7 +59,9 @@ BEGIN
           ELSE NULL;
         END CASE;
       WHEN '''' THEN
-        IF mark = '''' AND NOT (escapes AND length(plain) - length(rtrim(plain, '\')) & 1 = 1) THEN opened := ''; END IF;
+        IF mark = '''' AND NOT (escapes AND (length(plain) - length(rtrim(plain, '\'))) % 2 = 1) THEN
+          opened := '';
+        END IF;
       WHEN '"' THEN
         IF mark = '"' THEN opened := ''; END IF;
       WHEN '--' THEN
@@ -134,8 +136,8 @@ CREATE OR REPLACE FUNCTION mtm.spi_text(context text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   body text := substr(context, length('SQL statement "') + 1);
-  frame constant text := '"(\n(PL/[^\n]+ (function|code block)|SQL (statement|expression|function) "|extension script file "|COPY |'
-    || 'PL/pgSQL (assignment|expression) ")|$)';
+  frame constant text := '"(\n(PL/[^\n]+ (function|code block)|SQL (statement|expression|function) "|COPY |'
+    || 'PL/pgSQL (assignment|expression) "|extension script file ")|$)';
   stop integer := 0; candidate text; rest text;
 BEGIN
   LOOP
@@ -145,8 +147,10 @@ BEGIN
     IF (mtm.split_statements(candidate, current_setting('standard_conforming_strings')::boolean)).complete THEN
       rest := substr(body, stop);
       -- Each closing quote in front of a PL frame belongs to one opening: the first is this text's, the others follow.
-      IF regexp_count(rest, '"\nPL/') > 1 + regexp_count(rest, '\n(SQL (statement|expression)|PL/pgSQL (assignment|expression)) "')
-      THEN RETURN NULL; END IF;
+      IF regexp_count(rest, '"\nPL/') > 1
+        + regexp_count(rest, '\n(SQL (statement|expression)|PL/pgSQL (assignment|expression)) "') THEN
+        RETURN NULL;
+      END IF;
       RETURN candidate;
     END IF;
   END LOOP;
@@ -171,7 +175,9 @@ END $$;
 -- `context` is PG_CONTEXT of the event trigger function, its own line first. NULL: it cannot be told.
 CREATE OR REPLACE FUNCTION mtm.command_text(context text, tag text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE callers text := CASE WHEN position(E'\n' IN context) > 0 THEN substr(context, position(E'\n' IN context) + 1) ELSE '' END;
+DECLARE
+  own_line constant integer := position(E'\n' IN context || E'\n');
+  callers constant text := substr(context, own_line + 1);
 BEGIN
   IF callers = '' THEN RETURN mtm.only_statement(current_query(), tag); END IF;
   IF starts_with(callers, 'SQL statement "') THEN RETURN mtm.only_statement(mtm.spi_text(callers), tag); END IF;
