@@ -1,6 +1,6 @@
 /**
- * Small enough to try everything: three nodes, one transaction or two that collide, and a crash at every single step or the
- * break of a link at every single message.
+ * Small enough to try everything: three nodes, one transaction or two that collide, and a crash at every
+ * single step or the break of a link at every single message.
  */
 import { describe, expect, test } from 'vitest';
 import { incrementOf } from './operation.ts';
@@ -25,7 +25,11 @@ const warmUpMs = 130;
 const windowMs = 45;
 
 /** The writers begin; `fault` is called before each step of the window with the number of steps done. */
-function run(writers: number, prepare: (cluster: Cluster) => void, fault: (cluster: Cluster, step: number) => void): { steps: number; acknowledged: number } {
+function run(
+  writers: number,
+  prepare: (cluster: Cluster) => void,
+  fault: (cluster: Cluster, step: number) => void,
+): { steps: number; acknowledged: number } {
   const cluster = new Cluster(options);
   const { scheduler } = cluster;
   scheduler.run(warmUpMs);

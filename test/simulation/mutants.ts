@@ -1,6 +1,6 @@
 /**
- * Machines that are broken on purpose, one rule each. The simulation must catch every one of them within the stated number
- * of seeds; a mutant that survives shows a checker that sleeps.
+ * Machines that are broken on purpose, one rule each. The simulation must catch every one of them within the
+ * stated number of seeds; a mutant that survives shows a checker that sleeps.
  */
 import type { CommitEffect, CommitEvent } from '../../src/core/commit/event.ts';
 import type { CommitOptions } from '../../src/core/commit/machine.ts';
@@ -24,7 +24,11 @@ interface Surgery {
   /** What the machine is told instead; undefined hides the event. */
   readonly event?: (event: CommitEvent, self: NodeId) => CommitEvent | undefined;
   /** What is executed instead. */
-  readonly effects?: (effects: readonly CommitEffect[], event: CommitEvent, self: NodeId) => readonly CommitEffect[];
+  readonly effects?: (
+    effects: readonly CommitEffect[],
+    event: CommitEvent,
+    self: NodeId,
+  ) => readonly CommitEffect[];
 }
 
 function broken({ options: change, event: hear, effects: order }: Surgery): MachineMaker {
@@ -107,7 +111,8 @@ const voteBeforePrepare: Surgery = {
 /** It takes the first confirmed rollback, its own, for the outcome. */
 const rolledBackIsAborted: Surgery = {
   effects: (effects, event, self) => {
-    if (event.kind !== 'finish-ended' || event.finish !== 'rollback' || parseGid(event.gid)?.node !== self) return effects;
+    if (event.kind !== 'finish-ended' || event.finish !== 'rollback' || parseGid(event.gid)?.node !== self)
+      return effects;
     if (effects.some((effect) => effect.kind === 'answer')) return effects;
     const refusal = { sqlstate: '40001', message: 'mutant', node: 0, retryable: true };
     return [...effects, { kind: 'answer', gid: event.gid, answer: { kind: 'aborted', refusal } }];
@@ -175,10 +180,18 @@ function silencingAtOnce(options: CommitOptions): Machine {
   };
 }
 
-const mutant = (name: string, within: number, surgery: Surgery): Mutant => ({ name, within, make: broken(surgery) });
+const mutant = (name: string, within: number, surgery: Surgery): Mutant => ({
+  name,
+  within,
+  make: broken(surgery),
+});
 
 export const mutants: readonly Mutant[] = [
-  mutant('drops the deps', 200, saying((message) => (message.kind === 'transaction-start' ? { ...message, deps: [] } : message))),
+  mutant(
+    'drops the deps',
+    200,
+    saying((message) => (message.kind === 'transaction-start' ? { ...message, deps: [] } : message)),
+  ),
   mutant('blocking set one too small', 50, {
     options: (options) => ({ ...options, blockingSize: Math.max(1, options.blockingSize - 1) }),
   }),
@@ -200,9 +213,13 @@ export const mutants: readonly Mutant[] = [
   mutant('says nothing again after a reconnect', 50, deafTo('link-up')),
   mutant('asks nothing again after a reconnect', 300, deafTo('link-accepted')),
   mutant('takes repeated WAL for new changes', 300, deafTo('capture-restarted')),
-  mutant('never tells what is finished everywhere', 5, saying((message) => {
-    return message.kind === 'finished-everywhere' ? undefined : message;
-  })),
+  mutant(
+    'never tells what is finished everywhere',
+    5,
+    saying((message) => {
+      return message.kind === 'finished-everywhere' ? undefined : message;
+    }),
+  ),
   mutant('repeats data without offsets', 100, {
     effects: (effects) => {
       return effects.map((effect) => {

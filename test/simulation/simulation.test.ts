@@ -9,7 +9,9 @@ const runs = Number(process.env['SIM_RUNS'] ?? 600);
 
 function fails(seed: number): string | undefined {
   const { violation } = runSeed(optionsOfSeed(seed));
-  return violation === undefined ? undefined : `seed ${seed}: ${violation.message} (npm run sim -- --seed ${seed})`;
+  return violation === undefined
+    ? undefined
+    : `seed ${seed}: ${violation.message} (npm run sim -- --seed ${seed})`;
 }
 
 describe('simulation', () => {

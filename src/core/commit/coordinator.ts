@@ -1,16 +1,15 @@
 /**
- * The coordinator's side of one node: every transaction that began here, from its PREPARE to the last
- * member's confirmation. The states are those of own-transaction.ts.
+ * The coordinator's side of one node: every transaction that began here, from its PREPARE to its decision
+ * (decision.ts takes over there). The states are those of own-transaction.ts.
  *
- * Rules: a decision is never taken back (invariant 2); commit needs the PREPARE of every member (invariant
- * 3); abort is announced only when N − majority + 1 members can never prepare (invariant 4); the client is
- * answered once (invariant 5). Whatever a member says about a gid that is not here any more is answered, or
- * that member would wait for ever.
+ * Rules: commit needs the PREPARE of every member (invariant 3). Whatever a member says about a gid that is
+ * not here any more is answered, or that member would wait for ever.
  */
 import { assert } from '../../lib/assert.ts';
 import type { Gid, NodeId, Refusal } from '../identity.ts';
 import type { Fate } from '../peer/message.ts';
-import type { Answer, CommitEffect } from './event.ts';
+import { Decision } from './decision.ts';
+import type { CommitEffect } from './event.ts';
 import { Reachability, type Membership } from './membership.ts';
 import { MemberMessages } from './member-messages.ts';
 import { newOwnTransaction, type OwnTransaction } from './own-transaction.ts';
@@ -33,6 +32,7 @@ export class Coordinator {
   readonly #context: CoordinatorContext;
   readonly #reach: Reachability;
   readonly #tell: MemberMessages;
+  readonly #decision: Decision;
   readonly #transactions = new Map<Gid, OwnTransaction>();
 
   constructor(membership: Membership, context: CoordinatorContext) {
@@ -40,6 +40,14 @@ export class Coordinator {
     this.#context = context;
     this.#reach = new Reachability(membership);
     this.#tell = new MemberMessages(membership.members, membership.self, context.emit);
+    this.#decision = new Decision(membership, this.#reach, this.#tell, {
+      emit: context.emit,
+      onCommitOrdered: context.onCommitOrdered,
+      onFinished: ({ gid, homeOnly }) => {
+        this.#transactions.delete(gid);
+        if (!homeOnly) context.onFinishedEverywhere(gid);
+      },
+    });
   }
 
   get size(): number {
@@ -111,7 +119,7 @@ export class Coordinator {
   #prepareIsFinal(transaction: OwnTransaction): void {
     transaction.homeReturned = true;
     if (transaction.state === 'aborting') {
-      this.#context.emit({ kind: 'finish', gid: transaction.gid, finish: 'rollback' });
+      this.#decision.rollBackHome(transaction);
       return;
     }
     transaction.votes.add(this.#membership.self);
@@ -136,7 +144,7 @@ export class Coordinator {
     }
     transaction.homeReturned = true;
     const text = 'the connection to the server was lost during PREPARE';
-    this.#abort(transaction, gatewayRefusal('40001', text, true));
+    this.#decision.abort(transaction, gatewayRefusal('40001', text, true));
   }
 
   captureRestarted(): void {
@@ -198,7 +206,7 @@ export class Coordinator {
       case 'collecting':
         if (refusal !== undefined) {
           transaction.gone.add(from);
-          this.#abort(transaction, refusal);
+          this.#decision.abort(transaction, refusal);
         } else {
           transaction.votes.add(from);
           this.#decide(transaction);
@@ -206,7 +214,7 @@ export class Coordinator {
         return;
       case 'aborting':
         if (refusal === undefined) this.#tell.rollback(from, gid);
-        else this.#becomeGone(transaction, from);
+        else this.#decision.becomeGone(transaction, from);
         return;
       case 'aborted':
         this.#tell.outcome(from, gid, 'abort');
@@ -223,27 +231,10 @@ export class Coordinator {
   #decide(transaction: OwnTransaction): void {
     if (transaction.state !== 'collecting' || !transaction.changes.complete || !transaction.homeReturned)
       return;
-    if (transaction.homeOnly) {
-      this.#commitAtHome(transaction);
-      return;
+    for (const member of this.#membership.members) {
+      if (!transaction.votes.has(member) && !transaction.homeOnly) return;
     }
-    for (const member of this.#membership.members) if (!transaction.votes.has(member)) return;
-    this.#commit(transaction);
-  }
-
-  #commit(transaction: OwnTransaction): void {
-    const { gid } = transaction;
-    transaction.state = 'committing';
-    transaction.changes.discard();
-    this.#context.onCommitOrdered(gid);
-    this.#context.emit({ kind: 'finish', gid, finish: 'commit' });
-    this.#tell.outcomeToAll(gid, 'commit');
-  }
-
-  /** Nothing to replicate. */
-  #commitAtHome(transaction: OwnTransaction): void {
-    transaction.state = 'committing';
-    this.#context.emit({ kind: 'finish', gid: transaction.gid, finish: 'commit' });
+    this.#decision.commit(transaction);
   }
 
   /** An older transaction needs its locks, or its session gave up. False when it is too late. */
@@ -251,21 +242,8 @@ export class Coordinator {
     const transaction = this.#transactions.get(gid);
     // While its PREPARE is on its way nothing can be done: the next look finds it prepared.
     if (transaction === undefined || transaction.state !== 'collecting') return false;
-    this.#abort(transaction, refusal);
+    this.#decision.abort(transaction, refusal);
     return true;
-  }
-
-  #abort(transaction: OwnTransaction, refusal: Refusal): void {
-    const { gid, state } = transaction;
-    assert(state === 'preparing' || state === 'collecting' || state === 'asking', `gid ${gid} was decided`);
-    transaction.state = 'aborting';
-    transaction.refusal = refusal;
-    transaction.changes.discard();
-    if (transaction.homeReturned) this.#context.emit({ kind: 'finish', gid, finish: 'rollback' });
-    for (const to of this.#reach.others) {
-      if (!transaction.gone.has(to)) this.#tell.rollback(to, gid);
-    }
-    this.#answerIfUnreachable(transaction, 'members are not in contact');
   }
 
   rolledBack(from: NodeId, gid: Gid): void {
@@ -276,7 +254,7 @@ export class Coordinator {
         this.#tell.outcome(from, gid, 'abort');
         return;
       case 'aborting':
-        this.#becomeGone(transaction, from);
+        this.#decision.becomeGone(transaction, from);
         return;
       case 'asking': // asked by the former process, or given up at the restart
         this.fateAnswered(from, gid, 'never');
@@ -289,85 +267,31 @@ export class Coordinator {
     }
   }
 
-  #becomeGone(transaction: OwnTransaction, node: NodeId): void {
-    transaction.gone.add(node);
-    this.#tryAnnounceAbort(transaction);
-  }
-
-  #tryAnnounceAbort(transaction: OwnTransaction): void {
-    const { gid } = transaction;
-    if (transaction.state !== 'aborting' || transaction.gone.size < this.#membership.blockingSize) return;
-    if (!transaction.homeFinished) return;
-    transaction.state = 'aborted';
-    assert(transaction.refusal !== undefined, 'an abort has a reason');
-    this.#answer(transaction, { kind: 'aborted', refusal: transaction.refusal });
-    if (!transaction.homeOnly) this.#tell.outcomeToAll(gid, 'abort');
-    this.#tryForget(transaction);
-  }
-
   /** COMMIT PREPARED or ROLLBACK PREPARED was executed on this node. */
   homeFinished(gid: Gid): void {
     const transaction = this.#transactions.get(gid);
-    if (transaction === undefined) return;
-    assert(
-      transaction.state === 'committing' || transaction.state === 'aborting',
-      `gid ${gid} is finished once, after a decision`,
-    );
-    transaction.homeFinished = true;
-    transaction.finished.add(this.#membership.self);
-    if (transaction.state === 'aborting') {
-      this.#becomeGone(transaction, this.#membership.self);
-    } else {
-      this.#tryAnswerCommit(transaction);
-      this.#tryForget(transaction);
-    }
+    if (transaction !== undefined) this.#decision.homeFinished(transaction);
   }
 
   /** A member has executed the outcome. */
   finished(from: NodeId, gid: Gid): void {
     const transaction = this.#transactions.get(gid);
-    if (transaction === undefined) {
-      this.#context.onFinishedAgain(gid, from);
-      return;
-    }
-    transaction.finished.add(from);
-    if (transaction.state === 'committing') this.#tryAnswerCommit(transaction);
-    this.#tryForget(transaction);
-  }
-
-  #tryAnswerCommit(transaction: OwnTransaction): void {
-    if (transaction.answered || !transaction.homeFinished) return;
-    // Lost is not enough: until its own failure detector says so too, a member may serve a read without this
-    // commit.
-    if (this.#membership.waitPeerCommits && !this.#reach.allHaveOrSilent(transaction.finished)) return;
-    this.#answer(transaction, { kind: 'committed' });
-  }
-
-  #tryForget(transaction: OwnTransaction): void {
-    if (transaction.state !== 'committing' && transaction.state !== 'aborted') return;
-    for (const member of this.#membership.members) if (!transaction.finished.has(member)) return;
-    this.#transactions.delete(transaction.gid);
-    if (!transaction.homeOnly) this.#context.onFinishedEverywhere(transaction.gid);
-  }
-
-  #answer(transaction: OwnTransaction, answer: Answer): void {
-    if (transaction.answered) return;
-    transaction.answered = true;
-    this.#context.emit({ kind: 'answer', gid: transaction.gid, answer });
+    if (transaction === undefined) this.#context.onFinishedAgain(gid, from);
+    else this.#decision.finished(transaction, from);
   }
 
   memberLost(node: NodeId, reason: string): void {
     this.#reach.memberLost(node);
     for (const transaction of this.#transactions.values()) {
       if (transaction.state === 'collecting') this.#abortWithoutVote(transaction, node, reason);
-      else if (transaction.state === 'aborting') this.#answerIfUnreachable(transaction, reason);
+      else if (transaction.state === 'aborting') this.#decision.answerIfUnreachable(transaction, reason);
     }
   }
 
   memberSilenced(node: NodeId): void {
     this.#reach.memberSilenced(node);
     for (const transaction of this.#transactions.values()) {
-      if (transaction.state === 'committing') this.#tryAnswerCommit(transaction);
+      if (transaction.state === 'committing') this.#decision.tryAnswerCommit(transaction);
     }
   }
 
@@ -375,18 +299,9 @@ export class Coordinator {
     this.#reach.memberBack(node);
   }
 
-  /** No client waits for nodes that cannot answer. */
-  #answerIfUnreachable(transaction: OwnTransaction, reason: string): void {
-    if (this.#reach.canBlock(transaction.gone)) return;
-    this.#answer(transaction, {
-      kind: 'unknown',
-      reason: `too few members can confirm its rollback: ${reason}`,
-    });
-  }
-
   #abortWithoutVote(transaction: OwnTransaction, node: NodeId, reason: string): void {
     if (transaction.state !== 'collecting' || transaction.votes.has(node) || transaction.homeOnly) return;
-    this.#abort(
+    this.#decision.abort(
       transaction,
       gatewayRefusal('57P03', `node ${node}, a member of the generation, ${reason}`, false),
     );
@@ -424,7 +339,7 @@ export class Coordinator {
   #repeat(transaction: OwnTransaction, to: NodeId): void {
     if (this.#tell.repeat(to, transaction)) return;
     const text = `the link to node ${to} broke while a large transaction was on its way`;
-    this.#abort(transaction, gatewayRefusal('40001', text, true));
+    this.#decision.abort(transaction, gatewayRefusal('40001', text, true));
   }
 
   /** The question, or its answer, may be lost with a link. */
@@ -456,9 +371,8 @@ export class Coordinator {
     transaction.homePrepared = true;
     transaction.homeReturned = true;
     transaction.homeFinished = true;
-    transaction.finished.add(this.#membership.self);
     this.#context.onCommitOrdered(gid);
-    this.#tryForget(transaction);
+    this.#decision.finished(transaction, this.#membership.self);
   }
 
   fateAnswered(from: NodeId, gid: Gid, fate: Fate): void {
@@ -474,10 +388,10 @@ export class Coordinator {
   #resolve(transaction: OwnTransaction): void {
     const fates = this.#membership.members.map((member) => transaction.fates.get(member));
     if (fates.includes('committed') || fates.every((fate) => fate === 'prepared')) {
-      this.#commit(transaction);
+      this.#decision.commit(transaction);
     } else if (!fates.includes(undefined)) {
       for (const [member, fate] of transaction.fates) if (fate !== 'prepared') transaction.gone.add(member);
-      this.#abort(
+      this.#decision.abort(
         transaction,
         gatewayRefusal('40001', 'its coordinator restarted before the decision', true),
       );

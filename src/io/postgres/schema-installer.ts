@@ -1,6 +1,6 @@
 /**
- * Installs and upgrades what the gateway needs inside PostgreSQL: the schema `mtm` with its event triggers, the
- * publication and the two slots.
+ * Installs and upgrades what the gateway needs inside PostgreSQL: the schema `mtm` with its event triggers,
+ * the publications and the two slots.
  * Rule: one transaction, repeatable; it runs at each start of a gateway before anything is streamed.
  * It must never fire the capture triggers, or the other nodes would get our own commands.
  */
@@ -68,8 +68,8 @@ async function firstRow(
 }
 
 /**
- * 17 can switch event triggers off. Before, replica keeps our ORIGIN triggers still; the ALWAYS ones pass the schema
- * mtm over.
+ * 17 can switch event triggers off. Before, replica keeps our ORIGIN triggers still; the ALWAYS ones pass the
+ * schema mtm over.
  */
 async function silenceTriggers(client: Client): Promise<void> {
   const row = await firstRow(client, `SELECT current_setting('server_version_num')::int AS version`);
@@ -116,7 +116,7 @@ async function writePlace(client: Client, node: NodePlace): Promise<boolean> {
 }
 
 async function createPublication(client: Client): Promise<void> {
-  // Without tables: it shows only headers, which is all that a starting gateway wants to know of the retained slot.
+  // Without tables: it shows only headers, all that a starting gateway wants to know of the retained slot.
   const headers = await firstRow(client, 'SELECT 1 AS there FROM pg_publication WHERE pubname = $1', [
     'mtm_headers',
   ]);
@@ -172,8 +172,8 @@ export async function installSchema(client: Client, node: NodePlace): Promise<re
 }
 
 /**
- * Creates the slots `mtm_live` and `mtm_retain` if they are missing. After installSchema, once: a new slot waits for all
- * running and prepared transactions and sees nothing of what was before.
+ * Creates the slots `mtm_live` and `mtm_retain` if they are missing. After installSchema, once: a new slot waits
+ * for all running and prepared transactions and sees nothing of what was before.
  * @returns the slots that were created now
  * @throws GatewayError server-unsuitable when a slot of that name is of another kind
  */
@@ -216,8 +216,8 @@ const sensorQuery = `SELECT
    WHERE name IN ('event_triggers', 'session_replication_role')) AS settings`;
 
 /**
- * What is missing or disabled of that by which the gateway learns of changes, one phrase for each; empty when all is well.
- * Only reads; asked at each change of generation.
+ * What is missing or disabled of that by which the gateway learns of changes, one phrase for each; empty when
+ * all is well. Only reads; asked at each change of generation.
  */
 export async function verifySensors(client: Client): Promise<readonly string[]> {
   const row = await firstRow(client, sensorQuery);

@@ -1,4 +1,7 @@
-/** The main stories of the commit machine. UPDATE_GOLDEN=1 writes what it says now; read the difference before you keep it. */
+/**
+ * The main stories of the commit machine. UPDATE_GOLDEN=1 writes what it says now; read the difference before
+ * you keep it.
+ */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { replay } from './script.ts';

@@ -1,0 +1,121 @@
+/**
+ * The last part of a transaction that began here: the decision, its execution at home and at the members, the
+ * answer to the client, and the moment from which nobody needs to know of it.
+ *
+ * Rules: a decision is never taken back (invariant 2); abort is announced only when N − majority + 1 members
+ * can never prepare (invariant 4); the client is answered once (invariant 5).
+ */
+import { assert } from '../../lib/assert.ts';
+import type { Gid, NodeId, Refusal } from '../identity.ts';
+import type { Answer, CommitEffect } from './event.ts';
+import type { MemberMessages } from './member-messages.ts';
+import type { Membership, Reachability } from './membership.ts';
+import type { OwnTransaction } from './own-transaction.ts';
+
+export interface DecisionContext {
+  readonly emit: (effect: CommitEffect) => void;
+  /** COMMIT PREPARED of the gid was ordered on this node, and other members have it too. */
+  readonly onCommitOrdered: (gid: Gid) => void;
+  /** Every member has executed the outcome. */
+  readonly onFinished: (transaction: OwnTransaction) => void;
+}
+
+export class Decision {
+  readonly #membership: Membership;
+  readonly #reach: Reachability;
+  readonly #tell: MemberMessages;
+  readonly #context: DecisionContext;
+
+  constructor(membership: Membership, reach: Reachability, tell: MemberMessages, context: DecisionContext) {
+    this.#membership = membership;
+    this.#reach = reach;
+    this.#tell = tell;
+    this.#context = context;
+  }
+
+  commit(transaction: OwnTransaction): void {
+    const { gid } = transaction;
+    transaction.state = 'committing';
+    transaction.changes.discard();
+    if (!transaction.homeOnly) this.#context.onCommitOrdered(gid);
+    this.#context.emit({ kind: 'finish', gid, finish: 'commit' });
+    if (!transaction.homeOnly) this.#tell.outcomeToAll(gid, 'commit');
+  }
+
+  abort(transaction: OwnTransaction, refusal: Refusal): void {
+    const { gid, state } = transaction;
+    assert(state === 'preparing' || state === 'collecting' || state === 'asking', `gid ${gid} was decided`);
+    transaction.state = 'aborting';
+    transaction.refusal = refusal;
+    transaction.changes.discard();
+    if (transaction.homeReturned) this.rollBackHome(transaction);
+    for (const to of this.#reach.others) {
+      if (!transaction.gone.has(to)) this.#tell.rollback(to, gid);
+    }
+    this.answerIfUnreachable(transaction, 'members are not in contact');
+  }
+
+  rollBackHome({ gid }: OwnTransaction): void {
+    this.#context.emit({ kind: 'finish', gid, finish: 'rollback' });
+  }
+
+  /** The member can never prepare it. */
+  becomeGone(transaction: OwnTransaction, node: NodeId): void {
+    const { gid, gone } = transaction;
+    gone.add(node);
+    if (transaction.state !== 'aborting' || !transaction.homeFinished) return;
+    if (gone.size < this.#membership.blockingSize) return;
+    transaction.state = 'aborted';
+    assert(transaction.refusal !== undefined, 'an abort has a reason');
+    this.#answer(transaction, { kind: 'aborted', refusal: transaction.refusal });
+    if (!transaction.homeOnly) this.#tell.outcomeToAll(gid, 'abort');
+    this.#tryForget(transaction);
+  }
+
+  /** COMMIT PREPARED or ROLLBACK PREPARED was executed on this node. */
+  homeFinished(transaction: OwnTransaction): void {
+    const { gid, state } = transaction;
+    assert(state === 'committing' || state === 'aborting', `gid ${gid} is finished once, after a decision`);
+    transaction.homeFinished = true;
+    if (state === 'aborting') {
+      transaction.finished.add(this.#membership.self);
+      this.becomeGone(transaction, this.#membership.self);
+    } else {
+      this.finished(transaction, this.#membership.self);
+    }
+  }
+
+  /** A member has executed the outcome. */
+  finished(transaction: OwnTransaction, member: NodeId): void {
+    transaction.finished.add(member);
+    if (transaction.state === 'committing') this.tryAnswerCommit(transaction);
+    this.#tryForget(transaction);
+  }
+
+  tryAnswerCommit(transaction: OwnTransaction): void {
+    if (!transaction.homeFinished) return;
+    // Lost is not enough: until its own failure detector says so too, a member may serve a read without this
+    // commit.
+    if (this.#membership.waitPeerCommits && !this.#reach.allHaveOrSilent(transaction.finished)) return;
+    this.#answer(transaction, { kind: 'committed' });
+  }
+
+  /** No client waits for nodes that cannot answer. */
+  answerIfUnreachable(transaction: OwnTransaction, reason: string): void {
+    if (this.#reach.canBlock(transaction.gone)) return;
+    const text = `too few members can confirm its rollback: ${reason}`;
+    this.#answer(transaction, { kind: 'unknown', reason: text });
+  }
+
+  #answer(transaction: OwnTransaction, answer: Answer): void {
+    if (transaction.answered) return;
+    transaction.answered = true;
+    this.#context.emit({ kind: 'answer', gid: transaction.gid, answer });
+  }
+
+  #tryForget(transaction: OwnTransaction): void {
+    if (transaction.state !== 'committing' && transaction.state !== 'aborted') return;
+    for (const member of this.#membership.members) if (!transaction.finished.has(member)) return;
+    this.#context.onFinished(transaction);
+  }
+}
