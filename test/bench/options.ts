@@ -74,8 +74,9 @@ function selection(words: readonly string[]): Selection {
   const memory = words.includes('memory');
   const everyCandidate = candidates.length === 0;
   const everyWorkload = workloads.length === 0 && !memory;
+  const memoryAlone = memory && everyCandidate && workloads.length === 0;
   return {
-    candidates: everyCandidate ? candidateKeys : candidates,
+    candidates: memoryAlone ? ['gateway'] : everyCandidate ? candidateKeys : candidates,
     workloads: everyWorkload ? workloadKeys : workloads,
     memory: memory || (everyWorkload && (everyCandidate || candidates.includes('gateway'))),
   };

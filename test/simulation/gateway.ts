@@ -72,12 +72,8 @@ export class Gateway implements Endpoint {
     return this.#world.scheduler.now;
   }
 
-  get openTransactions(): { readonly own: number; readonly foreign: number } {
-    return this.#machine.openTransactions;
-  }
-
-  get doubtful(): number {
-    return this.#machine.doubtful;
+  get machine(): Machine {
+    return this.#machine;
   }
 
   deliver(action: () => void): void {

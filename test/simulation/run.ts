@@ -166,9 +166,9 @@ export class Cluster {
     for (const gateway of this.gateways) {
       const { id, server, incarnation } = gateway;
       if (incarnation === undefined) return `gateway ${id} is down`;
-      if (!gateway.writable) return `node ${id} does not serve (doubtful: ${gateway.doubtful})`;
+      if (!gateway.writable) return `node ${id} does not serve (doubtful: ${gateway.machine.doubtful})`;
       if (server.prepared.size > 0) return `node ${id} holds ${[...server.prepared.keys()].join(' ')}`;
-      const { own, foreign } = gateway.openTransactions;
+      const { own, foreign } = gateway.machine.openTransactions;
       if (own + foreign > 0) return `the machine of node ${id} remembers ${own} own and ${foreign} foreign`;
     }
     return undefined;

@@ -9,6 +9,7 @@
 import type { Gid, NodeId, Refusal } from '../identity.ts';
 import { parseGid } from '../identity.ts';
 import type { Fate } from '../peer/message.ts';
+import { ApplyFeed } from './apply-feed.ts';
 import { DependencyQueue } from './dependency-queue.ts';
 import { Doubts } from './doubt.ts';
 import type { ApplyResult, CommitEffect, Finish } from './event.ts';
@@ -30,10 +31,12 @@ export class Participant {
   readonly #never = new Set<Gid>();
   readonly #waitingFor = new DependencyQueue();
   readonly #doubts: Doubts;
+  readonly #feed: ApplyFeed;
 
   constructor(others: readonly NodeId[], context: ParticipantContext) {
     this.#context = context;
     this.#doubts = new Doubts(others);
+    this.#feed = new ApplyFeed(context.emit);
   }
 
   get size(): number {
@@ -112,35 +115,17 @@ export class Participant {
   }
 
   #tryOpen(transaction: ForeignTransaction): void {
-    if (transaction.state !== 'waiting' || transaction.missing.size > 0) return;
-    const { gid } = transaction;
-    transaction.state = 'applying';
-    this.#context.emit({ kind: 'open-apply', gid });
-    for (const data of transaction.kept) this.#context.emit({ kind: 'push-apply', gid, data });
-    transaction.kept = [];
-    if (transaction.ended) this.#context.emit({ kind: 'end-apply', gid });
+    if (transaction.state === 'waiting' && transaction.missing.size === 0) this.#feed.open(transaction);
   }
 
   data(gid: Gid, offset: number, data: Uint8Array): void {
     const transaction = this.#transactions.get(gid);
-    if (transaction === undefined || transaction.ended) return;
-    if (transaction.state !== 'waiting' && transaction.state !== 'applying') return;
-    if (offset > transaction.received) {
-      this.#alarm(gid, `bytes ${transaction.received} to ${offset} of its changes are missing`);
-      return;
-    }
-    const fresh = data.subarray(transaction.received - offset);
-    if (fresh.length === 0) return;
-    transaction.received += fresh.length;
-    if (transaction.state === 'waiting') transaction.kept.push(fresh);
-    else this.#context.emit({ kind: 'push-apply', gid, data: fresh });
+    if (transaction !== undefined) this.#feed.push(transaction, offset, data);
   }
 
   end(gid: Gid): void {
     const transaction = this.#transactions.get(gid);
-    if (transaction === undefined || transaction.ended) return;
-    transaction.ended = true;
-    if (transaction.state === 'applying') this.#context.emit({ kind: 'end-apply', gid });
+    if (transaction !== undefined) this.#feed.end(transaction);
   }
 
   applyEnded(gid: Gid, result: ApplyResult): void {

@@ -172,8 +172,8 @@ export async function installSchema(client: Client, node: NodePlace): Promise<re
 }
 
 /**
- * Creates the slots `mtm_live` and `mtm_retain` if they are missing. After installSchema, once: a new slot waits
- * for all running and prepared transactions and sees nothing of what was before.
+ * Creates the slots `mtm_live` and `mtm_retain` if they are missing. After installSchema, once: a new slot
+ * waits for all running and prepared transactions and sees nothing of what was before.
  * @returns the slots that were created now
  * @throws GatewayError server-unsuitable when a slot of that name is of another kind
  */
