@@ -57,6 +57,8 @@ export interface RelationFacts {
   readonly name: string;
   /** pg_class.relkind. */
   readonly kind: string;
+  /** It belongs to an extension. */
+  readonly extensionMember: boolean;
   /** It has a deferrable unique, primary key or exclusion constraint. */
   readonly deferrable: boolean;
   readonly columns: readonly ColumnFacts[];
@@ -142,6 +144,8 @@ const foreignKeysQuery = `(SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_ob
 
 export const factsQuery = `SELECT '${factsMark}' || COALESCE((SELECT pg_catalog.jsonb_build_object(
   'oid', c.oid::pg_catalog.int8, 'schema', n.nspname, 'name', c.relname, 'kind', c.relkind,
+  'extensionMember', EXISTS (SELECT FROM pg_catalog.pg_depend d
+    WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e'),
   'deferrable', EXISTS (SELECT FROM pg_catalog.pg_constraint d
     WHERE d.conrelid = c.oid AND d.condeferrable AND d.contype IN ('u', 'p', 'x')),
   'columns', COALESCE(${columnsQuery}, '[]'),

@@ -76,6 +76,8 @@ export class TransactionWriter {
   #refused: Step | undefined;
   #user: { readonly message: DdlMessage; readonly superuser: boolean } | undefined;
   #deferred = false;
+  /** Between CREATE or ALTER EXTENSION and its end: the script runs here too and writes the rows of its tables itself. */
+  #insideExtension = false;
   #ddl = false;
 
   constructor(pipeline: StatementPipeline, store: PlanStore, gid: Gid, hmac: string, unique: number) {
@@ -173,7 +175,9 @@ export class TransactionWriter {
     if (type === pgoutputType.insert && this.#copyRun(piece, end)) return;
     const message = decodePgoutput(piece, start, end);
     const absent = 'relation' in message ? this.#relations.get(message.relation) : undefined;
-    if (absent?.absent === true) this.#hold(absent, piece, start, end);
+    if (absent?.absent === true && this.#insideExtension)
+      this.#at = end; // made and dropped by the script
+    else if (absent?.absent === true) this.#hold(absent, piece, start, end);
     else if (!this.#apply(message, piece, start, end)) return;
     this.#at = end;
     if (message.kind === 'logical-message') this.#tryHeldAgain(piece);
@@ -275,9 +279,14 @@ export class TransactionWriter {
     this.#adopt(asked.relation, plan);
   }
 
+  #writtenByScript(plan: RelationPlan): boolean {
+    return this.#insideExtension && plan.facts.extensionMember;
+  }
+
   #insert(message: InsertMessage): boolean {
     const plan = this.#plan(message.relation);
     if (plan === undefined) return false;
+    if (this.#writtenByScript(plan)) return true;
     this.#pipeline.row(plan.insert, message.row, undefined);
     this.#checks.inserted(plan, message.row);
     return true;
@@ -286,6 +295,7 @@ export class TransactionWriter {
   #update(message: UpdateMessage): boolean {
     const plan = this.#plan(message.relation);
     if (plan === undefined) return false;
+    if (this.#writtenByScript(plan)) return true;
     this.#checks.parentGoes(plan, message);
     this.#pipeline.row(plan.update(message), message.row, message.old?.row);
     this.#checks.updated(plan, message);
@@ -295,6 +305,7 @@ export class TransactionWriter {
   #delete(message: DeleteMessage): boolean {
     const plan = this.#plan(message.relation);
     if (plan === undefined) return false;
+    if (this.#writtenByScript(plan)) return true;
     this.#checks.parentGoes(plan, message);
     this.#pipeline.row(plan.delete(message), undefined, message.old.row);
     return true;
@@ -305,7 +316,7 @@ export class TransactionWriter {
     for (const oid of message.relations) {
       const plan = this.#plan(oid);
       if (plan === undefined) return false;
-      plans.push(plan);
+      if (!this.#writtenByScript(plan)) plans.push(plan);
     }
     if (plans.length > 0)
       this.#pipeline.runOnce(
@@ -323,7 +334,8 @@ export class TransactionWriter {
    */
   #copyRun(piece: Uint8Array, firstEnd: number): boolean {
     const plan = this.#relations.get(peekOid(piece, this.#at + 4, firstEnd))?.plan;
-    const run = plan === undefined ? undefined : insertRun(piece, this.#at, copyFrom);
+    const run =
+      plan === undefined || this.#writtenByScript(plan) ? undefined : insertRun(piece, this.#at, copyFrom);
     if (plan === undefined || run === undefined || plan.copyColumns.length === 0) return false;
     const data = runToCopy(piece, this.#at, run, plan);
     if (data === undefined) this.#refuse('08P01', 'peer data: a row that cannot be inserted');
@@ -341,6 +353,10 @@ export class TransactionWriter {
       this.#refuse('08P01', 'a replicated command is not readable');
       return true;
     }
+    if (message.tag === 'END EXTENSION') {
+      this.#insideExtension = false;
+      return true;
+    }
     if (this.#user === undefined) {
       this.#ddl = true;
       this.#pipeline.run(ddlUserQuery, [textOid], [encoder.encode(message.sessionUser)]);
@@ -349,6 +365,7 @@ export class TransactionWriter {
     }
     const plan = planDdl(message, this.#user, this.#unique);
     this.#user = undefined;
+    if (message.tag === 'CREATE EXTENSION' || message.tag === 'ALTER EXTENSION') this.#insideExtension = true;
     if (plan.kind === 'refused') this.#refuse('42501', plan.reason);
     else for (const statement of plan.statements) this.#pipeline.runOnce(statement);
     // Whatever was known of any relation may be different now, in this transaction.

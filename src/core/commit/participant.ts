@@ -100,10 +100,7 @@ export class Participant {
     this.#tryOpen(transaction);
   }
 
-  /**
-   * A dep was committed on another node, so it is decided and prepared here. One of this node's own is asked
-   * for elsewhere.
-   */
+  /** A dep was committed on another node, so it is decided and, if another node's, prepared here. */
   #committedElsewhere(dep: Gid): void {
     const transaction = this.#transactions.get(dep);
     if (transaction !== undefined) this.#learn(transaction, 'commit');
@@ -300,9 +297,7 @@ export class Participant {
     this.#doubts.begin(transaction);
   }
 
-  /**
-   * Committed here by another process; its coordinator may not know that, nor this node whether all have it.
-   */
+  /** Committed here by another process; perhaps neither its coordinator nor this node knows that all have it. */
   recoveredCommitted(gid: Gid): void {
     const transaction = newForeignTransaction(gid, parseGid(gid)!.node, 'finished');
     transaction.outcome = 'commit';

@@ -4,7 +4,7 @@ import { failureOf, startCluster, type Cluster } from '../../support/cluster.ts'
 import { canDump, equalEverywhere, equalRows, equalSchemas, noPrepared, schemaLines } from '../../support/convergence.ts';
 import type { PostgresMajor } from '../../../src/io/launcher/server-binaries.ts';
 
-vi.setConfig({ testTimeout: 40_000 });
+vi.setConfig({ testTimeout: 40_000, hookTimeout: 60_000 });
 
 const majors: readonly PostgresMajor[] = [15, 18];
 

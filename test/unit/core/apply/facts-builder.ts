@@ -30,6 +30,7 @@ export function describeRelation(
       schema: 'public',
       name: 'T"x',
       kind: 'r',
+      extensionMember: false,
       deferrable: false,
       foreignKeys: [],
       columns: columns.map(

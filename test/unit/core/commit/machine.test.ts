@@ -1,4 +1,4 @@
-/** Corners in which the simulation is blunt: what a peer says that it should not say, and what must not stop the process. */
+/** Where the simulation is blunt: what a peer should not say, and what must not stop the process. */
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { CommitEffect, CommitEvent } from '../../../../src/core/commit/event.ts';
 import { CommitMachine } from '../../../../src/core/commit/machine.ts';
@@ -132,7 +132,12 @@ describe('as member', () => {
   });
 
   test('it never votes YES for what waits for its deps when it is rolled back', () => {
-    startForeign(['mtm:3:1:1:1']);
+    const dep = 'mtm:3:1:1:1';
+    hear(3, { kind: 'transaction-start', gid: dep, startTime: 1, ddl: false, members: [1, 2, 3], deps: [] });
+    step({ kind: 'apply-ended', gid: dep, result: { kind: 'prepared' } });
+    expect(startForeign([dep]), 'the dep is committed first').toEqual([
+      { kind: 'finish', gid: dep, finish: 'commit' },
+    ]);
     hear(2, { kind: 'rollback-request', gid: foreign });
     expect(kinds(step({ kind: 'link-up', node: 2, incarnation: 1 }))).toEqual(['rolled-back']);
   });
