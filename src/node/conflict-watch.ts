@@ -14,6 +14,9 @@ const suspiciousMs = 8;
 
 export interface WatchedNode {
   applying(): Iterable<ApplyHandle>;
+  /** The process that decodes the slot. */
+  walsender(): number | undefined;
+  captureBlocked(gid: Gid): void;
   startTimeOf(backendPid: number): number | undefined;
   blocked(event: Extract<CommitEvent, { kind: 'apply-blocked' }>): void;
 }
@@ -42,6 +45,19 @@ export class ConflictWatch {
       // The control connection reports its own end; the next look comes with the next tick.
     } finally {
       this.#looking = false;
+    }
+  }
+
+  /** Decoding that waits for a lock of a prepared transaction waits for ever: nobody behind it would ever be decoded. */
+  async lookAtWalsender(): Promise<void> {
+    const pid = this.#node.walsender();
+    if (pid === undefined) return;
+    try {
+      for (const { holder } of await blockedBy(this.#control.client, [pid])) {
+        if (holder.kind === 'prepared') this.#node.captureBlocked(holder.gid);
+      }
+    } catch {
+      // The control connection reports its own end; the next look comes with the next tick.
     }
   }
 

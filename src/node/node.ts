@@ -101,6 +101,8 @@ export class Node {
       applying: () => this.#applying.values(),
       startTimeOf: (pid) => this.#desk.startTimeOf(pid),
       blocked: (event) => this.#drain.commit(event),
+      walsender: () => this.#stream?.pid,
+      captureBlocked: (gid) => this.#drain.commit({ kind: 'capture-blocked', gid }),
     });
     this.#syncpoint = new SyncpointKeeper(this.#commit, parts.control, config.syncpointIntervalBytes);
     this.#flow = new Flow({
@@ -229,6 +231,7 @@ export class Node {
   #slowTick(): void {
     void this.#syncpoint.look(this.#stream?.received ?? 0n);
     void this.#writeRuntime();
+    if (this.#commit.openTransactions.own > 0) void this.#watch.lookAtWalsender();
   }
 
   async stop(): Promise<void> {

@@ -11,10 +11,12 @@ import { formatGid } from '../../src/core/identity.ts';
 import type { Gid, NodeId } from '../../src/core/identity.ts';
 import type { PeerMessage } from '../../src/core/peer/message.ts';
 import { Applier } from './applier.ts';
+import { finishPrepared } from './finisher.ts';
 import type { RunOptions } from './options.ts';
 import type { Endpoint, Network } from './network.ts';
 import type { Server } from './server.ts';
 import type { Session } from './session.ts';
+import { describe } from './story.ts';
 import { Walsender } from './walsender.ts';
 import { recvTimeoutMs, sendTimeoutMs, silenceMs, tickMs } from './world.ts';
 import type { Machine, World } from './world.ts';
@@ -48,6 +50,9 @@ export class Gateway implements Endpoint {
   /** Clocks differ. */
   readonly #wallSkewMs: number;
   #pausedUntil = 0;
+  #serverWell = true;
+  /** Why it said that it is not healthy. */
+  #trouble = '';
   #inbox: (() => void)[] = [];
 
   constructor(
@@ -139,6 +144,8 @@ export class Gateway implements Endpoint {
     }
     const prepared = [...this.server.prepared.keys()];
     this.step({ kind: 'recovered', prepared, committed: this.#recovery.retained(id) });
+    this.#trouble = '';
+    this.#serverWell = true;
     this.#alive({ kind: 'local-health-changed', now: this.#now, health: { healthy: true } });
     this.#walsender = new Walsender(this.#world, this.server, this);
     this.#network.started(id);
@@ -169,8 +176,8 @@ export class Gateway implements Endpoint {
     this.#world.trace?.(`node ${this.id}`, 'server crashes');
     this.server.crash();
     this.deliver(() => {
-      const health = { healthy: false, status: 'recovery', reason: 'PostgreSQL does not answer' } as const;
-      this.#alive({ kind: 'local-health-changed', now: this.#now, health });
+      this.#serverWell = false;
+      this.#reportHealth();
       this.#walsender?.stop();
       for (const applier of [...this.#appliers.values()]) applier.serverCrashed();
       for (const session of [...this.#openSessions]) session.serverCrashed();
@@ -178,10 +185,28 @@ export class Gateway implements Endpoint {
     this.#world.scheduler.after(downMs, () => {
       this.server.start();
       this.deliver(() => {
-        this.#alive({ kind: 'local-health-changed', now: this.#now, health: { healthy: true } });
+        this.#serverWell = this.server.up;
+        this.#reportHealth();
         this.reconnectWalsender();
       });
     });
+  }
+
+  /** As src/node does: a node in doubt is not healthy either. */
+  #reportHealth(): void {
+    const { doubtful } = this.#machine;
+    const reason = !this.#serverWell
+      ? 'PostgreSQL does not answer'
+      : doubtful > 0
+        ? `${doubtful} in doubt`
+        : '';
+    if (reason === this.#trouble) return;
+    this.#trouble = reason;
+    const health =
+      reason === ''
+        ? ({ healthy: true } as const)
+        : ({ healthy: false, status: 'recovery', reason } as const);
+    this.#alive({ kind: 'local-health-changed', now: this.#now, health });
   }
 
   reconnectWalsender(): void {
@@ -200,6 +225,7 @@ export class Gateway implements Endpoint {
       if (!this.#world.legacy) this.step({ kind: 'member-silenced', node: peer });
     }
     this.step({ kind: 'tick' });
+    this.#reportHealth();
   }
 
   #alive(event: LivenessEvent): void {
@@ -331,7 +357,7 @@ export class Gateway implements Endpoint {
       case 'cancel-apply':
         return this.#appliers.get(effect.gid)?.cancel(effect.refusal);
       case 'finish':
-        return this.#finish(effect.gid, effect.finish === 'commit');
+        return finishPrepared(this.#world, this, effect.gid, effect.finish);
       case 'answer':
         return this.#answer(effect);
       case 'interrupt-session':
@@ -361,38 +387,4 @@ export class Gateway implements Endpoint {
     this.#world.checker.answered(this.id, gid, answer.kind);
     session.answered(answer);
   }
-
-  /** Repeated until the server has said done or missing. */
-  #finish(gid: Gid, commit: boolean): void {
-    const { incarnation } = this;
-    let done = false;
-    const attempt = (): void => {
-      if (done || this.incarnation !== incarnation) return;
-      if (!this.server.up) return this.#world.scheduler.after(10, attempt);
-      const { epoch } = this.server;
-      this.server.finish(gid, commit, (missing) => {
-        if (this.incarnation !== incarnation) return;
-        done = true;
-        this.deliver(() =>
-          this.step({ kind: 'finish-ended', gid, finish: commit ? 'commit' : 'rollback', missing }),
-        );
-      });
-      const watch = (): void => {
-        if (done || this.incarnation !== incarnation) return;
-        if (this.server.epoch === epoch) this.#world.scheduler.after(10, watch);
-        else attempt();
-      };
-      this.#world.scheduler.after(10, watch);
-    };
-    attempt();
-  }
-}
-
-/** One event or effect in a few words. */
-export function describe(item: CommitEvent | CommitEffect): string {
-  return JSON.stringify(item, (key, value: unknown) => {
-    if (value instanceof Uint8Array) return `${value.length} bytes`;
-    if (key === 'refusal' && value !== undefined) return 'NO';
-    return value;
-  }).replaceAll('"', '');
 }

@@ -193,6 +193,7 @@ export class Server {
   }
 
   prepare(backend: Backend, gid: Gid, done: () => void): void {
+    if (backend.state !== 'open') return; // its connection broke, and the gateway has not noticed yet
     backend.state = 'preparing';
     const becomeDurable = (): void => {
       this.#inFlight.delete(becomeDurable);

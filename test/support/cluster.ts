@@ -12,6 +12,7 @@ import { gatewayPid, isOnline, type ExtraSettings } from '../../src/io/launcher/
 import { clusterLayout, embeddedDatabase, embeddedHost } from '../../src/io/launcher/node-layout.ts';
 import { requireFreePorts, type NodeLayout } from '../../src/io/launcher/node-layout.ts';
 import { waitUntilGone } from '../../src/io/launcher/process-control.ts';
+import { postgresPid } from '../../src/io/launcher/postgres-server.ts';
 import type { PostgresMajor } from '../../src/io/launcher/server-binaries.ts';
 import { GatewayError } from '../../src/lib/gateway-error.ts';
 import { eventually } from './polling.ts';
@@ -54,10 +55,18 @@ export class Cluster {
   readonly #clients = new Set<Client>();
   readonly #shared = new Map<string, Promise<Client>>();
 
+  /** A runner that ends in the middle must not leave servers behind. */
+  readonly #abandon = (): void => {
+    for (const node of this.nodes) {
+      for (const pid of [gatewayPid(node), postgresPid(node)]) if (pid !== undefined) process.kill(pid, 'SIGQUIT');
+    }
+  };
+
   constructor(folder: ClusterFolder, temporary: string, settings: ExtraSettings) {
     this.folder = folder;
     this.#temporary = temporary;
     this.#settings = settings;
+    process.once('exit', this.#abandon);
   }
 
   get nodes(): readonly NodeLayout[] {
@@ -185,14 +194,16 @@ export class Cluster {
 
   /** Everything ends in good order; the data stay. */
   async halt(): Promise<void> {
-    await Promise.all([...this.#clients].map((client) => client.end()));
+    const ended = Promise.allSettled([...this.#clients].map((client) => client.end()));
     this.#shared.clear();
     await stopCluster(this.nodes);
+    await ended;
   }
 
   /** The end: processes, connections and data. */
   async stop(): Promise<void> {
     await this.halt();
+    process.off('exit', this.#abandon);
     if (process.env['MTM_TEST_KEEP'] === undefined) rmSync(this.#temporary, { recursive: true, force: true });
     else process.stdout.write(`kept: ${this.#temporary}\n`);
   }

@@ -46,6 +46,8 @@ export type CommitEvent =
       readonly data: Uint8Array;
       readonly last: boolean;
     }
+  /** The server's decoding waits for a lock that the prepared transaction itself holds: it would wait for ever. */
+  | { readonly kind: 'capture-blocked'; readonly gid: Gid }
   /**
    * The slot is read anew, from a place that may lie before transactions already shown: what comes again is
    * recognised. Told before the first piece of the new stream.

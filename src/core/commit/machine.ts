@@ -12,6 +12,7 @@ import type { Gid, NodeId, Priority, Refusal } from '../identity.ts';
 import type { Fate, PeerMessage } from '../peer/message.ts';
 import { unreachable } from '../../lib/assert.ts';
 import { Coordinator } from './coordinator.ts';
+import { gatewayRefusal } from './refusal.ts';
 import type { CommitEffect, CommitEvent, Holder } from './event.ts';
 import { Participant } from './participant.ts';
 import { conflictRefusal, lockRefusal } from './refusal.ts';
@@ -106,6 +107,9 @@ export class CommitMachine {
         return this.#coordinator.prepareLost(event.gid);
       case 'captured':
         return this.#coordinator.captured(event.gid, event.ddl, event.data, event.last);
+      case 'capture-blocked':
+        this.#coordinator.refuse(event.gid, undecodable);
+        return undefined;
       case 'capture-restarted':
         return this.#coordinator.captureRestarted();
       case 'message-received':
@@ -316,3 +320,8 @@ export class CommitMachine {
     this.#effects.push({ kind: 'send', to, message });
   }
 }
+
+const undecodable: Refusal = {
+  ...gatewayRefusal('0A000', 'the transaction locks what its own decoding needs', false),
+  hint: 'Do not use a row type in the transaction that creates or alters it, and do not LOCK system catalogs.',
+};

@@ -297,7 +297,7 @@ export class Participant {
     this.#doubts.begin(transaction);
   }
 
-  /** Committed here by another process; perhaps neither its coordinator nor this node knows that all have it. */
+  /** Committed here by another process; whether all have it is not known. */
   recoveredCommitted(gid: Gid): void {
     const transaction = newForeignTransaction(gid, parseGid(gid)!.node, 'finished');
     transaction.outcome = 'commit';

@@ -71,6 +71,8 @@ export function* runPassing(session: SessionMachine, unit: Unit): Task {
 
 export function noteReply(block: Block, reply: Reply): void {
   if (reply.written > 0) block.wrote = true;
+  // What was defined may be in the way of decoding: the header function looks.
+  if (/^(?:CREATE|ALTER|DROP) /.test(reply.tag)) block.uncertain = true;
 }
 
 export function blockMayHaveEnded(session: SessionMachine): void {

@@ -82,6 +82,11 @@ export class ReplicationStream {
     this.#timer = setInterval(() => this.#sendStatus(), statusIntervalMs);
   }
 
+  /** The walsender's process. */
+  get pid(): number {
+    return this.#connection.pid;
+  }
+
   /**
    * Everything before this position has been handed to the handler. With nothing outstanding it may be
    * released.

@@ -15,10 +15,10 @@ beforeAll(async () => {
 
 afterEach(async () => {
   await equalRows(cluster, 3000);
+  await noPrepared(cluster, 3000);
 });
 
 afterAll(async () => {
-  await noPrepared(cluster);
   await cluster?.stop();
 });
 

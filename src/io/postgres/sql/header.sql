@@ -111,6 +111,35 @@ BEGIN
       || 'top level, and CREATE TABLE AS without EXPLAIN ANALYZE.';
 END $$;
 
+-- Decoding prints a value of a row type under AccessShareLock on the type's relation: for a type that the prepared transaction
+-- itself created or altered it would wait for ever (measured). Rows of such a type in the same transaction are refused.
+CREATE OR REPLACE FUNCTION mtm.check_row_types() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE t regtype; r regclass;
+BEGIN
+  WITH RECURSIVE locks AS MATERIALIZED (
+    SELECT k.relation, k.mode FROM pg_locks k
+    WHERE k.locktype = 'relation' AND k.pid = pg_backend_pid() AND k.granted AND k.relation >= 16384
+      AND k.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  ), used(written, type) AS (
+    SELECT a.attrelid, a.atttypid FROM locks l JOIN pg_attribute a ON a.attrelid = l.relation
+    WHERE l.mode = 'RowExclusiveLock' AND a.attnum > 0 AND a.atttypid >= 16384
+    UNION
+    SELECT u.written, inner_type FROM used u JOIN pg_type y ON y.oid = u.type
+    CROSS JOIN LATERAL (
+      SELECT y.typelem AS inner_type UNION ALL SELECT y.typbasetype
+      UNION ALL SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = y.typrelid AND a.attnum > 0
+      UNION ALL SELECT g.rngsubtype FROM pg_range g WHERE y.oid IN (g.rngtypid, g.rngmultitypid)
+    ) AS i WHERE inner_type >= 16384
+  )
+  SELECT u.type::regtype, u.written::regclass INTO t, r
+  FROM used u JOIN pg_type y ON y.oid = u.type JOIN locks l ON l.relation = y.typrelid
+  WHERE y.typrelid <> 0 AND l.mode = 'AccessExclusiveLock' LIMIT 1;
+  IF t IS NULL THEN RETURN; END IF;
+  RAISE EXCEPTION '[multimaster] rows of % use the row type % in the transaction that creates or alters it', r, t
+    USING ERRCODE = '0A000', HINT = 'Commit the type before the rows.';
+END $$;
+
 -- As mtm.header, after a block that ran LOCK, DO, CALL, EXPLAIN ANALYZE or a function that is not built in. `announced`: the
 -- gateway has announced a command of this transaction that event triggers do not see.
 CREATE OR REPLACE FUNCTION mtm.header_checked(gid text, hmac text, announced boolean) RETURNS text
@@ -118,9 +147,10 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF pg_current_xact_id_if_assigned() IS NULL THEN RETURN 'empty'; END IF;
   PERFORM mtm.check_transaction(announced);
+  PERFORM mtm.check_row_types();
   RETURN mtm.header(gid, hmac);
 END $$;
 
 REVOKE EXECUTE ON FUNCTION mtm.touched(), mtm.is_own(xid), mtm.changed_catalog(), mtm.unseen_object(oid[]),
-  mtm.check_transaction(boolean) FROM PUBLIC;
+  mtm.check_row_types(), mtm.check_transaction(boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION mtm.header(text, text), mtm.header_checked(text, text, boolean) TO PUBLIC;
