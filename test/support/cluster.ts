@@ -161,6 +161,18 @@ export class Cluster {
     return startNode(this.node(number), ['gateway']);
   }
 
+  /** kill -9 of the postmaster. */
+  async killServer(number: number): Promise<void> {
+    const pid = postgresPid(this.node(number));
+    if (pid === undefined) throw new Error(`the server of node ${number} does not run`);
+    process.kill(pid, 'SIGKILL');
+    if (!(await waitUntilGone(pid, 10_000))) throw new Error(`server ${number} (pid ${pid}) survives SIGKILL`);
+  }
+
+  async startServer(number: number): Promise<void> {
+    await startNode(this.node(number), ['postgres']);
+  }
+
   isOnline(number: number): Promise<boolean> {
     return isOnline(this.node(number));
   }
@@ -231,12 +243,12 @@ export async function startCluster(wishes: ClusterWishes = {}): Promise<Cluster>
   }
 }
 
-/** The error that `work` ends with; it must end with one. */
-export async function failureOf(work: Promise<unknown>): Promise<SqlFailure> {
+/** The error that `work` ends with; it must end with one. `what` is named when it does not. */
+export async function failureOf(work: Promise<unknown>, what = 'it'): Promise<SqlFailure> {
   try {
     await work;
   } catch (error) {
     return error as SqlFailure;
   }
-  throw new Error('it succeeded and should have failed');
+  throw new Error(`${what} succeeded and should have failed`);
 }

@@ -48,15 +48,16 @@ export class Decision {
     transaction.state = 'aborting';
     transaction.refusal = refusal;
     transaction.changes.discard();
-    if (transaction.homeReturned) this.rollBackHome(transaction);
     for (const to of this.#reach.others) {
       if (!transaction.gone.has(to)) this.#tell.rollback(to, gid);
     }
-    this.answerIfUnreachable(transaction, 'members are not in contact');
+    if (transaction.homeReturned) this.rollBackHome(transaction);
   }
 
-  rollBackHome({ gid }: OwnTransaction): void {
-    this.#context.emit({ kind: 'finish', gid, finish: 'rollback' });
+  /** PREPARE has returned: its branch can be found, and its session can be answered. */
+  rollBackHome(transaction: OwnTransaction): void {
+    this.#context.emit({ kind: 'finish', gid: transaction.gid, finish: 'rollback' });
+    this.answerIfUnreachable(transaction, 'members are not in contact');
   }
 
   /** The member can never prepare it. */
@@ -102,7 +103,7 @@ export class Decision {
 
   /** No client waits for nodes that cannot answer. */
   answerIfUnreachable(transaction: OwnTransaction, reason: string): void {
-    if (this.#reach.canBlock(transaction.gone)) return;
+    if (!transaction.homeReturned || this.#reach.canBlock(transaction.gone)) return;
     const text = `too few members can confirm its rollback: ${reason}`;
     this.#answer(transaction, { kind: 'unknown', reason: text });
   }

@@ -4,6 +4,12 @@
  */
 const encoder = new TextEncoder();
 
+/** A buffer that must grow gets at least this. */
+const leastGrowth = 512;
+
+/** Most writers build one message: a new buffer is made only by the next message after take(). */
+const nothing = new Uint8Array(0);
+
 export class MessageWriter {
   #buffer: Uint8Array;
   #size = 0;
@@ -20,7 +26,7 @@ export class MessageWriter {
   #room(bytes: number): void {
     const wanted = this.#size + bytes;
     if (wanted <= this.#buffer.length) return;
-    const grown = new Uint8Array(Math.max(wanted, this.#buffer.length * 2));
+    const grown = new Uint8Array(Math.max(wanted, this.#buffer.length * 2, leastGrowth));
     grown.set(this.#buffer.subarray(0, this.#size));
     this.#buffer = grown;
   }
@@ -90,7 +96,7 @@ export class MessageWriter {
 
   take(): Uint8Array {
     const taken = this.#buffer.subarray(0, this.#size);
-    this.#buffer = new Uint8Array(512);
+    this.#buffer = nothing;
     this.#size = 0;
     return taken;
   }

@@ -2,7 +2,7 @@
  * Builders and readers of single protocol messages, as byte arrays. Grammar: manual, "Message Formats".
  * Rule: no state; what is read is checked against the message's end, never beyond.
  */
-import { backend, cancelRequestCode, frontend, protocol30 } from './codes.ts';
+import { backend, cancelRequestCode, frontend, protocol30, status } from './codes.ts';
 import { MessageWriter } from './message-writer.ts';
 
 const decoder = new TextDecoder();
@@ -39,8 +39,16 @@ export function cancelRequest(processId: number, key: Uint8Array): Uint8Array {
   return new MessageWriter(16).begin(0).int32(cancelRequestCode).int32(processId).bytes(key).end().take();
 }
 
-export function readyForQuery(transactionStatus: number): Uint8Array {
+/** ReadyForQuery (B): Byte1 transaction status. Every statement ends in one, so they are made once. */
+const readyMessages = new Map(Object.values(status).map((each) => [Number(each), ready(each)]));
+
+function ready(transactionStatus: number): Uint8Array {
   return new MessageWriter(8).begin(backend.readyForQuery).byte(transactionStatus).end().take();
+}
+
+/** The bytes are shared: never write to them. */
+export function readyForQuery(transactionStatus: number): Uint8Array {
+  return readyMessages.get(transactionStatus) ?? ready(transactionStatus);
 }
 
 export function commandComplete(tag: string): Uint8Array {

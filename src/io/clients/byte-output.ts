@@ -1,14 +1,20 @@
 /**
- * Collects ranges of bytes for one socket and hands them over in one write: neighbouring ranges of the same chunk, which is what
- * relaying mostly produces, become a single piece again.
+ * Collects ranges of bytes for one socket and hands them over in one write: neighbouring ranges of the same memory, which is
+ * what relaying mostly produces, become a single piece again, and a few small pieces are copied into one.
  * Measured on a forwarder (architecture §7): one write per message costs 72 µs of CPU per transaction, one per chunk 29 µs.
+ * Rule: the bytes leave in the order in which they were added; memory that was added is read until it is flushed.
  */
 import type { Socket } from 'node:net';
+
+/** Up to this many bytes in all, copying costs less than a list of pieces (writev). */
+const copyLimitBytes = 4096;
 
 export class ByteOutput {
   readonly #socket: Socket;
   #pieces: Uint8Array[] = [];
-  #buffer: Uint8Array | undefined;
+  #pieceBytes = 0;
+  /** The range that may still grow, as offsets in its memory: messages are views of the chunk that they came in. */
+  #memory: ArrayBufferLike | undefined;
   #start = 0;
   #end = 0;
 
@@ -17,40 +23,58 @@ export class ByteOutput {
   }
 
   add(buffer: Uint8Array, start: number, end: number): void {
-    if (this.#buffer === buffer && this.#end === start) {
-      this.#end = end;
+    const from = buffer.byteOffset + start;
+    if (this.#memory === buffer.buffer && this.#end === from) {
+      this.#end = buffer.byteOffset + end;
       return;
     }
     this.#cut();
-    this.#buffer = buffer;
-    this.#start = start;
-    this.#end = end;
+    this.#memory = buffer.buffer;
+    this.#start = from;
+    this.#end = buffer.byteOffset + end;
   }
 
   #cut(): void {
-    if (this.#buffer === undefined) return;
-    const whole = this.#start === 0 && this.#end === this.#buffer.length;
-    this.#pieces.push(whole ? this.#buffer : this.#buffer.subarray(this.#start, this.#end));
-    this.#buffer = undefined;
+    if (this.#memory === undefined) return;
+    const bytes = this.#end - this.#start;
+    this.#pieces.push(new Uint8Array(this.#memory, this.#start, bytes));
+    this.#pieceBytes += bytes;
+    this.#memory = undefined;
   }
 
   get empty(): boolean {
-    return this.#buffer === undefined && this.#pieces.length === 0;
+    return this.#memory === undefined && this.#pieces.length === 0;
   }
 
   /** Writes what was added. */
   flush(): void {
     this.#cut();
     const pieces = this.#pieces;
-    if (pieces.length === 0) return;
+    const [first] = pieces;
+    if (first === undefined) return;
+    const bytes = this.#pieceBytes;
     this.#pieces = [];
-    if (this.#socket.destroyed) return;
+    this.#pieceBytes = 0;
+    const socket = this.#socket;
+    if (socket.destroyed) return;
     if (pieces.length === 1) {
-      this.#socket.write(pieces[0]!);
-      return;
+      socket.write(first);
+    } else if (bytes <= copyLimitBytes) {
+      socket.write(joined(pieces, bytes));
+    } else {
+      socket.cork();
+      for (const piece of pieces) socket.write(piece);
+      socket.uncork();
     }
-    this.#socket.cork();
-    for (const piece of pieces) this.#socket.write(piece);
-    this.#socket.uncork();
   }
+}
+
+function joined(pieces: readonly Uint8Array[], bytes: number): Uint8Array {
+  const whole = Buffer.allocUnsafe(bytes);
+  let at = 0;
+  for (const piece of pieces) {
+    whole.set(piece, at);
+    at += piece.length;
+  }
+  return whole;
 }

@@ -181,3 +181,11 @@ describe('as member', () => {
     expect(machine.doubtful).toBe(1);
   });
 });
+
+test('no session is answered while it still waits for its PREPARE', () => {
+  step({ kind: 'prepare-sent', gid: own, startTime: 1 });
+  step({ kind: 'captured', gid: own, ddl: false, data, last: true });
+  const lost = (node: NodeId): readonly CommitEffect[] => step({ kind: 'member-lost', node, reason: 'gone' });
+  expect(kinds([...lost(2), ...lost(3)])).not.toContain('answer');
+  expect(kinds(step({ kind: 'prepare-returned', gid: own }))).toEqual(['finish', 'answer']);
+});
