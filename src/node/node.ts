@@ -6,6 +6,7 @@
 import type { Logger } from 'pino';
 import type { CommitEffect } from '../core/commit/event.ts';
 import { CommitMachine } from '../core/commit/machine.ts';
+import { SilenceWatch } from '../core/generation/silence.ts';
 import { HybridClock } from '../core/generation/hybrid-clock.ts';
 import { Liveness } from '../core/generation/liveness.ts';
 import type { LivenessEffect, LocalHealth } from '../core/generation/liveness-event.ts';
@@ -58,6 +59,10 @@ export class Node {
   readonly #listener: ClientListener;
   readonly #watch: ConflictWatch;
   readonly #syncpoint: SyncpointKeeper;
+  readonly #silence: SilenceWatch;
+  /** Members that cannot take part, with those of them that may be passed over in answers. */
+  readonly #lost = new Set<NodeId>();
+  readonly #silenced = new Set<NodeId>();
   readonly #flow: Flow;
   readonly #applying = new Map<Gid, ApplyHandle>();
   readonly #timers: NodeJS.Timeout[] = [];
@@ -105,6 +110,14 @@ export class Node {
       captureBlocked: (gid) => this.#drain.commit({ kind: 'capture-blocked', gid }),
     });
     this.#syncpoint = new SyncpointKeeper(this.#commit, parts.control, config.syncpointIntervalBytes);
+    this.#silence = new SilenceWatch({
+      self: config.nodeId,
+      configured: members,
+      recvTimeoutMs: config.heartbeatRecvTimeoutMs,
+      sendTimeoutMs: config.heartbeatSendTimeoutMs,
+      now: performance.now(),
+    });
+    for (const { id } of config.peers) this.#lost.add(id); // until they are heard
     this.#flow = new Flow({
       unappliedBytes: () => this.#unappliedBytes(),
       tell: (message) => {
@@ -149,6 +162,7 @@ export class Node {
         onPeerIncarnation: (from, incarnation) => {
           this.#incarnations.set(from, incarnation);
           drain().liveness(() => ({ kind: 'peer-introduced', now: performance.now(), from, incarnation }));
+          drain().commit({ kind: 'link-accepted', node: from, incarnation });
         },
         onDrained: (to) => this.#flow.released(to),
       },
@@ -167,7 +181,9 @@ export class Node {
       clock: () => this.#clock.read(Date.now()),
       notOnline: () => {
         const now = performance.now();
-        return this.#liveness.serving(now) ? undefined : this.#liveness.status(now);
+        if (this.#liveness.serving(now) && this.#commit.doubtful === 0) return undefined;
+        this.#updateHealth();
+        return this.#liveness.status(now);
       },
       unreachable: () => this.#liveness.unreachableMembers(performance.now()),
       prepareSent: (gid, startTime) => this.#drain.commit({ kind: 'prepare-sent', gid, startTime }),
@@ -223,9 +239,18 @@ export class Node {
   #tick(): void {
     this.#updateHealth();
     this.#drain.liveness(() => ({ kind: 'ticked', now: performance.now(), wallMs: Date.now() }));
+    this.#lookForSilence(performance.now());
     this.#drain.commit({ kind: 'tick' });
     this.#flow.look();
     void this.#watch.look();
+  }
+
+  #lookForSilence(now: number): void {
+    for (const node of this.#lost) {
+      if (this.#silenced.has(node) || !this.#silence.isSilent(node, now)) continue;
+      this.#silenced.add(node);
+      this.#drain.commit({ kind: 'member-silenced', node });
+    }
   }
 
   #slowTick(): void {
@@ -314,6 +339,10 @@ export class Node {
           'the nodes may differ: stop writing and compare them',
         );
         return;
+      case 'lease-lost':
+      case 'lease-gained':
+        this.#drain.commit({ kind: effect.kind });
+        return;
       case 'status-changed':
         this.#parts.log.info(
           { status: effect.status, reason: effect.reason },
@@ -324,11 +353,14 @@ export class Node {
       case 'member-lost':
         this.#parts.log.warn({ node: effect.node, reason: effect.reason }, 'a member cannot take part');
         this.#runtimeDirty = true;
+        this.#lost.add(effect.node);
         this.#drain.commit({ kind: 'member-lost', node: effect.node, reason: effect.reason });
         return;
       case 'member-back':
         this.#parts.log.info({ node: effect.node }, 'a member takes part again');
         this.#runtimeDirty = true;
+        this.#lost.delete(effect.node);
+        this.#silenced.delete(effect.node);
         this.#drain.commit({ kind: 'member-back', node: effect.node });
         return;
     }
@@ -339,6 +371,7 @@ export class Node {
   }
 
   #send(to: NodeId, message: PeerMessage): void {
+    if (message.kind === 'heartbeat-answer') this.#silence.answered(to, performance.now());
     const queued = this.#links.send(to, message);
     if (!queued && message.kind === 'transaction-data') this.#flow.asked(to, false);
   }
@@ -352,6 +385,7 @@ export class Node {
   #received(from: NodeId, message: PeerMessage): void {
     switch (message.kind) {
       case 'heartbeat':
+        this.#silence.heartbeat(from, message.connected, performance.now());
         this.#drain.liveness(() => ({ kind: 'heartbeat-received', now: performance.now(), from, message }));
         return;
       case 'heartbeat-answer':

@@ -6,6 +6,7 @@
 import type { ApplyResult, CommitEffect, CommitEvent, Holder } from '../../src/core/commit/event.ts';
 import { HybridClock } from '../../src/core/generation/hybrid-clock.ts';
 import { Liveness } from '../../src/core/generation/liveness.ts';
+import { SilenceWatch } from '../../src/core/generation/silence.ts';
 import type { LivenessEvent } from '../../src/core/generation/liveness-event.ts';
 import { formatGid } from '../../src/core/identity.ts';
 import type { Gid, NodeId } from '../../src/core/identity.ts';
@@ -18,7 +19,7 @@ import type { Server } from './server.ts';
 import type { Session } from './session.ts';
 import { describe } from './story.ts';
 import { Walsender } from './walsender.ts';
-import { recvTimeoutMs, sendTimeoutMs, silenceMs, tickMs } from './world.ts';
+import { recvTimeoutMs, sendTimeoutMs, tickMs } from './world.ts';
 import type { Machine, World } from './world.ts';
 
 export interface RecoverySource {
@@ -41,8 +42,7 @@ export class Gateway implements Endpoint {
   readonly #appliers = new Map<Gid, Applier>();
   readonly #sessions = new Map<Gid, Session>();
   readonly #openSessions = new Set<Session>();
-  /** When a heartbeat of the peer was last answered. */
-  readonly #answeredAt = new Map<NodeId, number>();
+  #silence: SilenceWatch | undefined;
   readonly #lost = new Set<NodeId>();
   readonly #silenced = new Set<NodeId>();
   #lastIncarnation = 0;
@@ -135,11 +135,16 @@ export class Gateway implements Endpoint {
       deadlockPrevention: options.deadlockPrevention,
       blockerTimeoutMs: 150,
     });
-    this.#answeredAt.clear();
+    this.#silence = new SilenceWatch({
+      self: id,
+      configured: options.members,
+      recvTimeoutMs,
+      sendTimeoutMs,
+      now: this.#now,
+    });
     this.#silenced.clear();
     this.#lost.clear();
     for (const peer of options.members) {
-      if (peer !== id) this.#answeredAt.set(peer, this.#now);
       if (peer !== id) this.#lost.add(peer);
     }
     const prepared = [...this.server.prepared.keys()];
@@ -219,8 +224,8 @@ export class Gateway implements Endpoint {
   #tick(): void {
     this.later(tickMs, () => this.#tick());
     this.#alive({ kind: 'ticked', now: this.#now, wallMs: this.#now + this.#wallSkewMs });
-    for (const [peer, at] of this.#answeredAt) {
-      if (!this.#lost.has(peer) || this.#silenced.has(peer) || this.#now - at <= silenceMs) continue;
+    for (const peer of this.#lost) {
+      if (this.#silenced.has(peer) || !this.#silence!.isSilent(peer, this.#now)) continue;
       this.#silenced.add(peer);
       if (!this.#world.legacy) this.step({ kind: 'member-silenced', node: peer });
     }
@@ -232,7 +237,7 @@ export class Gateway implements Endpoint {
     for (const effect of this.#liveness.step(event)) {
       switch (effect.kind) {
         case 'send':
-          if (effect.message.kind === 'heartbeat-answer') this.#answeredAt.set(effect.to, this.#now);
+          if (effect.message.kind === 'heartbeat-answer') this.#silence!.answered(effect.to, this.#now);
           this.#network.send(this.id, effect.to, effect.message);
           break;
         case 'member-lost':
@@ -243,6 +248,10 @@ export class Gateway implements Endpoint {
           this.#lost.delete(effect.node);
           this.#silenced.delete(effect.node);
           this.step({ kind: 'member-back', node: effect.node });
+          break;
+        case 'lease-lost':
+        case 'lease-gained':
+          this.step({ kind: effect.kind });
           break;
         case 'status-changed':
           break;
@@ -312,6 +321,7 @@ export class Gateway implements Endpoint {
   received(from: NodeId, message: PeerMessage): void {
     this.deliver(() => {
       if (message.kind === 'heartbeat') {
+        this.#silence?.heartbeat(from, message.connected, this.#now);
         this.#alive({ kind: 'heartbeat-received', now: this.#now, from, message });
       } else if (message.kind === 'heartbeat-answer') {
         this.#alive({ kind: 'heartbeat-answer-received', now: this.#now, from, message });

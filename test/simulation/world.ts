@@ -39,5 +39,4 @@ export const recvTimeoutMs = 200;
  * A member that has had no answer to a heartbeat for this long has noticed: its own view of us ended after
  * recvTimeoutMs, or it stood still for so long that it found its lease gone.
  */
-export const silenceMs = 2 * recvTimeoutMs + sendTimeoutMs;
 export const tickMs = 20;

@@ -1,6 +1,8 @@
 /**
- * Which prepared transactions may have been committed and acknowledged by a coordinator that is not heard:
- * until they are settled, a read on this node could miss them.
+ * Which prepared transactions may have been committed and acknowledged without this node: a coordinator passes over a
+ * member only when that member's lease has certainly lapsed (core/generation/silence.ts). So when the lease lapses,
+ * everything that is prepared here is doubtful, and until it is settled a read on this node could miss a commit.
+ * While the lease holds nothing becomes doubtful, also when a coordinator is lost: whoever it is waits for this node.
  * Rule: a doubt ends only with the execution of the outcome, or with the word of a coordinator that this node
  * hears.
  */
@@ -11,6 +13,7 @@ export class Doubts {
   /** Nodes that are not heard; at first nobody has been. */
   readonly #lost: Set<NodeId>;
   readonly #doubtful = new Set<ForeignTransaction>();
+  #leased = false;
 
   constructor(others: readonly NodeId[]) {
     this.#lost = new Set(others);
@@ -26,7 +29,7 @@ export class Doubts {
 
   /** It has just been prepared here. */
   prepared(transaction: ForeignTransaction): void {
-    if (this.#lost.has(transaction.coordinator)) this.#doubtful.add(transaction);
+    if (!this.#leased) this.#doubtful.add(transaction);
   }
 
   /**
@@ -34,7 +37,7 @@ export class Doubts {
    * commit.
    */
   stillOpen(transaction: ForeignTransaction): void {
-    if (transaction.state !== 'prepared' || this.#lost.has(transaction.coordinator)) return;
+    if (transaction.state !== 'prepared' || this.#lost.has(transaction.coordinator) || !this.#leased) return;
     this.#doubtful.delete(transaction);
   }
 
@@ -43,12 +46,21 @@ export class Doubts {
     this.#doubtful.delete(transaction);
   }
 
-  coordinatorLost(node: NodeId, transactions: Iterable<ForeignTransaction>): void {
-    this.#lost.add(node);
+  leaseLost(transactions: Iterable<ForeignTransaction>): void {
+    this.#leased = false;
     for (const transaction of transactions) {
-      const { coordinator, state } = transaction;
-      if (coordinator === node && (state === 'prepared' || state === 'committing')) this.begin(transaction);
+      if (transaction.state === 'prepared' || transaction.state === 'committing') this.begin(transaction);
     }
+  }
+
+  /** The coordinators that must be asked now. */
+  leaseGained(): Set<NodeId> {
+    this.#leased = true;
+    return new Set([...this.#doubtful].map(({ coordinator }) => coordinator));
+  }
+
+  coordinatorLost(node: NodeId): void {
+    this.#lost.add(node);
   }
 
   coordinatorBack(node: NodeId): void {

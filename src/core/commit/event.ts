@@ -76,6 +76,9 @@ export type CommitEvent =
    * the start all other members count as lost, until 'member-back'.
    */
   | { readonly kind: 'member-lost'; readonly node: NodeId; readonly reason: string }
+  /** This node holds its lease (again), or has lost it: then others may have passed it over in their answers. */
+  | { readonly kind: 'lease-gained' }
+  | { readonly kind: 'lease-lost' }
   /**
    * A lost member had no heartbeat answered by this node for so long that its own failure detector, or its
    * lease after a stall, has told it so (more than twice heartbeat_recv_timeout): what it holds prepared of

@@ -107,6 +107,10 @@ export class CommitMachine {
         return this.#coordinator.prepareLost(event.gid);
       case 'captured':
         return this.#coordinator.captured(event.gid, event.ddl, event.data, event.last);
+      case 'lease-lost':
+        return this.#participant.leaseLost();
+      case 'lease-gained':
+        return this.#participant.leaseGained();
       case 'capture-blocked':
         this.#coordinator.refuse(event.gid, undecodable);
         return undefined;

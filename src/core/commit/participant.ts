@@ -306,12 +306,17 @@ export class Participant {
     this.#context.onCommitOrdered(gid);
   }
 
-  /**
-   * Nobody may read here what the others have meanwhile overwritten: what is prepared for a lost coordinator
-   * is doubtful.
-   */
   coordinatorLost(node: NodeId): void {
-    this.#doubts.coordinatorLost(node, this.#transactions.values());
+    this.#doubts.coordinatorLost(node);
+  }
+
+  /** Nobody may read here what the others may meanwhile have overwritten. */
+  leaseLost(): void {
+    this.#doubts.leaseLost(this.#transactions.values());
+  }
+
+  leaseGained(): void {
+    for (const node of this.#doubts.leaseGained()) this.#ask(node);
   }
 
   /** What it said before it was lost may be out of date: it is asked anew. */

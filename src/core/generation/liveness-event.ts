@@ -62,6 +62,9 @@ export type LivenessEvent =
 
 export type LivenessEffect =
   | { readonly kind: 'send'; readonly to: NodeId; readonly message: Heartbeat | HeartbeatAnswer }
+  /** From now on the node holds a lease / no longer holds one, also when it lapsed between two looks. */
+  | { readonly kind: 'lease-gained' }
+  | { readonly kind: 'lease-lost' }
   | { readonly kind: 'status-changed'; readonly status: NodeStatus; readonly reason: string }
   /** From now on the member cannot vote. Not sent for members that were never there: all begin as lost. */
   | { readonly kind: 'member-lost'; readonly node: NodeId; readonly reason: string }

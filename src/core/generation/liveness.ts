@@ -57,6 +57,7 @@ export class Liveness {
   #health: LocalHealth = { healthy: false, status: 'recovery', reason: 'the gateway is starting' };
   #lastTick: { readonly now: number; readonly wallMs: number } | undefined;
   #nextSendAt = -Infinity;
+  #leased = false;
   #reported: { readonly status: NodeStatus; readonly reason: string };
 
   constructor(options: LivenessOptions) {
@@ -96,6 +97,7 @@ export class Liveness {
   step(event: LivenessEvent): LivenessEffect[] {
     const effects: LivenessEffect[] = [];
     if (this.#stalled(event.now)) this.#cutOff(event.now);
+    this.#reportLease(event.now, effects);
     switch (event.kind) {
       case 'ticked':
         this.#tick(event.now, event.wallMs, effects);
@@ -125,8 +127,17 @@ export class Liveness {
       default:
         unreachable(event);
     }
+    this.#reportLease(event.now, effects);
     this.#report(event.now, effects);
     return effects;
+  }
+
+  /** Before an event as well as after it: a lease that lapsed and was renewed by the event had lapsed all the same. */
+  #reportLease(now: number, effects: LivenessEffect[]): void {
+    const leased = this.hasLease(now);
+    if (leased === this.#leased) return;
+    this.#leased = leased;
+    effects.push({ kind: leased ? 'lease-gained' : 'lease-lost' });
   }
 
   /**

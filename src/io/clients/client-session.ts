@@ -50,6 +50,8 @@ export class ClientSession {
   #ended = false;
   #loggedIn = false;
   #bypassChecked = false;
+  /** While the check runs: what the server has said since it let the user in. Neither side hears of the other before. */
+  #heldForCheck: Uint8Array[] | undefined;
 
   constructor(client: Socket, request: StartupRequest, services: SessionServices) {
     this.#client = client;
@@ -137,6 +139,7 @@ export class ClientSession {
       this.#leaveServer();
       return;
     }
+    if (this.#heldForCheck !== undefined) return;
     if (this.#client.writableLength > highWaterBytes && !this.#server.isPaused()) {
       this.#server.pause();
       this.#client.once('drain', () => this.#server.resume());
@@ -223,16 +226,13 @@ export class ClientSession {
         this.#backendKey = buffer.slice(start + 9, end);
       } else if (type === backend.readyForQuery) {
         this.#loggedIn = true;
-      } else if (
-        this.#bypass &&
-        !this.#bypassChecked &&
-        type === backend.authentication &&
-        int32At(buffer, start + 5) === 0
-      ) {
+      } else if (this.#bypass && type === backend.authentication && int32At(buffer, start + 5) === 0) {
+        this.#heldForCheck = [];
         void this.#checkBypass();
       }
     }
-    if (!(this.#bypass && this.#bypassChecked)) this.machine.serverMessage(type, buffer, start, end);
+    if (this.#heldForCheck !== undefined) this.#heldForCheck.push(buffer.slice(start, end));
+    else if (!this.#bypassChecked) this.machine.serverMessage(type, buffer, start, end);
   }
 
   /** The user has proved who he is; whether he may work unsupervised is asked only now, so a stranger learns nothing. */
@@ -250,9 +250,13 @@ export class ClientSession {
       this.#refuseBypass('only superusers and members of multimaster.admin_role may');
       return;
     }
+    const held = this.#heldForCheck ?? [];
+    this.#heldForCheck = undefined;
     this.#bypassChecked = true;
+    for (const message of held) this.#toClient.add(message, 0, message.length);
     this.#server.resume();
     this.#client.resume();
+    this.#flush();
   }
 
   #refuseBypass(why: string): void {

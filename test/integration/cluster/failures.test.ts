@@ -53,11 +53,20 @@ async function writeEntries(client: Client, number: number, goOn: () => boolean)
       const told = /^[0-9A-Z]{5}$/.test(failure.code ?? '');
       // Without an SQLSTATE, or with 08007, nobody has said what became of it.
       entries.push({ id, outcome: told && failure.code !== '08007' ? 'refused' : 'unknown', failure });
-      if (!told) break;
-      await client.query('ROLLBACK');
+      if (!told || !(await rolledBack(client))) break;
     }
   }
   return entries;
+}
+
+/** False: the session is over. */
+async function rolledBack(client: Client): Promise<boolean> {
+  try {
+    await client.query('ROLLBACK');
+    return true;
+  } catch (error) {
+    return (error as SqlFailure).severity === 'ERROR';
+  }
 }
 
 async function expectNothingLost(entries: readonly Entry[]): Promise<void> {
@@ -97,7 +106,7 @@ describe('a gateway killed with kill -9 under load', () => {
     await reader.end();
     for (const { failure } of entries) {
       if (failure?.code !== undefined && /^[0-9A-Z]{5}$/.test(failure.code)) {
-        expect(['57P03', '57P01', '40001', '40P01', '08007', '08006'], failure.message).toContain(failure.code);
+        expect(['57P03', '57P01', '40001', '40P01', '08007'], failure.message).toContain(failure.code);
       }
     }
     await cluster.startGateway(2);

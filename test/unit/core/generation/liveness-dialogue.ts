@@ -108,6 +108,10 @@ function describeEffect(effect: LivenessEffect): string {
         : `to ${effect.to}: answer to ${effect.message.sentAt}, voted ${effect.message.maxVoted}`;
     case 'status-changed':
       return `status ${effect.status}: ${effect.reason}`;
+    case 'lease-gained':
+      return 'lease gained';
+    case 'lease-lost':
+      return 'lease lost';
     case 'member-lost':
       return `lost ${effect.node}: ${effect.reason}`;
     case 'member-back':
