@@ -57,8 +57,9 @@ async function watch(node: Node, log: Logger): Promise<void> {
   try {
     await node.failed;
   } catch (error) {
-    log.error({ err: error }, 'the node ends its part and starts anew');
     await node.abandon();
+    if (error instanceof GatewayError && !error.retryable) throw error;
+    log.error({ err: error }, 'the node ends its part and starts anew');
   }
 }
 

@@ -16,6 +16,7 @@ import type { PeerMessage } from '../core/peer/message.ts';
 import type { Classifier } from '../core/statement/classifier.ts';
 import { contextOf, unknownSuspicions } from '../core/statement/context.ts';
 import type { GatewayConfig } from '../config/schema.ts';
+import { GatewayError } from '../lib/gateway-error.ts';
 import { ClientListener } from '../io/clients/client-listener.ts';
 import { PeerLinks } from '../io/peers/peer-links.ts';
 import { Applier } from '../io/postgres/applier.ts';
@@ -45,6 +46,8 @@ const retainBytes = 8 * 1024 * 1024;
 /** Until COMMIT PREPARED or ROLLBACK PREPARED is tried again, ms. */
 const finishRetryMs = 250;
 const drainLimitMs = 10_000;
+/** A gateway that is not online for so long after its start, and is turned away by a peer, is configured wrongly. */
+const misconfiguredMs = 3_000;
 
 export class Node {
   readonly #parts: NodeParts;
@@ -222,6 +225,7 @@ export class Node {
     await this.#refreshSuspicions();
     this.#drain.commit({ kind: 'recovered', prepared: takeOver.prepared, committed: takeOver.committed });
     await this.#openStream();
+    this.#startedAt = performance.now();
     await this.#links.start();
     await this.#listener.listen(config.listen.host, config.listen.port);
     this.#every(Math.min(10, config.heartbeatSendTimeoutMs / 4), () => this.#tick());
@@ -253,7 +257,18 @@ export class Node {
     }
   }
 
+  /** A node that nobody ever let in says why and ends: no retry cures another secret. */
+  #endIfMisconfigured(): void {
+    if (this.#wasOnline || performance.now() - this.#startedAt < misconfiguredMs) return;
+    const reason = this.#links.misconfiguration();
+    if (reason !== undefined) this.#fail(new GatewayError('peer-rejected', reason.text));
+  }
+
+  #wasOnline = false;
+  #startedAt = 0;
+
   #slowTick(): void {
+    this.#endIfMisconfigured();
     void this.#syncpoint.look(this.#stream?.received ?? 0n);
     void this.#writeRuntime();
     if (this.#commit.openTransactions.own > 0) void this.#watch.lookAtWalsender();
@@ -366,7 +381,8 @@ export class Node {
     }
   }
 
-  #statusChanged(_status: string): void {
+  #statusChanged(status: string): void {
+    if (status === 'online') this.#wasOnline = true;
     this.#runtimeDirty = true;
   }
 

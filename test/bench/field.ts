@@ -7,12 +7,15 @@ import type { BenchOptions, CandidateKey } from './options.ts';
 import type { Pgbench } from './pgbench.ts';
 import { findPgbouncer, startPgbouncer } from './pgbouncer.ts';
 import { findPgpool, pgpoolTitle, startPgpool, type PgpoolMode } from './pgpool.ts';
+import { hasProcessFigures } from './process-figures.ts';
 import { query, startGroup, type ServerGroup } from './server-group.ts';
+import { readSlowly, type SlowReaderOutcome } from './slow-reader.ts';
 
 export interface Field {
   readonly candidates: readonly Candidate[];
   readonly skipped: readonly Skipped[];
   readonly gateways: Gateways | undefined;
+  readonly slowReader: SlowReaderOutcome | undefined;
   readonly versions: readonly string[];
 }
 
@@ -28,6 +31,7 @@ export class FieldBuilder {
   readonly #candidates: Candidate[] = [];
   readonly #skipped: Skipped[] = [];
   readonly #versions: string[] = [];
+  #slowReader: SlowReaderOutcome | undefined;
 
   constructor(
     stack: AsyncDisposableStack,
@@ -80,7 +84,13 @@ export class FieldBuilder {
     const gateways = await this.#gateways();
     await this.#directServer();
     await this.#pgpools();
-    return { candidates: this.#candidates, skipped: this.#skipped, gateways, versions: this.#versions };
+    return {
+      candidates: this.#candidates,
+      skipped: this.#skipped,
+      gateways,
+      slowReader: this.#slowReader,
+      versions: this.#versions,
+    };
   }
 
   async #directServer(): Promise<void> {
@@ -106,6 +116,8 @@ export class FieldBuilder {
     const group = await this.#group('gateway', 0, 3);
     const gateways = await this.#attempt('gateway', 'gateway', async () => {
       const launched = await launchGateways(group, this.#options.profileFolder, this.#signal);
+      // Before the tables are filled, which leaves a heap that says more about loading than about relaying.
+      if (this.#options.memory) this.#slowReader = await this.#readSlowly(launched);
       for (const target of launched.one.targets) await this.#pgbench.initialise(target, this.#options.scale);
       return launched;
     });
@@ -113,6 +125,19 @@ export class FieldBuilder {
     if (this.#wants('gateway')) this.#candidates.push(gateways.one);
     if (this.#wants('gateways')) this.#candidates.push(gateways.all);
     return gateways;
+  }
+
+  async #readSlowly({ one, pids }: Gateways): Promise<SlowReaderOutcome | undefined> {
+    const [target] = one.targets;
+    const [pid] = pids;
+    if (target === undefined || pid === undefined || !hasProcessFigures) return undefined;
+    this.#report('400 MB to a slow reader');
+    try {
+      return await readSlowly(target, pid, this.#signal);
+    } catch (error) {
+      this.#signal.throwIfAborted();
+      return { failure: (error as Error).message };
+    }
   }
 
   async #pgpools(): Promise<void> {

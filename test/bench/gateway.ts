@@ -6,7 +6,7 @@ import { embeddedDatabase, type NodeLayout } from '../../src/io/launcher/node-la
 import { waitUntil } from '../../src/io/launcher/process-control.ts';
 import type { Candidate } from './candidate.ts';
 import { workloadKeys } from './options.ts';
-import { residentMegabytes } from './process-figures.ts';
+import { cpuTimeOfTrees, hasProcessFigures, residentMegabytes } from './process-figures.ts';
 import type { ServerGroup } from './server-group.ts';
 
 const startLimitMs = 60_000;
@@ -18,17 +18,31 @@ export interface Gateways {
   /** The same number of clients at each gateway, all at once. */
   readonly all: Candidate;
   readonly pids: readonly number[];
-  /** VmRSS of each before any client has come, in MB; empty without /proc. */
-  readonly idleMegabytes: readonly number[];
+  readonly idle: Idle;
+}
+
+/** Gateways without clients. */
+export interface Idle {
+  /** VmRSS of each in MB (10⁶ bytes); empty without /proc. */
+  readonly megabytes: readonly number[];
+  /** CPU time that one uses for its heartbeats and the like, in ms per second; undefined without /proc. */
+  readonly cpuMsPerSecond: number | undefined;
 }
 
 /** What a gateway may need after its start or after load until it is idle. */
 const idlePauseMs = 3000;
 
-/** VmRSS of idle gateways in MB; empty without /proc. */
-export async function idleMemory(pids: readonly number[], signal: AbortSignal): Promise<number[]> {
+/** Waits until the gateways are idle and then looks at them for a while. */
+export async function observeIdle(pids: readonly number[], signal: AbortSignal): Promise<Idle> {
   await pause(idlePauseMs, undefined, { signal });
-  return pids.map(residentMegabytes).filter((value) => value !== undefined);
+  if (!hasProcessFigures || pids.length === 0) return { megabytes: [], cpuMsPerSecond: undefined };
+  const before = cpuTimeOfTrees(pids);
+  await pause(idlePauseMs, undefined, { signal });
+  const usedUs = cpuTimeOfTrees(pids) - before;
+  return {
+    megabytes: pids.map(residentMegabytes).filter((value) => value !== undefined),
+    cpuMsPerSecond: usedUs / idlePauseMs / pids.length,
+  };
 }
 
 async function requireOnline(nodes: readonly NodeLayout[]): Promise<void> {
@@ -72,6 +86,6 @@ export async function launchGateways(
     },
     all: { ...common, key: 'gateways', title: `${nodes.length} gateways`, targets, workloads: ['tpcb'] },
     pids,
-    idleMegabytes: await idleMemory(pids, signal),
+    idle: await observeIdle(pids, signal),
   };
 }

@@ -7,34 +7,16 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { FieldBuilder, type Field } from './field.ts';
-import { idleMemory } from './gateway.ts';
+import { observeIdle } from './gateway.ts';
 import { describeMachine } from './machine.ts';
 import { measureAll, warmUp } from './measurement.ts';
 import { readOptions, usage, UsageError, type BenchOptions } from './options.ts';
 import { findPgbench, Pgbench } from './pgbench.ts';
 import { formatReport, judge, type Outcome } from './report.ts';
 import { query, serversAgree } from './server-group.ts';
-import { readSlowly } from './slow-reader.ts';
 import { makeWorkloads } from './workload.ts';
 
 const report = (line: string) => process.stderr.write(`${line}\n`);
-
-async function slowReader(
-  field: Field,
-  options: BenchOptions,
-  signal: AbortSignal,
-): Promise<Outcome['slowReader']> {
-  const target = field.gateways?.one.targets[0];
-  const pid = field.gateways?.pids[0];
-  if (!options.memory || target === undefined || pid === undefined) return undefined;
-  report('400 MB to a slow reader');
-  try {
-    return await readSlowly(target, pid, signal);
-  } catch (error) {
-    signal.throwIfAborted();
-    return { failure: (error as Error).message };
-  }
-}
 
 async function compareServers(field: Field): Promise<Outcome['agreement'][number][]> {
   const replicated = field.candidates.filter(({ key, servers }) => servers.length > 1 && key !== 'gateways');
@@ -62,7 +44,6 @@ async function runBench(options: BenchOptions, folder: string, signal: AbortSign
   const field = await new FieldBuilder(stack, options, pgbench, folder, signal, report).build();
   const workloads = makeWorkloads(folder, options.scale).filter(({ key }) => options.workloads.includes(key));
   const measuring = { options, pgbench, workloads, report };
-  const slow = await slowReader(field, options, signal);
   let samples: Outcome['samples'] = [];
   if (workloads.length > 0) {
     await settle(field);
@@ -75,9 +56,9 @@ async function runBench(options: BenchOptions, folder: string, signal: AbortSign
     machine: { ...machine, versions: [...machine.versions, ...field.versions, pgbench.version()] },
     samples,
     skipped: field.skipped,
-    idleMegabytes: field.gateways?.idleMegabytes ?? [],
-    idleAfterMegabytes: samples.length === 0 ? [] : await idleMemory(field.gateways?.pids ?? [], signal),
-    slowReader: slow,
+    idle: field.gateways?.idle,
+    idleAfter: samples.length === 0 ? undefined : await observeIdle(field.gateways?.pids ?? [], signal),
+    slowReader: field.slowReader,
     agreement: workloads.some((workload) => workload.writes) ? await compareServers(field) : [],
   };
 }

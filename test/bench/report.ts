@@ -1,9 +1,10 @@
 /** The report of a run: the machine, one table of ratios, what the proxies cost, and the yardsticks of the project. */
 import type { Skipped } from './candidate.ts';
+import type { Idle } from './gateway.ts';
 import type { Machine } from './machine.ts';
 import type { Sample } from './measurement.ts';
 import type { BenchOptions, CandidateKey, WorkloadKey } from './options.ts';
-import type { SlowReaderResult } from './slow-reader.ts';
+import type { SlowReaderOutcome } from './slow-reader.ts';
 import { ratio, summarise, type Cell, type Row } from './summary.ts';
 import { formatTable } from './table.ts';
 
@@ -12,10 +13,10 @@ export interface Outcome {
   readonly machine: Machine;
   readonly samples: readonly Sample[];
   readonly skipped: readonly Skipped[];
-  /** VmRSS of each gateway before any load, in MB; empty without /proc. */
-  readonly idleMegabytes: readonly number[];
-  readonly idleAfterMegabytes: readonly number[];
-  readonly slowReader: SlowReaderResult | { readonly failure: string } | undefined;
+  /** The gateways before any client has come; undefined when none was started. */
+  readonly idle: Idle | undefined;
+  readonly idleAfter: Idle | undefined;
+  readonly slowReader: SlowReaderOutcome | undefined;
   /** Candidates over several servers: whether these hold the same balances at the end. */
   readonly agreement: readonly { readonly title: string; readonly agree: boolean }[];
 }
@@ -123,8 +124,9 @@ export function judge(outcome: Outcome): Judgement[] {
   aim('select', 'gateway', 'pgbouncer', 0.75);
   aim('select', 'gateway', 'pgpool-native', 2);
   aim('tpcb', 'gateway', 'pgpool-native', 1.2);
-  const idle = Math.max(...outcome.idleMegabytes);
-  if (outcome.idleMegabytes.length > 0) {
+  const before = outcome.idle?.megabytes ?? [];
+  if (before.length > 0) {
+    const idle = Math.max(...before);
     judgements.push({
       text: `idle gateway: ${idle.toFixed(0)} MB (limit: 120)`,
       met: idle < 120,
@@ -146,7 +148,10 @@ export function judge(outcome: Outcome): Judgement[] {
   return judgements;
 }
 
-const memoryText = (values: readonly number[]) => values.map((value) => value.toFixed(0)).join(', ') + ' MB';
+function idleText({ megabytes, cpuMsPerSecond }: Idle): string {
+  const memory = megabytes.map((value) => value.toFixed(0)).join(', ');
+  return `VmRSS ${memory} MB, CPU ${cpuMsPerSecond?.toFixed(1) ?? '?'} ms per second each when idle`;
+}
 
 function remarks(outcome: Outcome, rows: readonly Row[]): string[] {
   const lines = [
@@ -158,12 +163,8 @@ function remarks(outcome: Outcome, rows: readonly Row[]): string[] {
         ({ title, agree }) => `${title}: ${agree ? 'the same' : 'DIFFERENT'} data on its servers afterwards`,
       ),
   ];
-  if (outcome.idleMegabytes.length > 0) {
-    lines.push(`memory of the gateways (VmRSS): ${memoryText(outcome.idleMegabytes)} before any load`);
-  }
-  if (outcome.idleAfterMegabytes.length > 0) {
-    lines.push(`and ${memoryText(outcome.idleAfterMegabytes)} after all of it`);
-  }
+  if (outcome.idle !== undefined) lines.push(`gateways before any load: ${idleText(outcome.idle)}`);
+  if (outcome.idleAfter !== undefined) lines.push(`gateways after all of it: ${idleText(outcome.idleAfter)}`);
   return lines;
 }
 

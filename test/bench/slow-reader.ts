@@ -27,6 +27,9 @@ export interface SlowReaderResult {
   readonly seconds: number;
 }
 
+/** `failure`: why the result did not arrive. */
+export type SlowReaderOutcome = SlowReaderResult | { readonly failure: string };
+
 class SlowClient {
   received = 0;
   complete = false;

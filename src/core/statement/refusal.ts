@@ -157,9 +157,15 @@ const nameLists = [
   'objects',
 ];
 
+/** Their names begin so that they fire before those of users (event triggers fire in the order of their names). */
+function isOwnTrigger(name: string): boolean {
+  return name.startsWith('!mtm_') || name.startsWith('mtm_');
+}
+
 function nameIsOwn(objectType: string, name: string | undefined): boolean {
   if (name === undefined) return false;
-  if (objectType === 'OBJECT_EVENT_TRIGGER') return name.startsWith('mtm_');
+  if (objectType === 'OBJECT_EVENT_TRIGGER') return isOwnTrigger(name);
+  if (name === 'mtm_headers' && objectType === 'OBJECT_PUBLICATION') return true;
   return name === 'mtm' && (objectType === 'OBJECT_SCHEMA' || objectType === 'OBJECT_PUBLICATION');
 }
 
@@ -177,8 +183,9 @@ function objectIsOwn(node: TreeNode): boolean {
 
 function nodeIsOwn(key: string, node: TreeNode): boolean {
   if (textAt(node, 'schemaname') === 'mtm' || textAt(node, 'newschema') === 'mtm') return true;
-  if (textAt(node, 'local_schema') === 'mtm' || textAt(node, 'pubname') === 'mtm') return true;
-  if (key.endsWith('EventTrigStmt') && textAt(node, 'trigname')?.startsWith('mtm_') === true) return true;
+  if (textAt(node, 'local_schema') === 'mtm' || /^mtm(?:_headers)?$/u.test(textAt(node, 'pubname') ?? ''))
+    return true;
+  if (key.endsWith('EventTrigStmt') && isOwnTrigger(textAt(node, 'trigname') ?? '')) return true;
   if (key === 'DefElem' && /^schemas?$/u.test(textAt(node, 'defname') ?? '')) {
     const argument = nodeAt(node, 'arg');
     const list = argument === undefined ? undefined : nodeAt(argument, 'List');

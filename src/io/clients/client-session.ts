@@ -189,8 +189,7 @@ export class ClientSession {
 
   #serverData(chunk: Uint8Array): void {
     if (this.#ended) return;
-    if (this.#bypass && this.#bypassChecked) {
-      if (!this.#loggedIn) this.#fromServer.push(chunk);
+    if (this.#bypassChecked && this.#loggedIn) {
       this.#toClient.add(chunk, 0, chunk.length);
       this.#flush();
       return;
@@ -232,7 +231,8 @@ export class ClientSession {
       }
     }
     if (this.#heldForCheck !== undefined) this.#heldForCheck.push(buffer.slice(start, end));
-    else if (!this.#bypassChecked) this.machine.serverMessage(type, buffer, start, end);
+    else if (this.#bypassChecked) this.#toClient.add(buffer, start, end);
+    else this.machine.serverMessage(type, buffer, start, end);
   }
 
   /** The user has proved who he is; whether he may work unsupervised is asked only now, so a stranger learns nothing. */

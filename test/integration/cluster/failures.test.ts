@@ -20,10 +20,8 @@ beforeAll(async () => {
 
 /** A test that failed in the middle must not take the others along. */
 beforeEach(async () => {
-  for (const number of cluster.numbers) {
-    await cluster.startServer(number);
-    await cluster.startGateway(number);
-  }
+  await Promise.all(cluster.numbers.map((number) => cluster.startServer(number)));
+  await Promise.all(cluster.numbers.map((number) => cluster.startGateway(number)));
   await cluster.whole();
 });
 
@@ -132,7 +130,9 @@ describe('without a majority', () => {
     await open.query('BEGIN ISOLATION LEVEL REPEATABLE READ');
     await open.query('SELECT t FROM small');
     await Promise.all([1, 2].map((number) => stopNode(cluster.node(number), ['gateway'])));
-    await eventually('node 3 is not ready', async () => !(await cluster.isOnline(3)));
+    const status = async () => (await cluster.directly<{ status: string }>(3, 'SELECT status FROM mtm.status()'))[0]?.status;
+    await eventually('node 3 is isolated', async () => (await status()) === 'isolated');
+    expect(await cluster.isOnline(3)).toBe(false);
     for (const text of ['SELECT t FROM small', `INSERT INTO small (t) VALUES ('y')`, 'SELECT 1', 'BEGIN']) {
       const failure = await failureOf(cluster.query(3, text), text);
       expect(failure, text).toMatchObject({
