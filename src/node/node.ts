@@ -6,27 +6,24 @@
 import type { Logger } from 'pino';
 import type { CommitEffect } from '../core/commit/event.ts';
 import { CommitMachine } from '../core/commit/machine.ts';
-import { SilenceWatch } from '../core/generation/silence.ts';
 import { HybridClock } from '../core/generation/hybrid-clock.ts';
 import { Liveness } from '../core/generation/liveness.ts';
 import type { LivenessEffect, LocalHealth } from '../core/generation/liveness-event.ts';
 import { blockingSize } from '../core/generation/quorum.ts';
-import type { Gid, Lsn, NodeId } from '../core/identity.ts';
-import type { PeerMessage } from '../core/peer/message.ts';
+import type { Gid } from '../core/identity.ts';
 import type { Classifier } from '../core/statement/classifier.ts';
-import { contextOf, unknownSuspicions } from '../core/statement/context.ts';
 import type { GatewayConfig } from '../config/schema.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
 import { ClientListener } from '../io/clients/client-listener.ts';
-import { PeerLinks } from '../io/peers/peer-links.ts';
 import { Applier } from '../io/postgres/applier.ts';
 import type { ApplyHandle } from '../io/postgres/applier.ts';
 import type { Control, TakeOver } from '../io/postgres/control.ts';
 import { Finisher } from '../io/postgres/finisher.ts';
-import { ReplicationStream } from '../io/postgres/replication-stream.ts';
 import { Flow } from './flow.ts';
 import { ConflictWatch } from './conflict-watch.ts';
 import { Drain } from './drain.ts';
+import { LocalServer } from './local-server.ts';
+import { Members } from './members.ts';
 import { runtimeState } from './runtime-state.ts';
 import { SessionDesk, headerProof } from './session-desk.ts';
 import { SyncpointKeeper } from './syncpoint.ts';
@@ -43,8 +40,6 @@ export interface NodeParts {
 
 /** Bytes of a transaction's changes kept for a repeat after a link broke. */
 const retainBytes = 8 * 1024 * 1024;
-/** Until COMMIT PREPARED or ROLLBACK PREPARED is tried again, ms. */
-const finishRetryMs = 250;
 const drainLimitMs = 10_000;
 /** A gateway that is not online for so long after its start, and is turned away by a peer, is configured wrongly. */
 const misconfiguredMs = 3_000;
@@ -55,31 +50,27 @@ export class Node {
   readonly #liveness: Liveness;
   readonly #clock = new HybridClock();
   readonly #drain: Drain;
-  readonly #links: PeerLinks;
+  readonly #members: Members;
+  readonly #server: LocalServer;
   readonly #applier: Applier;
   readonly #finisher: Finisher;
   readonly #desk: SessionDesk;
   readonly #listener: ClientListener;
   readonly #watch: ConflictWatch;
   readonly #syncpoint: SyncpointKeeper;
-  readonly #silence: SilenceWatch;
-  /** Members that cannot take part, with those of them that may be passed over in answers. */
-  readonly #lost = new Set<NodeId>();
-  readonly #silenced = new Set<NodeId>();
   readonly #flow: Flow;
   readonly #applying = new Map<Gid, ApplyHandle>();
   readonly #timers: NodeJS.Timeout[] = [];
-  #stream: ReplicationStream | undefined;
   #serverTrouble: string | undefined = 'the change stream is not open yet';
-  #unsupervised = 0;
   #runtimeDirty = true;
+  #draining = false;
   #stopping = false;
   #fail: (error: Error) => void = () => undefined;
   readonly failed: Promise<never>;
 
   constructor(parts: NodeParts) {
     this.#parts = parts;
-    const { config } = parts;
+    const { config, log } = parts;
     const members = [config.nodeId, ...config.peers.map(({ id }) => id)].sort((a, b) => a - b);
     const generation = { number: 1, members, configured: members };
     this.#liveness = new Liveness({
@@ -102,77 +93,41 @@ export class Node {
     const login = config.postgres;
     this.#applier = new Applier({ login, node: config.nodeId, maxWorkers: config.maxWorkers });
     this.#finisher = new Finisher({ login, connections: 8 });
-    this.#links = this.#makeLinks();
+    this.#server = new LocalServer(parts, this.#applier, this.#finisher, {
+      event: (event) => this.#drain.commit(event),
+      lost: (reason) => this.#serverLost(reason),
+    });
+    this.#members = new Members(config, parts.takeOver.incarnation, log, {
+      commit: (event) => this.#drain.commit(event),
+      liveness: (event) => this.#drain.liveness(event),
+      flow: (from, open) => (open ? this.#flow.released(from) : this.#flow.asked(from, false)),
+      linkUp: () => this.#flow.linkUp(),
+      startTimeSeen: (startTime) => this.#clock.observe(startTime),
+      changed: () => (this.#runtimeDirty = true),
+    });
     this.#desk = new SessionDesk(config, this.#deskNode(), parts.shownSettings);
     this.#listener = new ClientListener(this.#desk.services);
     this.#watch = new ConflictWatch(parts.control, {
       applying: () => this.#applying.values(),
       startTimeOf: (pid) => this.#desk.startTimeOf(pid),
       blocked: (event) => this.#drain.commit(event),
-      walsender: () => this.#stream?.pid,
+      walsender: () => this.#server.stream?.pid,
       captureBlocked: (gid) => this.#drain.commit({ kind: 'capture-blocked', gid }),
     });
     this.#syncpoint = new SyncpointKeeper(this.#commit, parts.control, config.syncpointIntervalBytes);
-    this.#silence = new SilenceWatch({
-      self: config.nodeId,
-      configured: members,
-      recvTimeoutMs: config.heartbeatRecvTimeoutMs,
-      sendTimeoutMs: config.heartbeatSendTimeoutMs,
-      now: performance.now(),
-    });
-    for (const { id } of config.peers) this.#lost.add(id); // until they are heard
     this.#flow = new Flow({
       unappliedBytes: () => this.#unappliedBytes(),
       tell: (message) => {
-        for (const { id } of config.peers) this.#links.send(id, message);
+        for (const { id } of config.peers) this.#members.send(id, message);
       },
-      pauseSource: () => this.#stream?.pause(),
-      resumeSource: () => this.#stream?.resume(),
+      pauseSource: () => this.#server.stream?.pause(),
+      resumeSource: () => this.#server.stream?.resume(),
     });
     this.failed = new Promise((_, reject) => {
       this.#fail = reject;
     });
     this.failed.catch(() => undefined); // whoever runs the node awaits it; before that it must not count as unhandled
   }
-
-  #makeLinks(): PeerLinks {
-    const { config, log, takeOver } = this.#parts;
-    const drain = (): Drain => this.#drain;
-    return new PeerLinks({
-      clusterName: config.clusterName,
-      secret: config.clusterSecret,
-      nodeId: config.nodeId,
-      incarnation: takeOver.incarnation,
-      listen: config.peerListen,
-      peers: config.peers,
-      log: log.child({ component: 'peers' }),
-      random: Math.random,
-      now: () => performance.now(),
-      handler: {
-        onMessage: (from, message) => this.#received(from, message),
-        onLinkUp: (to) => {
-          drain().liveness(() => ({ kind: 'link-up', now: performance.now(), to }));
-          drain().commit({ kind: 'link-up', node: to, incarnation: this.#incarnations.get(to) ?? 0 });
-          this.#flow.linkUp();
-          this.#flow.released(to);
-        },
-        onLinkDown: (to, reason) => {
-          drain().liveness(() => ({ kind: 'link-down', now: performance.now(), to, reason: reason.text }));
-          drain().commit({ kind: 'link-down', node: to });
-          this.#flow.released(to);
-          this.#runtimeDirty = true;
-        },
-        onPeerIncarnation: (from, incarnation) => {
-          this.#incarnations.set(from, incarnation);
-          drain().liveness(() => ({ kind: 'peer-introduced', now: performance.now(), from, incarnation }));
-          drain().commit({ kind: 'link-accepted', node: from, incarnation });
-        },
-        onDrained: (to) => this.#flow.released(to),
-      },
-    });
-  }
-
-  readonly #incarnations = new Map<NodeId, number>();
 
   #deskNode(): ConstructorParameters<typeof SessionDesk>[1] {
     const { classifier, announceKey, takeOver, control, config } = this.#parts;
@@ -191,7 +146,7 @@ export class Node {
       unreachable: () => this.#liveness.unreachableMembers(performance.now()),
       prepareSent: (gid, startTime) => this.#drain.commit({ kind: 'prepare-sent', gid, startTime }),
       prepareEnded: (gid, end) => this.#prepareEnded(gid, end),
-      prepareLost: (gid, pid) => void this.#prepareLost(gid, pid),
+      prepareLost: (gid, pid) => void this.#server.prepareLost(gid, pid),
       mayBypass: (user) => control.mayBypass(user, config.adminRole),
     };
   }
@@ -207,26 +162,17 @@ export class Node {
       this.#drain.commit({ kind: 'captured', gid, ddl: false, data: new Uint8Array(0), last: true });
   }
 
-  /** The session's connection broke while PREPARE was on its way: only when its backend is gone is its end final. */
-  async #prepareLost(gid: Gid, backendPid: number): Promise<void> {
-    try {
-      if (backendPid !== 0) await this.#parts.control.endBackend(backendPid);
-      this.#drain.commit({ kind: 'prepare-lost', gid });
-    } catch (error) {
-      this.#serverLost(`a backend could not be ended: ${(error as Error).message}`);
-    }
-  }
-
   // ---- start and stop
 
   async start(): Promise<void> {
     const { config, takeOver, log } = this.#parts;
     await this.#finisher.start();
-    await this.#refreshSuspicions();
+    await this.#server.refreshSuspicions();
     this.#drain.commit({ kind: 'recovered', prepared: takeOver.prepared, committed: takeOver.committed });
-    await this.#openStream();
+    await this.#server.openStream();
+    this.#serverTrouble = undefined;
     this.#startedAt = performance.now();
-    await this.#links.start();
+    await this.#members.links.start();
     await this.#listener.listen(config.listen.host, config.listen.port);
     this.#every(Math.min(10, config.heartbeatSendTimeoutMs / 4), () => this.#tick());
     this.#every(100, () => this.#slowTick());
@@ -243,24 +189,16 @@ export class Node {
   #tick(): void {
     this.#updateHealth();
     this.#drain.liveness(() => ({ kind: 'ticked', now: performance.now(), wallMs: Date.now() }));
-    this.#lookForSilence(performance.now());
+    this.#members.lookForSilence(performance.now());
     this.#drain.commit({ kind: 'tick' });
     this.#flow.look();
     void this.#watch.look();
   }
 
-  #lookForSilence(now: number): void {
-    for (const node of this.#lost) {
-      if (this.#silenced.has(node) || !this.#silence.isSilent(node, now)) continue;
-      this.#silenced.add(node);
-      this.#drain.commit({ kind: 'member-silenced', node });
-    }
-  }
-
   /** A node that nobody ever let in says why and ends: no retry cures another secret. */
   #endIfMisconfigured(): void {
     if (this.#wasOnline || performance.now() - this.#startedAt < misconfiguredMs) return;
-    const reason = this.#links.misconfiguration();
+    const reason = this.#members.links.misconfiguration();
     if (reason !== undefined) this.#fail(new GatewayError('peer-rejected', reason.text));
   }
 
@@ -269,23 +207,19 @@ export class Node {
 
   #slowTick(): void {
     this.#endIfMisconfigured();
-    void this.#syncpoint.look(this.#stream?.received ?? 0n);
+    void this.#syncpoint.look(this.#server.stream?.received ?? 0n);
     void this.#writeRuntime();
     if (this.#commit.openTransactions.own > 0) void this.#watch.lookAtWalsender();
   }
 
   async stop(): Promise<void> {
-    if (this.#stopping) return;
-    this.#stopping = true;
+    if (this.#draining) return;
+    this.#draining = true;
     this.#listener.close();
     await this.#desk.drain(drainLimitMs);
+    this.#stopping = true;
     await this.#commitsFinished(2000);
-    for (const timer of this.#timers) clearInterval(timer);
-    this.#stream?.close();
-    await this.#links.stop();
-    this.#applier.stop();
-    this.#finisher.stop();
-    await this.#parts.control.close();
+    await this.#close();
   }
 
   /** Ends at once what is left after a failure: nothing can be finished any more. */
@@ -293,9 +227,13 @@ export class Node {
     this.#stopping = true;
     this.#listener.close();
     await this.#desk.drain(0);
+    await this.#close();
+  }
+
+  async #close(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
-    this.#stream?.close();
-    await this.#links.stop();
+    this.#server.stream?.close();
+    await this.#members.links.stop();
     this.#applier.stop();
     this.#finisher.stop();
     await this.#parts.control.close().catch(() => undefined); // it may be what has failed
@@ -313,7 +251,7 @@ export class Node {
 
   get ready(): boolean {
     const now = performance.now();
-    return !this.#stopping && this.#liveness.serving(now) && this.#liveness.membersReachable(now);
+    return !this.#draining && this.#liveness.serving(now) && this.#liveness.membersReachable(now);
   }
 
   get status(): { readonly status: string; readonly reason: string } {
@@ -325,7 +263,7 @@ export class Node {
   #execute(effect: CommitEffect | LivenessEffect): void {
     switch (effect.kind) {
       case 'send':
-        this.#send(effect.to, effect.message);
+        this.#members.send(effect.to, effect.message);
         return;
       case 'open-apply':
         this.#openApply(effect.gid);
@@ -340,13 +278,13 @@ export class Node {
         this.#applying.get(effect.gid)?.cancel(effect.refusal);
         return;
       case 'finish':
-        this.#finish(effect.gid, effect.finish);
+        this.#server.finish(effect.gid, effect.finish);
         return;
       case 'answer':
         this.#desk.answer(effect.gid, effect.answer);
         return;
       case 'interrupt-session':
-        this.#interrupt(effect.pid, effect.winner);
+        this.#desk.interrupt(effect.pid, effect.winner);
         return;
       case 'alarm':
         this.#parts.log.error(
@@ -368,14 +306,13 @@ export class Node {
       case 'member-lost':
         this.#parts.log.warn({ node: effect.node, reason: effect.reason }, 'a member cannot take part');
         this.#runtimeDirty = true;
-        this.#lost.add(effect.node);
+        this.#members.lost(effect.node);
         this.#drain.commit({ kind: 'member-lost', node: effect.node, reason: effect.reason });
         return;
       case 'member-back':
         this.#parts.log.info({ node: effect.node }, 'a member takes part again');
         this.#runtimeDirty = true;
-        this.#lost.delete(effect.node);
-        this.#silenced.delete(effect.node);
+        this.#members.back(effect.node);
         this.#drain.commit({ kind: 'member-back', node: effect.node });
         return;
     }
@@ -386,42 +323,10 @@ export class Node {
     this.#runtimeDirty = true;
   }
 
-  #send(to: NodeId, message: PeerMessage): void {
-    if (message.kind === 'heartbeat-answer') this.#silence.answered(to, performance.now());
-    const queued = this.#links.send(to, message);
-    if (!queued && message.kind === 'transaction-data') this.#flow.asked(to, false);
-  }
-
   #unappliedBytes(): number {
     let bytes = 0;
     for (const handle of this.#applying.values()) bytes += handle.buffered;
     return bytes;
-  }
-
-  #received(from: NodeId, message: PeerMessage): void {
-    switch (message.kind) {
-      case 'heartbeat':
-        this.#silence.heartbeat(from, message.connected, performance.now());
-        this.#drain.liveness(() => ({ kind: 'heartbeat-received', now: performance.now(), from, message }));
-        return;
-      case 'heartbeat-answer':
-        this.#drain.liveness(() => ({
-          kind: 'heartbeat-answer-received',
-          now: performance.now(),
-          from,
-          message,
-        }));
-        return;
-      case 'flow':
-        this.#flow.asked(from, message.open);
-        return;
-      case 'transaction-start':
-        this.#clock.observe(message.startTime);
-        break;
-      default:
-        break;
-    }
-    this.#drain.commit({ kind: 'message-received', from, message });
   }
 
   #openApply(gid: Gid): void {
@@ -429,91 +334,12 @@ export class Node {
     this.#applying.set(gid, handle);
     handle.onDone = (result) => {
       this.#applying.delete(gid);
-      if (handle.ddl) this.#foreignDdl.add(gid);
+      if (handle.ddl) this.#server.definitionsChange(gid);
       this.#drain.commit({ kind: 'apply-ended', gid, result });
     };
   }
 
-  /** Transactions with DDL that are not finished here: what is remembered of the catalog changes when they are. */
-  readonly #foreignDdl = new Set<Gid>();
-
-  #finish(gid: Gid, finish: 'commit' | 'rollback'): void {
-    this.#finisher.finish(gid, finish, (result) => {
-      if (result !== 'done' && 'error' in result) {
-        this.#parts.log.error(
-          { gid, finish, reason: result.error },
-          'a decided transaction could not be finished; trying again',
-        );
-        setTimeout(() => this.#finish(gid, finish), finishRetryMs).unref();
-        return;
-      }
-      const ended = (): void =>
-        this.#drain.commit({ kind: 'finish-ended', gid, finish, missing: result !== 'done' });
-      if (this.#foreignDdl.delete(gid)) {
-        this.#applier.invalidate();
-        // Nobody is answered before this node knows what the new definitions can reach.
-        void this.#refreshSuspicions().then(ended);
-      } else {
-        ended();
-      }
-    });
-  }
-
-  #interrupt(pid: number, winner: Gid): void {
-    const node = this.#parts.config.nodeId;
-    this.#desk.interrupt(pid, {
-      sqlstate: '40001',
-      message:
-        '[multimaster] could not serialize access: an older transaction of another node needs the locks',
-      detail: `Gave way to ${winner} on node ${node}.`,
-      hint: 'Repeat the transaction.',
-      node,
-      retryable: true,
-    });
-  }
-
   // ---- the local server
-
-  async #openStream(): Promise<void> {
-    const { config, log } = this.#parts;
-    const login = config.postgres;
-    const options = { login, node: config.nodeId, slot: 'mtm_live', publication: 'mtm' };
-    this.#stream = await ReplicationStream.open(options, {
-      verifyHeader: (gid, hmac) => hmac === headerProof(config.clusterSecret, gid),
-      began: () => undefined,
-      piece: (gid, { ddl, data }) => {
-        if (ddl) this.#foreignDdl.add(gid);
-        this.#drain.commit({ kind: 'captured', gid, ddl, data, last: false });
-      },
-      prepared: ({ gid, header, endLsn }) => {
-        if (header === 'verified') {
-          this.#drain.commit({ kind: 'captured', gid, ddl: false, data: new Uint8Array(0), last: true });
-        } else if (header === 'forged') {
-          // Nobody but the gateway can make one, so whoever made this can do more: the successor looks at everything anew.
-          this.#serverLost(`transaction ${gid} carries a forged header`);
-        }
-        this.#captured(endLsn);
-      },
-      finished: (_gid, _outcome, endLsn) => this.#captured(endLsn),
-      committedPlainly: (_gid, endLsn) => this.#captured(endLsn),
-      unsupervised: (write) => {
-        this.#unsupervised++;
-        this.#runtimeDirty = true;
-        log.error(
-          { relations: write.relations, rows: write.rows, ddl: write.ddl },
-          'an unsupervised write: the nodes differ now',
-        );
-      },
-      closed: (reason) => this.#serverLost(`the change stream ended: ${reason}`),
-    });
-    this.#serverTrouble = undefined;
-    log.info('the change stream is open');
-  }
-
-  /** Everything is handed over at once, so the slot may move; what a restart needs is in the retained slot. */
-  #captured(endLsn: Lsn): void {
-    this.#stream?.release(endLsn);
-  }
 
   /**
    * The server or a connection to it is gone: what this process remembers of its transactions may no longer be true. The gateway
@@ -552,16 +378,6 @@ export class Node {
     return { healthy: true };
   }
 
-  /** What the catalog says about the reach of statements; unknown when it cannot be asked, and then nothing is a sure read. */
-  async #refreshSuspicions(): Promise<void> {
-    try {
-      this.#parts.classifier.setContext(contextOf(await this.#parts.control.suspicions()));
-    } catch (error) {
-      this.#parts.classifier.setContext(contextOf(unknownSuspicions));
-      this.#serverLost(`the catalog could not be read: ${(error as Error).message}`);
-    }
-  }
-
   #runtimeWrittenAt = 0;
 
   async #writeRuntime(): Promise<void> {
@@ -569,8 +385,8 @@ export class Node {
     if (!this.#runtimeDirty && now - this.#runtimeWrittenAt < 2000) return;
     this.#runtimeDirty = false;
     this.#runtimeWrittenAt = now;
-    const state = runtimeState(this.#parts.config, this.#liveness, this.#links, now, {
-      unsupervised: this.#unsupervised,
+    const state = runtimeState(this.#parts.config, this.#liveness, this.#members.links, now, {
+      unsupervised: this.#server.unsupervised,
       workers: this.#applying.size,
     });
     try {

@@ -170,15 +170,18 @@ export class SessionDesk {
     return this.#byPid(backendPid)?.machine.block?.startTime;
   }
 
-  /** Ends the transaction of the session behind a backend; false when there is none to end. */
-  interrupt(backendPid: number, refusal: Refusal): boolean {
-    const session = this.#byPid(backendPid);
-    if (session === undefined) return false;
-    let interrupted = false;
-    session.drive((machine) => {
-      interrupted = machine.interrupt(refusal);
-    });
-    return interrupted;
+  /** Ends the transaction of the session behind a backend with 40001: the older `winner` needs its locks. */
+  interrupt(backendPid: number, winner: Gid): void {
+    const node = this.#config.nodeId;
+    const refusal: Refusal = {
+      sqlstate: '40001',
+      message: '[multimaster] could not serialize access: an older transaction of another node needs the locks',
+      detail: `Gave way to ${winner} on node ${node}.`,
+      hint: 'Repeat the transaction.',
+      node,
+      retryable: true,
+    };
+    this.#byPid(backendPid)?.drive((machine) => void machine.interrupt(refusal));
   }
 
   #byPid(backendPid: number): ClientSession | undefined {

@@ -25,6 +25,11 @@ export function newBlock(explicit: boolean, startTime: number, modes?: Transacti
   return { explicit, startTime, modes, wrote: false, uncertain: false, temporary: false, announced: false, preparing: false };
 }
 
+/** Opens a block of the gateway's own: read-only when that is what the client has made its default. */
+export function openingSql(readOnlyDefault: boolean): string {
+  return readOnlyDefault ? 'BEGIN READ ONLY' : 'BEGIN READ WRITE';
+}
+
 /** Takes down what running a statement of this class means for the end of the transaction. */
 export function noteStatement(block: Block, statement: StatementClass): void {
   if (statement.kind === 'write' && (!statement.certain || statement.temporary)) block.uncertain = true;

@@ -6,7 +6,7 @@
 import type { StatementClass } from '../statement/statement-class.ts';
 import { frontend, status } from '../wire/codes.ts';
 import { cstringAt, syncMessage } from '../wire/messages.ts';
-import { newBlock, noteStatement, runsAsIs } from './block.ts';
+import { newBlock, noteStatement, openingSql, runsAsIs } from './block.ts';
 import type { Block } from './block.ts';
 import { rollBack } from './commit-flow.ts';
 import { rebuildGroup, singleQueryItem } from './group.ts';
@@ -121,7 +121,7 @@ function* runGroupWithCommit(
   ]);
   if (session.block === undefined && before.classes[0]?.kind !== 'begin') {
     session.block = newBlock(false, session.ports.clock());
-    session.sendOwn('BEGIN READ WRITE');
+    session.sendOwn(openingSql(session.readOnlyDefault));
   }
   const { items, prefix } = before.items(false);
   const reply = session.openGroup ?? session.expect(newReply('client', false, prefix));

@@ -9,7 +9,7 @@ import { statementText } from '../statement/statement-text.ts';
 import { status } from '../wire/codes.ts';
 import { cstringAt, errorResponse, parse, query, syncMessage, withErrorFields } from '../wire/messages.ts';
 import type { ErrorText } from '../wire/messages.ts';
-import { newBlock, noteStatement, runsAsIs } from './block.ts';
+import { newBlock, noteStatement, openingSql, runsAsIs } from './block.ts';
 import type { Block } from './block.ts';
 import { endBlock, refusalText, rollBack } from './commit-flow.ts';
 import { newReply } from './reply.ts';
@@ -155,7 +155,7 @@ function* runStatement(
   }
   if (session.block === undefined) {
     session.block = newBlock(false, session.ports.clock());
-    session.sendOwn('BEGIN READ WRITE');
+    session.sendOwn(openingSql(session.readOnlyDefault));
   }
   noteStatement(session.block, kind);
   if (kind.kind === 'announced') session.sendOwn(session.ports.announceSql(statement.text, kind.tag));

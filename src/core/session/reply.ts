@@ -31,6 +31,8 @@ export interface Reply {
   value: string | undefined;
   /** ParseComplete messages received. */
   parsed: number;
+  /** Tells nothing of the data (ROLLBACK): needs no lease. */
+  free: boolean;
   /** Result bytes are dropped: the node lost its lease. */
   dropped: boolean;
 }
@@ -53,6 +55,7 @@ export function newReply(kind: 'own' | 'client', hold: boolean, prefix = 0, skip
     written: 0,
     value: undefined,
     parsed: 0,
+    free: false,
     dropped: false,
   };
 }

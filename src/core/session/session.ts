@@ -338,7 +338,7 @@ export class SessionMachine {
   }
 
   #checkLease(reply: Reply): boolean {
-    if (reply.relayed > 0 || reply.dropped) return !reply.dropped;
+    if (reply.free || reply.relayed > 0 || reply.dropped) return !reply.dropped;
     if (this.ports.hasLease()) return true;
     reply.dropped = true;
     reply.held = [errorResponse(leaseLost)];

@@ -8,7 +8,7 @@ import type { StatementClass } from '../statement/statement-class.ts';
 import { status } from '../wire/codes.ts';
 import { errorResponse, readyForQuery, syncMessage } from '../wire/messages.ts';
 import type { ErrorText } from '../wire/messages.ts';
-import { newBlock, noteStatement, runsAsIs } from './block.ts';
+import { newBlock, noteStatement, openingSql, runsAsIs } from './block.ts';
 import type { Block } from './block.ts';
 import { endBlock, failBlock, rollBack, sendPrepare } from './commit-flow.ts';
 import type { BlockEnd, Flight } from './commit-flow.ts';
@@ -49,6 +49,7 @@ export function* runPassing(session: SessionMachine, unit: Unit): Task {
   if (block !== undefined) for (const each of unit.classes) noteStatement(block, each);
   const { items, prefix } = unit.items(false);
   const reply = session.openGroup ?? session.expect(newReply('client', false, prefix));
+  reply.free = onlyRollback;
   for (const item of items) session.toServer(item.bytes);
   if (!unit.complete) {
     session.openGroup = reply;
@@ -129,7 +130,7 @@ function* attemptUnit(
 ): Part<boolean> {
   const block = newBlock(false, startTime);
   session.block = block;
-  session.sendOwn('BEGIN READ WRITE');
+  session.sendOwn(openingSql(session.readOnlyDefault));
   for (const each of unit.classes) noteStatement(block, each);
   announce(session, unit);
   const { items, prefix } = unit.items(relayedBefore > 0 || attempt > 1);

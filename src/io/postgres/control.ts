@@ -72,7 +72,9 @@ export class Control {
    */
   async takeOver(): Promise<TakeOver> {
     const raised = await this.#client.query<{ incarnation: string }>('SELECT mtm.take_over() AS incarnation');
-    const version = await this.#client.query<{ v: string }>("SELECT current_setting('server_version_num') AS v");
+    const version = await this.#client.query<{ v: string }>(
+      "SELECT current_setting('server_version_num') AS v",
+    );
     await this.endSessions();
     const prepared = await this.preparedGids();
     const committed = await this.#committedSinceSyncpoint();
@@ -96,7 +98,8 @@ export class Control {
     for (let waitedMs = 0; ; waitedMs += 20) {
       const { rows } = await this.#client.query<{ left: number }>(sql, values);
       if (rows[0]!.left === 0) return;
-      if (waitedMs > endLimitMs) throw new Error(`${rows[0]!.left} server processes did not end when they were told to`);
+      if (waitedMs > endLimitMs)
+        throw new Error(`${rows[0]!.left} server processes did not end when they were told to`);
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   }

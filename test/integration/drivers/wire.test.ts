@@ -90,8 +90,8 @@ describe('startup', () => {
     const socket = connect({ host: embeddedHost, port: cluster.node(1).gatewayPort, noDelay: true });
     const slow = new RawFrontend(socket);
     for (const byte of serialize.startup({ user: 'postgres', database: 'app' })) socket.write(Buffer.of(byte));
-    for (const byte of serialize.query('SELECT 1')) socket.write(Buffer.of(byte));
     await slow.ready();
+    for (const byte of serialize.query('SELECT 1')) socket.write(Buffer.of(byte));
     expect(words(await slow.ready())).toEqual(['rowDescription', 'dataRow 1', 'commandComplete SELECT 1', 'readyForQuery I']);
     slow.close();
   });
@@ -312,7 +312,7 @@ describe('extended query', () => {
   });
 
   test('after an error everything up to Sync is ignored', async () => {
-    raw.send(parse({ text: 'SELECT 1/0' }), bind(), execute(), parse({ text: 'INSERT INTO t VALUES ($1, $2)' }), ...insert(1), sync());
+    raw.send(parse({ text: 'SELECT 1 / (random() * 0)::int' }), bind(), execute(), parse({ text: 'INSERT INTO t VALUES ($1, $2)' }), ...insert(1), sync());
     expect(words(await raw.ready())).toEqual(['parseComplete', 'bindComplete', 'error 22012', 'readyForQuery I']);
     expect(await ids()).toEqual([]);
   });
@@ -366,7 +366,7 @@ describe('in the middle', () => {
     await eventually('it sleeps', async () => (await cluster.directly(1, running)).length === 1);
     const { processId, secretKey } = raw.backend;
     connect({ host: embeddedHost, port: cluster.node(1).gatewayPort }).end(serialize.cancel(processId, secretKey));
-    expect(words(await raw.ready())).toEqual(['error 57014', 'readyForQuery I']);
+    expect(words(await raw.ready())).toEqual(['rowDescription', 'error 57014', 'readyForQuery I']);
     expect(words(await raw.query('SELECT 1'))).toContain('dataRow 1');
   });
 

@@ -1,0 +1,133 @@
+/**
+ * The node's own PostgreSQL as the commit machine sees it: the change stream, the ends of prepared transactions, and what the
+ * catalog says about the reach of statements.
+ * Rule: whatever breaks here ends the node's part (`lost`); nothing is patched up from memory.
+ */
+import type { CommitEvent } from '../core/commit/event.ts';
+import type { Gid, Lsn } from '../core/identity.ts';
+import { contextOf, unknownSuspicions } from '../core/statement/context.ts';
+import type { Applier } from '../io/postgres/applier.ts';
+import type { Finisher } from '../io/postgres/finisher.ts';
+import { ReplicationStream } from '../io/postgres/replication-stream.ts';
+import type { NodeParts } from './node.ts';
+import { headerProof } from './session-desk.ts';
+
+/** Until COMMIT PREPARED or ROLLBACK PREPARED is tried again, ms. */
+const finishRetryMs = 250;
+const nothing = new Uint8Array(0);
+
+export interface LocalServerHandler {
+  event(event: CommitEvent): void;
+  lost(reason: string): void;
+}
+
+export class LocalServer {
+  readonly #parts: NodeParts;
+  readonly #applier: Applier;
+  readonly #finisher: Finisher;
+  readonly #handler: LocalServerHandler;
+  /** Transactions with DDL that are not finished here: what is remembered of the catalog changes when they are. */
+  readonly #changing = new Set<Gid>();
+  #stream: ReplicationStream | undefined;
+  #unsupervised = 0;
+
+  constructor(parts: NodeParts, applier: Applier, finisher: Finisher, handler: LocalServerHandler) {
+    this.#parts = parts;
+    this.#applier = applier;
+    this.#finisher = finisher;
+    this.#handler = handler;
+  }
+
+  get stream(): ReplicationStream | undefined {
+    return this.#stream;
+  }
+
+  /** Writes that went past the gateway since it started. */
+  get unsupervised(): number {
+    return this.#unsupervised;
+  }
+
+  definitionsChange(gid: Gid): void {
+    this.#changing.add(gid);
+  }
+
+  async openStream(): Promise<void> {
+    const { config, log } = this.#parts;
+    const options = { login: config.postgres, node: config.nodeId, slot: 'mtm_live', publication: 'mtm' };
+    this.#stream = await ReplicationStream.open(options, {
+      verifyHeader: (gid, hmac) => hmac === headerProof(config.clusterSecret, gid),
+      began: () => undefined,
+      piece: (gid, { ddl, data }) => {
+        if (ddl) this.#changing.add(gid);
+        this.#handler.event({ kind: 'captured', gid, ddl, data, last: false });
+      },
+      prepared: ({ gid, header, endLsn }) => {
+        if (header === 'verified') {
+          this.#handler.event({ kind: 'captured', gid, ddl: false, data: nothing, last: true });
+        } else if (header === 'forged') {
+          // Nobody but the gateway can make one, so whoever made this can do more: the successor looks at everything anew.
+          this.#handler.lost(`transaction ${gid} carries a forged header`);
+        }
+        this.#release(endLsn);
+      },
+      finished: (_gid, _outcome, endLsn) => this.#release(endLsn),
+      committedPlainly: (_gid, endLsn) => this.#release(endLsn),
+      unsupervised: ({ relations, rows, ddl }) => {
+        this.#unsupervised++;
+        log.error({ relations, rows, ddl }, 'an unsupervised write: the nodes differ now');
+      },
+      closed: (reason) => this.#handler.lost(`the change stream ended: ${reason}`),
+    });
+    log.info('the change stream is open');
+  }
+
+  /** Everything is handed over at once, so the slot may move; what a restart needs is in the retained slot. */
+  #release(endLsn: Lsn): void {
+    this.#stream?.release(endLsn);
+  }
+
+  /** Executes an outcome, again and again until the server has said done or missing. */
+  finish(gid: Gid, finish: 'commit' | 'rollback'): void {
+    this.#finisher.finish(gid, finish, (result) => {
+      if (result !== 'done' && 'error' in result) {
+        const { log } = this.#parts;
+        log.error(
+          { gid, finish, reason: result.error },
+          'a decided transaction could not be finished; trying again',
+        );
+        setTimeout(() => this.finish(gid, finish), finishRetryMs).unref();
+        return;
+      }
+      const ended = (): void =>
+        this.#handler.event({ kind: 'finish-ended', gid, finish, missing: result !== 'done' });
+      if (!this.#changing.delete(gid)) {
+        ended();
+        return;
+      }
+      this.#applier.invalidate();
+      // Nobody is answered before this node knows what the new definitions can reach.
+      void this.refreshSuspicions().then(ended);
+    });
+  }
+
+  /** The session's connection broke while PREPARE was on its way: only when its backend is gone is its end final. */
+  async prepareLost(gid: Gid, backendPid: number): Promise<void> {
+    try {
+      if (backendPid !== 0) await this.#parts.control.endBackend(backendPid);
+      this.#handler.event({ kind: 'prepare-lost', gid });
+    } catch (error) {
+      this.#handler.lost(`a backend could not be ended: ${(error as Error).message}`);
+    }
+  }
+
+  /** What the catalog says about the reach of statements; when it cannot be asked, nothing is a sure read. */
+  async refreshSuspicions(): Promise<void> {
+    const { classifier, control } = this.#parts;
+    try {
+      classifier.setContext(contextOf(await control.suspicions()));
+    } catch (error) {
+      classifier.setContext(contextOf(unknownSuspicions));
+      this.#handler.lost(`the catalog could not be read: ${(error as Error).message}`);
+    }
+  }
+}
