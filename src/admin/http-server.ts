@@ -1,5 +1,6 @@
 /**
- * The HTTP port: /healthz says that the process lives, /ready that the node takes part and every member can be reached.
+ * The HTTP port: /healthz says that the process lives, /ready that the node takes part and every member can
+ * be reached.
  * Rule: read-only, no state of its own; an answer is of the moment at which it was asked for.
  */
 import { createServer } from 'node:http';

@@ -48,7 +48,10 @@ export class ConflictWatch {
     }
   }
 
-  /** Decoding that waits for a lock of a prepared transaction waits for ever: nobody behind it would ever be decoded. */
+  /**
+   * Decoding that waits for a lock of a prepared transaction waits for ever: nobody behind it would ever be
+   * decoded.
+   */
   async lookAtWalsender(): Promise<void> {
     const pid = this.#node.walsender();
     if (pid === undefined) return;

@@ -1,6 +1,7 @@
 /**
  * The one drain loop: events of the commit and liveness machines in, effects out, in order.
- * Rule: an event that comes up while effects are executed waits its turn, so that a machine is never entered twice.
+ * Rule: an event that comes up while effects are executed waits its turn, so that a machine is never entered
+ * twice.
  */
 import type { CommitEffect, CommitEvent } from '../core/commit/event.ts';
 import type { CommitMachine } from '../core/commit/machine.ts';

@@ -1,6 +1,8 @@
 /**
- * Back-pressure between nodes: a node that holds too many unapplied changes asks the others to pause their change streams.
- * Rule: heartbeats and votes share the links with the changes, so the links themselves are never paused; only the source is.
+ * Back-pressure between nodes: a node that holds too many unapplied changes asks the others to pause their
+ * change streams.
+ * Rule: heartbeats and votes share the links with the changes, so the links themselves are never paused;
+ * only the source is.
  */
 import type { NodeId } from '../core/identity.ts';
 import type { PeerMessage } from '../core/peer/message.ts';

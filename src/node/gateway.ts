@@ -1,6 +1,8 @@
 /**
- * `startGateway`: checks the server, takes it over and runs the node. When the server or a connection to it is lost, the node ends
- * and begins anew with a higher incarnation once the server answers: nothing that was remembered is trusted (architecture §3).
+ * `startGateway`: checks the server, takes it over and runs the node. When the server or a connection to it
+ * is lost, the node ends
+ * and begins anew with a higher incarnation once the server answers: nothing that was remembered is trusted
+ * (architecture §3).
  */
 import type { Logger } from 'pino';
 import { HttpServer } from '../admin/http-server.ts';

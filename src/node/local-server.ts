@@ -1,5 +1,6 @@
 /**
- * The node's own PostgreSQL as the commit machine sees it: the change stream, the ends of prepared transactions, and what the
+ * The node's own PostgreSQL as the commit machine sees it: the change stream, the ends of prepared
+ * transactions, and what the
  * catalog says about the reach of statements.
  * Rule: whatever breaks here ends the node's part (`lost`); nothing is patched up from memory.
  */
@@ -26,7 +27,10 @@ export class LocalServer {
   readonly #applier: Applier;
   readonly #finisher: Finisher;
   readonly #handler: LocalServerHandler;
-  /** Transactions with DDL that are not finished here: what is remembered of the catalog changes when they are. */
+  /**
+   * Transactions with DDL that are not finished here: what is remembered of the catalog changes when they
+   * are.
+   */
   readonly #changing = new Set<Gid>();
   #stream: ReplicationStream | undefined;
   #unsupervised = 0;
@@ -65,7 +69,8 @@ export class LocalServer {
         if (header === 'verified') {
           this.#handler.event({ kind: 'captured', gid, ddl: false, data: nothing, last: true });
         } else if (header === 'forged') {
-          // Nobody but the gateway can make one, so whoever made this can do more: the successor looks at everything anew.
+          // Nobody but the gateway can make one, so whoever made this can do more: the successor looks at
+          // everything anew.
           this.#handler.lost(`transaction ${gid} carries a forged header`);
         }
         this.#release(endLsn);
@@ -81,7 +86,9 @@ export class LocalServer {
     log.info('the change stream is open');
   }
 
-  /** Everything is handed over at once, so the slot may move; what a restart needs is in the retained slot. */
+  /**
+   * Everything is handed over at once, so the slot may move; what a restart needs is in the retained slot.
+   */
   #release(endLsn: Lsn): void {
     this.#stream?.release(endLsn);
   }
@@ -110,7 +117,10 @@ export class LocalServer {
     });
   }
 
-  /** The session's connection broke while PREPARE was on its way: only when its backend is gone is its end final. */
+  /**
+   * The session's connection broke while PREPARE was on its way: only when its backend is gone is its end
+   * final.
+   */
   async prepareLost(gid: Gid, backendPid: number): Promise<void> {
     try {
       if (backendPid !== 0) await this.#parts.control.endBackend(backendPid);

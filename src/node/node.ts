@@ -1,7 +1,9 @@
 /**
- * One node: the machines, the adapters, and what connects them. Every effect of a machine is executed here and every end of an
+ * One node: the machines, the adapters, and what connects them. Every effect of a machine is executed here
+ * and every end of an
  * adapter's work becomes an event.
- * Rule: it decides nothing. What is decided is decided in src/core, so that the simulation runs the same code.
+ * Rule: it decides nothing. What is decided is decided in src/core, so that the simulation runs the same
+ * code.
  */
 import type { Logger } from 'pino';
 import type { CommitEffect } from '../core/commit/event.ts';
@@ -41,7 +43,10 @@ export interface NodeParts {
 /** Bytes of a transaction's changes kept for a repeat after a link broke. */
 const retainBytes = 8 * 1024 * 1024;
 const drainLimitMs = 10_000;
-/** A gateway that is not online for so long after its start, and is turned away by a peer, is configured wrongly. */
+/**
+ * A gateway that is not online for so long after its start, and is turned away by a peer, is configured
+ * wrongly.
+ */
 const misconfiguredMs = 3_000;
 
 export class Node {
@@ -342,7 +347,8 @@ export class Node {
   // ---- the local server
 
   /**
-   * The server or a connection to it is gone: what this process remembers of its transactions may no longer be true. The gateway
+   * The server or a connection to it is gone: what this process remembers of its transactions may no longer
+   * be true. The gateway
    * ends; its successor takes the server over and looks (architecture §3: a restart ends the node's part).
    */
   #serverLost(reason: string): void {

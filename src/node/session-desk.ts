@@ -1,6 +1,7 @@
 /**
  * What the node offers to client sessions, and its list of them.
- * Rule: every answer is of this moment: whether the node serves is asked of the liveness machine each time, never remembered.
+ * Rule: every answer is of this moment: whether the node serves is asked of the liveness machine each time,
+ * never remembered.
  */
 import { createHash, createHmac } from 'node:crypto';
 import type { Answer } from '../core/commit/event.ts';
@@ -175,7 +176,8 @@ export class SessionDesk {
     const node = this.#config.nodeId;
     const refusal: Refusal = {
       sqlstate: '40001',
-      message: '[multimaster] could not serialize access: an older transaction of another node needs the locks',
+      message:
+        '[multimaster] could not serialize access: an older transaction of another node needs the locks',
       detail: `Gave way to ${winner} on node ${node}.`,
       hint: 'Repeat the transaction.',
       node,
@@ -189,7 +191,10 @@ export class SessionDesk {
     return undefined;
   }
 
-  /** No new sessions; those that do nothing end now, the others when their transaction does, at the latest after `limitMs`. */
+  /**
+   * No new sessions; those that do nothing end now, the others when their transaction does, at the latest
+   * after `limitMs`.
+   */
   async drain(limitMs: number): Promise<void> {
     this.#draining = true;
     const until = performance.now() + limitMs;

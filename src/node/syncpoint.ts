@@ -1,6 +1,8 @@
 /**
- * Moves the retained slot to the last syncpoint: a position before which every transaction is finished on all nodes.
- * Rule: the position is taken first, together with the transactions that are open then; the slot moves only when each of them has
+ * Moves the retained slot to the last syncpoint: a position before which every transaction is finished on
+ * all nodes.
+ * Rule: the position is taken first, together with the transactions that are open then; the slot moves only
+ * when each of them has
  * been finished everywhere. So what a restarted gateway must remember is always behind it.
  */
 import type { Gid, Lsn } from '../core/identity.ts';

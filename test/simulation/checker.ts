@@ -233,7 +233,8 @@ export class Checker {
       }
       if (server.running > 0)
         throw new Violation(`node ${node} still has ${server.running} open transactions (liveness)`);
-      const table = JSON.stringify([...server.rows].map(([key, { value, by }]) => [key, value, by]).sort());
+      const rows = [...server.rows].map(([key, { value, by }]) => JSON.stringify([key, value, by]));
+      const table = rows.sort((a, b) => (a < b ? -1 : 1)).join();
       first ??= table;
       if (table !== first) throw new Violation(`node ${node} differs from node 1:\n${table}\n${first}`);
     }

@@ -76,7 +76,10 @@ export class TransactionWriter {
   #refused: Step | undefined;
   #user: { readonly message: DdlMessage; readonly superuser: boolean } | undefined;
   #deferred = false;
-  /** Between CREATE or ALTER EXTENSION and its end: the script runs here too and writes the rows of its tables itself. */
+  /**
+   * Between CREATE or ALTER EXTENSION and its end: the script runs here too and writes the rows of its
+   * tables itself.
+   */
   #insideExtension = false;
   #ddl = false;
 

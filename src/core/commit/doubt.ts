@@ -1,8 +1,12 @@
 /**
- * Which prepared transactions may have been committed and acknowledged without this node: a coordinator passes over a
- * member only when that member's lease has certainly lapsed (core/generation/silence.ts). So when the lease lapses,
- * everything that is prepared here is doubtful, and until it is settled a read on this node could miss a commit.
- * While the lease holds nothing becomes doubtful, also when a coordinator is lost: whoever it is waits for this node.
+ * Which prepared transactions may have been committed and acknowledged without this node: a coordinator
+ * passes over a
+ * member only when that member's lease has certainly lapsed (core/generation/silence.ts). So when the lease
+ * lapses,
+ * everything that is prepared here is doubtful, and until it is settled a read on this node could miss a
+ * commit.
+ * While the lease holds nothing becomes doubtful, also when a coordinator is lost: whoever it is waits for
+ * this node.
  * Rule: a doubt ends only with the execution of the outcome, or with the word of a coordinator that this node
  * hears.
  */

@@ -46,7 +46,10 @@ export type CommitEvent =
       readonly data: Uint8Array;
       readonly last: boolean;
     }
-  /** The server's decoding waits for a lock that the prepared transaction itself holds: it would wait for ever. */
+  /**
+   * The server's decoding waits for a lock that the prepared transaction itself holds: it would wait for
+   * ever.
+   */
   | { readonly kind: 'capture-blocked'; readonly gid: Gid }
   /**
    * The slot is read anew, from a place that may lie before transactions already shown: what comes again is
@@ -76,7 +79,9 @@ export type CommitEvent =
    * the start all other members count as lost, until 'member-back'.
    */
   | { readonly kind: 'member-lost'; readonly node: NodeId; readonly reason: string }
-  /** This node holds its lease (again), or has lost it: then others may have passed it over in their answers. */
+  /**
+   * This node holds its lease (again), or has lost it: then others may have passed it over in their answers.
+   */
   | { readonly kind: 'lease-gained' }
   | { readonly kind: 'lease-lost' }
   /**

@@ -6,8 +6,7 @@
  * only after PREPARE has returned; after the node has answered 'never' about a gid it never prepares it
  * (invariant 7).
  */
-import type { Gid, NodeId, Refusal } from '../identity.ts';
-import { parseGid } from '../identity.ts';
+import { parseGid, type Gid, type NodeId, type Refusal } from '../identity.ts';
 import type { Fate } from '../peer/message.ts';
 import { ApplyFeed } from './apply-feed.ts';
 import { DependencyQueue } from './dependency-queue.ts';
@@ -43,10 +42,7 @@ export class Participant {
     return this.#transactions.size;
   }
 
-  /**
-   * Perhaps committed and acknowledged by a coordinator that was lost: until they are settled this node must
-   * not serve.
-   */
+  /** Perhaps committed and acknowledged without this node: until they are settled it must not serve. */
   get doubtful(): number {
     return this.#doubts.size;
   }
@@ -310,7 +306,6 @@ export class Participant {
     this.#doubts.coordinatorLost(node);
   }
 
-  /** Nobody may read here what the others may meanwhile have overwritten. */
   leaseLost(): void {
     this.#doubts.leaseLost(this.#transactions.values());
   }

@@ -132,7 +132,10 @@ export class Liveness {
     return effects;
   }
 
-  /** Before an event as well as after it: a lease that lapsed and was renewed by the event had lapsed all the same. */
+  /**
+   * Before an event as well as after it: a lease that lapsed and was renewed by the event had lapsed all the
+   * same.
+   */
   #reportLease(now: number, effects: LivenessEffect[]): void {
     const leased = this.hasLease(now);
     if (leased === this.#leased) return;

@@ -2,11 +2,15 @@
  * Which lost members can certainly not serve clients: only those may be passed over when a commit is answered
  * (`wait_peer_commits`), because nobody could read there what was overwritten.
  *
- * The argument: a member C serves only while a majority has answered its heartbeats within the term. Let H be this
- * node and the peers whose heartbeats, without a gap, have not named C for longer than a term: none of H has heard C
- * for a term at one common moment, so at that moment C had no answer of any of H left. If H is a majority, every
+ * The argument: a member C serves only while a majority has answered its heartbeats within the term. Let H
+ * be this
+ * node and the peers whose heartbeats, without a gap, have not named C for longer than a term: none of H has
+ * heard C
+ * for a term at one common moment, so at that moment C had no answer of any of H left. If H is a majority,
+ * every
  * majority that C could have lives in part from H: C's lease has lapsed. A member that finds its lease lapsed
- * doubts everything that it holds prepared, and serves again only when that is settled (core/commit/doubt.ts).
+ * doubts everything that it holds prepared, and serves again only when that is settled
+ * (core/commit/doubt.ts).
  *
  * Rule: times of this node's monotonic clock only; what is not known counts as heard.
  */
@@ -63,7 +67,8 @@ export class SilenceWatch {
   /** True when `node` has certainly been without a lease at some moment since it was heard. */
   isSilent(node: NodeId, now: number): boolean {
     const { recvTimeoutMs, sendTimeoutMs, configured } = this.#options;
-    // Twice the term: once for the heartbeat that was answered last, once for clocks that drift and packets on their way.
+    // Twice the term: once for the heartbeat that was answered last, once for clocks that drift and packets
+    // on their way.
     const enoughMs = 2 * recvTimeoutMs + sendTimeoutMs;
     const answeredAt = this.#answeredAt.get(node);
     if (answeredAt === undefined || now - answeredAt <= enoughMs) return false;

@@ -7,7 +7,10 @@ import type { Gid, NodeId, Refusal } from '../identity.ts';
 export type Fate = 'prepared' | 'committed' | 'aborted' | 'never' | 'unknown';
 
 export type PeerMessage =
-  /** Sent every heartbeat_send_timeout. `sentAt` is the sender's monotonic clock, in ms, and comes back in the answer. */
+  /**
+   * Sent every heartbeat_send_timeout. `sentAt` is the sender's monotonic clock, in ms, and comes back in
+   * the answer.
+   */
   | {
       readonly kind: 'heartbeat';
       readonly sentAt: number;
@@ -22,8 +25,15 @@ export type PeerMessage =
       /** Hybrid logical clock of the sender, ms. */
       readonly clock: number;
     }
-  | { readonly kind: 'heartbeat-answer'; readonly sentAt: number; readonly maxVoted: number; readonly clock: number }
-  /** Opens a transaction. Its data follow on the same link, in order, possibly interleaved with other gids. */
+  | {
+      readonly kind: 'heartbeat-answer';
+      readonly sentAt: number;
+      readonly maxVoted: number;
+      readonly clock: number;
+    }
+  /**
+   * Opens a transaction. Its data follow on the same link, in order, possibly interleaved with other gids.
+   */
   | {
       readonly kind: 'transaction-start';
       readonly gid: Gid;
@@ -33,13 +43,22 @@ export type PeerMessage =
       readonly deps: readonly Gid[];
     }
   /**
-   * pgoutput messages, each as [length: uint32 big endian][message]; every relation is introduced before its first row.
-   * `offset` counts the bytes of the transaction before these, so that a repeat after a reconnect is recognised.
+   * pgoutput messages, each as [length: uint32 big endian][message]; every relation is introduced before its
+   * first row.
+   * `offset` counts the bytes of the transaction before these, so that a repeat after a reconnect is
+   * recognised.
    */
-  | { readonly kind: 'transaction-data'; readonly gid: Gid; readonly offset: number; readonly data: Uint8Array }
+  | {
+      readonly kind: 'transaction-data';
+      readonly gid: Gid;
+      readonly offset: number;
+      readonly data: Uint8Array;
+    }
   | { readonly kind: 'transaction-end'; readonly gid: Gid }
   | { readonly kind: 'vote'; readonly gid: Gid; readonly refusal: Refusal | undefined }
-  /** The coordinator has rolled back its own branch and asks the member to do the same. Answer: rolled-back. */
+  /**
+   * The coordinator has rolled back its own branch and asks the member to do the same. Answer: rolled-back.
+   */
   | { readonly kind: 'rollback-request'; readonly gid: Gid }
   | { readonly kind: 'rolled-back'; readonly gid: Gid }
   | { readonly kind: 'outcome'; readonly gid: Gid; readonly outcome: 'commit' | 'abort' }
@@ -47,12 +66,16 @@ export type PeerMessage =
   | { readonly kind: 'finished'; readonly gid: Gid }
   /** Every member has finished these: they leave deps and (at the next syncpoint) the outcome memory. */
   | { readonly kind: 'finished-everywhere'; readonly gids: readonly Gid[] }
-  /** The sender holds more unapplied changes than it wants to keep in memory (open: false), or can take more again. */
+  /**
+   * The sender holds more unapplied changes than it wants to keep in memory (open: false), or can take more
+   * again.
+   */
   | { readonly kind: 'flow'; readonly open: boolean }
   /** A member asks the coordinator of `gid` to refuse it: `winner` is older and waits for its locks. */
   | { readonly kind: 'refuse-request'; readonly gid: Gid; readonly winner: Gid }
   /**
-   * Asked by a restarted coordinator about its former gids (a node that answers never prepares them afterwards), and by a
+   * Asked by a restarted coordinator about its former gids (a node that answers never prepares them
+   * afterwards), and by a
    * member about gids that it holds prepared and whose coordinator it had lost.
    */
   | { readonly kind: 'fate-question'; readonly gids: readonly Gid[] }

@@ -1,6 +1,7 @@
 /**
  * One transaction of a session: the client's own (explicit) or the one that the gateway opens around an autocommit unit.
  */
+import type { Gid } from '../identity.ts';
 import type { StatementClass, TransactionModes } from '../statement/statement-class.ts';
 
 export interface Block {
@@ -19,10 +20,13 @@ export interface Block {
   announced: boolean;
   /** PREPARE is under way or has happened: the transaction can no longer be interrupted here. */
   preparing: boolean;
+  /** From the moment on that its PREPARE was sent. */
+  gid: Gid | undefined;
 }
 
 export function newBlock(explicit: boolean, startTime: number, modes?: TransactionModes): Block {
-  return { explicit, startTime, modes, wrote: false, uncertain: false, temporary: false, announced: false, preparing: false };
+  const notes = { wrote: false, uncertain: false, temporary: false, announced: false };
+  return { explicit, startTime, modes, ...notes, preparing: false, gid: undefined };
 }
 
 /** Opens a block of the gateway's own: read-only when that is what the client has made its default. */

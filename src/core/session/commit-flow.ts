@@ -29,6 +29,7 @@ export function sendPrepare(session: SessionMachine, block: Block): Flight {
   const gid = session.ports.newTransaction(block.startTime);
   const header = session.sendOwn(session.ports.headerSql(gid, false, block.announced));
   const prepare = session.sendOwn(`PREPARE TRANSACTION '${gid}'`);
+  block.gid = gid;
   return { gid, header, prepare };
 }
 
@@ -87,6 +88,7 @@ function* askThenEnd(session: SessionMachine, block: Block): Part<BlockEnd> {
   }
   block.preparing = true;
   const prepare = session.sendOwn(`PREPARE TRANSACTION '${gid}'`);
+  block.gid = gid;
   while (!prepare.done) yield;
   return yield* afterPrepare(session, gid, header, prepare);
 }
@@ -156,12 +158,12 @@ export function refusalText(refusal: Refusal): ErrorText {
   };
 }
 
-function unknownText(gid: Gid, reason: string): ErrorText {
+export function unknownText(gid: Gid, reason: string): ErrorText {
   return {
     severity: 'ERROR',
     sqlstate: '08007',
     message: '[multimaster] the outcome of the transaction is unknown',
-    detail: `Transaction ${gid}: ${reason}.`,
+    detail: `Transaction ${gid}: ${reason.replace('[multimaster] ', '')}.`,
     hint: 'It is committed on all nodes or on none; look whether its effects are there once the cluster is whole again.',
   };
 }

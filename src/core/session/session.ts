@@ -29,7 +29,7 @@ import { Registry } from './registry.ts';
 import { holdMessage, isCopyStage, isFatal, refusalInsteadOf, takeError, takeOwnMessage } from './relay.ts';
 import { newReply, writtenByTag } from './reply.ts';
 import type { Reply } from './reply.ts';
-import { failBlock } from './commit-flow.ts';
+import { failBlock, unknownText } from './commit-flow.ts';
 import { groupTask } from './group-task.ts';
 import { planSimple } from './query-string.ts';
 
@@ -254,6 +254,13 @@ export class SessionMachine {
     this.error({ severity: 'FATAL', sqlstate, message });
   }
 
+  /** Ends the session for a reason outside of it. What became of a transaction behind its PREPARE is unknown, not "failed". */
+  abandon(sqlstate: string, message: string): void {
+    const gid = this.block?.gid;
+    if (gid === undefined) return this.fatal(sqlstate, message);
+    if (!this.#ended) this.error({ ...unknownText(gid, message), severity: 'FATAL' });
+  }
+
   end(): void {
     if (this.#ended) return;
     this.#ended = true;
@@ -279,12 +286,16 @@ export class SessionMachine {
     }
     if (type === backend.readyForQuery) return this.#ready(reply, buffer[start + 5]!);
     if (reply.kind === 'own') {
-      if (type === backend.errorResponse && isFatal(buffer, start, end))
-        this.ports.toClient(buffer, start, end);
+      if (type === backend.errorResponse && isFatal(buffer, start, end)) this.#serverFails(buffer, start, end);
       takeOwnMessage(reply, type, buffer, start, end);
       return;
     }
     this.#clientReply(reply, type, buffer, start, end);
+  }
+
+  #serverFails(buffer: Uint8Array, start: number, end: number): void {
+    if (this.block?.gid === undefined) return this.ports.toClient(buffer, start, end);
+    this.abandon('57P01', errorFields(buffer, start, end).get('M') ?? 'the server ended the session');
   }
 
   serverPart(buffer: Uint8Array, start: number, end: number, first: boolean): void {
@@ -483,8 +494,7 @@ export class SessionMachine {
 
   /** The server connection is gone. */
   serverGone(): void {
-    if (this.#ended) return;
-    this.fatal('57P01', '[multimaster] the connection to the local PostgreSQL server was lost');
+    this.abandon('57P01', '[multimaster] the connection to the local PostgreSQL server was lost');
   }
 
   /** For tests and assertions. */

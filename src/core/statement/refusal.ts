@@ -157,7 +157,10 @@ const nameLists = [
   'objects',
 ];
 
-/** Their names begin so that they fire before those of users (event triggers fire in the order of their names). */
+/**
+ * Their names begin so that they fire before those of users (event triggers fire in the order of their
+ * names).
+ */
 function isOwnTrigger(name: string): boolean {
   return name.startsWith('!mtm_') || name.startsWith('mtm_');
 }

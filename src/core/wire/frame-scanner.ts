@@ -1,9 +1,13 @@
 /**
- * Cuts a byte stream of protocol messages (type byte, length, body) at message borders, for any split of the stream.
+ * Cuts a byte stream of protocol messages (type byte, length, body) at message borders, for any split of the
+ * stream.
  *
- * Rule: the data path is the exception to copying. A message that lies whole in a chunk is handed out as a range of that
- * chunk; a message of a streamed type that does not is handed out in parts as its bytes arrive, so a row of 1 GB never sits
- * in memory. Only a message that somebody must read whole and that straddles chunks is collected, and never more is
+ * Rule: the data path is the exception to copying. A message that lies whole in a chunk is handed out as a
+ * range of that
+ * chunk; a message of a streamed type that does not is handed out in parts as its bytes arrive, so a row of
+ * 1 GB never sits
+ * in memory. Only a message that somebody must read whole and that straddles chunks is collected, and never
+ * more is
  * allocated than has arrived. It must never trust a claimed length beyond the limit that the owner gives.
  *
  * Grammar (PostgreSQL manual, "Message Formats"): Byte1 type, Int32 length including itself, body.
@@ -11,13 +15,18 @@
 import { assert } from '../../lib/assert.ts';
 
 export interface FrameHandler {
-  /** The largest length (field value) that a message of this type may claim; a larger one is a protocol violation. */
+  /**
+   * The largest length (field value) that a message of this type may claim; a larger one is a protocol
+   * violation.
+   */
   limit(type: number): number;
   /** True: bodies of this type need not be read; they may be handed out in parts. */
   streams(type: number): boolean;
   /** One whole message: buffer[start…end), type byte at `start`. Valid during the call only. */
   message(type: number, buffer: Uint8Array, start: number, end: number): void;
-  /** A part of a streamed message. `first`: the part begins with the type byte; `last`: it ends the message. */
+  /**
+   * A part of a streamed message. `first`: the part begins with the type byte; `last`: it ends the message.
+   */
   part(type: number, buffer: Uint8Array, start: number, end: number, first: boolean, last: boolean): void;
 }
 

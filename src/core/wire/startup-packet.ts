@@ -1,6 +1,7 @@
 /**
  * The first packet of a connection: startup, cancel, or a request for encryption.
- * Rule: nothing is allocated from the claimed length, and a packet longer than PostgreSQL itself accepts is refused.
+ * Rule: nothing is allocated from the claimed length, and a packet longer than PostgreSQL itself accepts is
+ * refused.
  * Grammar (manual, "Message Formats"): Int32 length, Int32 code, then by code.
  */
 import { cancelRequestCode, gssEncRequestCode, sslRequestCode } from './codes.ts';
@@ -56,7 +57,8 @@ function readParameters(buffer: Uint8Array, length: number, code: number): Start
   while (at < length && buffer[at] !== 0) {
     const nameEnd = cstringEnd(buffer, at, length);
     const valueEnd = cstringEnd(buffer, nameEnd + 1, length);
-    if (valueEnd >= length) return violation('invalid startup packet layout: expected terminator as last byte');
+    if (valueEnd >= length)
+      return violation('invalid startup packet layout: expected terminator as last byte');
     parameters.set(cstringAt(buffer, at, length), cstringAt(buffer, nameEnd + 1, length));
     at = valueEnd + 1;
   }

@@ -366,7 +366,7 @@ export class ClientSession {
 
   /** Ends the session with an error of the gateway. */
   shutDown(sqlstate: string, message: string): void {
-    this.#drive(() => this.machine.fatal(sqlstate, message));
+    this.#drive(() => this.machine.abandon(sqlstate, message));
   }
 }
 

@@ -93,7 +93,8 @@ export async function startGatewayProcess(
     logFile: node.gatewayLog,
     pidFile: node.gatewayPidFile,
     account: undefined,
-    // Compiled code, and TypeScript without its types, is kept: a start takes less time and the process a quarter less memory.
+    // Compiled code, and TypeScript without its types, is kept: a start takes less time and the process a
+    // quarter less memory.
     environment: { NODE_COMPILE_CACHE: compileCache, ...withoutDecided(process.env), ...environment },
   });
 }

@@ -1,6 +1,8 @@
 /**
- * The gateway's control connection: takes the server over at start, keeps mtm.runtime up to date, answers questions of the node.
- * Rule: one query at a time, in order (pg queues them); when it breaks the node is unhealthy until it is back.
+ * The gateway's control connection: takes the server over at start, keeps mtm.runtime up to date, answers
+ * questions of the node.
+ * Rule: one query at a time, in order (pg queues them); when it breaks the node is unhealthy until it is
+ * back.
  */
 import pg from 'pg';
 import type { Gid, Lsn } from '../../core/identity.ts';
@@ -67,8 +69,10 @@ export class Control {
   }
 
   /**
-   * Makes this process the only gateway of the server (architecture §3, Takeover): the incarnation is raised durably, every
-   * session of the database that a former gateway may have left is ended, and only then is looked at what is prepared.
+   * Makes this process the only gateway of the server (architecture §3, Takeover): the incarnation is raised
+   * durably, every
+   * session of the database that a former gateway may have left is ended, and only then is looked at what is
+   * prepared.
    */
   async takeOver(): Promise<TakeOver> {
     const raised = await this.#client.query<{ incarnation: string }>('SELECT mtm.take_over() AS incarnation');
@@ -86,7 +90,10 @@ export class Control {
     };
   }
 
-  /** Ends all other sessions of the database but administrators' (mtm_admin), and waits until their processes are gone. */
+  /**
+   * Ends all other sessions of the database but administrators' (mtm_admin), and waits until their processes
+   * are gone.
+   */
   async endSessions(): Promise<void> {
     const others = `datname = current_database() AND pid <> pg_backend_pid()
       AND backend_type IN ('client backend', 'walsender') AND application_name <> 'mtm_admin'`;

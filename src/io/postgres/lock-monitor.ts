@@ -1,6 +1,8 @@
 /**
- * Who holds the locks that apply connections wait for. Prepared transactions have no process, so pg_blocking_pids shows 0 for them;
- * their locks share a virtual transaction with the lock on their own transaction id, which pg_prepared_xacts names (measured).
+ * Who holds the locks that apply connections wait for. Prepared transactions have no process, so
+ * pg_blocking_pids shows 0 for them;
+ * their locks share a virtual transaction with the lock on their own transaction id, which pg_prepared_xacts
+ * names (measured).
  * Rule: it only looks; what follows is judged by the commit machine.
  */
 import type pg from 'pg';

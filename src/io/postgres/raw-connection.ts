@@ -141,7 +141,10 @@ export class RawConnection {
     this.#socket.resume();
   }
 
-  /** Asks the server to cancel the statement that runs on this connection; resolves when the request was delivered. */
+  /**
+   * Asks the server to cancel the statement that runs on this connection; resolves when the request was
+   * delivered.
+   */
   cancel(): Promise<void> {
     const key = new Uint8Array(4);
     new DataView(key.buffer).setInt32(0, this.#secretKey);
@@ -154,7 +157,10 @@ export class RawConnection {
   }
 }
 
-/** Sends a CancelRequest; PostgreSQL closes the connection when it has dealt with it. Never rejects: a cancel is a hint. */
+/**
+ * Sends a CancelRequest; PostgreSQL closes the connection when it has dealt with it. Never rejects: a cancel
+ * is a hint.
+ */
 export function sendCancel(host: string, port: number, pid: number, key: Uint8Array): Promise<void> {
   return new Promise((resolve) => {
     const socket = connectSocket({ host, port }, () => socket.end(cancelRequest(pid, key)));
@@ -165,7 +171,10 @@ export function sendCancel(host: string, port: number, pid: number, key: Uint8Ar
   });
 }
 
-/** `options` of the startup packet: -c name=value with blanks and backslashes escaped (manual, "Client Connection Defaults"). */
+/**
+ * `options` of the startup packet: -c name=value with blanks and backslashes escaped (manual, "Client
+ * Connection Defaults").
+ */
 export function startupOptions(settings: Readonly<Record<string, string>>): string {
   return Object.entries(settings)
     .map(([name, value]) => `-c ${name}=${value.replace(/([\\ ])/g, '\\$1')}`)

@@ -77,7 +77,8 @@ function lapsedBeforeSilent(cuts: readonly (readonly [number, number, boolean])[
       const { message } = effect;
       if (to === 0 && message.kind === 'heartbeat') silence.heartbeat(at + 1, message.connected, event.now);
       const from = at + 1;
-      if (message.kind === 'heartbeat') run(to, { kind: 'heartbeat-received', now: event.now, from, message });
+      if (message.kind === 'heartbeat')
+        run(to, { kind: 'heartbeat-received', now: event.now, from, message });
       else run(to, { kind: 'heartbeat-answer-received', now: event.now, from, message });
     }
   };
