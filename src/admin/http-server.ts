@@ -1,6 +1,6 @@
 /**
- * The HTTP port: /healthz says that the process lives, /ready that the node takes part and every member can
- * be reached.
+ * The HTTP port: /healthz says that the process lives, /ready that the node serves clients (its body also, whether
+ * every member can be reached, so that it serves writes).
  * Rule: read-only, no state of its own; an answer is of the moment at which it was asked for.
  */
 import { createServer } from 'node:http';
@@ -8,7 +8,10 @@ import type { Server } from 'node:http';
 import { GatewayError } from '../lib/gateway-error.ts';
 
 export interface HealthSource {
+  /** It serves clients. */
   readonly ready: boolean;
+  /** It serves them writes too: every member can be reached. */
+  readonly writable: boolean;
   readonly status: { readonly status: string; readonly reason: string };
 }
 
@@ -20,6 +23,7 @@ export class HttpServer {
       const health = source();
       const body = {
         ready: health?.ready === true,
+        writable: health?.writable === true,
         ...(health?.status ?? { status: 'disabled', reason: 'the gateway is starting' }),
       };
       const found = request.url === '/healthz' || request.url === '/ready';

@@ -6,11 +6,12 @@ import type { CommitEvent } from '../core/commit/event.ts';
 import type { Gid } from '../core/identity.ts';
 import type { ApplyHandle } from '../io/postgres/applier.ts';
 import type { Control } from '../io/postgres/control.ts';
-import { blockedBy } from '../io/postgres/lock-monitor.ts';
+import { blockedBy, lockWaiters } from '../io/postgres/lock-monitor.ts';
 import type { BlockedBy } from '../io/postgres/lock-monitor.ts';
 
-/** An apply that runs longer may be waiting for a lock. */
-const suspiciousMs = 8;
+/** An apply that runs longer may be waiting for a lock; looked for this often at most. */
+const suspiciousMs = 10;
+const betweenLooksMs = 15;
 
 export interface WatchedNode {
   applying(): Iterable<ApplyHandle>;
@@ -27,6 +28,7 @@ export class ConflictWatch {
   readonly #since = new Map<Gid, number>();
   readonly #blockedSince = new Map<Gid, number>();
   #looking = false;
+  #lookedAt = -Infinity;
 
   constructor(control: Control, node: WatchedNode) {
     this.#control = control;
@@ -36,11 +38,16 @@ export class ConflictWatch {
   /** Called on every tick; does nothing while the look before is under way. */
   async look(): Promise<void> {
     if (this.#looking) return;
-    const waiters = this.#suspects(performance.now());
-    if (waiters.size === 0) return;
+    const now = performance.now();
+    if (now - this.#lookedAt < betweenLooksMs) return;
+    const suspects = this.#suspects(now);
+    if (suspects.size === 0) return;
     this.#looking = true;
+    this.#lookedAt = now;
     try {
-      this.#report(waiters, await blockedBy(this.#control.client, [...waiters.keys()]));
+      const { client } = this.#control;
+      const waiting = await lockWaiters(client, [...suspects.keys()]);
+      if (waiting.length > 0) this.#report(suspects, await blockedBy(client, waiting));
     } catch {
       // The control connection reports its own end; the next look comes with the next tick.
     } finally {

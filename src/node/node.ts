@@ -256,7 +256,11 @@ export class Node {
 
   get ready(): boolean {
     const now = performance.now();
-    return !this.#draining && this.#liveness.serving(now) && this.#liveness.membersReachable(now);
+    return !this.#draining && this.#liveness.serving(now) && this.#commit.doubtful === 0;
+  }
+
+  get writable(): boolean {
+    return this.ready && this.#liveness.membersReachable(performance.now());
   }
 
   get status(): { readonly status: string; readonly reason: string } {

@@ -46,7 +46,7 @@ export async function observeIdle(pids: readonly number[], signal: AbortSignal):
 }
 
 async function requireOnline(nodes: readonly NodeLayout[]): Promise<void> {
-  const allOnline = async () => (await Promise.all(nodes.map(isOnline))).every(Boolean);
+  const allOnline = async () => (await Promise.all(nodes.map((node) => isOnline(node, true)))).every(Boolean);
   if (!(await waitUntil(allOnline, recoverLimitMs))) {
     throw new Error('the gateways are no longer online');
   }

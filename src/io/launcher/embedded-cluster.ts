@@ -24,6 +24,9 @@ export const bothParts: readonly Part[] = ['gateway', 'postgres'];
 
 const restartPauseMs = 500;
 
+/** The gateways hear each other within a heartbeat or two; a node that does not is told of in mtm.status(). */
+const writableLimitMs = 10_000;
+
 export interface LaunchOptions {
   /** Checked before each step. */
   readonly signal?: AbortSignal;
@@ -58,7 +61,7 @@ export async function startServers(cluster: ClusterFolder, options: LaunchOption
   options.signal?.throwIfAborted();
 }
 
-/** All gateways; resolves when every node is online. */
+/** All gateways; resolves when every node is online and they hear each other. */
 export async function startGateways(cluster: ClusterFolder, options: LaunchOptions = {}): Promise<void> {
   await requireFreePorts(cluster.nodes, ['gateway']);
   for (const node of cluster.nodes)
@@ -75,6 +78,10 @@ export async function startGateways(cluster: ClusterFolder, options: LaunchOptio
       throw failed.signal.reason;
     }
   });
+  // A node is online as soon as it hears a majority; a write needs all.
+  const writable = async (): Promise<boolean> =>
+    (await Promise.all(cluster.nodes.map((node) => isOnline(node, true)))).every(Boolean);
+  await waitUntil(writable, writableLimitMs);
 }
 
 /** Orderly: all gateways, then all servers. Returns what was running. */

@@ -110,14 +110,14 @@ export async function stopGatewayProcess(node: NodeLayout): Promise<boolean> {
   });
 }
 
-/** The node takes part in the cluster: `GET /ready` answers 200. */
-export async function isOnline(node: NodeLayout): Promise<boolean> {
+/** The node takes part in the cluster: `GET /ready` answers 200; with `writable`, also that every member can be reached. */
+export async function isOnline(node: NodeLayout, writable = false): Promise<boolean> {
   try {
     const answer = await fetch(`http://${embeddedHost}:${node.httpPort}/ready`, {
       signal: AbortSignal.timeout(probeLimitMs),
     });
-    await answer.arrayBuffer();
-    return answer.status === 200;
+    const body = (await answer.json()) as { readonly writable?: boolean };
+    return answer.status === 200 && (!writable || body.writable === true);
   } catch {
     return false; // Not listening, or too slow: not online is the answer to the question, not a failure.
   }

@@ -17,6 +17,11 @@ export interface BlockedBy {
     | { readonly kind: 'backend'; readonly pid: number; readonly waitsForWaiter: boolean };
 }
 
+/** Cheap beside the full look, which reads the whole lock table. */
+const waitingSql = `
+SELECT a.pid FROM pg_catalog.pg_stat_get_activity(NULL) a
+WHERE a.wait_event_type = 'Lock' AND a.pid OPERATOR(pg_catalog.=) ANY ($1::int[])`;
+
 const sql = `
 WITH locks AS MATERIALIZED (SELECT * FROM pg_catalog.pg_locks),
 waiting AS MATERIALIZED (
@@ -43,6 +48,13 @@ interface Row {
   readonly holder: number | null;
   readonly gid: string | null;
   readonly mutual: boolean;
+}
+
+/** Those of the backends that wait for a lock of any kind. */
+export async function lockWaiters(client: pg.Client, pids: readonly number[]): Promise<number[]> {
+  const query = { name: 'mtm_waiting', text: waitingSql, values: [pids] };
+  const { rows } = await client.query<{ pid: number }>(query);
+  return rows.map(({ pid }) => pid);
 }
 
 /** Looks once. Rejects when the connection fails. */
