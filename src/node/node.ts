@@ -26,7 +26,7 @@ import { ConflictWatch } from './conflict-watch.ts';
 import { Drain } from './drain.ts';
 import { LocalServer } from './local-server.ts';
 import { Members } from './members.ts';
-import { runtimeState } from './runtime-state.ts';
+import { RuntimeReport } from './runtime-report.ts';
 import { SessionDesk, headerProof } from './session-desk.ts';
 import { SyncpointKeeper } from './syncpoint.ts';
 
@@ -67,7 +67,7 @@ export class Node {
   readonly #applying = new Map<Gid, ApplyHandle>();
   readonly #timers: NodeJS.Timeout[] = [];
   #serverTrouble: string | undefined = 'the change stream is not open yet';
-  #runtimeDirty = true;
+  readonly #report: RuntimeReport;
   #draining = false;
   #stopping = false;
   #fail: (error: Error) => void = () => undefined;
@@ -108,7 +108,7 @@ export class Node {
       flow: (from, open) => (open ? this.#flow.released(from) : this.#flow.asked(from, false)),
       linkUp: () => this.#flow.linkUp(),
       startTimeSeen: (startTime) => this.#clock.observe(startTime),
-      changed: () => (this.#runtimeDirty = true),
+      changed: () => this.#report.changed(),
     });
     this.#desk = new SessionDesk(config, this.#deskNode(), parts.shownSettings);
     this.#listener = new ClientListener(this.#desk.services);
@@ -120,6 +120,12 @@ export class Node {
       captureBlocked: (gid) => this.#drain.commit({ kind: 'capture-blocked', gid }),
     });
     this.#syncpoint = new SyncpointKeeper(this.#commit, parts.control, config.syncpointIntervalBytes);
+    this.#report = new RuntimeReport(parts, this.#liveness, {
+      links: () => this.#members.links,
+      unsupervised: () => this.#server.unsupervised,
+      workers: () => this.#applying.size,
+      lost: (reason) => this.#serverLost(reason),
+    });
     this.#flow = new Flow({
       unappliedBytes: () => this.#unappliedBytes(),
       tell: (message) => {
@@ -200,7 +206,7 @@ export class Node {
     void this.#watch.look();
   }
 
-  /** A node that nobody ever let in says why and ends: no retry cures another secret. */
+  /** No retry cures another secret. */
   #endIfMisconfigured(): void {
     if (this.#wasOnline || performance.now() - this.#startedAt < misconfiguredMs) return;
     const reason = this.#members.links.misconfiguration();
@@ -213,7 +219,7 @@ export class Node {
   #slowTick(): void {
     this.#endIfMisconfigured();
     void this.#syncpoint.look(this.#server.stream?.received ?? 0n);
-    void this.#writeRuntime();
+    void this.#report.write();
     if (this.#commit.openTransactions.own > 0) void this.#watch.lookAtWalsender();
   }
 
@@ -314,13 +320,13 @@ export class Node {
         return;
       case 'member-lost':
         this.#parts.log.warn({ node: effect.node, reason: effect.reason }, 'a member cannot take part');
-        this.#runtimeDirty = true;
+        this.#report.changed();
         this.#members.lost(effect.node);
         this.#drain.commit({ kind: 'member-lost', node: effect.node, reason: effect.reason });
         return;
       case 'member-back':
         this.#parts.log.info({ node: effect.node }, 'a member takes part again');
-        this.#runtimeDirty = true;
+        this.#report.changed();
         this.#members.back(effect.node);
         this.#drain.commit({ kind: 'member-back', node: effect.node });
         return;
@@ -329,7 +335,7 @@ export class Node {
 
   #statusChanged(status: string): void {
     if (status === 'online') this.#wasOnline = true;
-    this.#runtimeDirty = true;
+    this.#report.changed();
   }
 
   #unappliedBytes(): number {
@@ -386,23 +392,5 @@ export class Node {
       return { healthy: false, status: 'recovery', reason };
     }
     return { healthy: true };
-  }
-
-  #runtimeWrittenAt = 0;
-
-  async #writeRuntime(): Promise<void> {
-    const now = performance.now();
-    if (!this.#runtimeDirty && now - this.#runtimeWrittenAt < 2000) return;
-    this.#runtimeDirty = false;
-    this.#runtimeWrittenAt = now;
-    const state = runtimeState(this.#parts.config, this.#liveness, this.#members.links, now, {
-      unsupervised: this.#server.unsupervised,
-      workers: this.#applying.size,
-    });
-    try {
-      await this.#parts.control.writeRuntime(state);
-    } catch (error) {
-      this.#serverLost(`mtm.runtime could not be written: ${(error as Error).message}`);
-    }
   }
 }

@@ -17,7 +17,7 @@ import {
 } from './gateway-process.ts';
 import { requireFreePorts, type NodeLayout } from './node-layout.ts';
 import { createDatabase, initServer, postgresPid, startServer, stopServer } from './postgres-server.ts';
-import type { RunningProcess } from './process-control.ts';
+import { waitUntil, type RunningProcess } from './process-control.ts';
 
 export type Part = 'gateway' | 'postgres';
 export const bothParts: readonly Part[] = ['gateway', 'postgres'];

@@ -2,14 +2,58 @@
 import type { Liveness } from '../core/generation/liveness.ts';
 import type { PeerLinks } from '../io/peers/peer-links.ts';
 import type { GatewayConfig } from '../config/schema.ts';
+import type { NodeParts } from './node.ts';
 
-export interface RuntimeCounts {
+/** An unchanged state is written anew this often, so that what it says of times is of now, ms. */
+const renewMs = 2000;
+
+export interface RuntimeSource {
+  links(): PeerLinks;
+  unsupervised(): number;
+  workers(): number;
+  lost(reason: string): void;
+}
+
+/** Keeps mtm.runtime up to date. Rule: nothing waits for it; a failure to write is a failure of the server. */
+export class RuntimeReport {
+  readonly #parts: NodeParts;
+  readonly #liveness: Liveness;
+  readonly #source: RuntimeSource;
+  #dirty = true;
+  #writtenAt = -Infinity;
+
+  constructor(parts: NodeParts, liveness: Liveness, source: RuntimeSource) {
+    this.#parts = parts;
+    this.#liveness = liveness;
+    this.#source = source;
+  }
+
+  changed(): void {
+    this.#dirty = true;
+  }
+
+  async write(): Promise<void> {
+    const now = performance.now();
+    if (!this.#dirty && now - this.#writtenAt < renewMs) return;
+    this.#dirty = false;
+    this.#writtenAt = now;
+    const counts = { unsupervised: this.#source.unsupervised(), workers: this.#source.workers() };
+    const state = runtimeState(this.#parts.config, this.#liveness, this.#source.links(), now, counts);
+    try {
+      await this.#parts.control.writeRuntime(state);
+    } catch (error) {
+      this.#source.lost(`mtm.runtime could not be written: ${(error as Error).message}`);
+    }
+  }
+}
+
+interface RuntimeCounts {
   readonly unsupervised: number;
   /** Transactions of other nodes that are being applied. */
   readonly workers: number;
 }
 
-export function runtimeState(
+function runtimeState(
   config: GatewayConfig,
   liveness: Liveness,
   links: PeerLinks,
