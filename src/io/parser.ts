@@ -4,6 +4,7 @@
  * (measured: an instance that went through several overflows loops for ever), so a loaded spare takes over
  * and the next one is loaded in the background. Must never parse with an instance that has failed.
  */
+import { setFlagsFromString } from 'node:v8';
 import { LRUCache } from 'lru-cache';
 // The factory of instances itself: the package's own index keeps a single instance that cannot be replaced.
 import createModule from 'libpg-query/wasm/libpg-query.js';
@@ -73,6 +74,10 @@ export async function loadParser(): Promise<LoadedParser> {
 }
 
 async function newInstance(): Promise<ParserModule> {
+  // The optimising compiler would take half a gigabyte for a moment, and a core for seconds, to make parsing
+  // no faster (measured).
+  setFlagsFromString('--no-wasm-tier-up');
+  setFlagsFromString('--no-wasm-dynamic-tiering');
   const create: () => Promise<ParserModule> = createModule;
   return create();
 }

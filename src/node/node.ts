@@ -96,7 +96,12 @@ export class Node {
     });
     this.#drain = new Drain(this.#commit, this.#liveness, (effect) => this.#execute(effect));
     const login = config.postgres;
-    this.#applier = new Applier({ login, node: config.nodeId, maxWorkers: config.maxWorkers });
+    this.#applier = new Applier({
+      login,
+      node: config.nodeId,
+      maxWorkers: config.maxWorkers,
+      cancelBackend: (pid) => parts.control.cancelBackend(pid),
+    });
     this.#finisher = new Finisher({ login, connections: 8 });
     this.#server = new LocalServer(parts, this.#applier, this.#finisher, {
       event: (event) => this.#drain.commit(event),
@@ -185,7 +190,8 @@ export class Node {
     this.#startedAt = performance.now();
     await this.#members.links.start();
     await this.#listener.listen(config.listen.host, config.listen.port);
-    this.#every(Math.min(10, config.heartbeatSendTimeoutMs / 4), () => this.#tick());
+    this.#every(Math.min(50, config.heartbeatSendTimeoutMs / 4), () => this.#tick());
+    this.#every(10, () => void (this.#applying.size > 0 && this.#watch.look()));
     this.#every(100, () => this.#slowTick());
     log.info(
       { incarnation: takeOver.incarnation, leftovers: takeOver.prepared.length },
@@ -203,7 +209,6 @@ export class Node {
     this.#members.lookForSilence(performance.now());
     this.#drain.commit({ kind: 'tick' });
     this.#flow.look();
-    void this.#watch.look();
   }
 
   /** No retry cures another secret. */

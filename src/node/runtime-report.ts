@@ -14,7 +14,9 @@ export interface RuntimeSource {
   lost(reason: string): void;
 }
 
-/** Keeps mtm.runtime up to date. Rule: nothing waits for it; a failure to write is a failure of the server. */
+/**
+ * Keeps mtm.runtime up to date. Rule: nothing waits for it; a failure to write is a failure of the server.
+ */
 export class RuntimeReport {
   readonly #parts: NodeParts;
   readonly #liveness: Liveness;

@@ -106,6 +106,8 @@ export class CommitMachine {
       case 'prepare-lost':
         return this.#coordinator.prepareLost(event.gid);
       case 'captured':
+        // It rides along with what is about to be sent, and so the newcomer carries fewer deps that are none.
+        this.#sayFinished();
         return this.#coordinator.captured(event.gid, event.ddl, event.data, event.last);
       case 'lease-lost':
         return this.#participant.leaseLost();
@@ -315,6 +317,11 @@ export class CommitMachine {
       // What is not here any more was told when it was decided.
       if (this.isOpen(gid)) this.#fateQuestion(from, [gid]);
     }
+    this.#sayFinished();
+  }
+
+  #sayFinished(): void {
+    if (this.#finishedEverywhere.size === 0) return;
     for (const [member, gids] of this.#finishedEverywhere)
       this.#send(member, { kind: 'finished-everywhere', gids });
     this.#finishedEverywhere.clear();

@@ -45,6 +45,11 @@ export interface ApplierOptions {
   /** Stands in the refusals. */
   readonly node: NodeId;
   readonly maxWorkers: number;
+  /**
+   * Resolves when the signal is sent; a CancelRequest on a connection of its own when absent, or when it
+   * fails.
+   */
+  readonly cancelBackend?: (pid: number) => Promise<void>;
 }
 
 const settings: Readonly<Record<string, string>> = {
@@ -180,7 +185,13 @@ export class Applier {
       throw error;
     }
     const catalog = new RelationCatalog(this.#epoch);
-    return new ApplyWorker(connection, catalog, node, (worker) => this.#released(worker));
+    return new ApplyWorker(
+      connection,
+      catalog,
+      node,
+      (worker) => this.#released(worker),
+      this.#options.cancelBackend,
+    );
   }
 
   /** Makes the first free origin the session's own. A former gateway's session may still hold some. */

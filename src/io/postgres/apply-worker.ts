@@ -68,17 +68,21 @@ export class ApplyWorker {
   #status: number = status.idle;
   #draining = false;
 
+  readonly #cancelBackend: ((pid: number) => Promise<void>) | undefined;
+
   /** `released` is called when the worker is idle again or closed. */
   constructor(
     connection: RawConnection,
     catalog: RelationCatalog,
     node: NodeId,
     released: (worker: ApplyWorker) => void,
+    cancelBackend?: (pid: number) => Promise<void>,
   ) {
     this.#connection = connection;
     this.#catalog = catalog;
     this.#node = node;
     this.#released = released;
+    this.#cancelBackend = cancelBackend;
     connection.handle({
       message: (type, buffer, start, end) => this.#message(type, buffer, start, end),
       closed: (reason) => this.#closed(reason),
@@ -188,7 +192,9 @@ export class ApplyWorker {
 
   #requestCancel(): void {
     this.#cancelsOut++;
-    void this.#connection.cancel().then(() => {
+    const request =
+      this.#cancelBackend?.(this.pid).catch(() => this.#connection.cancel()) ?? this.#connection.cancel();
+    void request.then(() => {
       this.#cancelsOut--;
       if (this.#expected === 0 && this.#phase === 'failing') this.#cleanUp();
     });

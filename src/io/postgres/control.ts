@@ -117,6 +117,15 @@ export class Control {
     await this.#untilGone('SELECT count(*)::int AS left FROM pg_stat_activity WHERE pid = $1::int', [pid]);
   }
 
+  /** Cancels what the backend runs, as a CancelRequest does, but without a connection of its own. */
+  async cancelBackend(pid: number): Promise<void> {
+    await this.#client.query({
+      name: 'mtm_cancel',
+      text: 'SELECT pg_cancel_backend($1::int)',
+      values: [pid],
+    });
+  }
+
   async preparedGids(): Promise<Gid[]> {
     const { rows } = await this.#client.query<{ gid: string }>(
       'SELECT gid FROM pg_prepared_xacts WHERE database = current_database()',
