@@ -116,8 +116,8 @@ export class ConflictWatch {
         continue;
       }
       const startTime = this.#node.startTimeOf(holder.pid);
-      const { pid, waitsForWaiter: waiting } = holder;
-      this.#node.blocked({ ...event, holder: { kind: 'session', pid, startTime, waiting } });
+      const { pid, waits: waiting, mutual } = holder;
+      this.#node.blocked({ ...event, holder: { kind: 'session', pid, startTime, waiting, mutual } });
     }
     for (const gid of this.#blockedSince.keys()) if (!blocked.has(gid)) this.#blockedSince.delete(gid);
   }

@@ -86,10 +86,11 @@ async function startNode(config: GatewayConfig, log: Logger): Promise<Node> {
   await requireServer(config);
   let node: Node | undefined;
   let lost: string | undefined;
-  const control = await Control.open(config.postgres, (reason) => {
+  const onLost = (reason: string): void => {
     lost = reason;
     node?.controlLost(reason);
-  });
+  };
+  const control = await Control.open(config.postgres, onLost);
   try {
     const nodeCount = config.peers.length + 1;
     await control.endSessions();
@@ -103,10 +104,12 @@ async function startNode(config: GatewayConfig, log: Logger): Promise<Node> {
       );
     }
     const takeOver = await control.takeOver();
+    const observer = await Control.open(config.postgres, onLost);
     node = new Node({
       config,
       log,
       control,
+      observer,
       takeOver,
       classifier: await loadClassifier(),
       announceKey: await control.announceKey(),

@@ -34,6 +34,8 @@ export interface NodeParts {
   readonly config: GatewayConfig;
   readonly log: Logger;
   readonly control: Control;
+  /** For looks at the lock table: nothing urgent waits behind them. */
+  readonly observer: Control;
   readonly takeOver: TakeOver;
   readonly classifier: Classifier;
   readonly announceKey: Uint8Array;
@@ -117,7 +119,7 @@ export class Node {
     });
     this.#desk = new SessionDesk(config, this.#deskNode(), parts.shownSettings);
     this.#listener = new ClientListener(this.#desk.services);
-    this.#watch = new ConflictWatch(parts.control, {
+    this.#watch = new ConflictWatch(parts.observer, {
       applying: () => this.#applying.values(),
       startTimeOf: (pid) => this.#desk.startTimeOf(pid),
       blocked: (event) => this.#drain.commit(event),
@@ -193,10 +195,8 @@ export class Node {
     this.#every(Math.min(50, config.heartbeatSendTimeoutMs / 4), () => this.#tick());
     this.#every(10, () => void (this.#applying.size > 0 && this.#watch.look()));
     this.#every(100, () => this.#slowTick());
-    log.info(
-      { incarnation: takeOver.incarnation, leftovers: takeOver.prepared.length },
-      'the gateway has started',
-    );
+    const { incarnation, prepared } = takeOver;
+    log.info({ incarnation, leftovers: prepared.length }, 'the gateway has started');
   }
 
   #every(ms: number, action: () => void): void {
@@ -252,7 +252,8 @@ export class Node {
     await this.#members.links.stop();
     this.#applier.stop();
     this.#finisher.stop();
-    await this.#parts.control.close().catch(() => undefined); // it may be what has failed
+    const { control, observer } = this.#parts;
+    await Promise.allSettled([control.close(), observer.close()]); // one of them may be what has failed
   }
 
   /** Gives what is decided the time to be executed, so that the next start has less to ask for. */
@@ -317,11 +318,7 @@ export class Node {
         this.#drain.commit({ kind: effect.kind });
         return;
       case 'status-changed':
-        this.#parts.log.info(
-          { status: effect.status, reason: effect.reason },
-          'the status of the node has changed',
-        );
-        this.#statusChanged(effect.status);
+        this.#statusChanged(effect.status, effect.reason);
         return;
       case 'member-lost':
         this.#parts.log.warn({ node: effect.node, reason: effect.reason }, 'a member cannot take part');
@@ -338,7 +335,8 @@ export class Node {
     }
   }
 
-  #statusChanged(status: string): void {
+  #statusChanged(status: string, reason: string): void {
+    this.#parts.log.info({ status, reason }, 'the status of the node has changed');
     if (status === 'online') this.#wasOnline = true;
     this.#report.changed();
   }

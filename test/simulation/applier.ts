@@ -143,7 +143,7 @@ function holderOf(owner: NonNullable<ReturnType<Server['holder']>>): Holder {
   const { backend } = owner;
   if (backend.gid !== undefined) return { kind: 'transaction', gid: backend.gid };
   const waiting = backend.waitingFor !== undefined;
-  return { kind: 'session', pid: backend.pid, startTime: backend.startTime, waiting };
+  return { kind: 'session', pid: backend.pid, startTime: backend.startTime, waiting, mutual: false };
 }
 
 function refusal(sqlstate: string): Refusal {

@@ -7,7 +7,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client, type ClientConfig, type QueryResultRow } from 'pg';
 import { openClusterFolder, type ClusterFolder } from '../../src/io/launcher/cluster-folder.ts';
-import { startGateways, startNode, startServers, stopCluster } from '../../src/io/launcher/embedded-cluster.ts';
+import {
+  startGateways,
+  startNode,
+  startServers,
+  stopCluster,
+} from '../../src/io/launcher/embedded-cluster.ts';
 import { gatewayPid, isOnline, type ExtraSettings } from '../../src/io/launcher/gateway-process.ts';
 import { clusterLayout, embeddedDatabase, embeddedHost } from '../../src/io/launcher/node-layout.ts';
 import { requireFreePorts, type NodeLayout } from '../../src/io/launcher/node-layout.ts';
@@ -58,7 +63,8 @@ export class Cluster {
   /** A runner that ends in the middle must not leave servers behind. */
   readonly #abandon = (): void => {
     for (const node of this.nodes) {
-      for (const pid of [gatewayPid(node), postgresPid(node)]) if (pid !== undefined) process.kill(pid, 'SIGQUIT');
+      for (const pid of [gatewayPid(node), postgresPid(node)])
+        if (pid !== undefined) process.kill(pid, 'SIGQUIT');
     }
   };
 
@@ -153,7 +159,8 @@ export class Cluster {
   async killGateway(number: number): Promise<void> {
     const pid = this.gatewayPid(number);
     process.kill(pid, 'SIGKILL');
-    if (!(await waitUntilGone(pid, 10_000))) throw new Error(`gateway ${number} (pid ${pid}) survives SIGKILL`);
+    if (!(await waitUntilGone(pid, 10_000)))
+      throw new Error(`gateway ${number} (pid ${pid}) survives SIGKILL`);
   }
 
   /** Resolves when the node is online. */
@@ -166,7 +173,8 @@ export class Cluster {
     const pid = postgresPid(this.node(number));
     if (pid === undefined) throw new Error(`the server of node ${number} does not run`);
     process.kill(pid, 'SIGKILL');
-    if (!(await waitUntilGone(pid, 10_000))) throw new Error(`server ${number} (pid ${pid}) survives SIGKILL`);
+    if (!(await waitUntilGone(pid, 10_000)))
+      throw new Error(`server ${number} (pid ${pid}) survives SIGKILL`);
   }
 
   async startServer(number: number): Promise<void> {
@@ -233,7 +241,12 @@ export async function makeCluster(wishes: ClusterWishes = {}): Promise<Cluster> 
   const temporary = mkdtempSync(join(tmpdir(), 'mtm-cluster-'));
   chmodSync(temporary, 0o755); // as root the servers run as another user
   const port = await freeBasePort(majors);
-  const folder = openClusterFolder({ folder: join(temporary, 'data'), nodes: majors.length, pg: majors, port });
+  const folder = openClusterFolder({
+    folder: join(temporary, 'data'),
+    nodes: majors.length,
+    pg: majors,
+    port,
+  });
   return new Cluster(folder, temporary, { log_level: 'info', ...wishes.settings });
 }
 

@@ -27,7 +27,13 @@ const sequencesQuery = `
 
 async function withServer<T>(node: NodeLayout, work: (client: Client) => Promise<T>): Promise<T> {
   const { postgresPort: port } = node;
-  const client = new Client({ ssl: false, host: embeddedHost, port, user: 'postgres', database: embeddedDatabase });
+  const client = new Client({
+    ssl: false,
+    host: embeddedHost,
+    port,
+    user: 'postgres',
+    database: embeddedDatabase,
+  });
   await client.connect();
   try {
     // Every name comes qualified, and values print the same whatever the database's settings are.
@@ -95,14 +101,15 @@ function isSame(values: readonly unknown[]): boolean {
  */
 export async function equalRows(cluster: Cluster, limitMs = 10_000): Promise<void> {
   const hashes = await settled(() => Promise.all(cluster.nodes.map(tableHashes)), isSame, limitMs);
-  for (const [index, other] of hashes.entries()) expect(other, `rows of node ${index + 1}`).toEqual(hashes[0]);
+  for (const [index, other] of hashes.entries())
+    expect(other, `rows of node ${index + 1}`).toEqual(hashes[0]);
 }
 
 /** The schema on every server is the same. The catalogs of different versions print differently: only equal ones compare. */
-export async function equalSchemas(cluster: Cluster): Promise<void> {
+export async function equalSchemas(cluster: Cluster, limitMs = 10_000): Promise<void> {
   const groups = Map.groupBy(cluster.nodes, ({ major }) => major);
   for (const nodes of groups.values()) {
-    const lines = await settled(() => Promise.all(nodes.map(schemaLines)), isSame);
+    const lines = await settled(() => Promise.all(nodes.map(schemaLines)), isSame, limitMs);
     for (const [index, other] of lines.entries()) {
       expect(other, `schema of node ${nodes[index]?.node}`).toEqual(lines[0]);
     }

@@ -17,7 +17,11 @@ export async function eventually(
 }
 
 /** The last value that `read` gave: the first that `good` accepts, or, after `limitMs`, whatever it is then. */
-export async function settled<T>(read: () => Promise<T>, good: (value: T) => boolean, limitMs = 10_000): Promise<T> {
+export async function settled<T>(
+  read: () => Promise<T>,
+  good: (value: T) => boolean,
+  limitMs = 10_000,
+): Promise<T> {
   const deadline = performance.now() + limitMs;
   for (;;) {
     const value = await read();

@@ -56,7 +56,11 @@ function address(node: NodeLayout): string[] {
 
 /** psql through the gateway of the node: no psqlrc, unaligned, stops at the first error, `input` on its standard input. */
 export function psql(node: NodeLayout, args: readonly string[], input = ''): Promise<ProgramRun> {
-  return runProgram('psql', ['-X', '-A', '-t', '-v', 'ON_ERROR_STOP=1', ...address(node), ...args, embeddedDatabase], input);
+  return runProgram(
+    'psql',
+    ['-X', '-A', '-t', '-v', 'ON_ERROR_STOP=1', ...address(node), ...args, embeddedDatabase],
+    input,
+  );
 }
 
 export function pgbench(node: NodeLayout, args: readonly string[]): Promise<ProgramRun> {

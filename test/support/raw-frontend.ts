@@ -44,7 +44,10 @@ export class RawFrontend {
       if (message.name === 'parameterStatus') {
         frontend.parameters.set(String(message['parameterName']), String(message['parameterValue']));
       } else if (message.name === 'backendKeyData') {
-        frontend.backend = { processId: Number(message['processID']), secretKey: Number(message['secretKey']) };
+        frontend.backend = {
+          processId: Number(message['processID']),
+          secretKey: Number(message['secretKey']),
+        };
       }
     }
     return frontend;

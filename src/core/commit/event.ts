@@ -27,8 +27,10 @@ export type Holder =
        * supervised.
        */
       readonly startTime: number | undefined;
-      /** The session itself waits for a lock. */
+      /** The session itself waits for a lock, of whomever. */
       readonly waiting: boolean;
+      /** It waits for the very transaction that waits for it. */
+      readonly mutual: boolean;
     };
 
 export type CommitEvent =

@@ -12,10 +12,12 @@ import type { Gid, NodeId, Priority, Refusal } from '../identity.ts';
 import type { Fate, PeerMessage } from '../peer/message.ts';
 import { unreachable } from '../../lib/assert.ts';
 import { Coordinator } from './coordinator.ts';
-import { gatewayRefusal } from './refusal.ts';
 import type { CommitEffect, CommitEvent, Holder } from './event.ts';
 import { Participant } from './participant.ts';
-import { conflictRefusal, lockRefusal } from './refusal.ts';
+import { chainRefusal, conflictRefusal, gatewayRefusal, lockRefusal } from './refusal.ts';
+
+/** How long a transaction waits for a session that waits itself, ms. */
+const chainPatienceMs = 20;
 
 export type DeadlockPrevention = 'off' | 'simple' | 'smart';
 
@@ -252,20 +254,26 @@ export class CommitMachine {
     const { deadlockPrevention: mode, blockerTimeoutMs } = this.#options;
     const expired = waitedMs >= blockerTimeoutMs;
     if (mode === 'off' && !expired) return;
-    if (holder.kind === 'session') this.#blockedBySession(waiting, holder, expired);
+    if (holder.kind === 'session') this.#blockedBySession(waiting, holder, waitedMs);
     else if (mode === 'simple') this.#refuseWaiter(waiting, holder.gid);
     else this.#blockedByTransaction(waiting, holder.gid, expired);
   }
 
-  /** An older transaction ends the session's; a younger one waits for it, but not for ever. */
-  #blockedBySession(waiter: Priority, holder: Extract<Holder, { kind: 'session' }>, expired: boolean): void {
+  /**
+   * An older transaction ends the session's; a younger one waits for it, but not for ever, and hardly at all when the
+   * session waits itself: such chains close to circles over several nodes, which no node can see.
+   */
+  #blockedBySession(waiter: Priority, holder: Extract<Holder, { kind: 'session' }>, waitedMs: number): void {
+    const expired = waitedMs >= this.#options.blockerTimeoutMs;
     if (holder.startTime === undefined) {
       if (expired) this.#refuse(waiter.gid, lockRefusal(waiter.gid, this.#options.self));
       return;
     }
     const older = waiter.ddl || waiter.startTime < holder.startTime;
-    if (older || holder.waiting || expired) {
+    if (older || holder.mutual || expired) {
       this.#effects.push({ kind: 'interrupt-session', pid: holder.pid, winner: waiter.gid });
+    } else if (holder.waiting && waitedMs >= chainPatienceMs) {
+      this.#refuse(waiter.gid, chainRefusal(waiter.gid, this.#options.self));
     }
   }
 

@@ -30,3 +30,15 @@ export function lockRefusal(gid: Gid, node: NodeId): Refusal {
     node,
   };
 }
+
+/** The waiter gives way to a session that is stuck itself. */
+export function chainRefusal(gid: Gid, node: NodeId): Refusal {
+  return {
+    sqlstate: '40001',
+    message: '[multimaster] could not serialize access: conflict with a session of another node',
+    detail: `Transaction ${gid} waited on node ${node} for an older session that waits for a lock itself.`,
+    hint: 'Repeat the transaction.',
+    node,
+    retryable: true,
+  };
+}

@@ -13,8 +13,8 @@ export interface BlockedBy {
   readonly waiter: number;
   readonly holder:
     | { readonly kind: 'prepared'; readonly gid: Gid }
-    /** `waitsForWaiter`: the two wait for each other. */
-    | { readonly kind: 'backend'; readonly pid: number; readonly waitsForWaiter: boolean };
+    /** `waits` for any lock; `mutual`: the two wait for each other. */
+    | { readonly kind: 'backend'; readonly pid: number; readonly waits: boolean; readonly mutual: boolean };
 }
 
 /** Cheap beside the full look, which reads the whole lock table. */
@@ -28,10 +28,11 @@ waiting AS MATERIALIZED (
   SELECT l.*, pg_catalog.pg_blocking_pids(l.pid) AS blockers FROM locks l
   WHERE NOT l.granted AND l.pid OPERATOR(pg_catalog.=) ANY ($1::int[]))
 SELECT w.pid AS waiter, b.pid AS holder, NULL AS gid,
-       w.pid OPERATOR(pg_catalog.=) ANY (pg_catalog.pg_blocking_pids(b.pid)) AS mutual
+       w.pid OPERATOR(pg_catalog.=) ANY (pg_catalog.pg_blocking_pids(b.pid)) AS mutual,
+       EXISTS (SELECT 1 FROM locks x WHERE x.pid OPERATOR(pg_catalog.=) b.pid AND NOT x.granted) AS waits
 FROM waiting w CROSS JOIN LATERAL pg_catalog.unnest(w.blockers) AS b(pid) WHERE b.pid <> 0
 UNION
-SELECT w.pid, NULL, p.gid, false
+SELECT w.pid, NULL, p.gid, false, false
 FROM waiting w
 JOIN locks h ON h.pid IS NULL AND h.granted AND h.locktype = w.locktype
   AND h.database IS NOT DISTINCT FROM w.database AND h.relation IS NOT DISTINCT FROM w.relation
@@ -48,6 +49,7 @@ interface Row {
   readonly holder: number | null;
   readonly gid: string | null;
   readonly mutual: boolean;
+  readonly waits: boolean;
 }
 
 /** Those of the backends that wait for a lock of any kind. */
@@ -64,7 +66,7 @@ export async function blockedBy(client: pg.Client, waiters: readonly number[]): 
     waiter: row.waiter,
     holder:
       row.gid === null
-        ? { kind: 'backend', pid: row.holder!, waitsForWaiter: row.mutual }
+        ? { kind: 'backend', pid: row.holder!, waits: row.waits, mutual: row.mutual }
         : { kind: 'prepared', gid: row.gid },
   }));
 }

@@ -70,21 +70,41 @@ async function rolledBack(client: Client): Promise<boolean> {
 async function expectNothingLost(entries: readonly Entry[]): Promise<void> {
   await noPrepared(cluster);
   await equalRows(cluster);
-  const rows = await cluster.directly<{ id: string; n: number }>(1, 'SELECT id, count(*)::int AS n FROM ledger GROUP BY id');
-  expect(rows.filter(({ n }) => n !== 2), 'half applied').toEqual([]);
+  const rows = await cluster.directly<{ id: string; n: number }>(
+    1,
+    'SELECT id, count(*)::int AS n FROM ledger GROUP BY id',
+  );
+  expect(
+    rows.filter(({ n }) => n !== 2),
+    'half applied',
+  ).toEqual([]);
   const there = new Set(rows.map(({ id }) => id));
   const kinds = Map.groupBy(entries, ({ outcome }) => outcome);
-  expect((kinds.get('acknowledged') ?? []).filter(({ id }) => !there.has(id)), 'acknowledged and lost').toEqual([]);
-  expect((kinds.get('refused') ?? []).filter(({ id }) => there.has(id)), 'refused and there').toEqual([]);
+  expect(
+    (kinds.get('acknowledged') ?? []).filter(({ id }) => !there.has(id)),
+    'acknowledged and lost',
+  ).toEqual([]);
+  expect(
+    (kinds.get('refused') ?? []).filter(({ id }) => there.has(id)),
+    'refused and there',
+  ).toEqual([]);
 }
 
 describe('a gateway killed with kill -9 under load', () => {
   test('the others fail cleanly, reads go on, and nothing is lost when it is back', async () => {
     let goOn = true;
-    const clients = await Promise.all([1, 1, 2, 2, 3, 3].map(async (number) => ({ number, client: await cluster.client(number) })));
+    const clients = await Promise.all(
+      [1, 1, 1, 1, 2, 2, 3, 3, 3, 3].map(async (number) => ({
+        number,
+        client: await cluster.client(number),
+      })),
+    );
     const work = clients.map(({ number, client }) => writeEntries(client, number, () => goOn));
     const count = `SELECT count(*)::int AS n FROM ledger`;
-    await eventually('load runs', async () => ((await cluster.directly<{ n: number }>(3, count))[0]?.n ?? 0) > 200);
+    await eventually(
+      'load runs',
+      async () => ((await cluster.directly<{ n: number }>(3, count))[0]?.n ?? 0) > 200,
+    );
     await cluster.killGateway(2);
     const reader = await cluster.client(1);
     await eventually('writes are refused on both others', async () => {
@@ -130,7 +150,8 @@ describe('without a majority', () => {
     await open.query('BEGIN ISOLATION LEVEL REPEATABLE READ');
     await open.query('SELECT t FROM small');
     await Promise.all([1, 2].map((number) => stopNode(cluster.node(number), ['gateway'])));
-    const status = async () => (await cluster.directly<{ status: string }>(3, 'SELECT status FROM mtm.status()'))[0]?.status;
+    const status = async () =>
+      (await cluster.directly<{ status: string }>(3, 'SELECT status FROM mtm.status()'))[0]?.status;
     await eventually('node 3 is isolated', async () => (await status()) === 'isolated');
     expect(await cluster.isOnline(3)).toBe(false);
     for (const text of ['SELECT t FROM small', `INSERT INTO small (t) VALUES ('y')`, 'SELECT 1', 'BEGIN']) {
@@ -174,15 +195,22 @@ describe('stop and start', () => {
   });
 
   test('a server killed with kill -9 comes back with all that was acknowledged', async () => {
-    const clients = await Promise.all(cluster.numbers.map(async (number) => ({ number, client: await cluster.client(number) })));
+    const clients = await Promise.all(
+      cluster.numbers.map(async (number) => ({ number, client: await cluster.client(number) })),
+    );
     let goOn = true;
     const work = clients.map(({ number, client }) => writeEntries(client, number, () => goOn));
     const count = `SELECT count(*)::int AS n FROM ledger WHERE side = 1`;
     const start = (await cluster.directly<{ n: number }>(2, count))[0]?.n ?? 0;
-    await eventually('load runs', async () => ((await cluster.directly<{ n: number }>(2, count))[0]?.n ?? 0) > start + 50);
+    await eventually(
+      'load runs',
+      async () => ((await cluster.directly<{ n: number }>(2, count))[0]?.n ?? 0) > start + 50,
+    );
     await cluster.killServer(1);
     await eventually('node 2 refuses writes', async () => {
-      const failure = await cluster.query(2, 'INSERT INTO later DEFAULT VALUES').catch((error: unknown) => error as SqlFailure);
+      const failure = await cluster
+        .query(2, 'INSERT INTO later DEFAULT VALUES')
+        .catch((error: unknown) => error as SqlFailure);
       return 'code' in failure && failure.code === '57P03';
     });
     goOn = false;

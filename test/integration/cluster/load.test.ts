@@ -17,46 +17,51 @@ afterAll(async () => {
   await cluster?.stop();
 });
 
-describe.skipIf(findProgram('pgbench') === undefined)(`pgbench TPC-B through three gateways${needs('pgbench')}`, () => {
-  const scale = 2;
+describe.skipIf(findProgram('pgbench') === undefined)(
+  `pgbench TPC-B through three gateways${needs('pgbench')}`,
+  () => {
+    const scale = 2;
 
-  beforeAll(async () => {
-    const made = await pgbench(cluster.node(1), ['-i', '-s', String(scale), '-q']);
-    expect(made.code, made.stderr).toBe(0);
-  });
+    beforeAll(async () => {
+      const made = await pgbench(cluster.node(1), ['-i', '-s', String(scale), '-q']);
+      expect(made.code, made.stderr).toBe(0);
+    });
 
-  test('the initialised tables are on every node', async () => {
-    const counts = await cluster.onAllServers('SELECT count(*)::int AS n FROM pgbench_accounts');
-    expect(counts).toEqual(cluster.nodes.map(() => [{ n: scale * 100_000 }]));
-    await equalEverywhere(cluster);
-  });
+    test('the initialised tables are on every node', async () => {
+      const counts = await cluster.onAllServers('SELECT count(*)::int AS n FROM pgbench_accounts');
+      expect(counts).toEqual(cluster.nodes.map(() => [{ n: scale * 100_000 }]));
+      await equalEverywhere(cluster);
+    });
 
-  test.each(['simple', 'extended', 'prepared'])('mode %s', async (mode) => {
-    const args = ['-M', mode, '-c', '6', '-j', '1', '-T', '5', '--max-tries=100', '-n'];
-    const runs = await Promise.all(cluster.nodes.map((node) => pgbench(node, args)));
-    for (const run of runs) {
-      expect(run.code, run.stderr).toBe(0);
-      expect(run.stderr).not.toMatch(/aborted|error|fatal/i);
-      expect(run.stdout).toMatch(/number of failed transactions: 0 /);
-      expect(Number(/processed: (\d+)/.exec(run.stdout)?.[1])).toBeGreaterThan(0);
-    }
-    await noPrepared(cluster);
-    await equalRows(cluster);
-    const done = runs.map((run) => Number(/processed: (\d+)/.exec(run.stdout)?.[1]));
-    const [sums] = await cluster.directly<Record<string, string>>(
-      2,
-      `SELECT (SELECT sum(abalance) FROM pgbench_accounts) AS accounts, (SELECT sum(tbalance) FROM pgbench_tellers) AS tellers,
+    test.each(['simple', 'extended', 'prepared'])('mode %s', async (mode) => {
+      const args = ['-M', mode, '-c', '6', '-j', '1', '-T', '5', '--max-tries=100', '-n'];
+      const runs = await Promise.all(cluster.nodes.map((node) => pgbench(node, args)));
+      for (const run of runs) {
+        expect(run.code, run.stderr).toBe(0);
+        expect(run.stderr).not.toMatch(/aborted|error|fatal/i);
+        expect(run.stdout).toMatch(/number of failed transactions: 0 /);
+        expect(Number(/processed: (\d+)/.exec(run.stdout)?.[1])).toBeGreaterThan(0);
+      }
+      await noPrepared(cluster);
+      await equalRows(cluster);
+      const done = runs.map((run) => Number(/processed: (\d+)/.exec(run.stdout)?.[1]));
+      const [sums] = await cluster.directly<Record<string, string>>(
+        2,
+        `SELECT (SELECT sum(abalance) FROM pgbench_accounts) AS accounts, (SELECT sum(tbalance) FROM pgbench_tellers) AS tellers,
          (SELECT sum(bbalance) FROM pgbench_branches) AS branches, (SELECT coalesce(sum(delta), 0) FROM pgbench_history) AS history,
          (SELECT count(*) FROM pgbench_history) AS count`,
-    );
-    expect(new Set([sums?.['accounts'], sums?.['tellers'], sums?.['branches'], sums?.['history']]).size).toBe(1);
-    // What was told to be done is there: not one more, not one less.
-    written += done.reduce((sum, each) => sum + each, 0);
-    expect(Number(sums?.['count'])).toBe(written);
-  });
+      );
+      expect(
+        new Set([sums?.['accounts'], sums?.['tellers'], sums?.['branches'], sums?.['history']]).size,
+      ).toBe(1);
+      // What was told to be done is there: not one more, not one less.
+      written += done.reduce((sum, each) => sum + each, 0);
+      expect(Number(sums?.['count'])).toBe(written);
+    });
 
-  let written = 0;
-});
+    let written = 0;
+  },
+);
 
 describe('a bank', () => {
   const accounts = 40;
@@ -65,7 +70,9 @@ describe('a bank', () => {
 
   beforeAll(async () => {
     await cluster.query(1, 'CREATE TABLE bank (id int PRIMARY KEY, balance int NOT NULL)');
-    await cluster.query(1, 'INSERT INTO bank SELECT g, 1000 FROM generate_series(1, $1::int) AS g', [accounts]);
+    await cluster.query(1, 'INSERT INTO bank SELECT g, 1000 FROM generate_series(1, $1::int) AS g', [
+      accounts,
+    ]);
   });
 
   async function transfers(number: number, until: number): Promise<number> {
@@ -114,7 +121,10 @@ describe('a bank', () => {
   test('the total is the same in every read on every node while money moves on all of them', async () => {
     const until = performance.now() + seconds * 1000;
     const moving = cluster.numbers.flatMap((number) => [1, 2, 3].map(() => transfers(number, until)));
-    const reading = cluster.numbers.flatMap((number) => [readCommitted(number, until), repeatableRead(number, until)]);
+    const reading = cluster.numbers.flatMap((number) => [
+      readCommitted(number, until),
+      repeatableRead(number, until),
+    ]);
     await together([...moving, ...reading]);
     for (const seen of await Promise.all(reading)) {
       expect(seen.length).toBeGreaterThan(5);
@@ -137,7 +147,9 @@ describe('a bank', () => {
           else {
             // Read, think, write: the row lock makes it right.
             await transaction(client, async () => {
-              const { rows } = await client.query<{ n: number }>('SELECT n FROM counter WHERE id = 1 FOR UPDATE');
+              const { rows } = await client.query<{ n: number }>(
+                'SELECT n FROM counter WHERE id = 1 FOR UPDATE',
+              );
               await client.query('UPDATE counter SET n = $1 WHERE id = 1', [(rows[0]?.n ?? 0) + 1]);
             });
           }
@@ -172,11 +184,14 @@ describe('foreign keys across nodes', () => {
       for (const result of results) {
         if (result.status === 'fulfilled') continue;
         outcomes.refused++;
-        expect(isRepeatable(result.reason) || result.reason.code === '23503', String(result.reason)).toBe(true);
+        expect(isRepeatable(result.reason) || result.reason.code === '23503', String(result.reason)).toBe(
+          true,
+        );
       }
       expect(insert === true && remove === true, `round ${round}: both committed`).toBe(false);
     }
-    const orphans = 'SELECT count(*)::int AS n FROM child LEFT JOIN parent ON parent.id = child.parent WHERE parent.id IS NULL';
+    const orphans =
+      'SELECT count(*)::int AS n FROM child LEFT JOIN parent ON parent.id = child.parent WHERE parent.id IS NULL';
     expect(await cluster.onAllServers(orphans)).toEqual(cluster.numbers.map(() => [{ n: 0 }]));
     expect(outcomes.inserted + outcomes.deleted).toBeGreaterThan(0);
     expect(outcomes.refused).toBeGreaterThan(0);

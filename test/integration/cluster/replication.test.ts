@@ -40,14 +40,18 @@ describe('volatile functions give the same values on all nodes', () => {
 
   test('in defaults', async () => {
     await cluster.query(1, `CREATE TABLE defaults (id int PRIMARY KEY, ${volatile})`);
-    for (const number of cluster.numbers) await cluster.query(number, `INSERT INTO defaults (id) VALUES ($1), ($2)`, [number, -number]);
+    for (const number of cluster.numbers)
+      await cluster.query(number, `INSERT INTO defaults (id) VALUES ($1), ($2)`, [number, -number]);
     await expectRows('defaults', 6);
     expect(await agreed('SELECT count(DISTINCT (r, u))::int AS n FROM defaults')).toEqual([{ n: 6 }]);
   });
 
   test('in triggers, which run once', async () => {
     await cluster.query(2, `CREATE TABLE triggered (id int PRIMARY KEY, r float8, at timestamptz)`);
-    await cluster.query(2, `CREATE TABLE trace (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, what text, u uuid)`);
+    await cluster.query(
+      2,
+      `CREATE TABLE trace (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, what text, u uuid)`,
+    );
     await cluster.query(
       2,
       `CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -55,7 +59,10 @@ describe('volatile functions give the same values on all nodes', () => {
          INSERT INTO trace (what, u) VALUES (TG_OP, gen_random_uuid());
          RETURN NEW; END $$`,
     );
-    await cluster.query(2, `CREATE TRIGGER stamp BEFORE INSERT OR UPDATE ON triggered FOR EACH ROW EXECUTE FUNCTION stamp()`);
+    await cluster.query(
+      2,
+      `CREATE TRIGGER stamp BEFORE INSERT OR UPDATE ON triggered FOR EACH ROW EXECUTE FUNCTION stamp()`,
+    );
     await cluster.query(3, 'INSERT INTO triggered (id) VALUES (1), (2)');
     await cluster.query(1, 'UPDATE triggered SET id = id + 10');
     await expectRows('triggered', 2);
@@ -64,7 +71,10 @@ describe('volatile functions give the same values on all nodes', () => {
 
   test('in INSERT … SELECT, UPDATE and a function', async () => {
     await cluster.query(1, 'CREATE TABLE copied (id int, r float8, u uuid, at timestamptz)');
-    await cluster.query(3, 'INSERT INTO copied SELECT g, random(), gen_random_uuid(), clock_timestamp() FROM generate_series(1, 50) AS g');
+    await cluster.query(
+      3,
+      'INSERT INTO copied SELECT g, random(), gen_random_uuid(), clock_timestamp() FROM generate_series(1, 50) AS g',
+    );
     await cluster.query(2, 'UPDATE copied SET r = random() WHERE id % 2 = 0');
     await cluster.query(
       1,
@@ -78,12 +88,18 @@ describe('volatile functions give the same values on all nodes', () => {
 
   test('in DO', async () => {
     await cluster.query(1, 'CREATE TABLE done (id int PRIMARY KEY, r float8)');
-    await cluster.query(2, `DO $$ BEGIN FOR i IN 1..20 LOOP INSERT INTO done VALUES (i, random()); END LOOP; END $$`);
+    await cluster.query(
+      2,
+      `DO $$ BEGIN FOR i IN 1..20 LOOP INSERT INTO done VALUES (i, random()); END LOOP; END $$`,
+    );
     await expectRows('done', 20);
   });
 
   test('in CREATE TABLE AS', async () => {
-    await cluster.query(3, 'CREATE TABLE created AS SELECT g AS id, random() AS r FROM generate_series(1, 20) AS g');
+    await cluster.query(
+      3,
+      'CREATE TABLE created AS SELECT g AS id, random() AS r FROM generate_series(1, 20) AS g',
+    );
     await expectRows('created', 20);
   });
 });
@@ -99,7 +115,10 @@ describe('statements that do not look like writes', () => {
     );
     await cluster.query(1, `CREATE VIEW noting AS SELECT note('from a view') AS id`);
     await cluster.query(1, 'CREATE TABLE ruled (id int)');
-    await cluster.query(1, `CREATE RULE ruled AS ON INSERT TO ruled DO INSTEAD INSERT INTO target (note) VALUES ('rule ' || NEW.id)`);
+    await cluster.query(
+      1,
+      `CREATE RULE ruled AS ON INSERT TO ruled DO INSTEAD INSERT INTO target (note) VALUES ('rule ' || NEW.id)`,
+    );
   });
 
   const noted = (note: string) => agreed(`SELECT count(*)::int AS n FROM target WHERE note = '${note}'`);
@@ -108,13 +127,21 @@ describe('statements that do not look like writes', () => {
     ['SELECT f()', `SELECT note('selected')`, 'selected'],
     ['a function in WHERE', `SELECT 1 WHERE note('where') > 0`, 'where'],
     ['a view over a function', 'SELECT * FROM noting', 'from a view'],
-    ['a writing CTE', `WITH w AS (INSERT INTO target (note) VALUES ('cte') RETURNING id) SELECT count(*) FROM w`, 'cte'],
+    [
+      'a writing CTE',
+      `WITH w AS (INSERT INTO target (note) VALUES ('cte') RETURNING id) SELECT count(*) FROM w`,
+      'cte',
+    ],
     ['a rule', 'INSERT INTO ruled VALUES (7)', 'rule 7'],
     ['EXPLAIN ANALYZE INSERT', `EXPLAIN ANALYZE INSERT INTO target (note) VALUES ('explained')`, 'explained'],
     ['VALUES with a function', `VALUES (note('values'))`, 'values'],
     ['a function in LIMIT', `SELECT 1 LIMIT (SELECT least(note('limit'), 1))`, 'limit'],
     ['a prepared statement', `PREPARE p AS SELECT note('prepared'); EXECUTE p; DEALLOCATE p`, 'prepared'],
-    ['MERGE', `MERGE INTO target USING (VALUES ('merged')) AS s (v) ON note = v WHEN NOT MATCHED THEN INSERT (note) VALUES (v)`, 'merged'],
+    [
+      'MERGE',
+      `MERGE INTO target USING (VALUES ('merged')) AS s (v) ON note = v WHEN NOT MATCHED THEN INSERT (note) VALUES (v)`,
+      'merged',
+    ],
   ])('%s', async (_, text, note) => {
     for (const number of cluster.numbers) {
       const before = await noted(note);
@@ -145,12 +172,16 @@ describe('statements that do not look like writes', () => {
 
   test('SELECT … FOR UPDATE locks on all nodes', async () => {
     const [one, two] = await Promise.all([cluster.client(1), cluster.client(2)]);
-    expect((await one.query('SELECT note FROM target WHERE id = 1000 FOR UPDATE')).rows).toEqual([{ note: 'first' }]);
+    expect((await one.query('SELECT note FROM target WHERE id = 1000 FOR UPDATE')).rows).toEqual([
+      { note: 'first' },
+    ]);
     await one.query('BEGIN');
     await one.query('SELECT note FROM target WHERE id = 1000 FOR UPDATE');
     const [update] = await Promise.allSettled([
       two.query(`UPDATE target SET note = 'second' WHERE id = 1000`),
-      one.query('SELECT pg_sleep(0.3)').then(() => one.query(`UPDATE target SET note = note || '!' WHERE id = 1000`)),
+      one
+        .query('SELECT pg_sleep(0.3)')
+        .then(() => one.query(`UPDATE target SET note = note || '!' WHERE id = 1000`)),
     ]);
     const commit = await one.query('COMMIT').then(
       () => true,
@@ -158,7 +189,11 @@ describe('statements that do not look like writes', () => {
     );
     await Promise.all([one.end(), two.end()]);
     // Whoever won, the other was told, or came after it; never is one of two successes lost.
-    const expected = commit ? (update?.status === 'fulfilled' ? ['second', 'second!'] : ['first!']) : ['second'];
+    const expected = commit
+      ? update?.status === 'fulfilled'
+        ? ['second', 'second!']
+        : ['first!']
+      : ['second'];
     const [row] = await agreed('SELECT note FROM target WHERE id = 1000');
     expect(expected).toContain(row?.['note']);
   });
@@ -173,7 +208,10 @@ describe('statements that do not look like writes', () => {
   });
 
   test('TRUNCATE, also of a table that others refer to', async () => {
-    await cluster.query(1, 'CREATE TABLE owners (id int PRIMARY KEY); CREATE TABLE things (id int PRIMARY KEY, owner int REFERENCES owners)');
+    await cluster.query(
+      1,
+      'CREATE TABLE owners (id int PRIMARY KEY); CREATE TABLE things (id int PRIMARY KEY, owner int REFERENCES owners)',
+    );
     await cluster.query(2, 'INSERT INTO owners VALUES (1); INSERT INTO things VALUES (1, 1)');
     await cluster.query(3, 'TRUNCATE owners CASCADE');
     await expectRows('owners', 0);
@@ -192,7 +230,11 @@ describe('sequences', () => {
     await cluster.query(2, `CREATE TABLE ${table} (${column}, node int)`);
     for (let round = 0; round < 3; round++) {
       for (const number of cluster.numbers) {
-        const [row] = await cluster.query<{ id: string }>(number, `INSERT INTO ${table} (node) VALUES ($1) RETURNING id`, [number]);
+        const [row] = await cluster.query<{ id: string }>(
+          number,
+          `INSERT INTO ${table} (node) VALUES ($1) RETURNING id`,
+          [number],
+        );
         expect(Number(row?.id)).toBe(number + 3 * round);
       }
     }
@@ -200,25 +242,32 @@ describe('sequences', () => {
   });
 
   test('no collision under load on all nodes', async () => {
-    await cluster.query(1, 'CREATE TABLE busy (id serial PRIMARY KEY, other bigint GENERATED ALWAYS AS IDENTITY UNIQUE, node int)');
+    await cluster.query(
+      1,
+      'CREATE TABLE busy (id serial PRIMARY KEY, other bigint GENERATED ALWAYS AS IDENTITY UNIQUE, node int)',
+    );
     const each = 60;
     const sessions = cluster.numbers.flatMap((number) =>
       [1, 2, 3, 4].map(async () => {
         const client = await cluster.client(number);
-        for (let index = 0; index < each; index++) await client.query('INSERT INTO busy (node) VALUES ($1)', [number]);
+        for (let index = 0; index < each; index++)
+          await client.query('INSERT INTO busy (node) VALUES ($1)', [number]);
         await client.end();
       }),
     );
     await together(sessions);
     await expectRows('busy', each * sessions.length);
-    expect(await agreed('SELECT count(*)::int AS n FROM busy WHERE id % 3 <> node % 3 OR other % 3 <> node % 3')).toEqual([{ n: 0 }]);
+    expect(
+      await agreed('SELECT count(*)::int AS n FROM busy WHERE id % 3 <> node % 3 OR other % 3 <> node % 3'),
+    ).toEqual([{ n: 0 }]);
   });
 
   test('a sequence of the user with an increment of its own', async () => {
     await cluster.query(1, 'CREATE SEQUENCE tens START 10 INCREMENT 10');
     const drawn = [];
     for (let round = 0; round < 2; round++) {
-      for (const number of cluster.numbers) drawn.push(...(await cluster.query<{ v: string }>(number, `SELECT nextval('tens') AS v`)));
+      for (const number of cluster.numbers)
+        drawn.push(...(await cluster.query<{ v: string }>(number, `SELECT nextval('tens') AS v`)));
     }
     expect(drawn.map(({ v }) => Number(v))).toEqual([10, 20, 30, 40, 50, 60]);
   });
@@ -241,7 +290,10 @@ describe('what is rolled back is nowhere', () => {
     await client.query('COMMIT');
     await client.query('BEGIN');
     await client.query('UPDATE deferred SET id = 2');
-    expect(await failureOf(client.query('COMMIT'))).toMatchObject({ code: '23505', constraint: 'deferred_id_key' });
+    expect(await failureOf(client.query('COMMIT'))).toMatchObject({
+      code: '23505',
+      constraint: 'deferred_id_key',
+    });
     expect((await client.query('SELECT n FROM deferred ORDER BY id')).rows).toEqual([{ n: 2 }, { n: 1 }]);
     await client.end();
   });
@@ -250,10 +302,13 @@ describe('what is rolled back is nowhere', () => {
     await cluster.query(1, 'CREATE TABLE keys (id int PRIMARY KEY, node int)');
     for (let key = 0; key < 30; key++) {
       const results = await Promise.allSettled(
-        cluster.numbers.map((number) => cluster.query(number, 'INSERT INTO keys VALUES ($1, $2)', [key, number])),
+        cluster.numbers.map((number) =>
+          cluster.query(number, 'INSERT INTO keys VALUES ($1, $2)', [key, number]),
+        ),
       );
       expect(results.filter(({ status }) => status === 'fulfilled').length).toBe(1);
-      for (const result of results) if (result.status === 'rejected') expect(result.reason.code).toBe('23505');
+      for (const result of results)
+        if (result.status === 'rejected') expect(result.reason.code).toBe('23505');
     }
     await expectRows('keys', 30);
   });

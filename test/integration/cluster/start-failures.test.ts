@@ -65,7 +65,11 @@ function expectSentence(run: Run, sentence: RegExp): void {
 
 describe('bad configuration', () => {
   test.each<[string, (config: Record<string, object>) => object, RegExp]>([
-    ['an unknown setting', () => ({ heartbeat_send_timout: '1s' }), /heartbeat_send_timout.*heartbeat_send_timeout/],
+    [
+      'an unknown setting',
+      () => ({ heartbeat_send_timout: '1s' }),
+      /heartbeat_send_timout.*heartbeat_send_timeout/,
+    ],
     ['a value of the wrong kind', () => ({ heartbeat_recv_timeout: 'soon' }), /heartbeat_recv_timeout/],
     ['no node id', () => ({ node_id: undefined }), /node_id/],
     ['a node that is its own peer', () => ({ node_id: 2 }), /node_id|peers/],
@@ -78,7 +82,10 @@ describe('bad configuration', () => {
   });
 
   test('a file that is not there', async () => {
-    expectSentence(await gateway(['serve', '--config', '/nonexistent/gateway.yaml']), /\/nonexistent\/gateway\.yaml/);
+    expectSentence(
+      await gateway(['serve', '--config', '/nonexistent/gateway.yaml']),
+      /\/nonexistent\/gateway\.yaml/,
+    );
   });
 
   test('a file that is not YAML', async () => {
@@ -98,25 +105,41 @@ describe('bad configuration', () => {
     // The server is asked first: it is not there either.
     expectSentence(await gateway(['serve', '--config', file]), /127\.0\.0\.1:1 does not answer/);
     const taken = await gateway(['serve', '--config', changedConfig(1, () => ({}))]);
-    expectSentence(taken, new RegExp(`127\\.0\\.0\\.1:(${cluster.node(1).httpPort}|${port}).*another process`));
+    expectSentence(
+      taken,
+      new RegExp(`127\\.0\\.0\\.1:(${cluster.node(1).httpPort}|${port}).*another process`),
+    );
   });
 });
 
 describe('the server', () => {
   test('is down', async () => {
-    const file = changedConfig(1, ({ http }) => ({ postgres: { host: '127.0.0.1', port: 1, database: 'app' }, http: { ...http, port: cluster.node(1).httpPort + 50 } }));
-    expectSentence(await gateway(['serve', '--config', file]), /PostgreSQL at 127\.0\.0\.1:1 does not answer/);
+    const file = changedConfig(1, ({ http }) => ({
+      postgres: { host: '127.0.0.1', port: 1, database: 'app' },
+      http: { ...http, port: cluster.node(1).httpPort + 50 },
+    }));
+    expectSentence(
+      await gateway(['serve', '--config', file]),
+      /PostgreSQL at 127\.0\.0\.1:1 does not answer/,
+    );
     const check = await gateway(['check', '--config', file]);
     expectSentence(check, /does not answer/);
   });
 
   test('has no such database, no such user', async () => {
-    const change = (postgres: object) => changedConfig(1, (config) => ({
-      postgres: { ...config['postgres'], ...postgres },
-      http: { host: '127.0.0.1', port: cluster.node(1).httpPort + 50 },
-    }));
-    expectSentence(await gateway(['serve', '--config', change({ database: 'nothing' })]), /database "nothing" does not exist/);
-    expectSentence(await gateway(['serve', '--config', change({ user: 'nobody' })]), /role "nobody" does not exist/);
+    const change = (postgres: object) =>
+      changedConfig(1, (config) => ({
+        postgres: { ...config['postgres'], ...postgres },
+        http: { host: '127.0.0.1', port: cluster.node(1).httpPort + 50 },
+      }));
+    expectSentence(
+      await gateway(['serve', '--config', change({ database: 'nothing' })]),
+      /database "nothing" does not exist/,
+    );
+    expectSentence(
+      await gateway(['serve', '--config', change({ user: 'nobody' })]),
+      /role "nobody" does not exist/,
+    );
   });
 
   test('lacks settings: each is named with what it must be', async () => {
@@ -129,7 +152,10 @@ describe('the server', () => {
     await stopServer(node);
     await cluster.startServer(3);
     const run = await gateway(['serve', '--config', node.configFile]);
-    expectSentence(run, /max_prepared_transactions is 10 and must be 200 or more.*max_wal_senders is 2 and must be 5 or more/);
+    expectSentence(
+      run,
+      /max_prepared_transactions is 10 and must be 200 or more.*max_wal_senders is 2 and must be 5 or more/,
+    );
     const check = await gateway(['check', '--config', node.configFile]);
     expect(check.code).toBe(1);
     const again = await cluster.direct(3);
@@ -147,16 +173,29 @@ describe('the cluster', () => {
     const node = cluster.node(3);
     await stopGatewayProcess(node);
     const right = readFileSync(node.configFile, 'utf8');
-    writeFileSync(node.configFile, stringify({ ...(parse(right) as object), cluster_secret_file: undefined, cluster_secret: 'a secret of its own' }));
+    writeFileSync(
+      node.configFile,
+      stringify({
+        ...(parse(right) as object),
+        cluster_secret_file: undefined,
+        cluster_secret: 'a secret of its own',
+      }),
+    );
     try {
       const running = await startGatewayProcess(node);
-      const end = await within('the gateway with the wrong secret', 15_000, running.ended).finally(() => stopGatewayProcess(node));
+      const end = await within('the gateway with the wrong secret', 15_000, running.ended);
       expect(end).toMatch(/^exit code [1-9]/);
-      const sentence = cluster.gatewayLog(3).trim().split('\n').filter((line) => line.startsWith('mtm-gateway: ')).at(-1);
+      const sentence = cluster
+        .gatewayLog(3)
+        .trim()
+        .split('\n')
+        .filter((line) => line.startsWith('mtm-gateway: '))
+        .at(-1);
       expect(sentence).toMatch(/secret of node 3 differs/);
       // The others are not harmed.
       expect(await cluster.query(1, 'SELECT 1 AS one')).toEqual([{ one: 1 }]);
     } finally {
+      await stopGatewayProcess(node);
       writeFileSync(node.configFile, right);
       await cluster.startGateway(3);
       await cluster.whole();

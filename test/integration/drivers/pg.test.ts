@@ -13,8 +13,11 @@ let client: Client;
 
 beforeAll(async () => {
   cluster = await startCluster({ majors: [17, 18, 16] });
-  await cluster.query(1, `CREATE TABLE kinds (id serial PRIMARY KEY, i int, b bigint, n numeric, f float8, t text, v varchar(10),
-    d date, ts timestamptz, j jsonb, a int[], ta text[], y bytea, o boolean, u uuid, iv interval, ip inet)`);
+  await cluster.query(
+    1,
+    `CREATE TABLE kinds (id serial PRIMARY KEY, i int, b bigint, n numeric, f float8, t text, v varchar(10),
+    d date, ts timestamptz, j jsonb, a int[], ta text[], y bytea, o boolean, u uuid, iv interval, ip inet)`,
+  );
   await cluster.query(1, 'CREATE TABLE items (id int PRIMARY KEY, name text NOT NULL, UNIQUE (name))');
 });
 
@@ -50,18 +53,31 @@ test('values of all kinds come back as they went, on the other nodes too', async
   };
   const columns = Object.keys(row);
   const places = columns.map((_, index) => `$${index + 1}`).join();
-  const inserted = await client.query(`INSERT INTO kinds (${columns.join()}) VALUES (${places}) RETURNING id`, Object.values(row));
+  const inserted = await client.query(
+    `INSERT INTO kinds (${columns.join()}) VALUES (${places}) RETURNING id`,
+    Object.values(row),
+  );
   for (const number of cluster.numbers) {
-    const [found] = await cluster.directly(number, `SELECT ${columns.join()} FROM kinds WHERE id = $1`, [inserted.rows[0].id]);
+    const [found] = await cluster.directly(number, `SELECT ${columns.join()} FROM kinds WHERE id = $1`, [
+      inserted.rows[0].id,
+    ]);
     expect(found).toEqual(row);
   }
 });
 
 test('named prepared statements over many writes', async () => {
   for (let id = 1; id <= 20; id++) {
-    const { rowCount } = await client.query({ name: 'add', text: 'INSERT INTO items VALUES ($1, $2)', values: [id, `item ${id}`] });
+    const { rowCount } = await client.query({
+      name: 'add',
+      text: 'INSERT INTO items VALUES ($1, $2)',
+      values: [id, `item ${id}`],
+    });
     expect(rowCount).toBe(1);
-    const { rows } = await client.query({ name: 'get', text: 'SELECT name FROM items WHERE id = $1', values: [id] });
+    const { rows } = await client.query({
+      name: 'get',
+      text: 'SELECT name FROM items WHERE id = $1',
+      values: [id],
+    });
     expect(rows).toEqual([{ name: `item ${id}` }]);
   }
   expect((await client.query('DELETE FROM items')).rowCount).toBe(20);
@@ -76,7 +92,10 @@ describe('errors', () => {
       constraint: 'items_name_key',
       detail: 'Key (name)=(one) already exists.',
     });
-    expect(await failureOf(client.query('SELECT * FORM items'))).toMatchObject({ code: '42601', position: '10' });
+    expect(await failureOf(client.query('SELECT * FORM items'))).toMatchObject({
+      code: '42601',
+      position: '10',
+    });
     expect(await failureOf(client.query('SELECT $1::int', ['x']))).toMatchObject({ code: '22P02' });
     await client.query('DELETE FROM items');
   });
@@ -92,7 +111,9 @@ describe('transactions', () => {
   test('isolation levels are what was asked for', async () => {
     for (const level of ['read committed', 'repeatable read', 'serializable']) {
       await client.query(`BEGIN ISOLATION LEVEL ${level}`);
-      expect((await client.query('SHOW transaction_isolation')).rows).toEqual([{ transaction_isolation: level }]);
+      expect((await client.query('SHOW transaction_isolation')).rows).toEqual([
+        { transaction_isolation: level },
+      ]);
       await client.query('COMMIT');
     }
     await client.query('BEGIN READ ONLY');
@@ -116,7 +137,9 @@ describe('transactions', () => {
     for (let id = 1; id <= 15; id++) {
       await client.query('INSERT INTO items VALUES ($1::int, $1::int::text)', [id]);
       for (const number of cluster.numbers) {
-        expect(await cluster.query(number, 'SELECT 1 AS one FROM items WHERE id = $1', [id])).toEqual([{ one: 1 }]);
+        expect(await cluster.query(number, 'SELECT 1 AS one FROM items WHERE id = $1', [id])).toEqual([
+          { one: 1 },
+        ]);
       }
     }
     await client.query('DELETE FROM items');
@@ -139,7 +162,9 @@ describe('the session', () => {
     expect((await client.query('FETCH 2 FROM c')).rows).toEqual([{ id: 1 }, { id: 2 }]);
     await client.query('COMMIT');
     await client.query('DISCARD ALL');
-    expect((await client.query('SHOW default_transaction_read_only')).rows).toEqual([{ default_transaction_read_only: 'off' }]);
+    expect((await client.query('SHOW default_transaction_read_only')).rows).toEqual([
+      { default_transaction_read_only: 'off' },
+    ]);
     expect((await failureOf(client.query('SELECT * FROM mine'))).code).toBe('42P01');
     await client.query(`INSERT INTO items VALUES (1, 'after discard')`);
     await client.query('DELETE FROM items');
@@ -164,12 +189,20 @@ describe('the session', () => {
 });
 
 test('a pool under load, errors and all', async () => {
-  const pool = new Pool({ host: embeddedHost, port: cluster.node(3).gatewayPort, user: 'postgres', database: embeddedDatabase, max: 8 });
+  const pool = new Pool({
+    host: embeddedHost,
+    port: cluster.node(3).gatewayPort,
+    user: 'postgres',
+    database: embeddedDatabase,
+    max: 8,
+  });
   await Promise.all(
     Array.from({ length: 120 }, async (_, index) => {
-      await pool.query('INSERT INTO items VALUES ($1, $2)', [index, `p${index % 100}`]).catch((error: { code: string }) => {
-        expect(error.code).toBe('23505');
-      });
+      await pool
+        .query('INSERT INTO items VALUES ($1, $2)', [index, `p${index % 100}`])
+        .catch((error: { code: string }) => {
+          expect(error.code).toBe('23505');
+        });
       await pool.query('SELECT count(*) FROM items');
     }),
   );

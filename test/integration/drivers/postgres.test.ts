@@ -18,7 +18,14 @@ beforeAll(async () => {
   cluster = await startCluster({ majors: [16, 18, 17] });
   await cluster.query(1, 'CREATE TABLE people (id int PRIMARY KEY, name text, born date)');
   const { gatewayPort: port } = cluster.node(2);
-  sql = postgres({ host: embeddedHost, port, user: 'postgres', database: embeddedDatabase, max: 4, onnotice: () => undefined });
+  sql = postgres({
+    host: embeddedHost,
+    port,
+    user: 'postgres',
+    database: embeddedDatabase,
+    max: 4,
+    onnotice: () => undefined,
+  });
 });
 
 afterAll(async () => {
@@ -28,7 +35,10 @@ afterAll(async () => {
 
 describe('postgres.js', () => {
   test('inserts, reads, transactions with savepoints', async () => {
-    await sql`INSERT INTO people ${sql([{ id: 1, name: 'Ada', born: '1815-12-10' }, { id: 2, name: 'Bob', born: null }])}`;
+    await sql`INSERT INTO people ${sql([
+      { id: 1, name: 'Ada', born: '1815-12-10' },
+      { id: 2, name: 'Bob', born: null },
+    ])}`;
     expect(await sql`SELECT name FROM people WHERE id = ${1}`).toEqual([{ name: 'Ada' }]);
     await sql.begin(async (inner) => {
       await inner`UPDATE people SET name = ${'Ada L.'} WHERE id = 1`;
@@ -39,11 +49,17 @@ describe('postgres.js', () => {
         .catch((error: { code: string }) => expect(error.code).toBe('23505'));
       await inner`INSERT INTO people VALUES (3, 'Eve')`;
     });
-    await expect(sql.begin(async (inner) => {
-      await inner`DELETE FROM people`;
-      throw new Error('on second thoughts');
-    })).rejects.toThrow('on second thoughts');
-    expect(await cluster.directly(3, 'SELECT name FROM people ORDER BY id')).toEqual([{ name: 'Ada L.' }, { name: 'Bob' }, { name: 'Eve' }]);
+    await expect(
+      sql.begin(async (inner) => {
+        await inner`DELETE FROM people`;
+        throw new Error('on second thoughts');
+      }),
+    ).rejects.toThrow('on second thoughts');
+    expect(await cluster.directly(3, 'SELECT name FROM people ORDER BY id')).toEqual([
+      { name: 'Ada L.' },
+      { name: 'Bob' },
+      { name: 'Eve' },
+    ]);
     await noPrepared(cluster);
     await equalRows(cluster);
   });
@@ -52,9 +68,15 @@ describe('postgres.js', () => {
     const { gatewayPort: port } = cluster.node(1);
     const one = postgres({ host: embeddedHost, port, user: 'postgres', database: embeddedDatabase, max: 1 });
     const all = await Promise.all(
-      Array.from({ length: 60 }, (_, index) => (index % 3 === 0 ? one`INSERT INTO people VALUES (${1000 + index}, 'flight') RETURNING id` : one`SELECT ${index}::int AS id`)),
+      Array.from({ length: 60 }, (_, index) =>
+        index % 3 === 0
+          ? one`INSERT INTO people VALUES (${1000 + index}, 'flight') RETURNING id`
+          : one`SELECT ${index}::int AS id`,
+      ),
     );
-    expect(all.map(([row]) => Number(row?.['id']))).toEqual(Array.from({ length: 60 }, (_, index) => (index % 3 === 0 ? 1000 + index : index)));
+    expect(all.map(([row]) => Number(row?.['id']))).toEqual(
+      Array.from({ length: 60 }, (_, index) => (index % 3 === 0 ? 1000 + index : index)),
+    );
     await one`DELETE FROM people WHERE id >= 1000`;
     await one.end();
     await equalRows(cluster);
@@ -63,9 +85,12 @@ describe('postgres.js', () => {
   test('COPY in and out as streams', async () => {
     const lines = Array.from({ length: 20_000 }, (_, index) => `${10_000 + index}\tname ${index}\t\\N\n`);
     await pipeline(Readable.from(lines), await sql`COPY people FROM STDIN`.writable());
-    expect(await cluster.directly(3, 'SELECT count(*)::int AS n FROM people WHERE id >= 10000')).toEqual([{ n: 20_000 }]);
+    expect(await cluster.directly(3, 'SELECT count(*)::int AS n FROM people WHERE id >= 10000')).toEqual([
+      { n: 20_000 },
+    ]);
     let received = '';
-    for await (const chunk of await sql`COPY (SELECT id FROM people WHERE id >= 10000 ORDER BY id) TO STDOUT`.readable()) received += String(chunk);
+    for await (const chunk of await sql`COPY (SELECT id FROM people WHERE id >= 10000 ORDER BY id) TO STDOUT`.readable())
+      received += String(chunk);
     expect(received.trim().split('\n').length).toBe(20_000);
     await sql`DELETE FROM people WHERE id >= 10000`;
     await equalRows(cluster);
@@ -124,23 +149,44 @@ describe.skipIf(findProgram('psql') === undefined)(`psql${needs('psql')}`, () =>
       \\echo :x:y
       DELETE FROM people WHERE id = 51;`;
     const run = await psql(cluster.node(3), ['-q'], script);
-    expect(run.stdout.trim().split('\n').map((line) => line.trim())).toEqual(['1', '00000', 'ab']);
+    expect(
+      run.stdout
+        .trim()
+        .split('\n')
+        .map((line) => line.trim()),
+    ).toEqual(['1', '00000', 'ab']);
     expect(run.stderr).toMatch(/column "nothing" does not exist/);
     expect(await cluster.directly(1, 'SELECT 1 FROM people WHERE id >= 50')).toEqual([]);
   });
 
   test('-1 runs a file as one transaction, -c each string as one', async () => {
-    const file = await psql(cluster.node(2), ['-1', '-f', '-'], `INSERT INTO people VALUES (60, 'x');\nINSERT INTO people VALUES (60, 'x');\n`);
+    const file = await psql(
+      cluster.node(2),
+      ['-1', '-f', '-'],
+      `INSERT INTO people VALUES (60, 'x');\nINSERT INTO people VALUES (60, 'x');\n`,
+    );
     expect(file.code).toBe(3);
-    const strings = await psql(cluster.node(2), ['-c', `INSERT INTO people VALUES (61, 'x')`, '-c', `DELETE FROM people WHERE id = 61 RETURNING name`]);
+    const strings = await psql(cluster.node(2), [
+      '-c',
+      `INSERT INTO people VALUES (61, 'x')`,
+      '-c',
+      `DELETE FROM people WHERE id = 61 RETURNING name`,
+    ]);
     expect(strings.stdout.trim().split('\n')).toEqual(['INSERT 0 1', 'x', 'DELETE 1']);
     expect(await cluster.directly(1, 'SELECT 1 FROM people WHERE id >= 60')).toEqual([]);
   });
 
   test('\\copy from a file and to one', async () => {
-    const load = await psql(cluster.node(3), ['-c', '\\copy people (id, name) FROM PSTDIN WITH (FORMAT csv)'], '70,"a, b"\n71,c\n');
+    const load = await psql(
+      cluster.node(3),
+      ['-c', '\\copy people (id, name) FROM PSTDIN WITH (FORMAT csv)'],
+      '70,"a, b"\n71,c\n',
+    );
     expect(load).toMatchObject({ code: 0, stdout: 'COPY 2\n' });
-    const out = await psql(cluster.node(1), ['-c', '\\copy (SELECT id, name FROM people WHERE id >= 70 ORDER BY id) TO STDOUT WITH (FORMAT csv)']);
+    const out = await psql(cluster.node(1), [
+      '-c',
+      '\\copy (SELECT id, name FROM people WHERE id >= 70 ORDER BY id) TO STDOUT WITH (FORMAT csv)',
+    ]);
     expect(out.stdout).toBe('70,"a, b"\n71,c\n');
     await equalRows(cluster);
   });

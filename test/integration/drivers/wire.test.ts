@@ -63,7 +63,9 @@ describe('startup', () => {
   });
 
   test('a client that wants read-only gets it', async () => {
-    const other = await RawFrontend.open(cluster.node(1).gatewayPort, { default_transaction_read_only: 'on' });
+    const other = await RawFrontend.open(cluster.node(1).gatewayPort, {
+      default_transaction_read_only: 'on',
+    });
     expect(other.parameters.get('default_transaction_read_only')).toBe('on');
     expect(words(await other.query('INSERT INTO t VALUES (1)'))).toEqual(['error 25006', 'readyForQuery I']);
     other.close();
@@ -89,31 +91,51 @@ describe('startup', () => {
   test('the startup packet byte by byte', async () => {
     const socket = connect({ host: embeddedHost, port: cluster.node(1).gatewayPort, noDelay: true });
     const slow = new RawFrontend(socket);
-    for (const byte of serialize.startup({ user: 'postgres', database: 'app' })) socket.write(Buffer.of(byte));
+    for (const byte of serialize.startup({ user: 'postgres', database: 'app' }))
+      socket.write(Buffer.of(byte));
     await slow.ready();
     for (const byte of serialize.query('SELECT 1')) socket.write(Buffer.of(byte));
-    expect(words(await slow.ready())).toEqual(['rowDescription', 'dataRow 1', 'commandComplete SELECT 1', 'readyForQuery I']);
+    expect(words(await slow.ready())).toEqual([
+      'rowDescription',
+      'dataRow 1',
+      'commandComplete SELECT 1',
+      'readyForQuery I',
+    ]);
     slow.close();
   });
 
   test('an unknown user, database: the words of the server', async () => {
-    await expect(cluster.client(1, { user: 'nobody' })).rejects.toMatchObject({ code: '28000', severity: 'FATAL' });
-    await expect(cluster.client(1, { database: 'nothing' })).rejects.toMatchObject({ code: '3D000', severity: 'FATAL' });
+    await expect(cluster.client(1, { user: 'nobody' })).rejects.toMatchObject({
+      code: '28000',
+      severity: 'FATAL',
+    });
+    await expect(cluster.client(1, { database: 'nothing' })).rejects.toMatchObject({
+      code: '3D000',
+      severity: 'FATAL',
+    });
   });
 });
 
 describe('simple query', () => {
   test('a write, a read, an empty string', async () => {
-    expect(words(await raw.query(`INSERT INTO t VALUES (1, 'a')`))).toEqual(['commandComplete INSERT 0 1', 'readyForQuery I']);
-    expect(words(await raw.query('SELECT id, v FROM t'))).toEqual(
-      ['rowDescription', 'dataRow 1,a', 'commandComplete SELECT 1', 'readyForQuery I'],
-    );
+    expect(words(await raw.query(`INSERT INTO t VALUES (1, 'a')`))).toEqual([
+      'commandComplete INSERT 0 1',
+      'readyForQuery I',
+    ]);
+    expect(words(await raw.query('SELECT id, v FROM t'))).toEqual([
+      'rowDescription',
+      'dataRow 1,a',
+      'commandComplete SELECT 1',
+      'readyForQuery I',
+    ]);
     expect(words(await raw.query(''))).toEqual(['emptyQuery', 'readyForQuery I']);
     expect(words(await raw.query('-- nothing'))).toEqual(['emptyQuery', 'readyForQuery I']);
   });
 
   test('several statements are one transaction', async () => {
-    expect(words(await raw.query('INSERT INTO t VALUES (1); INSERT INTO t VALUES (2); SELECT count(*) FROM t'))).toEqual([
+    expect(
+      words(await raw.query('INSERT INTO t VALUES (1); INSERT INTO t VALUES (2); SELECT count(*) FROM t')),
+    ).toEqual([
       'commandComplete INSERT 0 1',
       'commandComplete INSERT 0 1',
       'rowDescription',
@@ -121,12 +143,16 @@ describe('simple query', () => {
       'commandComplete SELECT 1',
       'readyForQuery I',
     ]);
-    expect(words(await raw.query('INSERT INTO t VALUES (3); INSERT INTO t VALUES (3)')).slice(-2)).toEqual(['error 23505', 'readyForQuery I']);
+    expect(words(await raw.query('INSERT INTO t VALUES (3); INSERT INTO t VALUES (3)')).slice(-2)).toEqual([
+      'error 23505',
+      'readyForQuery I',
+    ]);
     expect(await ids()).toEqual([1, 2]);
   });
 
   test('BEGIN and COMMIT inside a string', async () => {
-    const text = 'INSERT INTO t VALUES (1); BEGIN; INSERT INTO t VALUES (2); COMMIT; INSERT INTO t VALUES (3); INSERT INTO t VALUES (1)';
+    const text =
+      'INSERT INTO t VALUES (1); BEGIN; INSERT INTO t VALUES (2); COMMIT; INSERT INTO t VALUES (3); INSERT INTO t VALUES (1)';
     expect(words(await raw.query(text)).filter((word) => !word.startsWith('notice'))).toEqual([
       'commandComplete INSERT 0 1',
       'commandComplete BEGIN',
@@ -138,16 +164,24 @@ describe('simple query', () => {
     ]);
     expect(await ids()).toEqual([1, 2]);
     expect(words(await raw.query('BEGIN; INSERT INTO t VALUES (9)')).at(-1)).toBe('readyForQuery T');
-    expect(words(await raw.query('SELECT 1; ROLLBACK; INSERT INTO t VALUES (4)')).at(-1)).toBe('readyForQuery I');
+    expect(words(await raw.query('SELECT 1; ROLLBACK; INSERT INTO t VALUES (4)')).at(-1)).toBe(
+      'readyForQuery I',
+    );
     expect(await ids()).toEqual([1, 2, 4]);
   });
 
   test('an error has the position that PostgreSQL gives it', async () => {
-    const [error] = await raw.query('SELECT 1; SELECT nothing FROM t').then((all) => all.filter(({ name }) => name === 'error'));
+    const [error] = await raw
+      .query('SELECT 1; SELECT nothing FROM t')
+      .then((all) => all.filter(({ name }) => name === 'error'));
     expect(error).toMatchObject({ code: '42703', position: '18', severity: 'ERROR' });
-    const [other] = (await raw.query(`INSERT INTO t VALUES (1, 'ä', 3)`)).filter(({ name }) => name === 'error');
+    const [other] = (await raw.query(`INSERT INTO t VALUES (1, 'ä', 3)`)).filter(
+      ({ name }) => name === 'error',
+    );
     expect(other).toMatchObject({ code: '42601', position: '31' });
-    const [third] = (await raw.query(`BEGIN; INSERT INTO t VALUES (1, 'ä'); INSERT INTO nowhere VALUES (1); COMMIT`)).filter(({ name }) => name === 'error');
+    const [third] = (
+      await raw.query(`BEGIN; INSERT INTO t VALUES (1, 'ä'); INSERT INTO nowhere VALUES (1); COMMIT`)
+    ).filter(({ name }) => name === 'error');
     expect(third).toMatchObject({ code: '42P01', position: '51' });
     await raw.query('ROLLBACK');
   });
@@ -162,17 +196,30 @@ describe('simple query', () => {
   });
 
   test('savepoints', async () => {
-    for (const text of ['BEGIN', 'INSERT INTO t VALUES (1)', 'SAVEPOINT a', 'INSERT INTO t VALUES (1)']) await raw.query(text);
-    expect(words(await raw.query('ROLLBACK TO SAVEPOINT a'))).toEqual(['commandComplete ROLLBACK', 'readyForQuery T']);
-    for (const text of ['INSERT INTO t VALUES (2)', 'SAVEPOINT b', 'INSERT INTO t VALUES (3)', 'RELEASE b']) await raw.query(text);
+    for (const text of ['BEGIN', 'INSERT INTO t VALUES (1)', 'SAVEPOINT a', 'INSERT INTO t VALUES (1)'])
+      await raw.query(text);
+    expect(words(await raw.query('ROLLBACK TO SAVEPOINT a'))).toEqual([
+      'commandComplete ROLLBACK',
+      'readyForQuery T',
+    ]);
+    for (const text of ['INSERT INTO t VALUES (2)', 'SAVEPOINT b', 'INSERT INTO t VALUES (3)', 'RELEASE b'])
+      await raw.query(text);
     expect(words(await raw.query('COMMIT'))).toEqual(['commandComplete COMMIT', 'readyForQuery I']);
     expect(await ids()).toEqual([1, 2, 3]);
   });
 
   test('warnings of PostgreSQL about transactions that are none', async () => {
-    expect(words(await raw.query('COMMIT'))).toEqual(['notice 25P01', 'commandComplete COMMIT', 'readyForQuery I']);
+    expect(words(await raw.query('COMMIT'))).toEqual([
+      'notice 25P01',
+      'commandComplete COMMIT',
+      'readyForQuery I',
+    ]);
     await raw.query('BEGIN');
-    expect(words(await raw.query('BEGIN'))).toEqual(['notice 25001', 'commandComplete BEGIN', 'readyForQuery T']);
+    expect(words(await raw.query('BEGIN'))).toEqual([
+      'notice 25001',
+      'commandComplete BEGIN',
+      'readyForQuery T',
+    ]);
     await raw.query('ROLLBACK');
   });
 
@@ -191,7 +238,12 @@ describe('extended query', () => {
   const insert = (id: number) => [bind({ values: [String(id), 'x'] }), execute()];
 
   test('parse, bind, describe, execute', async () => {
-    raw.send(parse({ text: 'INSERT INTO t VALUES ($1, $2) RETURNING id' }), describeMessage({ type: 'S' }), ...insert(1), sync());
+    raw.send(
+      parse({ text: 'INSERT INTO t VALUES ($1, $2) RETURNING id' }),
+      describeMessage({ type: 'S' }),
+      ...insert(1),
+      sync(),
+    );
     expect(words(await raw.ready())).toEqual([
       'parseComplete',
       'parameterDescription',
@@ -209,7 +261,11 @@ describe('extended query', () => {
     await raw.ready();
     for (const id of [1, 2, 3]) {
       raw.send(...insert(id), sync());
-      expect(words(await raw.ready())).toEqual(['bindComplete', 'commandComplete INSERT 0 1', 'readyForQuery I']);
+      expect(words(await raw.ready())).toEqual([
+        'bindComplete',
+        'commandComplete INSERT 0 1',
+        'readyForQuery I',
+      ]);
     }
     raw.send(parse({ text: 'SELECT count(*) FROM t WHERE id > $1' }), sync());
     await raw.ready();
@@ -221,13 +277,28 @@ describe('extended query', () => {
   });
 
   test('named statements survive transactions and are closed', async () => {
-    raw.send(parse({ name: 'ins', text: 'INSERT INTO t VALUES ($1, $2)' }), parse({ name: 'sel', text: 'SELECT v FROM t WHERE id = $1' }), sync());
+    raw.send(
+      parse({ name: 'ins', text: 'INSERT INTO t VALUES ($1, $2)' }),
+      parse({ name: 'sel', text: 'SELECT v FROM t WHERE id = $1' }),
+      sync(),
+    );
     expect(words(await raw.ready())).toEqual(['parseComplete', 'parseComplete', 'readyForQuery I']);
     await raw.query('BEGIN');
-    raw.send(bind({ statement: 'ins', values: ['1', 'one'] }), execute(), bind({ statement: 'sel', values: ['1'] }), execute(), sync());
-    expect(words(await raw.ready())).toEqual(
-      ['bindComplete', 'commandComplete INSERT 0 1', 'bindComplete', 'dataRow one', 'commandComplete SELECT 1', 'readyForQuery T'],
+    raw.send(
+      bind({ statement: 'ins', values: ['1', 'one'] }),
+      execute(),
+      bind({ statement: 'sel', values: ['1'] }),
+      execute(),
+      sync(),
     );
+    expect(words(await raw.ready())).toEqual([
+      'bindComplete',
+      'commandComplete INSERT 0 1',
+      'bindComplete',
+      'dataRow one',
+      'commandComplete SELECT 1',
+      'readyForQuery T',
+    ]);
     await raw.query('COMMIT');
     raw.send(bind({ statement: 'ins', values: ['2', 'two'] }), execute(), sync());
     await raw.ready();
@@ -240,14 +311,24 @@ describe('extended query', () => {
 
   test('a pipeline of groups answers in order', async () => {
     raw.send(
-      parse({ text: 'INSERT INTO t VALUES ($1, $2)' }), ...insert(1), sync(),
-      parse({ text: 'SELECT count(*) FROM t' }), bind(), execute(), sync(),
-      parse({ text: 'INSERT INTO t VALUES ($1, $2)' }), ...insert(1), sync(),
-      parse({ text: 'INSERT INTO t VALUES ($1, $2)' }), ...insert(2), sync(),
+      parse({ text: 'INSERT INTO t VALUES ($1, $2)' }),
+      ...insert(1),
+      sync(),
+      parse({ text: 'SELECT count(*) FROM t' }),
+      bind(),
+      execute(),
+      sync(),
+      parse({ text: 'INSERT INTO t VALUES ($1, $2)' }),
+      ...insert(1),
+      sync(),
+      parse({ text: 'INSERT INTO t VALUES ($1, $2)' }),
+      ...insert(2),
+      sync(),
       serialize.query('SELECT count(*) FROM t'),
     );
     const answers = [];
-    for (let group = 0; group < 5; group++) answers.push(words(await raw.ready()).filter((word) => !/Complete$|rowDescription/.test(word)));
+    for (let group = 0; group < 5; group++)
+      answers.push(words(await raw.ready()).filter((word) => !/Complete$|rowDescription/.test(word)));
     expect(answers).toEqual([
       ['commandComplete INSERT 0 1', 'readyForQuery I'],
       ['dataRow 1', 'commandComplete SELECT 1', 'readyForQuery I'],
@@ -268,52 +349,107 @@ describe('extended query', () => {
 
   test('BEGIN and COMMIT as statements of a pipeline', async () => {
     const run = (text: string) => [parse({ text }), bind(), execute()];
-    raw.send(...run('BEGIN'), ...run('INSERT INTO t VALUES (1)'), ...run('INSERT INTO t VALUES (2)'), ...run('COMMIT'), sync());
-    expect(words(await raw.ready()).filter((word) => word.startsWith('command'))).toEqual(
-      ['commandComplete BEGIN', 'commandComplete INSERT 0 1', 'commandComplete INSERT 0 1', 'commandComplete COMMIT'],
+    raw.send(
+      ...run('BEGIN'),
+      ...run('INSERT INTO t VALUES (1)'),
+      ...run('INSERT INTO t VALUES (2)'),
+      ...run('COMMIT'),
+      sync(),
     );
+    expect(words(await raw.ready()).filter((word) => word.startsWith('command'))).toEqual([
+      'commandComplete BEGIN',
+      'commandComplete INSERT 0 1',
+      'commandComplete INSERT 0 1',
+      'commandComplete COMMIT',
+    ]);
     expect(await ids()).toEqual([1, 2]);
   });
 
   test('portals with row limits', async () => {
     raw.send(
-      parse({ text: 'SELECT generate_series(1, 5)' }), bind({ portal: 'p' }),
-      execute({ portal: 'p', rows: 2 }), execute({ portal: 'p', rows: 2 }), execute({ portal: 'p', rows: 2 }), sync(),
+      parse({ text: 'SELECT generate_series(1, 5)' }),
+      bind({ portal: 'p' }),
+      execute({ portal: 'p', rows: 2 }),
+      execute({ portal: 'p', rows: 2 }),
+      execute({ portal: 'p', rows: 2 }),
+      sync(),
     );
     expect(words(await raw.ready())).toEqual([
-      'parseComplete', 'bindComplete',
-      'dataRow 1', 'dataRow 2', 'portalSuspended', 'dataRow 3', 'dataRow 4', 'portalSuspended', 'dataRow 5',
-      'commandComplete SELECT 1', 'readyForQuery I',
+      'parseComplete',
+      'bindComplete',
+      'dataRow 1',
+      'dataRow 2',
+      'portalSuspended',
+      'dataRow 3',
+      'dataRow 4',
+      'portalSuspended',
+      'dataRow 5',
+      'commandComplete SELECT 1',
+      'readyForQuery I',
     ]);
   });
 
   test('a portal over several Syncs inside a transaction', async () => {
     await raw.query('BEGIN');
-    raw.send(parse({ text: 'SELECT generate_series(1, 3)' }), bind({ portal: 'p' }), execute({ portal: 'p', rows: 1 }), sync());
+    raw.send(
+      parse({ text: 'SELECT generate_series(1, 3)' }),
+      bind({ portal: 'p' }),
+      execute({ portal: 'p', rows: 1 }),
+      sync(),
+    );
     expect(words(await raw.ready()).slice(2)).toEqual(['dataRow 1', 'portalSuspended', 'readyForQuery T']);
     raw.send(execute({ portal: 'p', rows: 5 }), sync());
-    expect(words(await raw.ready())).toEqual(['dataRow 2', 'dataRow 3', 'commandComplete SELECT 2', 'readyForQuery T']);
+    expect(words(await raw.ready())).toEqual([
+      'dataRow 2',
+      'dataRow 3',
+      'commandComplete SELECT 2',
+      'readyForQuery T',
+    ]);
     await raw.query('COMMIT');
   });
 
   test('Flush brings the answers without a Sync', async () => {
     raw.send(parse({ text: 'SELECT $1::int' }), describeMessage({ type: 'S' }), flush());
-    expect(words(await raw.until('rowDescription'))).toEqual(['parseComplete', 'parameterDescription', 'rowDescription']);
+    expect(words(await raw.until('rowDescription'))).toEqual([
+      'parseComplete',
+      'parameterDescription',
+      'rowDescription',
+    ]);
     raw.send(bind({ values: ['7'] }), execute(), flush());
-    expect(words(await raw.until('commandComplete'))).toEqual(['bindComplete', 'dataRow 7', 'commandComplete SELECT 1']);
+    expect(words(await raw.until('commandComplete'))).toEqual([
+      'bindComplete',
+      'dataRow 7',
+      'commandComplete SELECT 1',
+    ]);
     raw.send(sync());
     expect(words(await raw.ready())).toEqual(['readyForQuery I']);
     raw.send(parse({ text: 'INSERT INTO t VALUES ($1, $2)' }), flush());
     await raw.until('parseComplete');
     raw.send(...insert(1), flush());
     raw.send(sync());
-    expect(words(await raw.ready())).toEqual(['bindComplete', 'commandComplete INSERT 0 1', 'readyForQuery I']);
+    expect(words(await raw.ready())).toEqual([
+      'bindComplete',
+      'commandComplete INSERT 0 1',
+      'readyForQuery I',
+    ]);
     expect(await ids()).toEqual([1]);
   });
 
   test('after an error everything up to Sync is ignored', async () => {
-    raw.send(parse({ text: 'SELECT 1 / (random() * 0)::int' }), bind(), execute(), parse({ text: 'INSERT INTO t VALUES ($1, $2)' }), ...insert(1), sync());
-    expect(words(await raw.ready())).toEqual(['parseComplete', 'bindComplete', 'error 22012', 'readyForQuery I']);
+    raw.send(
+      parse({ text: 'SELECT 1 / (random() * 0)::int' }),
+      bind(),
+      execute(),
+      parse({ text: 'INSERT INTO t VALUES ($1, $2)' }),
+      ...insert(1),
+      sync(),
+    );
+    expect(words(await raw.ready())).toEqual([
+      'parseComplete',
+      'bindComplete',
+      'error 22012',
+      'readyForQuery I',
+    ]);
     expect(await ids()).toEqual([]);
   });
 });
@@ -322,9 +458,17 @@ describe('COPY', () => {
   test('in, with data that come with the query in one packet', async () => {
     raw.send(serialize.query('COPY t FROM STDIN'));
     expect(words(await raw.until('copyInResponse'))).toEqual(['copyInResponse']);
-    raw.send(serialize.copyData(Buffer.from('1\ta\n2\t')), serialize.copyData(Buffer.from('b\n')), serialize.copyDone());
+    raw.send(
+      serialize.copyData(Buffer.from('1\ta\n2\t')),
+      serialize.copyData(Buffer.from('b\n')),
+      serialize.copyDone(),
+    );
     expect(words(await raw.ready())).toEqual(['commandComplete COPY 2', 'readyForQuery I']);
-    raw.send(serialize.query('COPY t FROM STDIN'), serialize.copyData(Buffer.from('3\tc\n')), serialize.copyDone());
+    raw.send(
+      serialize.query('COPY t FROM STDIN'),
+      serialize.copyData(Buffer.from('3\tc\n')),
+      serialize.copyDone(),
+    );
     expect(words(await raw.ready())).toEqual(['copyInResponse', 'commandComplete COPY 1', 'readyForQuery I']);
     expect(await ids()).toEqual([1, 2, 3]);
   });
@@ -355,7 +499,14 @@ describe('COPY', () => {
   test('out', async () => {
     await raw.query(`INSERT INTO t VALUES (1, 'a'), (2, 'b')`);
     const messages = await raw.query('COPY t TO STDOUT');
-    expect(words(messages)).toEqual(['copyOutResponse', 'copyData', 'copyData', 'copyDone', 'commandComplete COPY 2', 'readyForQuery I']);
+    expect(words(messages)).toEqual([
+      'copyOutResponse',
+      'copyData',
+      'copyData',
+      'copyDone',
+      'commandComplete COPY 2',
+      'readyForQuery I',
+    ]);
   });
 });
 
@@ -365,31 +516,46 @@ describe('in the middle', () => {
     const running = `SELECT 1 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(30)' AND state = 'active'`;
     await eventually('it sleeps', async () => (await cluster.directly(1, running)).length === 1);
     const { processId, secretKey } = raw.backend;
-    connect({ host: embeddedHost, port: cluster.node(1).gatewayPort }).end(serialize.cancel(processId, secretKey));
+    connect({ host: embeddedHost, port: cluster.node(1).gatewayPort }).end(
+      serialize.cancel(processId, secretKey),
+    );
     expect(words(await raw.ready())).toEqual(['rowDescription', 'error 57014', 'readyForQuery I']);
     expect(words(await raw.query('SELECT 1'))).toContain('dataRow 1');
   });
 
   test('a cancel with a wrong key does nothing', async () => {
     raw.send(serialize.query('SELECT pg_sleep(0.5)'));
-    connect({ host: embeddedHost, port: cluster.node(1).gatewayPort }).end(serialize.cancel(raw.backend.processId, raw.backend.secretKey ^ 1));
+    connect({ host: embeddedHost, port: cluster.node(1).gatewayPort }).end(
+      serialize.cancel(raw.backend.processId, raw.backend.secretKey ^ 1),
+    );
     expect(words(await raw.ready())).toContain('commandComplete SELECT 1');
   });
 
   test.each([
     ['a transaction', async () => void (await raw.query('BEGIN; INSERT INTO t VALUES (77)'))],
     ['a statement', async () => raw.send(serialize.query('SELECT pg_sleep(30), 77'))],
-    ['a COPY', async () => {
-      raw.send(serialize.query('COPY t FROM STDIN'));
-      await raw.until('copyInResponse');
-      raw.send(serialize.copyData(Buffer.from('77\tx\n')));
-    }],
+    [
+      'a COPY',
+      async () => {
+        raw.send(serialize.query('COPY t FROM STDIN'));
+        await raw.until('copyInResponse');
+        raw.send(serialize.copyData(Buffer.from('77\tx\n')));
+      },
+    ],
   ])('the client goes away in %s: its session ends, nothing stays', async (_, begin) => {
-    const { rows } = { rows: (await raw.query('SELECT pg_backend_pid()')).find(({ name }) => name === 'dataRow')?.['fields'] as string[] };
+    const { rows } = {
+      rows: (await raw.query('SELECT pg_backend_pid()')).find(({ name }) => name === 'dataRow')?.[
+        'fields'
+      ] as string[],
+    };
     await begin();
     raw.socket.destroy();
     const alive = `SELECT 1 FROM pg_stat_activity WHERE pid = ${rows[0]}`;
-    await eventually('the server session has ended', async () => (await cluster.directly(1, alive)).length === 0, 5000);
+    await eventually(
+      'the server session has ended',
+      async () => (await cluster.directly(1, alive)).length === 0,
+      5000,
+    );
     expect(await ids()).toEqual([]);
   });
 
@@ -420,7 +586,10 @@ describe('a big result', () => {
     raw.socket.on('data', (chunk: Buffer) => (received += chunk.length));
     raw.socket.pause();
     const waiting = `SELECT 1 FROM pg_stat_activity WHERE wait_event = 'ClientWrite' AND query LIKE 'SELECT repeat%'`;
-    await eventually('the server waits for the gateway', async () => (await cluster.directly(1, waiting)).length === 1);
+    await eventually(
+      'the server waits for the gateway',
+      async () => (await cluster.directly(1, waiting)).length === 1,
+    );
     while (received < 50_000_000) {
       most = Math.max(most, cluster.gatewayMemory(1));
       const mark = received;
