@@ -1,8 +1,10 @@
 /**
- * One transaction of a session: the client's own (explicit) or the one that the gateway opens around an autocommit unit.
+ * One transaction of a session: the client's own (explicit) or the one that the gateway opens around an
+ * autocommit unit.
  */
 import type { Gid } from '../identity.ts';
 import type { StatementClass, TransactionModes } from '../statement/statement-class.ts';
+import type { Reply } from './reply.ts';
 
 export interface Block {
   /** The client said BEGIN. Otherwise the gateway opened it and ends it with the unit. */
@@ -10,6 +12,11 @@ export interface Block {
   /** Hybrid logical clock at its beginning, ms; kept over repeats. */
   readonly startTime: number;
   readonly modes: TransactionModes | undefined;
+  /**
+   * The access mode to which it falls back when it has failed and goes on AND CHAIN: READ ONLY or not;
+   * undefined: the server has it right.
+   */
+  readonly fallback: boolean | undefined;
   /** A tag has proved that rows were written, or a command ran that always writes. */
   wrote: boolean;
   /** Something ran that may have done what PREPARE cannot bear (a function, DO, temporary tables). */
@@ -20,18 +27,34 @@ export interface Block {
   announced: boolean;
   /** PREPARE is under way or has happened: the transaction can no longer be interrupted here. */
   preparing: boolean;
-  /** From the moment on that its PREPARE was sent. */
+  /**
+   * Header and PREPARE were sent under this name: if the connection breaks now, only the nodes together know
+   * the outcome.
+   */
   gid: Gid | undefined;
+  /** The server has confirmed its PREPARE: the outcome no longer needs this connection. */
+  prepared: boolean;
 }
 
-export function newBlock(explicit: boolean, startTime: number, modes?: TransactionModes): Block {
-  const notes = { wrote: false, uncertain: false, temporary: false, announced: false };
-  return { explicit, startTime, modes, ...notes, preparing: false, gid: undefined };
-}
-
-/** Opens a block of the gateway's own: read-only when that is what the client has made its default. */
-export function openingSql(readOnlyDefault: boolean): string {
-  return readOnlyDefault ? 'BEGIN READ ONLY' : 'BEGIN READ WRITE';
+export function newBlock(
+  explicit: boolean,
+  startTime: number,
+  modes: TransactionModes | undefined,
+  fallback: boolean | undefined,
+): Block {
+  return {
+    explicit,
+    startTime,
+    modes,
+    fallback,
+    wrote: false,
+    uncertain: false,
+    temporary: false,
+    announced: false,
+    preparing: false,
+    gid: undefined,
+    prepared: false,
+  };
 }
 
 /** Takes down what running a statement of this class means for the end of the transaction. */
@@ -43,6 +66,12 @@ export function noteStatement(block: Block, statement: StatementClass): void {
     block.uncertain = true;
   }
   if (statement.kind === 'session' || statement.kind === 'notify') block.uncertain = true;
+}
+
+export function noteReply(block: Block, reply: Reply): void {
+  if (reply.written > 0) block.wrote = true;
+  // What was defined may be in the way of decoding: the header function looks.
+  if (reply.defined) block.uncertain = true;
 }
 
 /** Classes that run outside a block exactly as the client sent them. */
@@ -58,4 +87,14 @@ export function runsAsIs(statement: StatementClass): boolean {
     default:
       return false;
   }
+}
+
+/** Settings that the gateway puts into other words. */
+export function isSetting(each: StatementClass): boolean {
+  return each.kind === 'set-guarded' || each.kind === 'show-guarded' || each.kind === 'set-transaction';
+}
+
+/** Classes that come to nothing unless all members take part in the end of their transaction. */
+export function needsMembers(each: StatementClass): boolean {
+  return each.kind === 'write' || each.kind === 'announced';
 }

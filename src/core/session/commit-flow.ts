@@ -1,21 +1,27 @@
 /**
- * The end of a block: header and PREPARE at home, then the wait for the outcome of all members (architecture §3).
- * Rule: between PREPARE and the outcome nothing is told to the client; afterwards exactly one thing is.
+ * The end of a block: header and PREPARE at home, then the wait for the outcome of all members (architecture
+ * §3). Rule: between PREPARE and the outcome nothing is told to the client; afterwards exactly one thing is.
  */
+import { assert } from '../../lib/assert.ts';
 import type { Gid, Refusal } from '../identity.ts';
 import type { Answer } from '../commit/event.ts';
+import { status } from '../wire/codes.ts';
 import { errorResponse } from '../wire/messages.ts';
 import type { ErrorText } from '../wire/messages.ts';
+import { noteReply } from './block.ts';
 import type { Block } from './block.ts';
+import { refusalText, translated } from './interruption.ts';
 import type { Reply } from './reply.ts';
 import type { SessionMachine } from './session.ts';
 
 type Part<T> = Generator<void, T, void>;
 
 export type BlockEnd =
-  | { readonly kind: 'committed' }
-  /** The transaction had failed before: PostgreSQL answers COMMIT with ROLLBACK. */
-  | { readonly kind: 'rolled-back' }
+  /**
+   * `voted`: by the votes of all members. Otherwise there was nothing to replicate, and what was read needs a
+   * lease.
+   */
+  | { readonly kind: 'committed'; readonly voted: boolean }
   | { readonly kind: 'error'; readonly error: Uint8Array; readonly retryable: boolean };
 
 export interface Flight {
@@ -24,73 +30,133 @@ export interface Flight {
   readonly prepare: Reply;
 }
 
-/** Header and PREPARE in one packet behind whatever runs: in a failed block the first fails and the second rolls back. */
+/**
+ * Until the reply is whole and no cancel request is on its way, which could hit the next statement instead.
+ */
+export function* settled(session: SessionMachine, reply: Reply): Part<void> {
+  while (!reply.done || session.cancelling) yield;
+}
+
+/**
+ * Header and PREPARE in one packet behind whatever runs: in a failed block the first fails and the second
+ * rolls back.
+ */
 export function sendPrepare(session: SessionMachine, block: Block): Flight {
   const gid = session.ports.newTransaction(block.startTime);
+  block.gid = gid;
   const header = session.sendOwn(session.ports.headerSql(gid, false, block.announced));
   const prepare = session.sendOwn(`PREPARE TRANSACTION '${gid}'`);
-  block.gid = gid;
   return { gid, header, prepare };
 }
 
+/**
+ * The server's transaction ends without a trace. A cancel request of the client may hit the ROLLBACK itself.
+ */
 export function* rollBack(session: SessionMachine): Part<void> {
-  while (session.cancelling) yield;
-  const reply = session.sendOwn('ROLLBACK');
-  while (!reply.done) yield;
+  for (let attempt = 0; attempt < 3; attempt++) {
+    while (session.cancelling) yield;
+    const reply = session.sendOwn('ROLLBACK');
+    yield* settled(session, reply);
+    if (reply.status === status.idle) return;
+  }
+  session.fatal('XX000', '[multimaster] the transaction could not be rolled back');
 }
 
-/** Between two units of an interrupted transaction: the server rolls back, and the client's next statement finds it failed. */
-export function* failBlock(session: SessionMachine): Part<void> {
-  session.blockFailed = true;
-  session.sendOwn('ROLLBACK');
-  session.sendOwn('BEGIN READ WRITE');
-  const failing = session.sendOwn('ROLLBACK TO SAVEPOINT mtm_conflict');
-  while (!failing.done) yield;
+const rolledBack = errorResponse({
+  severity: 'ERROR',
+  sqlstate: '40000',
+  message: '[multimaster] the transaction was rolled back by the server',
+});
+
+/** After the last statement of a block that succeeded or failed as `reply` says. */
+export function* endAttempt(
+  session: SessionMachine,
+  block: Block,
+  reply: Reply,
+  flight: Flight | undefined,
+): Part<BlockEnd> {
+  noteReply(block, reply);
+  if (reply.error === undefined) return yield* endBlock(session, block, flight);
+  const interrupted = session.interruption !== undefined;
+  const error = translated(session, reply.error);
+  if (flight !== undefined) {
+    yield* settled(session, flight.prepare);
+    assert(flight.prepare.tag !== 'PREPARE TRANSACTION', 'a failed block cannot be prepared');
+    failed(session, block, flight.gid);
+  }
+  if (session.serverStatus !== status.idle) yield* rollBack(session);
+  return { kind: 'error', error, retryable: interrupted || isConflict(reply.sqlstate) };
 }
 
 /** Commits the block on all nodes. `flight`: header and PREPARE are on their way already. */
 export function* endBlock(session: SessionMachine, block: Block, flight: Flight | undefined): Part<BlockEnd> {
   while (session.cancelling) yield;
   if (flight === undefined) {
-    if (session.doomed !== undefined) {
-      const error = errorResponse(refusalText(session.doomed));
-      yield* rollBack(session);
-      return { kind: 'error', error, retryable: true };
-    }
+    if (session.interruption !== undefined) return yield* interrupted(session, session.interruption.refusal);
     if (block.temporary) session.mayHaveTemporary = true;
     if (!block.wrote || block.uncertain || session.mayHaveTemporary) return yield* askThenEnd(session, block);
     flight = sendPrepare(session, block);
   }
   block.preparing = true;
-  while (!flight.prepare.done) yield;
-  return yield* afterPrepare(session, flight.gid, flight.header, flight.prepare);
+  yield* settled(session, flight.prepare);
+  return yield* afterPrepare(session, block, flight.gid, flight.header, flight.prepare);
+}
+
+function* interrupted(session: SessionMachine, refusal: Refusal): Part<BlockEnd> {
+  const error = errorResponse(refusalText(refusal));
+  if (session.serverStatus !== status.idle) yield* rollBack(session);
+  return { kind: 'error', error, retryable: true };
+}
+
+/** The gid was never prepared and never will be. */
+function failed(session: SessionMachine, block: Block, gid: Gid): void {
+  block.gid = undefined;
+  session.ports.prepareEnded(gid, 'failed');
 }
 
 /** The tags leave open whether there is anything to replicate: the header function sees it. */
 function* askThenEnd(session: SessionMachine, block: Block): Part<BlockEnd> {
   const gid = session.ports.newTransaction(block.startTime);
   const header = session.sendOwn(session.ports.headerSql(gid, block.uncertain, block.announced));
-  while (!header.done || session.cancelling) yield;
-  if (header.error !== undefined || header.value === 'mixed') {
-    session.ports.prepareEnded(gid, 'failed');
-    const retryable = session.doomed !== undefined;
-    const error = header.error === undefined ? errorResponse(mixed) : session.translated(header.error);
+  yield* settled(session, header);
+  if (header.error !== undefined) {
+    failed(session, block, gid);
+    const retryable = session.interruption !== undefined || isConflict(header.sqlstate);
+    const error = translated(session, header.error);
     yield* rollBack(session);
     return { kind: 'error', error, retryable };
   }
-  if (header.value !== 'write') {
-    session.ports.prepareEnded(gid, 'failed');
-    const commit = session.sendOwn('COMMIT');
-    while (!commit.done || session.cancelling) yield;
-    if (commit.error !== undefined)
-      return { kind: 'error', error: session.translated(commit.error), retryable: false };
-    return commit.tag === 'COMMIT' ? { kind: 'committed' } : { kind: 'rolled-back' };
+  if (session.interruption !== undefined) {
+    failed(session, block, gid);
+    return yield* interrupted(session, session.interruption.refusal);
+  }
+  switch (header.value) {
+    case 'empty':
+    case 'temporary':
+      failed(session, block, gid);
+      return yield* commitHere(session);
+    case 'write':
+      break;
+    default:
+      assert(header.value === 'mixed', `the header function answers ${header.value}`);
+      failed(session, block, gid);
+      yield* rollBack(session);
+      return { kind: 'error', error: errorResponse(mixed), retryable: false };
   }
   block.preparing = true;
-  const prepare = session.sendOwn(`PREPARE TRANSACTION '${gid}'`);
   block.gid = gid;
-  while (!prepare.done) yield;
-  return yield* afterPrepare(session, gid, header, prepare);
+  const prepare = session.sendOwn(`PREPARE TRANSACTION '${gid}'`);
+  yield* settled(session, prepare);
+  return yield* afterPrepare(session, block, gid, header, prepare);
+}
+
+/** There is nothing to replicate. */
+function* commitHere(session: SessionMachine): Part<BlockEnd> {
+  const commit = session.sendOwn('COMMIT');
+  yield* settled(session, commit);
+  if (commit.tag === 'COMMIT') return { kind: 'committed', voted: false };
+  if (session.serverStatus !== status.idle) yield* rollBack(session);
+  return { kind: 'error', error: translated(session, commit.error ?? rolledBack), retryable: false };
 }
 
 const mixed: ErrorText = {
@@ -101,38 +167,43 @@ const mixed: ErrorText = {
   hint: 'Write to temporary tables in a transaction of their own.',
 };
 
-function* afterPrepare(session: SessionMachine, gid: Gid, header: Reply, prepare: Reply): Part<BlockEnd> {
+function* afterPrepare(
+  session: SessionMachine,
+  block: Block,
+  gid: Gid,
+  header: Reply,
+  prepare: Reply,
+): Part<BlockEnd> {
   if (prepare.tag !== 'PREPARE TRANSACTION') {
-    session.ports.prepareEnded(gid, 'failed');
-    const retryable = session.doomed !== undefined;
-    const error = prepare.error ?? header.error;
+    failed(session, block, gid);
+    const retryable = session.interruption !== undefined || isConflict(prepare.sqlstate);
+    // A cancelled PREPARE may leave the block open.
+    if (session.serverStatus !== status.idle) yield* rollBack(session);
     if (header.value === 'temporary' || header.value === 'mixed') {
-      // The session has temporary tables after all: from now on it is asked before PREPARE, and this unit may run again.
+      // The session has temporary tables after all: from now on it is asked before PREPARE, and this unit may
+      // run again.
       session.mayHaveTemporary = true;
       return { kind: 'error', error: errorResponse(mixed), retryable: true };
     }
-    if (error === undefined) return { kind: 'rolled-back' };
-    return {
-      kind: 'error',
-      error: session.translated(error),
-      retryable: retryable || isConflict(prepare.sqlstate),
-    };
+    const error = prepare.error ?? header.error ?? rolledBack;
+    return { kind: 'error', error: translated(session, error), retryable };
   }
+  block.prepared = true;
   session.ports.prepareEnded(gid, header.value === 'empty' ? 'empty' : 'prepared');
   while (session.answer?.gid !== gid) yield;
   const { answer } = session.answer;
   session.answer = undefined;
-  return blockEnd(gid, answer);
+  return blockEnd(gid, answer, header.value !== 'empty');
 }
 
 function isConflict(sqlstate: string): boolean {
   return sqlstate === '40001' || sqlstate === '40P01';
 }
 
-function blockEnd(gid: Gid, answer: Answer): BlockEnd {
+function blockEnd(gid: Gid, answer: Answer, voted: boolean): BlockEnd {
   switch (answer.kind) {
     case 'committed':
-      return { kind: 'committed' };
+      return { kind: 'committed', voted };
     case 'aborted':
       return {
         kind: 'error',
@@ -142,20 +213,6 @@ function blockEnd(gid: Gid, answer: Answer): BlockEnd {
     case 'unknown':
       return { kind: 'error', error: errorResponse(unknownText(gid, answer.reason)), retryable: false };
   }
-}
-
-export function refusalText(refusal: Refusal): ErrorText {
-  return {
-    severity: 'ERROR',
-    sqlstate: refusal.sqlstate,
-    message: refusal.message,
-    detail: refusal.detail,
-    hint: refusal.hint,
-    schema: refusal.schema,
-    table: refusal.table,
-    column: refusal.column,
-    constraint: refusal.constraint,
-  };
 }
 
 export function unknownText(gid: Gid, reason: string): ErrorText {

@@ -1,13 +1,16 @@
 /**
- * What a session machine may ask of the world. Calls are orders that never fail and never call back into the machine
- * before they return; answers come later as calls of the machine's own methods.
+ * What a session machine may ask of the world. Calls are orders that never fail and never call back into the
+ * machine before they return; answers come later as calls of the machine's own methods.
  */
 import type { Gid } from '../identity.ts';
 import type { ParsedText } from '../statement/statement-class.ts';
 import type { ErrorText } from '../wire/messages.ts';
 
 export interface SessionPorts {
-  /** Bytes buffer[start…end) to the server or the client, in call order; neighbouring ranges travel in one write. */
+  /**
+   * Bytes buffer[start…end) to the server or the client, in call order; neighbouring ranges travel in one
+   * write.
+   */
   toServer(buffer: Uint8Array, start: number, end: number): void;
   toClient(buffer: Uint8Array, start: number, end: number): void;
   /** Ends the session after what was sent to the client has left. */
@@ -28,7 +31,10 @@ export interface SessionPorts {
 
   /** A new gid, whose PREPARE is about to be sent; the answer comes as `answered()`. */
   newTransaction(startTime: number): Gid;
-  /** The SQL that marks the transaction with its header just before PREPARE. `checked`: with all checks of what PREPARE cannot bear. */
+  /**
+   * The SQL that marks the transaction with its header just before PREPARE. `checked`: with all checks of
+   * what PREPARE cannot bear.
+   */
   headerSql(gid: Gid, checked: boolean, announced: boolean): string;
   /** SQL that announces a command which no event trigger sees. */
   announceSql(command: string, tag: string): string;

@@ -1,6 +1,8 @@
 /**
- * The prepared statements and portals of one session, as far as the gateway must know them: how each is to be run.
- * Rule: what a group of messages defines counts inside the group at once and outside it only after the server has confirmed it.
+ * The prepared statements and portals of one session, as far as the gateway must know them: how each is to be
+ * run. Rule: it knows exactly the statements that the server has. What a group of messages defines or closes
+ * counts inside the group at once and outside it only after the server has confirmed it; a statement lost
+ * from here could hide a COMMIT.
  */
 import type { Statement, StatementClass } from '../statement/statement-class.ts';
 
@@ -10,6 +12,8 @@ export interface Prepared {
   readonly text: string;
   /** The Parse message as it is sent to the server (some texts are rewritten). */
   readonly message: Uint8Array;
+  /** The text that was put in place of the client's own. */
+  readonly replaced: string | undefined;
 }
 
 const unknown: StatementClass = { kind: 'write', certain: false, temporary: false, copyIn: false };
@@ -23,27 +27,127 @@ export function singleClass(statements: readonly Statement[] | undefined): State
   return real[0]!.class;
 }
 
+/** A Parse (with what it prepares) or a Close (without) that the server has yet to confirm. */
+interface Pending {
+  readonly closes: boolean;
+  /** undefined: the Close of a portal, which changes no statement. */
+  readonly name: string | undefined;
+  readonly prepared: Prepared | undefined;
+  readonly journal: Journal | undefined;
+  /** Messages of the group before it. */
+  readonly place: number;
+}
+
+/** The names that a group has touched, and what stood there before. */
+export type Journal = Map<string, Prepared | undefined>;
+
 export class Registry {
   readonly #statements = new Map<string, Prepared>();
   readonly #portals = new Map<string, Prepared>();
-  #pending: { name: string; prepared: Prepared }[] = [];
-  /** The server's unnamed statement was dropped by a simple Query of ours: it must be parsed again before it is bound. */
+  #pending: Pending[] = [];
+  #journal: Journal | undefined;
+  /** Messages of the group that were read, and those that the server has answered but for an error. */
+  #read = 0;
+  #answered = 0;
+  #readBeforeJournal = 0;
+  /**
+   * The server's unnamed statement was dropped by a simple Query of ours: it must be parsed again before it
+   * is bound.
+   */
   unnamedDropped = false;
 
   parse(name: string, prepared: Prepared): void {
-    this.#pending.push({ name, prepared });
+    this.#note(name);
+    this.#pending.push({ closes: false, name, prepared, journal: this.#journal, place: this.#read });
     if (name === '') this.unnamedDropped = false;
+  }
+
+  closeStatement(name: string): void {
+    this.#note(name);
+    this.#pending.push({
+      closes: true,
+      name,
+      prepared: undefined,
+      journal: this.#journal,
+      place: this.#read,
+    });
+  }
+
+  closePortal(name: string): void {
+    this.#portals.delete(name);
+    this.#pending.push({
+      closes: true,
+      name: undefined,
+      prepared: undefined,
+      journal: this.#journal,
+      place: this.#read,
+    });
   }
 
   /** The server confirmed the oldest Parse that is under way. */
   parseCompleted(): void {
-    const oldest = this.#pending.shift();
-    if (oldest !== undefined) this.#statements.set(oldest.name, oldest.prepared);
+    this.#confirmed(false);
   }
 
-  /** The group has ended: what was not confirmed was never prepared. */
-  groupEnded(): void {
-    this.#pending = [];
+  closeCompleted(): void {
+    this.#confirmed(true);
+  }
+
+  #confirmed(closes: boolean): void {
+    const oldest = this.#pending[0];
+    if (oldest?.closes !== closes) return;
+    this.#pending.shift();
+    if (oldest.name === undefined) return;
+    if (oldest.prepared === undefined) this.#statements.delete(oldest.name);
+    else this.#statements.set(oldest.name, oldest.prepared);
+  }
+
+  /** A message of the group goes to the server. */
+  messageRead(): void {
+    this.#read++;
+  }
+
+  /** The server has answered the next message of the group. */
+  messageAnswered(): void {
+    this.#answered++;
+  }
+
+  /** The group has ended: what was not confirmed did not happen. `failed`: its first message without an answer is an error's. */
+  groupEnded(failed: boolean): void {
+    const next = this.#pending[0];
+    if (next !== undefined) {
+      // The server drops the old unnamed statement before it looks at the new one, but not when it skips the message.
+      if (failed && next.name === '' && !next.closes && next.place === this.#answered) {
+        this.#statements.delete('');
+      }
+      this.#pending = [];
+    }
+    this.#read = 0;
+    this.#answered = 0;
+    this.#readBeforeJournal = 0;
+  }
+
+  /** From here on what stood at each name is remembered, so that a repeat of the group can restore it. */
+  beginJournal(): void {
+    this.#journal = new Map();
+    this.#readBeforeJournal = this.#read;
+  }
+
+  #note(name: string): void {
+    const journal = this.#journal;
+    if (journal !== undefined && !journal.has(name)) journal.set(name, this.statement(name));
+  }
+
+  /** Back to what stood there when the journal began; the caller makes the server follow. */
+  restore(): Journal {
+    const journal = this.#journal ?? new Map<string, Prepared | undefined>();
+    this.#read = this.#readBeforeJournal;
+    this.#pending = this.#pending.filter((pending) => pending.journal !== journal);
+    for (const [name, prepared] of journal) {
+      if (prepared === undefined) this.#statements.delete(name);
+      else this.#statements.set(name, prepared);
+    }
+    return journal;
   }
 
   statement(name: string): Prepared | undefined {
@@ -54,19 +158,11 @@ export class Registry {
     return this.#statements.get(name);
   }
 
-  /** Confirmed by the server already, so that it need not be sent again. */
-  confirmed(name: string, prepared: Prepared): boolean {
-    return this.#statements.get(name) === prepared;
-  }
-
-  bind(portal: string, statement: string): StatementClass {
+  bind(portal: string, statement: string): void {
     const prepared = this.statement(statement);
-    if (prepared === undefined) {
-      this.#portals.delete(portal);
-      return unknown; // made by SQL-level PREPARE, or not there at all: then the server says so
-    }
-    this.#portals.set(portal, prepared);
-    return prepared.class;
+    // Unknown: made by SQL-level PREPARE, or not there at all: then the server says so.
+    if (prepared === undefined) this.#portals.delete(portal);
+    else this.#portals.set(portal, prepared);
   }
 
   portal(name: string): Prepared | undefined {
@@ -77,24 +173,44 @@ export class Registry {
     return this.#portals.get(name)?.class ?? unknown;
   }
 
-  closeStatement(name: string): void {
+  /** The gateway has executed it in the server's place: it cannot be run again. */
+  portalRan(name: string): void {
+    const prepared = this.#portals.get(name);
+    if (prepared === undefined) return;
+    const message = `portal "${name}" cannot be run`;
+    this.#portals.set(name, {
+      ...prepared,
+      class: { kind: 'refused', sqlstate: '55000', message, hint: '' },
+    });
+  }
+
+  /** The server has executed it: whether it may run again is the server's to say. */
+  portalSent(name: string): void {
+    const prepared = this.#portals.get(name);
+    if (prepared !== undefined) this.#portals.set(name, { ...prepared, class: { kind: 'session' } });
+  }
+
+  /** Portals end with their transaction. */
+  transactionEnded(): void {
+    if (this.#portals.size > 0) this.#portals.clear();
+  }
+
+  /** DEALLOCATE of one. */
+  forget(name: string): void {
     this.#statements.delete(name);
   }
 
-  closePortal(name: string): void {
-    this.#portals.delete(name);
-  }
-
-  /** DEALLOCATE ALL and DISCARD ALL. */
+  /** DEALLOCATE ALL and DISCARD ALL. What is still to be confirmed comes behind them. */
   clear(): void {
     this.#statements.clear();
     this.#portals.clear();
-    this.#pending = [];
   }
 
   /** A simple Query drops the unnamed statement. */
   simpleQuerySent(byClient: boolean): void {
-    if (byClient) this.#statements.delete('');
-    else if (this.#statements.has('')) this.unnamedDropped = true;
+    if (byClient) {
+      this.#statements.delete('');
+      this.unnamedDropped = false;
+    } else if (this.statement('') !== undefined) this.unnamedDropped = true;
   }
 }

@@ -1,78 +1,217 @@
 /**
- * What relaying a single server message takes: reading errors and tags, holding back, and naming true reasons.
- * Rule: bytes that nobody needs to read are never read.
+ * How the server's messages reach the client: at once, held until the outcome is known, or not at all. Rules:
+ * bytes that nobody needs to read are never read; no result leaves without a lease at its first byte
+ * (invariant 9); the order of what the client gets is the server's; what the client was told is counted, so
+ * that a repeat tells it the rest only.
  */
-import type { Refusal } from '../identity.ts';
-import { backend, frontend } from '../wire/codes.ts';
-import { cstringAt, errorFields, withErrorFields } from '../wire/messages.ts';
+import { backend } from '../wire/codes.ts';
+import { copyFail, cstringAt, errorResponse } from '../wire/messages.ts';
+import type { ErrorText } from '../wire/messages.ts';
+import { translated } from './interruption.ts';
+import { takeError } from './own-message.ts';
+import { endsResult, isResult, noteTag } from './reply.ts';
 import type { Reply } from './reply.ts';
+import type { SessionMachine } from './session.ts';
 
-/** Messages that belong to COPY FROM STDIN: they go straight through while the server takes copy data. */
-export function isCopyStage(type: number): boolean {
-  switch (type) {
-    case frontend.copyData:
-    case frontend.copyDone:
-    case frontend.copyFail:
-    case frontend.flush:
-    case frontend.sync:
-      return true;
-    default:
-      return false;
-  }
-}
+const leaseLost: ErrorText = {
+  severity: 'ERROR',
+  sqlstate: '57P01',
+  message:
+    '[multimaster] node lost its lease while the statement ran: its result may be outdated and was dropped',
+  hint: 'Repeat the statement, on another node if this one stays without quorum.',
+};
 
-/** FATAL and PANIC end the session; field V is never translated. */
-export function isFatal(buffer: Uint8Array, start: number, end: number): boolean {
-  return errorFields(buffer, start, end).get('V') !== 'ERROR';
-}
+export const leaseLostError = errorResponse(leaseLost);
 
-export function takeError(reply: Reply, buffer: Uint8Array, start: number, end: number): void {
-  reply.error = buffer.slice(start, end);
-  reply.sqlstate = errorFields(buffer, start, end).get('C') ?? '';
-}
-
-/** Takes from the reply to a statement of the gateway's own what its task wants to know. */
-export function takeOwnMessage(
+/** One message, whole, of the reply to a unit of the client's. */
+export function relay(
+  session: SessionMachine,
   reply: Reply,
   type: number,
   buffer: Uint8Array,
   start: number,
   end: number,
 ): void {
-  if (type === backend.errorResponse) {
-    if (reply.error === undefined) takeError(reply, buffer, start, end);
-  } else if (type === backend.commandComplete) {
-    reply.tag = cstringAt(buffer, start + 5, end);
-  } else if (type === backend.dataRow && reply.value === undefined && end - start > 11) {
-    const length = new DataView(buffer.buffer, buffer.byteOffset + start + 7, 4).getInt32(0);
-    if (length >= 0) reply.value = cstringAt(buffer, start + 11, start + 11 + length);
+  if (type === backend.errorResponse) return relayError(session, reply, buffer, start, end);
+  if (reply.prefix > 0) {
+    reply.prefix--;
+    return;
+  }
+  switch (type) {
+    case backend.commandComplete:
+      noteCompletion(session, reply, cstringAt(buffer, start + 5, end));
+      break;
+    case backend.parseComplete:
+      session.registry.parseCompleted();
+      session.registry.messageAnswered();
+      break;
+    case backend.closeComplete:
+      session.registry.closeCompleted();
+      session.registry.messageAnswered();
+      break;
+    case backend.bindComplete:
+    case backend.noData:
+    case backend.rowDescription:
+    case backend.emptyQueryResponse:
+    case backend.portalSuspended:
+      session.registry.messageAnswered();
+      break;
+    case backend.copyInResponse:
+      return relayCopyIn(session, reply, buffer, start, end);
+  }
+  if (reply.leaseDue && !reply.hold && isResult(type)) checkLease(session, reply);
+  if (endsResult(type)) reply.leaseDue = true;
+  if (reply.dropped) return;
+  if (reply.skip > 0) {
+    reply.skip--;
+    reply.told++;
+  } else if (reply.hold) {
+    hold(session, reply, type, buffer.subarray(start, end));
+  } else {
+    reply.told++;
+    if (!reply.seen && isResult(type)) reply.seen = true;
+    session.ports.toClient(buffer, start, end);
   }
 }
 
-/** Completions are held to the end; rows only while they are few, so that a large result streams. */
-export function holdMessage(
+/** A part of a message that did not come whole: rows and copy data only. */
+export function relayPart(
+  session: SessionMachine,
   reply: Reply,
   buffer: Uint8Array,
   start: number,
   end: number,
-  limitBytes: number,
-  release: (reply: Reply) => void,
+  first: boolean,
 ): void {
-  reply.held.push(buffer.subarray(start, end));
-  reply.heldBytes += end - start;
-  if (reply.heldBytes <= limitBytes || buffer[start] === backend.commandComplete) return;
-  const keep = reply.held.at(-1)![0] === backend.commandComplete ? reply.held.pop() : undefined;
-  release(reply);
-  if (keep !== undefined) reply.held.push(keep);
+  if (first) {
+    if (reply.leaseDue && (!reply.hold || !reply.byCommit)) checkLease(session, reply);
+    if (reply.dropped) return;
+    release(session, reply);
+    reply.seen = true;
+    reply.told++;
+  }
+  if (!reply.dropped) session.ports.toClient(buffer, start, end);
 }
 
-/** The server's error with the words of the refusal that caused it. */
-export function refusalInsteadOf(error: Uint8Array, refusal: Refusal): Uint8Array {
-  const fields = new Map([
-    ['C', refusal.sqlstate],
-    ['M', refusal.message],
-  ]);
-  if (refusal.detail !== undefined) fields.set('D', refusal.detail);
-  if (refusal.hint !== undefined) fields.set('H', refusal.hint);
-  return withErrorFields(error, 0, error.length, fields);
+/** Without a lease, nothing more of this reply goes out but an error. */
+function checkLease(session: SessionMachine, reply: Reply): void {
+  reply.leaseDue = false;
+  if (reply.free || reply.dropped || session.ports.hasLease()) return;
+  reply.dropped = true;
+  reply.held = [];
+  reply.error ??= leaseLostError;
+  if (reply.open) tellError(session, reply, leaseLostError);
+}
+
+function noteCompletion(session: SessionMachine, reply: Reply, tag: string): void {
+  session.registry.messageAnswered();
+  noteTag(reply, tag);
+  if (tag === 'DISCARD ALL' || tag === 'DEALLOCATE ALL') session.registry.clear();
+}
+
+function hold(session: SessionMachine, reply: Reply, type: number, bytes: Uint8Array): void {
+  reply.held.push(bytes);
+  reply.heldBytes += bytes.length;
+  if (isResult(type)) reply.holdsResult = true;
+  if (reply.heldBytes <= session.limits.holdBytes) return;
+  // A large result streams; the last completion alone waits for the outcome.
+  const completion = type === backend.commandComplete ? reply.held.pop() : undefined;
+  if (!reply.byCommit) checkLease(session, reply);
+  if (reply.dropped) return;
+  release(session, reply);
+  if (completion !== undefined) hold(session, reply, type, completion);
+}
+
+/** Tells the client what was held. */
+export function release(session: SessionMachine, reply: Reply): void {
+  const { held } = reply;
+  if (held.length === 0) return;
+  for (const bytes of held) {
+    if (bytes[0] === backend.noticeResponse) reply.toldNotices++;
+    else reply.told++;
+    session.toClient(bytes);
+  }
+  if (reply.holdsResult) reply.seen = true;
+  reply.held = [];
+  reply.heldBytes = 0;
+  reply.holdsResult = false;
+}
+
+/**
+ * A notice goes out in its place among the results; one that an attempt before has shown does not come again.
+ */
+export function relayNotice(
+  session: SessionMachine,
+  reply: Reply | undefined,
+  buffer: Uint8Array,
+  start: number,
+  end: number,
+): void {
+  if (reply?.kind === 'client') {
+    if (reply.skipNotices > 0) {
+      reply.skipNotices--;
+      reply.toldNotices++;
+      return;
+    }
+    if (reply.hold && reply.holdsResult) {
+      reply.held.push(buffer.subarray(start, end));
+      reply.heldBytes += end - start;
+      return;
+    }
+    release(session, reply);
+    reply.toldNotices++;
+  } else if (reply !== undefined && session.holding !== undefined && session.holding.held.length > 0) {
+    // From the end of the transaction (a deferred trigger): PostgreSQL tells it before the completion.
+    const { held, endsLate } = session.holding;
+    const beforeLast = endsLate && held.at(-1)![0] === backend.commandComplete;
+    held.splice(beforeLast ? held.length - 1 : held.length, 0, buffer.subarray(start, end));
+    return;
+  }
+  session.ports.toClient(buffer, start, end);
+}
+
+/**
+ * Never held: the client sends its data only now. They are gone then, so the statement cannot be repeated.
+ */
+function relayCopyIn(
+  session: SessionMachine,
+  reply: Reply,
+  buffer: Uint8Array,
+  start: number,
+  end: number,
+): void {
+  reply.copies++;
+  if (reply.dropped) {
+    session.toServer(copyFail('the node lost its lease'));
+    return;
+  }
+  release(session, reply);
+  reply.seen = true;
+  reply.told++;
+  session.ports.toClient(buffer, start, end);
+  session.copyBegan();
+}
+
+function relayError(
+  session: SessionMachine,
+  reply: Reply,
+  buffer: Uint8Array,
+  start: number,
+  end: number,
+): void {
+  session.copyEnded();
+  if (reply.error !== undefined) return; // after a loss of the lease; otherwise there is one error in a reply
+  takeError(reply, buffer, start, end);
+  reply.prefix = 0;
+  reply.skip = 0;
+  if (reply.open) tellError(session, reply, reply.error!);
+}
+
+/** The error of a reply, in its place behind what was held. */
+export function tellError(session: SessionMachine, reply: Reply, error: Uint8Array): void {
+  if (reply.errorTold) return;
+  reply.errorTold = true;
+  release(session, reply);
+  session.toClient(translated(session, error));
+  session.resume();
 }

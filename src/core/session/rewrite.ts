@@ -1,38 +1,37 @@
 /**
- * Statements that would touch the gateway's own sensor, the read-only default of the server session, in other words.
- * The client's own wish lives in the setting multimaster.default_transaction_read_only of the same session.
+ * Statements that would touch the gateway's own sensor, the read-only default of the server session, in other
+ * words. The client's own wish lives in ReadOnlyWish; the server is shown it under a name of our own, so that
+ * the answer is the server's.
  */
 import { beginText } from '../statement/session-command.ts';
 import type { StatementClass } from '../statement/statement-class.ts';
+import type { ReadOnlyWish } from './read-only-wish.ts';
 
-export interface RewriteContext {
-  readOnlyDefault: boolean;
-}
-
+const guarded = 'default_transaction_read_only';
 const shadow = 'multimaster.default_transaction_read_only';
 
-/** The text to run instead; undefined: as it is. Takes down the client's wish in passing. */
-export function rewritten(context: RewriteContext, statement: StatementClass): string | undefined {
+/** The text to run instead; undefined: as it is. `inTransaction`: the server is in a transaction block. */
+export function rewritten(
+  wish: ReadOnlyWish,
+  statement: StatementClass,
+  inTransaction: boolean,
+): string | undefined {
   switch (statement.kind) {
     case 'begin':
-      return beginText(statement.tag, statement.modes, context.readOnlyDefault);
+      return beginText(statement.tag, statement.modes, wish.value);
     case 'set-guarded': {
-      if (statement.name !== 'default_transaction_read_only') return undefined;
-      const on = statement.value !== undefined && isTrue(statement.value);
-      context.readOnlyDefault = on;
-      return `SET ${statement.local ? 'LOCAL ' : ''}${shadow} = ${on ? 'on' : 'off'}`;
+      if (statement.name !== guarded) return undefined;
+      if (statement.also !== undefined) return statement.also;
+      const value = wish.valueOf(statement);
+      // A value that is no boolean goes through: the server says so in its own words.
+      if (value === undefined) return undefined;
+      return `SET ${statement.local ? 'LOCAL ' : ''}${shadow} = ${value ? 'on' : 'off'}`;
     }
     case 'show-guarded':
-      if (statement.name === 'default_transaction_read_only') {
-        return `SELECT '${context.readOnlyDefault ? 'on' : 'off'}'::text AS default_transaction_read_only`;
-      }
-      return undefined;
+      // Inside a transaction, transaction_read_only is what the client has made it.
+      if (statement.name !== guarded && inTransaction) return undefined;
+      return `SELECT '${wish.value ? 'on' : 'off'}'::text AS ${statement.name}`;
     default:
       return undefined;
   }
-}
-
-/** PostgreSQL's parse_bool: unique prefixes of true, yes, on and 1. */
-function isTrue(value: string): boolean {
-  return /^(?:t|tr|tru|true|y|ye|yes|on|1)$/i.test(value.trim());
 }

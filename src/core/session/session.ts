@@ -1,94 +1,128 @@
 /**
- * The machine of one client session: it stands between the client's and the server's byte streams, decides for each unit
- * (a simple Query, or the extended messages up to Sync) how it must run, wraps writes, and answers when their outcome is known.
+ * The machine of one client session: it stands between the client's and the server's byte streams, decides
+ * for each unit (a simple Query, or the extended messages up to Sync) how it must run, wraps writes, and
+ * answers when their outcome is known.
  *
- * States of a unit: passing (relayed as it is), or run by a task (a generator that waits for replies, outcomes and timers).
- * While a unit runs, later client messages wait in the inbox; copy data are the exception and go straight through.
+ * States: login (everything is relayed), quiet, a unit runs (a task: a generator that waits for replies,
+ * outcomes and timers), a group is open (its task waits for the client), COPY (the client's data go straight
+ * through), ended. While a unit runs, later client messages wait in the intake.
  *
- * Rules: outside a transaction the server session is read-only, so a statement taken for a read that writes fails with 25006
- * before any effect and is run again in a READ WRITE block (invariant 8). The client hears of success only after the outcome is
- * decided (invariant 5). No result byte leaves without a lease (invariant 9).
+ * Rules: outside a transaction the server session is read-only, so a statement taken for a read that writes
+ * fails with 25006 before any effect and is run again in a READ WRITE block (invariant 8). The client hears
+ * of success only after the outcome is decided (invariant 5). No result byte leaves without a lease
+ * (invariant 9).
  */
-import { assert } from '../../lib/assert.ts';
 import type { Gid, Refusal } from '../identity.ts';
 import type { Answer } from '../commit/event.ts';
+import type { StatementClass } from '../statement/statement-class.ts';
 import { backend, frontend, status } from '../wire/codes.ts';
-import {
-  commandComplete,
-  cstringAt,
-  errorFields,
-  errorResponse,
-  parameterStatus,
-  query,
-} from '../wire/messages.ts';
-import { readyForQuery } from '../wire/messages.ts';
+import { commandComplete, copyDataHead, copyFail, cstringAt, errorFields } from '../wire/messages.ts';
+import { errorResponse, parameterStatus, query } from '../wire/messages.ts';
 import type { ErrorText } from '../wire/messages.ts';
 import type { Block } from './block.ts';
+import { unknownText } from './commit-flow.ts';
+import { functionCallTask, groupTask } from './group-task.ts';
+import { Intake, isExtended } from './intake.ts';
+import type { ClientMessage, Segment } from './intake.ts';
+import { failBlock, mustFailBlock, newInterruption, statusShown } from './interruption.ts';
+import type { Interruption } from './interruption.ts';
+import { takeOwnMessage } from './own-message.ts';
 import type { SessionLimits, SessionPorts } from './ports.ts';
+import { planSimple } from './query-plan.ts';
+import { ReadOnlyWish } from './read-only-wish.ts';
 import { Registry } from './registry.ts';
-import { holdMessage, isCopyStage, isFatal, refusalInsteadOf, takeError, takeOwnMessage } from './relay.ts';
-import { newReply, writtenByTag } from './reply.ts';
+import { relay, relayNotice, relayPart, tellError } from './relay.ts';
+import { newReply } from './reply.ts';
 import type { Reply } from './reply.ts';
-import { failBlock, unknownText } from './commit-flow.ts';
-import { groupTask } from './group-task.ts';
-import { planSimple } from './query-string.ts';
-
-export interface ClientMessage {
-  readonly type: number;
-  readonly bytes: Uint8Array;
-}
 
 export type Task = Generator<void, void, void>;
 
-const leaseLost: ErrorText = {
-  severity: 'ERROR',
-  sqlstate: '57P01',
-  message:
-    '[multimaster] node lost its lease while the statement ran: its result may be outdated and was dropped',
-  hint: 'Repeat the statement, on another node if this one stays without quorum.',
-};
+const sensor = 'default_transaction_read_only';
+
+const serverLost = '[multimaster] the connection to the local PostgreSQL server was lost';
+
+/** The server's answers to a SET of the sensor that may fail in a row before the session ends. */
+const sensorAttempts = 3;
 
 export class SessionMachine {
   readonly ports: SessionPorts;
   readonly limits: SessionLimits;
   readonly registry = new Registry();
-  /** What the client takes default_transaction_read_only for. */
-  readOnlyDefault: boolean;
+  readonly wish: ReadOnlyWish;
   block: Block | undefined;
   /** The transaction status of the server session, from its last ReadyForQuery. */
   serverStatus: number = status.idle;
   /** The outcome of the last PREPARE, once it is known. */
   answer: { readonly gid: Gid; readonly answer: Answer } | undefined;
   retryIsDue = false;
-  /** Why the open transaction was ended by the gateway; the next error tells the client. */
-  doomed: Refusal | undefined;
-  /** The interrupted transaction is rolled back on the server already and a failed one stands in its place. */
-  blockFailed = false;
+  /** The client has asked to cancel the unit that runs: it is not repeated. */
+  clientCancelled = false;
+  /** The open transaction was ended by the gateway. */
+  interruption: Interruption | undefined;
   /** Its transactions may touch temporary tables, which PREPARE refuses: the server is asked before. */
   mayHaveTemporary = false;
-  /** The client's messages are ignored up to its Sync, as the server does after an error. */
-  skipToSync = false;
-  /** The entry of an extended group that was flushed but not synced. */
-  openGroup: Reply | undefined;
+  /** The reply whose results wait for the end of the transaction. */
+  holding: Reply | undefined;
+  /** A statement that must run outside a block and read-write is under way. */
+  sensorSuspended = false;
+  clientEncoding = 'UTF8';
+  /** The client sends the data of a COPY. */
+  copying = false;
+  readonly #intake: Intake;
   #login = true;
   #replies: Reply[] = [];
   #task: Task | undefined;
   #running = false;
-  #inbox: ClientMessage[] = [];
-  #inboxBytes = 0;
-  #group: ClientMessage[] = [];
-  #copyIn = false;
+  #pumping = false;
+  #segment: Segment | undefined;
+  /** The task of an open group waits for its client. */
+  #groupWaits = false;
   #cancelling = false;
+  /** The server reports that its session is not read-only by default. */
+  #sensorOff = false;
+  #sensorFailures = 0;
+  #wishReported: boolean;
+  /** The server connection has gone while the other nodes decide: the client is still told the outcome. */
+  #serverLost = false;
   #ended = false;
 
   constructor(ports: SessionPorts, limits: SessionLimits, readOnlyDefault: boolean) {
     this.ports = ports;
     this.limits = limits;
-    this.readOnlyDefault = readOnlyDefault;
+    this.wish = new ReadOnlyWish(readOnlyDefault);
+    this.#wishReported = readOnlyDefault;
+    this.#intake = new Intake(limits.inboxBytes);
   }
 
-  get wantsClientPaused(): boolean {
-    return this.#inboxBytes > this.limits.inboxBytes;
+  // ---- what the owner asks
+
+  /** `partialBytes`: of a message that is still arriving. */
+  wantsClientPaused(partialBytes: number): boolean {
+    return !this.copying && this.#busy && this.#intake.bytes + partialBytes > this.limits.inboxBytes;
+  }
+
+  /** Copy data need not be collected: they go straight through, or nobody wants them. */
+  get streamsCopyData(): boolean {
+    return this.copying || !this.#busy;
+  }
+
+  /** A row of so many bytes need not be collected. */
+  streamsRow(bytes: number): boolean {
+    const reply = this.#replies[0];
+    if (reply === undefined || reply.kind === 'own') return false;
+    return !reply.hold || reply.heldBytes + bytes > this.limits.holdBytes;
+  }
+
+  /**
+   * The server is read even when the client is slow: what it says next ends a transaction that others wait
+   * for.
+   */
+  get mustReadServer(): boolean {
+    return this.interruption !== undefined;
+  }
+
+  get loggedIn(): boolean {
+    return !this.#login;
   }
 
   /** Logged in, no unit runs and no transaction is open. */
@@ -96,9 +130,17 @@ export class SessionMachine {
     return !this.#login && this.#replies.length === 0 && this.#task === undefined && this.block === undefined;
   }
 
-  /** PREPARE is under way: the server connection must stay until its end is known, even when the client is gone. */
+  /**
+   * PREPARE is under way: the server connection must stay until its end is known, even when the client is
+   * gone.
+   */
   get preparing(): boolean {
     return this.block?.preparing === true;
+  }
+
+  /** The client has said goodbye; what it sent before is still done. */
+  get leaving(): boolean {
+    return this.#intake.leaving && !this.#ended;
   }
 
   /** Waits for a reply of the server (not for its client). */
@@ -106,122 +148,156 @@ export class SessionMachine {
     return this.#replies.length > 0;
   }
 
+  get cancelling(): boolean {
+    return this.#cancelling;
+  }
+
   // ---- from the client
 
   clientMessage(type: number, buffer: Uint8Array, start: number, end: number): void {
     if (this.#ended) return;
-    if (this.#login) return this.#loginMessage(type, buffer, start, end);
-    if (this.#copyIn && isCopyStage(type)) return this.ports.toServer(buffer, start, end);
-    if (type === frontend.terminate && !this.preparing) return this.end();
+    if (this.copying) return this.#copyMessage(type, buffer, start, end);
+    if (this.#login && type === frontend.password) return this.ports.toServer(buffer, start, end);
+    if (this.#login && type === frontend.terminate) return this.end();
     const message = { type, bytes: buffer.subarray(start, end) };
-    if (this.#busy || this.#inbox.length > 0) {
-      this.#inbox.push(message);
-      this.#inboxBytes += end - start;
-      return;
-    }
+    if (this.#busy || this.#intake.waiting) return this.#intake.put(message);
     this.#accept(message);
-    this.#pump();
   }
 
-  /** A part of a streamed message: only copy data come so. Outside of COPY the server would ignore them, so they end here. */
-  clientPart(buffer: Uint8Array, start: number, end: number): void {
-    if (this.#copyIn && !this.#ended) this.ports.toServer(buffer, start, end);
+  /**
+   * A part of a CopyData message. Each part goes on as a message of its own: the server never waits for the
+   * rest of one.
+   */
+  clientPart(buffer: Uint8Array, start: number, end: number, first: boolean): void {
+    if (!this.copying || this.#ended) return;
+    const from = first ? start + 5 : start;
+    if (from >= end) return;
+    this.toServer(copyDataHead(end - from));
+    this.ports.toServer(buffer, from, end);
   }
 
   get #busy(): boolean {
-    return (
-      this.#task !== undefined ||
-      this.#cancelling ||
-      (this.#replies.length > 0 && this.openGroup === undefined)
-    );
+    return this.#login || this.#cancelling || (this.#task !== undefined && !this.#groupWaits);
   }
 
-  #loginMessage(type: number, buffer: Uint8Array, start: number, end: number): void {
-    if (type === frontend.password) this.ports.toServer(buffer, start, end);
-    else if (type === frontend.terminate) this.end();
-    else this.fatal('08P01', `unexpected message type ${type} during authentication`);
+  #copyMessage(type: number, buffer: Uint8Array, start: number, end: number): void {
+    if (type === frontend.terminate) return this.end();
+    if (type === frontend.sync || type === frontend.flush) return; // ignored by the server too
+    this.ports.toServer(buffer, start, end);
+    // CopyDone, CopyFail, or what the server will call unexpected.
+    if (type !== frontend.copyData) this.copyEnded();
   }
 
   #pump(): void {
-    while (!this.#busy && this.#inbox.length > 0 && !this.#ended) {
-      const message = this.#inbox.shift()!;
-      this.#inboxBytes -= message.bytes.length;
-      this.#accept(message);
+    if (this.#pumping) return;
+    this.#pumping = true;
+    while (this.#intake.waiting && !this.#ended) {
+      if (this.copying) {
+        const { type, bytes } = this.#intake.take();
+        this.#copyMessage(type, bytes, 0, bytes.length);
+      } else if (this.#busy) {
+        break;
+      } else {
+        this.#accept(this.#intake.take());
+      }
     }
+    this.#pumping = false;
   }
 
   #accept(message: ClientMessage): void {
-    switch (message.type) {
+    const { type } = message;
+    if (isExtended(type)) {
+      const full = this.#intake.collect(message);
+      if (full !== undefined) this.#give(full);
+      return;
+    }
+    const collecting = this.#groupWaits || this.#intake.collecting;
+    switch (type) {
+      case frontend.sync:
+        return this.#give(this.#intake.cut('sync', message));
+      case frontend.flush:
+        if (collecting) this.#give(this.#intake.cut('flush', message));
+        return;
       case frontend.query:
-        if (this.openGroup !== undefined)
-          return this.#violation('a simple query inside an extended group without Sync');
+        if (collecting) return this.#give(this.#intake.cut('query', message));
         return this.#start(planSimple(this, message));
       case frontend.functionCall:
-        return this.#start(groupTask(this, [message], true));
-      case frontend.parse:
-      case frontend.bind:
-      case frontend.describe:
-      case frontend.execute:
-      case frontend.close:
-        if (!this.skipToSync) this.#group.push(message);
-        return undefined;
-      case frontend.flush:
-        return this.#endGroup(message, false);
-      case frontend.sync:
-        return this.#endGroup(message, true);
+        if (collecting) return this.#give(this.#intake.cut('query', message));
+        return this.#start(functionCallTask(this, message.bytes));
       case frontend.copyData:
       case frontend.copyDone:
       case frontend.copyFail:
-        return undefined; // the rest of a COPY that has failed: the server ignores it too
+        return; // the rest of a COPY that has failed: the server ignores it too
       case frontend.terminate:
         return this.end();
       default:
-        return this.#violation(`invalid frontend message type ${message.type}`);
+        this.fatal('08P01', `invalid frontend message type ${type}`);
     }
   }
 
-  #violation(reason: string): void {
-    this.fatal('08P01', reason);
+  #give(segment: Segment): void {
+    if (this.#task === undefined) return this.#start(groupTask(this, segment));
+    this.#segment = segment;
+    this.resume();
   }
 
-  #endGroup(message: ClientMessage, complete: boolean): void {
-    const group = this.#group;
-    this.#group = [];
-    if (this.skipToSync) {
-      if (complete) {
-        this.skipToSync = false;
-        this.toClient(readyForQuery(this.clientStatus));
-      }
-      return;
-    }
-    group.push(message);
-    this.#start(groupTask(this, group, complete));
+  /**
+   * For the task of an open group: what its client sent next. While there is nothing, the task waits for the
+   * client.
+   */
+  takeSegment(): Segment | undefined {
+    const segment = this.#segment;
+    this.#segment = undefined;
+    this.#groupWaits = segment === undefined;
+    return segment;
+  }
+
+  /** The task of a group does not wait for its client. */
+  groupWorks(): void {
+    this.#groupWaits = false;
+  }
+
+  giveBack(messages: readonly ClientMessage[]): void {
+    this.#intake.putBack(messages);
+  }
+
+  copyBegan(): void {
+    this.copying = true;
+    this.resume();
+  }
+
+  copyEnded(): void {
+    if (!this.copying) return;
+    this.copying = false;
+    this.resume();
   }
 
   // ---- tasks
 
-  #start(task: Task | undefined): void {
-    if (task === undefined) return;
+  #start(task: Task): void {
     this.#task = task;
-    this.#resume();
+    this.resume();
   }
 
-  #resume(): void {
-    if (this.#task === undefined || this.#running) return;
-    this.#running = true;
-    const { done } = this.#task.next();
-    this.#running = false;
-    if (done === true) {
-      this.#task = undefined;
-      this.#interruptIfDoomed();
+  /** Lets the task look whether what it waits for has come; then the client's next messages have their turn. */
+  resume(): void {
+    if (this.#running) return;
+    if (this.#task !== undefined) {
+      this.#running = true;
+      const { done } = this.#task.next();
+      this.#running = false;
+      if (done === true) {
+        this.#task = undefined;
+        this.#groupWaits = false;
+        this.#failIfInterrupted();
+      }
     }
+    this.#pump();
   }
 
   /** What the client sees in ReadyForQuery: a block that the gateway opened does not exist for it. */
   get clientStatus(): number {
-    // An interrupted transaction is still open for the client: its next statement brings the error.
-    if (this.doomed !== undefined && this.block?.explicit === true) return status.inBlock;
-    return this.block === undefined || this.block.explicit ? this.serverStatus : status.idle;
+    return statusShown(this);
   }
 
   toClient(bytes: Uint8Array): void {
@@ -254,7 +330,10 @@ export class SessionMachine {
     this.error({ severity: 'FATAL', sqlstate, message });
   }
 
-  /** Ends the session for a reason outside of it. What became of a transaction behind its PREPARE is unknown, not "failed". */
+  /**
+   * Ends the session for a reason outside of it. What became of a transaction behind its PREPARE is unknown,
+   * not "failed".
+   */
   abandon(sqlstate: string, message: string): void {
     const gid = this.block?.gid;
     if (gid === undefined) return this.fatal(sqlstate, message);
@@ -267,247 +346,188 @@ export class SessionMachine {
     this.ports.close();
   }
 
-  release(reply: Reply): void {
-    for (const bytes of reply.held) this.toClient(bytes);
-    if (reply.held.length > 0) reply.seen = true;
-    reply.held = [];
-    reply.heldBytes = 0;
+  complete(tag: string): void {
+    this.toClient(commandComplete(tag));
+  }
+
+  /** The transaction has ended one way or the other. */
+  blockEnded(committed: boolean): void {
+    this.block = undefined;
+    this.interruption = undefined;
+    this.wish.blockEnded(committed);
+  }
+
+  /** Statements have succeeded that may have changed what the gateway keeps of the session. */
+  noteSettings(classes: readonly StatementClass[], texts: readonly string[]): void {
+    for (const [index, each] of classes.entries()) {
+      if (each.kind === 'set-guarded') this.wish.set(each, this.block !== undefined);
+      else if (each.kind === 'session') this.#noteSessionCommand(texts[index] ?? '');
+    }
+  }
+
+  #noteSessionCommand(text: string): void {
+    if (/^\s*(?:reset\s+all|discard\s+all)\b/i.test(text)) this.wish.reset(this.block !== undefined);
+    const name = /^\s*deallocate\s+(?:prepare\s+)?(?:"([^"]+)"|(\w+))/i.exec(text);
+    if (name !== null) this.registry.forget(name[1] ?? name[2]!.toLowerCase());
+  }
+
+  /** Just before ReadyForQuery: the changed default is reported, as the server reports its settings. */
+  reportWish(): void {
+    if (this.clientStatus === status.idle) this.registry.transactionEnded();
+    if (this.wish.value === this.#wishReported) return;
+    this.#wishReported = this.wish.value;
+    this.toClient(parameterStatus(sensor, this.#wishReported ? 'on' : 'off'));
   }
 
   // ---- from the server
 
   serverMessage(type: number, buffer: Uint8Array, start: number, end: number): void {
     if (this.#ended) return;
-    if (type === backend.parameterStatus) return this.#parameter(buffer, start, end);
     const reply = this.#replies[0];
-    if (reply === undefined || type === backend.noticeResponse || type === backend.notificationResponse) {
-      this.#asynchronous(type, buffer, start, end);
-      return;
+    switch (type) {
+      case backend.parameterStatus:
+        return this.#parameter(buffer, start, end);
+      case backend.notificationResponse:
+        return this.ports.toClient(buffer, start, end);
+      case backend.noticeResponse:
+        return relayNotice(this, reply, buffer, start, end);
+      case backend.readyForQuery:
+        return this.#ready(reply, buffer, start, end);
+      case backend.errorResponse:
+        // FATAL and PANIC end the session; field V is never translated.
+        if (errorFields(buffer, start, end).get('V') !== 'ERROR')
+          return this.#serverFatal(buffer, start, end);
+        break;
     }
-    if (type === backend.readyForQuery) return this.#ready(reply, buffer[start + 5]!);
-    if (reply.kind === 'own') {
-      if (type === backend.errorResponse && isFatal(buffer, start, end)) this.#serverFails(buffer, start, end);
-      takeOwnMessage(reply, type, buffer, start, end);
-      return;
-    }
-    this.#clientReply(reply, type, buffer, start, end);
-  }
-
-  #serverFails(buffer: Uint8Array, start: number, end: number): void {
-    if (this.block?.gid === undefined) return this.ports.toClient(buffer, start, end);
-    this.abandon('57P01', errorFields(buffer, start, end).get('M') ?? 'the server ended the session');
+    if (reply === undefined) this.ports.toClient(buffer, start, end);
+    else if (reply.kind === 'own') takeOwnMessage(reply, type, buffer, start, end);
+    else relay(this, reply, type, buffer, start, end);
   }
 
   serverPart(buffer: Uint8Array, start: number, end: number, first: boolean): void {
     const reply = this.#replies[0];
-    if (this.#ended || reply === undefined || reply.kind === 'own') return;
-    if (first && !this.#checkLease(reply)) return;
-    if (reply.dropped) return;
-    this.release(reply);
-    reply.seen = true;
-    this.ports.toClient(buffer, start, end);
+    if (!this.#ended && reply?.kind === 'client') relayPart(this, reply, buffer, start, end, first);
   }
 
-  #asynchronous(type: number, buffer: Uint8Array, start: number, end: number): void {
-    if (this.#login) {
-      if (type === backend.readyForQuery) this.#login = false;
-      this.ports.toClient(buffer, start, end);
-      if (!this.#login) this.#pump();
-      return;
-    }
-    if (type !== backend.readyForQuery) this.ports.toClient(buffer, start, end);
-  }
-
-  /** libpq's target_session_attrs looks at the reported default: it must be the client's, not the gateway's sensor. */
+  /**
+   * libpq's target_session_attrs looks at the reported default: it must be the client's, not the gateway's
+   * sensor.
+   */
   #parameter(buffer: Uint8Array, start: number, end: number): void {
     const name = cstringAt(buffer, start + 5, end);
-    if (name !== 'default_transaction_read_only') return this.ports.toClient(buffer, start, end);
-    const value = cstringAt(buffer, start + 6 + name.length, end);
-    if (this.#login) this.toClient(parameterStatus(name, this.readOnlyDefault ? 'on' : 'off'));
-    else if (value === 'off' && !this.sensorSuspended) this.#restoreSensor = true;
+    if (name === 'client_encoding') {
+      this.clientEncoding = cstringAt(buffer, start + 6 + name.length, end);
+    }
+    if (name !== sensor) return this.ports.toClient(buffer, start, end);
+    this.#sensorOff = cstringAt(buffer, start + 6 + name.length, end) === 'off';
+    if (this.#login) this.toClient(parameterStatus(name, this.wish.value ? 'on' : 'off'));
   }
 
-  /** A statement that must run outside a block and read-write is under way. */
-  sensorSuspended = false;
-  #restoreSensor = false;
-
-  #ready(reply: Reply, transactionStatus: number): void {
-    this.#replies.shift();
-    this.serverStatus = transactionStatus;
-    reply.status = transactionStatus;
-    reply.done = true;
-    this.#copyIn = false;
-    if (reply.kind === 'client') this.registry.groupEnded();
-    if (this.openGroup === reply) this.openGroup = undefined;
-    if (this.#restoreSensor) {
-      // Somebody opened the session for writing behind our back: close it before anything else is let through.
-      this.#restoreSensor = false;
-      this.sendOwn('SET SESSION default_transaction_read_only = on');
-    }
-    if (this.#task !== undefined) this.#resume();
-    this.#pump();
-  }
-
-  #checkLease(reply: Reply): boolean {
-    if (reply.free || reply.relayed > 0 || reply.dropped) return !reply.dropped;
-    if (this.ports.hasLease()) return true;
-    reply.dropped = true;
-    reply.held = [errorResponse(leaseLost)];
-    return false;
-  }
-
-  #clientReply(reply: Reply, type: number, buffer: Uint8Array, start: number, end: number): void {
-    if (!this.#checkLease(reply)) {
-      if (type === backend.copyInResponse) this.fatal('57P01', leaseLost.message);
-      return;
-    }
-    if (reply.prefix > 0 && type !== backend.errorResponse) {
-      reply.prefix--;
-      return;
-    }
-    switch (type) {
-      case backend.dataRow:
-        break;
-      case backend.commandComplete:
-        reply.tag = cstringAt(buffer, start + 5, end);
-        reply.written += writtenByTag(reply.tag);
-        if (reply.tag === 'DISCARD ALL' || reply.tag === 'DEALLOCATE ALL') this.registry.clear();
-        break;
-      case backend.errorResponse:
-        this.#copyIn = false;
-        if (!this.#clientError(reply, buffer, start, end)) return;
-        break;
-      case backend.parseComplete:
-        reply.parsed++;
-        this.registry.parseCompleted();
-        break;
-      case backend.copyInResponse:
-        // Never held: the client sends its data only now. They are gone then, so the statement cannot be repeated.
-        this.#copyIn = true;
-        this.release(reply);
-        reply.seen = true;
-        reply.relayed++;
-        this.ports.toClient(buffer, start, end);
-        return this.#drainCopy();
-    }
-    if (reply.skip > 0) {
-      reply.skip--;
-      return;
-    }
-    reply.relayed++;
-    if (reply.hold)
-      holdMessage(reply, buffer, start, end, this.limits.holdBytes, (early) => this.release(early));
-    else {
-      if (type === backend.dataRow || type === backend.commandComplete) reply.seen = true;
+  #ready(reply: Reply | undefined, buffer: Uint8Array, start: number, end: number): void {
+    if (reply === undefined) {
+      if (!this.#login) return;
+      this.#login = false;
       this.ports.toClient(buffer, start, end);
+      if (this.#sensorOff) this.#restoreSensor();
+      return this.#pump();
     }
+    this.#replies.shift();
+    reply.statusBefore = this.serverStatus;
+    this.serverStatus = buffer[start + 5]!;
+    reply.status = this.serverStatus;
+    reply.done = true;
+    this.copying = false;
+    if (reply.kind === 'client') this.registry.groupEnded(reply.error !== undefined);
+    if (this.#sensorOff && !this.sensorSuspended) this.#restoreSensor();
+    else this.#sensorFailures = 0;
+    this.resume();
   }
 
-  /** Copy data that the client had sent before the server was ready for them. */
-  #drainCopy(): void {
-    while (this.#copyIn && this.#inbox.length > 0 && isCopyStage(this.#inbox[0]!.type)) {
-      const { bytes } = this.#inbox.shift()!;
-      this.#inboxBytes -= bytes.length;
-      this.toServer(bytes);
+  /**
+   * Somebody opened the session for writing behind our back: it is closed before anything else is let
+   * through.
+   */
+  #restoreSensor(): void {
+    if (this.serverStatus === status.failed) return; // it is undone with the transaction
+    if (++this.#sensorFailures > sensorAttempts) {
+      return this.fatal('XX000', '[multimaster] the session could not be made read-only again');
     }
+    this.sendOwn(`SET SESSION ${sensor} = on`);
   }
 
-  /** False when the error must not reach the client (now): the task decides about it. */
-  #clientError(reply: Reply, buffer: Uint8Array, start: number, end: number): boolean {
-    const first = reply.error === undefined;
-    if (first) takeError(reply, buffer, start, end);
-    if (isFatal(buffer, start, end)) return true;
-    if (reply.hold || this.#task !== undefined) {
-      reply.skip = 0;
-      reply.held.push(buffer.slice(start, end));
-      return false;
-    }
-    if (this.doomed !== undefined) {
-      this.toClient(this.translated(reply.error!));
-      return false;
-    }
-    return true;
+  /** The server ends the session. What was being prepared may still be decided by the nodes. */
+  #serverFatal(buffer: Uint8Array, start: number, end: number): void {
+    if (this.block?.gid !== undefined) return this.serverGone();
+    const reply = this.#replies[0];
+    if (reply?.error !== undefined && reply.kind === 'client') tellError(this, reply, reply.error);
+    this.ports.toClient(buffer, start, end);
+    this.end();
   }
 
-  /** The error of a transaction that the gateway ended names the true reason. */
-  translated(error: Uint8Array): Uint8Array {
-    const refusal = this.doomed;
-    if (refusal === undefined) return error;
-    this.doomed = undefined;
-    return refusalInsteadOf(error, refusal);
+  /** The server connection is gone. */
+  serverGone(): void {
+    if (this.#ended || this.#serverLost) return;
+    if (this.block?.prepared === true) this.#serverLost = true;
+    else this.abandon('57P01', serverLost);
   }
 
   // ---- from the node
 
   answered(gid: Gid, answer: Answer): void {
     this.answer = { gid, answer };
-    this.#resume();
-    this.#pump();
+    this.resume();
+    if (this.#serverLost) this.abandon('57P01', serverLost);
   }
 
   retryDue(): void {
     this.retryIsDue = true;
-    this.#resume();
-    this.#pump();
+    this.resume();
+  }
+
+  /** The client's cancel request: false when there is nothing that the server could cancel. */
+  clientCancel(): boolean {
+    if (this.#task === undefined || this.preparing) return false;
+    this.clientCancelled = true;
+    this.resume();
+    return this.awaitsServer;
   }
 
   /**
-   * An older transaction of another node needs a lock that this session holds: its transaction ends now, with 40001.
-   * False when there is none to end, or its PREPARE is on the way (then the conflict is judged between the two transactions).
+   * An older transaction of another node needs a lock that this session holds: its transaction ends now, with
+   * 40001. False when there is none to end, or its PREPARE is on the way (then the conflict is judged between
+   * the two transactions).
    */
   interrupt(refusal: Refusal): boolean {
-    if (this.block === undefined || this.block.preparing || this.serverStatus === status.failed) return false;
-    if (this.doomed !== undefined) return true;
-    this.doomed = refusal;
-    this.blockFailed = false;
+    if (this.block === undefined || this.block.preparing) return false;
+    // A request that comes before its statement has begun is lost: whoever still waits for the locks asks
+    // again.
+    this.interruption ??= newInterruption(refusal, this.serverStatus === status.failed);
+    if (this.#cancelling || this.interruption.rolledBack) return true;
     if (this.#replies.length > 0) {
       this.#cancelling = true;
       this.ports.cancelServer();
     } else {
-      this.#interruptIfDoomed();
+      this.resume();
+      this.#failIfInterrupted();
     }
     return true;
   }
 
-  get cancelling(): boolean {
-    return this.#cancelling;
-  }
-
+  /** The server has dealt with the cancel request. */
   cancelDelivered(): void {
     this.#cancelling = false;
-    this.#resume();
-    this.#interruptIfDoomed();
-    this.#pump();
+    if (this.copying && this.interruption !== undefined) {
+      // While it waits for copy data the server does not look at cancel requests.
+      this.toServer(copyFail('the transaction is interrupted'));
+      this.copyEnded();
+    }
+    this.resume();
+    this.#failIfInterrupted();
   }
 
   /** Between two units: the server's transaction is rolled back, the client finds it failed. */
-  #interruptIfDoomed(): void {
-    if (this.doomed === undefined || this.#task !== undefined || this.#replies.length > 0 || this.#cancelling)
-      return;
-    if (this.mustFailBlock && this.openGroup === undefined) this.#start(failBlock(this));
-  }
-
-  /** The client's own transaction is to be interrupted and still holds its locks. */
-  get mustFailBlock(): boolean {
-    return this.doomed !== undefined && !this.blockFailed && this.block?.explicit === true;
-  }
-
-  /** The server connection is gone. */
-  serverGone(): void {
-    this.abandon('57P01', '[multimaster] the connection to the local PostgreSQL server was lost');
-  }
-
-  /** For tests and assertions. */
-  assertQuiet(): void {
-    assert(this.idle && this.#inbox.length === 0, 'nothing is under way');
-  }
-
-  /** The transaction that was to be interrupted has ended one way or the other. */
-  doomedIsOver(): void {
-    this.doomed = undefined;
-  }
-
-  complete(tag: string): void {
-    this.toClient(commandComplete(tag));
+  #failIfInterrupted(): void {
+    if (this.#task !== undefined || this.#cancelling || this.#replies.length > 0) return;
+    if (mustFailBlock(this)) this.#start(failBlock(this));
   }
 }

@@ -1,37 +1,55 @@
 /**
- * How one unit of a client runs as a whole: relayed as it is, or in a block of the gateway's own that is repeated when it loses
- * a conflict of which its client has seen nothing.
- * Every function here is a task or a part of one: a generator that yields while it waits for the server, an outcome or a timer.
+ * How one unit of a client runs as a whole: relayed as it is, or in a block of the gateway's own that is
+ * repeated when it loses a conflict of which its client has seen nothing. Every function here is a task or a
+ * part of one: a generator that yields while it waits for the server, an outcome or a timer.
  */
-import { assert } from '../../lib/assert.ts';
-import type { StatementClass } from '../statement/statement-class.ts';
+import { beginText } from '../statement/session-command.ts';
+import type { StatementClass, TransactionModes } from '../statement/statement-class.ts';
 import { status } from '../wire/codes.ts';
-import { errorResponse, readyForQuery, syncMessage } from '../wire/messages.ts';
+import { readyForQuery } from '../wire/messages.ts';
 import type { ErrorText } from '../wire/messages.ts';
-import { newBlock, noteStatement, openingSql, runsAsIs } from './block.ts';
+import { needsMembers, newBlock, noteReply, noteStatement } from './block.ts';
 import type { Block } from './block.ts';
-import { endBlock, failBlock, rollBack, sendPrepare } from './commit-flow.ts';
-import type { BlockEnd, Flight } from './commit-flow.ts';
-import type { Item } from './group.ts';
-import { newReply } from './reply.ts';
+import { endAttempt, sendPrepare, settled } from './commit-flow.ts';
+import type { BlockEnd } from './commit-flow.ts';
+import { leaseLostError, release, tellError } from './relay.ts';
+import { putFailedBlock } from './interruption.ts';
+import { cutAtCompletion, newReply } from './reply.ts';
 import type { Reply } from './reply.ts';
-import { rewritten } from './rewrite.ts';
 import type { SessionMachine, Task } from './session.ts';
 
 type Part<T> = Generator<void, T, void>;
 
-/** What runs: the messages as they go to the server, and the classes of what they execute. */
-export interface Unit {
-  /** Rebuilt for each attempt, because a repeat must undo what the server kept of the attempt before. */
-  readonly items: (repeat: boolean) => { readonly items: readonly Item[]; readonly prefix: number };
-  readonly classes: readonly StatementClass[];
-  /** The text of each executed statement: commands that event triggers do not see are announced with it. */
-  readonly texts: readonly string[];
-  /** Ends in Sync or is a simple Query: its ReadyForQuery ends the unit. */
-  readonly complete: boolean;
+/** Messages as they go to the server; the first `prefix` of them are the gateway's own. */
+export interface Sending {
+  readonly messages: readonly Uint8Array[];
+  readonly prefix: number;
 }
 
+/**
+ * What runs: the messages as they go to the server, and the classes of what they execute. Ends in
+ * ReadyForQuery.
+ */
+export interface Unit {
+  /** Built anew for each attempt, because a repeat must undo what the server kept of the attempt before. */
+  readonly build: (repeat: boolean) => Sending;
+  readonly classes: readonly StatementClass[];
+  /** A simple Query: the last completion comes after the commit. In a group every completion comes before it. */
+  readonly isSimple: boolean;
+  /** The text of each executed statement: commands that event triggers do not see are announced with it. */
+  readonly texts: readonly string[];
+}
+
+/** What the client has of a unit from attempts before. */
+interface Told {
+  readonly messages: number;
+  readonly notices: number;
+}
+
+const nothingTold: Told = { messages: 0, notices: 0 };
+
 export function sendReady(session: SessionMachine): void {
+  session.reportWish();
   session.toClient(readyForQuery(session.clientStatus));
 }
 
@@ -41,163 +59,236 @@ export function inExplicitBlock(session: SessionMachine): boolean {
 
 /** Relays a unit as it is: reads and session commands, and whatever runs in the client's own transaction. */
 export function* runPassing(session: SessionMachine, unit: Unit): Task {
-  const onlyRollback = unit.classes.length > 0 && unit.classes.every((each) => each.kind === 'rollback');
-  const writes = inExplicitBlock(session) && !unit.classes.every(runsAsIs);
-  const obstacle = onlyRollback ? undefined : session.ports.obstacle(writes);
-  if (obstacle !== undefined) return yield* refuseUnit(session, unit, obstacle);
+  const { classes } = unit;
+  const outside = session.block === undefined;
+  const free = classes.length > 0 && classes.every((each) => each.kind === 'rollback');
+  const obstacle = free ? undefined : passingObstacle(session, classes);
+  if (obstacle !== undefined) return yield* refuseUnit(session, obstacle);
+  const begin = outside ? classes.find((each) => each.kind === 'begin') : undefined;
+  if (begin !== undefined) openExplicitBlock(session, begin.modes);
   const { block } = session;
-  if (block !== undefined) for (const each of unit.classes) noteStatement(block, each);
-  const { items, prefix } = unit.items(false);
-  const reply = session.openGroup ?? session.expect(newReply('client', false, prefix));
-  reply.free = onlyRollback;
-  for (const item of items) session.toServer(item.bytes);
-  if (!unit.complete) {
-    session.openGroup = reply;
-    return;
-  }
-  session.openGroup = undefined;
-  while (!reply.done || session.cancelling) yield;
+  if (block !== undefined) for (const each of classes) noteStatement(block, each);
+  // Several reads may have to be repeated as a whole when one of them turns out to write.
+  const reply = send(session, unit.build(false), outside && classes.length > 1);
+  reply.free = free;
+  yield* settled(session, reply);
   if (block !== undefined) noteReply(block, reply);
-  if (reply.error === undefined) for (const each of unit.classes) rewritten(session, each);
-  if (session.mustFailBlock) yield* failBlock(session);
-  const writesAfterAll = reply.sqlstate === '25006' && block === undefined && !session.readOnlyDefault;
-  if (writesAfterAll && !reply.seen) {
-    yield* runAutocommit(session, unit, reply.relayed);
+  const writes = reply.sqlstate === '25006' && outside && begin === undefined && !session.wish.value;
+  if (writes && !reply.seen && !runsOnce(unit)) {
+    yield* runAutocommit(session, unit, { messages: reply.told, notices: reply.toldNotices });
     return;
   }
-  for (const error of reply.held) session.toClient(session.translated(error));
-  blockMayHaveEnded(session);
+  yield* endPassing(session, reply, unit);
+}
+
+/**
+ * Parse and Describe in an interrupted transaction of which the client has not heard. They succeed, so that the error
+ * belongs to what executes: a client may never prepare again what could not be prepared (pgbench does not).
+ */
+export function* runPreparing(session: SessionMachine, unit: Unit): Task {
+  session.sendOwn('ROLLBACK');
+  const reply = send(session, unit.build(false), false);
+  yield* settled(session, reply);
+  release(session, reply);
+  if (reply.error !== undefined) tellError(session, reply, reply.error);
+  yield* putFailedBlock(session);
   sendReady(session);
 }
 
-export function noteReply(block: Block, reply: Reply): void {
-  if (reply.written > 0) block.wrote = true;
-  // What was defined may be in the way of decoding: the header function looks.
-  if (/^(?:CREATE|ALTER|DROP) /.test(reply.tag)) block.uncertain = true;
+/** The end of what was relayed: held results, the error, the state of the transaction, ReadyForQuery. */
+export function* endPassing(session: SessionMachine, reply: Reply, unit: Unit): Task {
+  if (reply.holdsResult && !session.ports.hasLease()) dropStale(reply);
+  release(session, reply);
+  if (reply.error !== undefined) tellError(session, reply, reply.error);
+  else session.noteSettings(unit.classes, unit.texts);
+  if (reply.dropped) yield* failStatement(session);
+  // COMMIT comes here only when it can but roll back.
+  const rolledBack = unit.classes.some((each) => each.kind === 'rollback' || each.kind === 'commit');
+  yield* blockMayHaveEnded(session, rolledBack ? reply : undefined);
+  sendReady(session);
 }
 
-export function blockMayHaveEnded(session: SessionMachine): void {
+function passingObstacle(session: SessionMachine, classes: readonly StatementClass[]): ErrorText | undefined {
+  return session.ports.obstacle(inExplicitBlock(session) && classes.some(needsMembers));
+}
+
+function send(session: SessionMachine, sending: Sending, hold: boolean): Reply {
+  const reply = session.expect(newReply('client', hold, sending.prefix));
+  for (const bytes of sending.messages) session.toServer(bytes);
+  return reply;
+}
+
+/**
+ * A unit that cannot simply run again: PREPARE and DEALLOCATE outlive a rollback, and transaction control
+ * ends our block.
+ */
+function runsOnce(unit: Unit): boolean {
+  return unit.classes.some((each, index) => {
+    if (each.kind === 'session') return /\b(?:prepare|deallocate)\b/i.test(unit.texts[index] ?? '');
+    return each.kind === 'commit' || each.kind === 'rollback';
+  });
+}
+
+/** The results that are held have become stale: an error takes their place. */
+export function dropStale(reply: Reply): void {
+  reply.held = [];
+  reply.holdsResult = false;
+  reply.dropped = true;
+  reply.error ??= leaseLostError;
+}
+
+/** The client has begun a transaction. */
+export function openExplicitBlock(session: SessionMachine, modes: TransactionModes | undefined): void {
+  session.block = newBlock(true, session.ports.clock(), modes, session.wish.value);
+}
+
+/**
+ * After a unit that may have ended the transaction, or begun one. `rollback`: the reply to a ROLLBACK of the
+ * whole transaction.
+ */
+export function* blockMayHaveEnded(session: SessionMachine, rollback?: Reply): Part<void> {
   if (session.serverStatus === status.idle) {
-    session.block = undefined;
-    session.doomedIsOver();
-  } else if (session.block === undefined && session.serverStatus === status.inBlock) {
-    session.block = newBlock(true, session.ports.clock());
+    session.blockEnded(false);
+  } else if (session.block === undefined) {
+    openExplicitBlock(session, undefined);
+  } else if (rollback !== undefined && session.serverStatus === status.inBlock) {
+    const { modes, fallback } = session.block; // AND CHAIN
+    const failed = rollback.statusBefore === status.failed;
+    session.blockEnded(false);
+    session.block = newBlock(true, session.ports.clock(), modes, failed ? fallback : undefined);
+    // A failed transaction has forgotten its access mode: the server falls back to the default, which is the sensor.
+    if (!failed || fallback !== false) return;
+    yield* settled(session, session.sendOwn('SET TRANSACTION READ WRITE'));
   }
 }
 
-/** The statement is refused by the gateway: the client sees an error, and an open transaction has failed as after any error. */
+/** Makes an open transaction fail, as after any error. */
+export function* failStatement(session: SessionMachine): Part<void> {
+  if (session.block === undefined || session.serverStatus !== status.inBlock) return;
+  yield* settled(session, session.sendOwn('ROLLBACK TO SAVEPOINT mtm_refused'));
+}
+
+/**
+ * The statement is refused by the gateway: the client sees an error, and an open transaction has failed as
+ * after any error.
+ */
 export function* refuse(session: SessionMachine, error: ErrorText): Part<false> {
-  if (session.block !== undefined && session.serverStatus === status.inBlock) {
-    const failing = session.sendOwn('ROLLBACK TO SAVEPOINT mtm_refused');
-    while (!failing.done) yield;
-  }
+  yield* failStatement(session);
   session.error(error);
   return false;
 }
 
-export function* refuseUnit(session: SessionMachine, unit: Unit, error: ErrorText): Task {
-  const open = session.openGroup;
-  if (open !== undefined) {
-    session.toServer(syncMessage);
-    while (!open.done) yield;
-  }
+export function* refuseUnit(session: SessionMachine, error: ErrorText): Task {
   yield* refuse(session, error);
-  if (unit.complete) sendReady(session);
-  else session.skipToSync = true;
+  sendReady(session);
 }
 
-/** A unit in a block of the gateway's own; repeated when it loses a conflict of which its client has seen nothing. */
-export function* runAutocommit(session: SessionMachine, unit: Unit, relayedBefore: number): Task {
+/**
+ * A unit in a block of the gateway's own; repeated when it loses a conflict of which its client has seen
+ * nothing.
+ */
+export function* runAutocommit(session: SessionMachine, unit: Unit, before: Told = nothingTold): Task {
   const startTime = session.ports.clock();
+  let told = before;
+  session.clientCancelled = false;
   for (let attempt = 1; ; attempt++) {
     const obstacle = session.ports.obstacle(true);
-    if (obstacle !== undefined) return yield* refuseUnit(session, unit, obstacle);
-    const again = yield* attemptUnit(session, unit, startTime, attempt, relayedBefore);
-    if (!again) return;
+    if (obstacle !== undefined) return yield* refuseUnit(session, obstacle);
+    const again = yield* attemptUnit(session, unit, startTime, attempt, told);
+    if (again === undefined) return;
+    told = again;
     session.retryIsDue = false;
     session.ports.waitBeforeRetry(attempt);
-    while (!session.retryIsDue) yield;
+    while (!session.retryIsDue && !session.clientCancelled) yield;
+    if (session.clientCancelled) return yield* refuseUnit(session, cancelled);
   }
 }
 
-/** True when the unit must be repeated. */
+const cancelled: ErrorText = {
+  severity: 'ERROR',
+  sqlstate: '57014',
+  message: 'canceling statement due to user request',
+};
+
+const noModes = { isolation: undefined, readOnly: undefined, deferrable: undefined };
+
+/** Where the client wants its transactions read-only, the server says which statements that forbids. */
+export function openOwnBlock(session: SessionMachine, startTime: number): Block {
+  session.block = newBlock(false, startTime, undefined, session.wish.value);
+  session.sendOwn(beginText('BEGIN', noModes, session.wish.value));
+  return session.block;
+}
+
+/** What the client was told so far when the unit must be repeated. */
 function* attemptUnit(
   session: SessionMachine,
   unit: Unit,
   startTime: number,
   attempt: number,
-  relayedBefore: number,
-): Part<boolean> {
-  const block = newBlock(false, startTime);
-  session.block = block;
-  session.sendOwn(openingSql(session.readOnlyDefault));
+  told: Told,
+): Part<Told | undefined> {
+  const block = openOwnBlock(session, startTime);
   for (const each of unit.classes) noteStatement(block, each);
-  announce(session, unit);
-  const { items, prefix } = unit.items(relayedBefore > 0 || attempt > 1);
-  const reply = session.expect(newReply('client', unit.complete, prefix, relayedBefore));
-  for (const item of items) session.toServer(item.bytes);
-  if (!unit.complete) {
-    session.openGroup = reply;
-    return false;
+  announce(session, unit.classes, unit.texts);
+  const reply = send(session, unit.build(told !== nothingTold || attempt > 1), true);
+  reply.endsLate = unit.isSimple;
+  reply.skip = told.messages;
+  reply.skipNotices = told.notices;
+  session.holding = reply;
+  const flight = mayPrepareAtOnce(session, unit) ? sendPrepare(session, block) : undefined;
+  reply.byCommit = flight !== undefined;
+  yield* settled(session, reply);
+  const end = yield* endAttempt(session, block, reply, flight);
+  session.holding = undefined;
+  const mayRepeat = attempt <= session.limits.conflictRetries && !session.clientCancelled;
+  if (end.kind === 'error' && end.retryable && mayRepeat && !reply.seen && !runsOnce(unit)) {
+    session.blockEnded(false);
+    return {
+      messages: Math.max(told.messages, reply.told),
+      notices: Math.max(told.notices, reply.toldNotices),
+    };
   }
-  const copies = unit.classes.some((each) => each.kind === 'write' && each.copyIn);
-  const certain = unit.classes.some((each) => each.kind === 'write');
-  const flight = certain && !block.uncertain && !session.mayHaveTemporary && !copies ? sendPrepare(session, block) : undefined;
-  while (!reply.done || session.cancelling) yield;
-  noteReply(block, reply);
-  const end: BlockEnd = yield* endAttempt(session, block, reply, flight);
-  session.block = undefined;
-  const mayRepeat = !reply.seen && attempt <= session.limits.conflictRetries;
-  if (end.kind === 'error' && end.retryable && mayRepeat) {
-    session.doomedIsOver();
-    return true;
-  }
-  if (end.kind !== 'committed') {
-    if (reply.error !== undefined)
-      reply.held.pop(); // the error itself, which may be told in other words
-    else reply.held = reply.held.filter((bytes) => !isCompletion(bytes));
-    session.release(reply);
-    session.toClient(end.kind === 'error' ? end.error : rolledBack);
-  } else {
-    session.release(reply);
-  }
-  session.doomedIsOver();
+  session.blockEnded(end.kind === 'committed');
+  tellEnd(session, reply, end);
+  if (end.kind === 'committed') session.noteSettings(unit.classes, unit.texts);
   sendReady(session);
-  return false;
+  return undefined;
 }
 
-const rolledBack = errorResponse({
-  severity: 'ERROR',
-  sqlstate: '40000',
-  message: '[multimaster] the transaction was rolled back by the server',
-});
-
-/** A success that did not come true must not be told before its error. */
-export function isCompletion(bytes: Uint8Array): boolean {
-  return bytes[0] === 0x43;
-}
-
-export function* endAttempt(
-  session: SessionMachine,
-  block: Block,
-  reply: Reply,
-  flight: Flight | undefined,
-): Part<BlockEnd> {
-  if (reply.error === undefined) return yield* endBlock(session, block, flight);
-  const interrupted = session.doomed !== undefined;
-  const error = session.translated(reply.error);
-  if (flight !== undefined) {
-    while (!flight.prepare.done) yield;
-    assert(flight.prepare.tag !== 'PREPARE TRANSACTION', 'a failed block cannot be prepared');
-    session.ports.prepareEnded(flight.gid, 'failed');
+/** Whether the statement certainly ends in PREPARE, so that this can follow it in the same packet. */
+function mayPrepareAtOnce(session: SessionMachine, unit: Unit): boolean {
+  if (session.mayHaveTemporary || session.block?.uncertain !== false) return false;
+  let writes = false;
+  for (const each of unit.classes) {
+    if (each.kind !== 'write') continue;
+    if (each.copyIn) return false;
+    writes = true;
   }
-  if (session.serverStatus !== status.idle) yield* rollBack(session);
-  const retryable = interrupted || reply.sqlstate === '40001' || reply.sqlstate === '40P01';
-  return { kind: 'error', error, retryable };
+  return writes;
 }
 
-export function announce(session: SessionMachine, unit: Unit): void {
-  for (const [index, each] of unit.classes.entries()) {
-    if (each.kind === 'announced') session.sendOwn(session.ports.announceSql(unit.texts[index]!, each.tag));
+/** The results of a block of the gateway's own, now that its outcome is known. */
+export function tellEnd(session: SessionMachine, reply: Reply, end: BlockEnd): void {
+  if (end.kind === 'committed') {
+    // Nobody has voted on a block that wrote nothing: what it read is as good as the lease.
+    if (!end.voted && !session.ports.hasLease()) dropStale(reply);
+    release(session, reply);
+    if (reply.error !== undefined) tellError(session, reply, reply.error);
+    return;
+  }
+  if (reply.error === undefined) cutAtCompletion(reply);
+  release(session, reply);
+  if (!reply.errorTold) session.toClient(end.error);
+  reply.errorTold = true;
+}
+
+/** Commands that event triggers do not see are named in the transaction before they run. */
+export function announce(
+  session: SessionMachine,
+  classes: readonly StatementClass[],
+  texts: readonly string[],
+): void {
+  for (const [index, each] of classes.entries()) {
+    if (each.kind === 'announced') session.sendOwn(session.ports.announceSql(texts[index] ?? '', each.tag));
   }
 }

@@ -3,12 +3,10 @@
  * stream.
  *
  * Rule: the data path is the exception to copying. A message that lies whole in a chunk is handed out as a
- * range of that
- * chunk; a message of a streamed type that does not is handed out in parts as its bytes arrive, so a row of
- * 1 GB never sits
- * in memory. Only a message that somebody must read whole and that straddles chunks is collected, and never
- * more is
- * allocated than has arrived. It must never trust a claimed length beyond the limit that the owner gives.
+ * range of that chunk; a message of a streamed type that does not is handed out in parts as its bytes arrive,
+ * so a row of 1 GB never sits in memory. Only a message that somebody must read whole and that straddles
+ * chunks is collected, and never more is allocated than has arrived. It must never trust a claimed length
+ * beyond the limit that the owner gives.
  *
  * Grammar (PostgreSQL manual, "Message Formats"): Byte1 type, Int32 length including itself, body.
  */
@@ -20,8 +18,11 @@ export interface FrameHandler {
    * violation.
    */
   limit(type: number): number;
-  /** True: bodies of this type need not be read; they may be handed out in parts. */
-  streams(type: number): boolean;
+  /**
+   * True: the body of a message of this type and length (field value) need not be read; it may be handed out
+   * in parts.
+   */
+  streams(type: number, length: number): boolean;
   /** One whole message: buffer[start…end), type byte at `start`. Valid during the call only. */
   message(type: number, buffer: Uint8Array, start: number, end: number): void;
   /**
@@ -40,6 +41,8 @@ export class FrameScanner {
   /** Bytes of an unfinished message that must be handed out whole, or of an unfinished header. */
   #pending: Uint8Array[] = [];
   #pendingBytes = 0;
+  /** Bytes that must be there before what is pending is looked at again. */
+  #need = headerBytes;
   /** Set while a streamed message is under way. */
   #streamType = 0;
   #streamLeft = 0;
@@ -81,7 +84,7 @@ export class FrameScanner {
   #join(chunk: Uint8Array): Uint8Array | undefined {
     this.#pending.push(chunk);
     this.#pendingBytes += chunk.length;
-    if (this.#pendingBytes < this.#wanted()) return undefined;
+    if (this.#pendingBytes < this.#need) return undefined;
     const joined = new Uint8Array(this.#pendingBytes);
     let at = 0;
     for (const piece of this.#pending) {
@@ -92,12 +95,6 @@ export class FrameScanner {
     this.#pendingBytes = 0;
     this.#need = headerBytes;
     return joined;
-  }
-
-  #need = headerBytes;
-
-  #wanted(): number {
-    return this.#need;
   }
 
   #scan(buffer: Uint8Array): ScanResult {
@@ -127,7 +124,7 @@ export class FrameScanner {
       if (end <= size) {
         handler.message(type, buffer, at, end);
         at = end;
-      } else if (handler.streams(type)) {
+      } else if (handler.streams(type, length)) {
         this.#streamType = type;
         this.#streamLeft = end - size;
         handler.part(type, buffer, at, size, true, false);

@@ -23,6 +23,42 @@ export function parse(name: string, text: string): Uint8Array {
     .take();
 }
 
+/** CopyFail (F): String reason. */
+export function copyFail(reason: string): Uint8Array {
+  return new MessageWriter(64).begin(frontend.copyFail).cstring(reason).end().take();
+}
+
+/** Close (F): 'S' for a prepared statement or 'P' for a portal, String name. */
+function close(what: number, name: string): Uint8Array {
+  return new MessageWriter(name.length + 8).begin(frontend.close).byte(what).cstring(name).end().take();
+}
+
+export const closeStatement = (name: string): Uint8Array => close(0x53, name);
+export const closePortal = (name: string): Uint8Array => close(0x50, name);
+
+/** The head of a CopyData (F) with a body of so many bytes. */
+export function copyDataHead(bodyBytes: number): Uint8Array {
+  return new MessageWriter(8)
+    .byte(frontend.copyData)
+    .int32(bodyBytes + 4)
+    .take();
+}
+
+/**
+ * The same Query or Parse text between other bytes: a message of the type with `head`, the text, a zero byte
+ * and `tail`.
+ */
+export function withText(type: number, head: Uint8Array, text: Uint8Array, tail: Uint8Array): Uint8Array {
+  return new MessageWriter(head.length + text.length + tail.length + 8)
+    .begin(type)
+    .bytes(head)
+    .bytes(text)
+    .byte(0)
+    .bytes(tail)
+    .end()
+    .take();
+}
+
 export const syncMessage = new MessageWriter(8).begin(frontend.sync).end().take();
 export const flushMessage = new MessageWriter(8).begin(frontend.flush).end().take();
 export const terminateMessage = new MessageWriter(8).begin(frontend.terminate).end().take();

@@ -1,12 +1,14 @@
 /**
- * The client port: accepts connections, answers requests for encryption, and turns a startup packet into a session.
- * Rule: until it has logged in, a connection costs a socket and at most a startup packet of memory, and it has a deadline.
+ * The client port: accepts connections, answers requests for encryption, and turns a startup packet into a
+ * session. Rule: until it has logged in, a connection costs a socket and at most a startup packet of memory,
+ * and it has a deadline.
  */
 import { createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import { errorResponse } from '../../core/wire/messages.ts';
 import type { ErrorText } from '../../core/wire/messages.ts';
 import { readStartupPacket } from '../../core/wire/startup-packet.ts';
+import { startupRefusal, startupSettings } from '../../core/session/startup-settings.ts';
 import { protocol30 } from '../../core/wire/codes.ts';
 import { GatewayError } from '../../lib/gateway-error.ts';
 import { ClientSession } from './client-session.ts';
@@ -87,7 +89,8 @@ export class ClientListener {
       case 'ssl-request':
       case 'gss-request':
         if (received.length > packet.bytes) {
-          // Bytes that came in the clear behind a request for encryption may be somebody else's (CVE-2021-23214).
+          // Bytes that came in the clear behind a request for encryption may be somebody else's
+          // (CVE-2021-23214).
           give();
           const message = 'received unencrypted data after encryption request';
           end(socket, { severity: 'FATAL', sqlstate: '08P01', message });
@@ -136,7 +139,7 @@ export class ClientListener {
         hint: 'Connect to the PostgreSQL server of one node, or with application_name=mtm_admin.',
       };
     }
-    return this.#services.admission();
+    return (admin ? undefined : startupRefusal(startupSettings(parameters))) ?? this.#services.admission();
   }
 }
 

@@ -1,7 +1,7 @@
 /**
- * One client: its socket, the socket to the local server, and the session machine between them.
- * Rule: this file moves bytes and keeps memory bounded; what they mean is the machine's business. A side that cannot take more
- * stops the other side from being read.
+ * One client: its socket, the socket to the local server, and the session machine between them. Rule: this
+ * file moves bytes and keeps memory bounded; what they mean is the machine's business. A side that cannot
+ * take more stops the other side from being read.
  */
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
@@ -9,6 +9,7 @@ import { timingSafeEqual } from 'node:crypto';
 import type { Gid } from '../../core/identity.ts';
 import { SessionMachine } from '../../core/session/session.ts';
 import type { SessionPorts } from '../../core/session/ports.ts';
+import { readOnlyDefault, startupSettings, supervisedPacket } from '../../core/session/startup-settings.ts';
 import { backend, frontend } from '../../core/wire/codes.ts';
 import { FrameScanner } from '../../core/wire/frame-scanner.ts';
 import { errorResponse, int32At, startup, terminateMessage } from '../../core/wire/messages.ts';
@@ -19,9 +20,18 @@ import type { SessionServices } from './session-services.ts';
 /** Unsent bytes above which the other side is no longer read. */
 const highWaterBytes = 256 * 1024;
 
-/** PostgreSQL's own limits: PQ_LARGE_MESSAGE_LIMIT for messages with user data, PQ_SMALL_MESSAGE_LIMIT for the others. */
+/**
+ * PostgreSQL's own limits: PQ_LARGE_MESSAGE_LIMIT for messages with user data, PQ_SMALL_MESSAGE_LIMIT for the
+ * others.
+ */
 const largeMessageBytes = 0x3fffffff;
 const smallMessageBytes = 10_000;
+
+/** PostgreSQL's PG_MAX_AUTH_TOKEN_LENGTH: whoever has not proved who he is may not fill our memory. */
+const loginMessageBytes = 65_535;
+
+/** After some five seconds of repeated cancel requests the connection is given up. */
+const longestCancelWaitMs = 4000;
 
 export interface StartupRequest {
   readonly protocol: number;
@@ -50,8 +60,12 @@ export class ClientSession {
   #ended = false;
   #loggedIn = false;
   #bypassChecked = false;
-  /** While the check runs: what the server has said since it let the user in. Neither side hears of the other before. */
+  /**
+   * While the check runs: what the server has said since it let the user in. Neither side hears of the other
+   * before.
+   */
   #heldForCheck: Uint8Array[] | undefined;
+  #connected = false;
 
   constructor(client: Socket, request: StartupRequest, services: SessionServices) {
     this.#client = client;
@@ -59,7 +73,11 @@ export class ClientSession {
     const { parameters } = request;
     this.user = parameters.get('user') ?? '';
     this.#bypass = parameters.get('application_name') === 'mtm_admin';
-    this.machine = new SessionMachine(this.#ports(), services.limits, readOnlyDefault(parameters));
+    this.machine = new SessionMachine(
+      this.#ports(),
+      services.limits,
+      readOnlyDefault(startupSettings(parameters)),
+    );
     this.#server = connect({ host: services.server.host, port: services.server.port, noDelay: true });
     this.#toClient = new ByteOutput(client);
     this.#toServer = new ByteOutput(this.#server);
@@ -80,13 +98,14 @@ export class ClientSession {
   }
 
   #supervised(parameters: ReadonlyMap<string, string>): Map<string, string> {
-    const packet = new Map(parameters);
-    // Settings in the startup packet outlive RESET ALL and DISCARD ALL: the sensor stays on.
-    packet.set('default_transaction_read_only', 'on');
-    // The parser reads strings by the standard; a session that did not would be understood wrongly.
-    packet.set('standard_conforming_strings', 'on');
-    for (const [name, value] of this.#services.shownSettings) packet.set(`multimaster.${name}`, value);
-    return packet;
+    const forced = new Map([
+      // The sensor.
+      ['default_transaction_read_only', 'on'],
+      // The parser reads strings by the standard; a session that did not would be understood wrongly.
+      ['standard_conforming_strings', 'on'],
+    ]);
+    for (const [name, value] of this.#services.shownSettings) forced.set(`multimaster.${name}`, value);
+    return supervisedPacket(parameters, forced);
   }
 
   #ports(): SessionPorts {
@@ -118,8 +137,7 @@ export class ClientSession {
   }
 
   async #cancelServer(): Promise<void> {
-    const { host, port } = this.#services.server;
-    await sendCancel(host, port, this.#backendPid, this.#backendKey);
+    await this.#sendCancel();
     this.#drive(() => this.machine.cancelDelivered());
   }
 
@@ -128,7 +146,12 @@ export class ClientSession {
     if (this.#ended) return;
     step();
     this.#flush();
-    if (this.#clientGone && !this.machine.preparing) this.#leaveServer();
+    if (this.#clientGone && this.#mayLeave) this.#leaveServer();
+  }
+
+  /** The client is gone: what it has sent before its goodbye is still done, and what is being prepared is. */
+  get #mayLeave(): boolean {
+    return !this.machine.preparing && !this.machine.leaving;
   }
 
   #flush(): void {
@@ -139,28 +162,34 @@ export class ClientSession {
       this.#leaveServer();
       return;
     }
-    if (this.#heldForCheck !== undefined) return;
-    if (this.#client.writableLength > highWaterBytes && !this.#server.isPaused()) {
-      this.#server.pause();
-      this.#client.once('drain', () => this.#server.resume());
-    }
-    const full = this.#server.writableLength > highWaterBytes;
-    if ((full || this.machine.wantsClientPaused) && !this.#client.isPaused()) {
-      this.#client.pause();
-      if (full) this.#server.once('drain', () => this.#resumeClient());
-    } else if (!full && !this.machine.wantsClientPaused && this.#client.isPaused()) {
-      this.#client.resume();
-    }
+    this.#adjustReading();
   }
 
-  #resumeClient(): void {
-    if (!this.machine.wantsClientPaused) this.#client.resume();
+  /**
+   * A side that cannot take more stops the other side from being read. Also called when a side has drained.
+   */
+  #adjustReading(): void {
+    if (this.#ended || !this.#connected || this.#heldForCheck !== undefined) return;
+    const client = this.#client;
+    const server = this.#server;
+    const full = client.writableLength > highWaterBytes && !this.#clientGone && !this.machine.mustReadServer;
+    if (full !== server.isPaused()) {
+      if (full) server.pause();
+      else server.resume();
+    }
+    const wait =
+      server.writableLength > highWaterBytes || this.machine.wantsClientPaused(this.#fromClient.heldBytes);
+    if (wait !== client.isPaused()) {
+      if (wait) client.pause();
+      else client.resume();
+    }
   }
 
   #listen(packet: Uint8Array, rest: Uint8Array): void {
     const client = this.#client;
     const server = this.#server;
     server.on('connect', () => {
+      this.#connected = true;
       server.setKeepAlive(true, 30_000);
       server.write(packet);
       client.on('data', (chunk: Uint8Array) => this.#clientData(chunk));
@@ -168,6 +197,8 @@ export class ClientSession {
       if (rest.length > 0) this.#clientData(rest);
     });
     server.on('data', (chunk: Uint8Array) => this.#serverData(chunk));
+    server.on('drain', () => this.#adjustReading());
+    client.on('drain', () => this.#adjustReading());
     server.on('error', (error) => this.#serverEnded(error.message));
     server.on('close', () => this.#serverEnded('closed'));
     client.on('error', () => this.#clientEnded());
@@ -202,17 +233,30 @@ export class ClientSession {
 
   #clientScanner(): FrameScanner {
     return new FrameScanner({
-      limit: (type) => (isLarge(type) ? largeMessageBytes : smallMessageBytes),
-      streams: (type) => type === frontend.copyData,
-      message: (type, buffer, start, end) => this.machine.clientMessage(type, buffer, start, end),
-      part: (_type, buffer, start, end) => this.machine.clientPart(buffer, start, end),
+      limit: (type) => {
+        if (!this.machine.loggedIn) return loginMessageBytes;
+        return isLarge(type) ? largeMessageBytes : smallMessageBytes;
+      },
+      streams: (type) => type === frontend.copyData && this.machine.streamsCopyData,
+      message: (type, buffer, start, end) => this.#clientMessage(type, buffer, start, end),
+      part: (_type, buffer, start, end, first) => this.machine.clientPart(buffer, start, end, first),
     });
+  }
+
+  #clientMessage(type: number, buffer: Uint8Array, start: number, end: number): void {
+    if (this.#bypass && type !== frontend.password && type !== frontend.terminate) {
+      // What came before the check would run unsupervised, or supervised afterwards.
+      this.machine.fatal('08P01', `unexpected message type ${type} during authentication`);
+    } else {
+      this.machine.clientMessage(type, buffer, start, end);
+    }
   }
 
   #serverScanner(): FrameScanner {
     return new FrameScanner({
       limit: () => largeMessageBytes,
-      streams: (type) => type === backend.dataRow || type === backend.copyData,
+      streams: (type, length) =>
+        (type === backend.dataRow || type === backend.copyData) && this.machine.streamsRow(length),
       message: (type, buffer, start, end) => this.#serverMessage(type, buffer, start, end),
       part: (_type, buffer, start, end, first) => this.machine.serverPart(buffer, start, end, first),
     });
@@ -235,7 +279,10 @@ export class ClientSession {
     else this.machine.serverMessage(type, buffer, start, end);
   }
 
-  /** The user has proved who he is; whether he may work unsupervised is asked only now, so a stranger learns nothing. */
+  /**
+   * The user has proved who he is; whether he may work unsupervised is asked only now, so a stranger learns
+   * nothing.
+   */
   async #checkBypass(): Promise<void> {
     this.#server.pause();
     this.#client.pause();
@@ -246,6 +293,7 @@ export class ClientSession {
       this.#refuseBypass(`whether the user may is not known: ${(error as Error).message}`);
       return;
     }
+    if (this.#ended) return;
     if (!allowed) {
       this.#refuseBypass('only superusers and members of multimaster.admin_role may');
       return;
@@ -273,7 +321,8 @@ export class ClientSession {
   #clientEnded(): void {
     if (this.#clientGone) return;
     this.#clientGone = true;
-    if (!this.machine.preparing) this.#leaveServer();
+    if (this.#mayLeave) this.#leaveServer();
+    else this.#adjustReading();
   }
 
   #serverEnded(reason: string): void {
@@ -285,6 +334,8 @@ export class ClientSession {
       else this.machine.serverGone();
       this.#flush();
     }
+    // Prepared already: the other nodes decide, and the client is told the outcome before the session ends.
+    if (this.machine.block?.prepared === true && !this.#clientGone && !this.#closing) return;
     this.#end();
   }
 
@@ -306,22 +357,37 @@ export class ClientSession {
     return this.#server.bytesRead > 0;
   }
 
-  /** The session's place in the server is given up; a statement that runs is cancelled, so that its locks go at once. */
+  /**
+   * The session's place in the server is given up; a statement that runs is cancelled, so that its locks go
+   * at once.
+   */
   #leaveServer(): void {
     if (this.#ended) return;
     if (!this.#serverGone) {
-      if (this.machine.awaitsServer && this.#backendPid !== 0) {
-        void sendCancel(
-          this.#services.server.host,
-          this.#services.server.port,
-          this.#backendPid,
-          this.#backendKey,
-        );
-      }
       this.#server.end(terminateMessage);
-      this.#server.destroySoon();
+      if (this.machine.awaitsServer && this.#backendPid !== 0) void this.#cancelUntilGone();
+      else this.#server.destroySoon();
     }
     this.#end();
+  }
+
+  /**
+   * A cancel request that overtakes its statement is lost: it is repeated until the server has closed the
+   * connection.
+   */
+  async #cancelUntilGone(): Promise<void> {
+    const server = this.#server;
+    server.resume(); // what it still says is dropped
+    for (let waitMs = 10; waitMs < longestCancelWaitMs && !server.closed; waitMs *= 2) {
+      await this.#sendCancel();
+      await new Promise((resolve) => setTimeout(resolve, waitMs));
+    }
+    server.destroy();
+  }
+
+  #sendCancel(): Promise<void> {
+    const { host, port } = this.#services.server;
+    return sendCancel(host, port, this.#backendPid, this.#backendKey);
   }
 
   #end(): void {
@@ -345,13 +411,9 @@ export class ClientSession {
 
   /** The client's own cancel request. */
   cancel(): void {
-    if (!this.machine.awaitsServer || this.machine.preparing) return;
-    void sendCancel(
-      this.#services.server.host,
-      this.#services.server.port,
-      this.#backendPid,
-      this.#backendKey,
-    );
+    let passOn = this.#bypass;
+    if (!this.#bypass) this.#drive(() => (passOn = this.machine.clientCancel()));
+    if (passOn && this.#backendPid !== 0) void this.#sendCancel();
   }
 
   close(): void {
@@ -388,13 +450,4 @@ function isLarge(type: number): boolean {
 /** Exponential with jitter, 1…64 ms: enough to let the winner finish, short enough not to be noticed. */
 function retryDelayMs(attempt: number): number {
   return Math.random() * Math.min(64, 2 ** attempt);
-}
-
-/** What the client itself asked for, in the packet or in `options`; the last one wins, as in PostgreSQL. */
-function readOnlyDefault(parameters: ReadonlyMap<string, string>): boolean {
-  const own = parameters.get('default_transaction_read_only');
-  const pattern = /(?:-c\s*|--)default[_-]transaction[_-]read[_-]only\s*=\s*(\S+)/g;
-  const inOptions = [...(parameters.get('options') ?? '').matchAll(pattern)].at(-1)?.[1];
-  const value = own ?? inOptions;
-  return value !== undefined && /^(?:t|tr|tru|true|y|ye|yes|on|1)$/i.test(value);
 }

@@ -1,0 +1,35 @@
+/**
+ * Commands that are local by rule, cannot run in a block and need a session that may write (VACUUM, CREATE
+ * DATABASE, ALTER SYSTEM …). Rule: the sensor is off for exactly this statement; a session whose sensor
+ * cannot be put back ends.
+ */
+import { settled } from './commit-flow.ts';
+import { newReply } from './reply.ts';
+import type { SessionMachine, Task } from './session.ts';
+import { endPassing, refuseUnit } from './unit.ts';
+import type { Unit } from './unit.ts';
+
+export function* runLocalUnit(session: SessionMachine, unit: Unit): Task {
+  const obstacle = session.ports.obstacle(false);
+  if (obstacle !== undefined) return yield* refuseUnit(session, obstacle);
+  session.sensorSuspended = true;
+  session.sendOwn('SET SESSION default_transaction_read_only = off');
+  const { messages, prefix } = unit.build(false);
+  const reply = session.expect(newReply('client', false, prefix));
+  reply.free = true;
+  for (const bytes of messages) session.toServer(bytes);
+  yield* settled(session, reply);
+  yield* restoreSensor(session);
+  session.sensorSuspended = false;
+  yield* endPassing(session, reply, unit);
+}
+
+/** A cancel request of the client may hit the SET itself. */
+function* restoreSensor(session: SessionMachine): Task {
+  for (let attempt = 0; attempt < 3; attempt++) {
+    const set = session.sendOwn('SET SESSION default_transaction_read_only = on');
+    yield* settled(session, set);
+    if (set.error === undefined) return;
+  }
+  session.fatal('XX000', '[multimaster] the session could not be made read-only again');
+}

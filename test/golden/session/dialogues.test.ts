@@ -1,0 +1,19 @@
+/**
+ * The main stories of a client session. UPDATE_GOLDEN=1 writes what the machine does now; read the difference before you keep it.
+ */
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { expect, test } from 'vitest';
+import { contextOf, noSuspicions } from '../../../src/core/statement/context.ts';
+import { loadClassifier } from '../../../src/io/parser.ts';
+import { replay } from './script.ts';
+
+const folder = new URL('.', import.meta.url);
+const classifier = await loadClassifier(contextOf(noSuspicions));
+
+test.each(readdirSync(folder).filter((name) => name.endsWith('.txt')))('%s', (name) => {
+  const file = new URL(name, folder);
+  const script = readFileSync(file, 'utf8');
+  const now = replay(script, classifier);
+  if (process.env['UPDATE_GOLDEN'] === '1') writeFileSync(file, now);
+  else expect(now).toBe(script);
+});

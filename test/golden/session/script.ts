@@ -1,0 +1,229 @@
+/**
+ * Plays a dialogue with a session machine in front of a fake server. Lines that begin with `>` are events, the lines behind each are
+ * what the machine did; `#` lines and blank lines are kept. Events:
+ *
+ *     > client Q text · P name text · B portal statement · D · E portal · C name · S · H · d text · c · f reason · X
+ *       (several in one packet: separated by ` | `; `-` stands for no name)
+ *     > server goes on · gone · fatal
+ *     > node committed · aborted · unknown · interrupt · cancel delivered · retry due
+ *     > lease off · on                        > obstacle write · all · none
+ *     > client cancels
+ *
+ * Limits: 2 repeats, 64 bytes of results are held.
+ */
+import { SessionMachine } from '../../../src/core/session/session.ts';
+import { backend, frontend } from '../../../src/core/wire/codes.ts';
+import { FrameScanner } from '../../../src/core/wire/frame-scanner.ts';
+import { cstringAt, errorFields, errorResponse, readyForQuery } from '../../../src/core/wire/messages.ts';
+import type { Classifier } from '../../../src/core/statement/classifier.ts';
+import type { ErrorText } from '../../../src/core/wire/messages.ts';
+import { b, c, cs, d, dp, e, f, h, message, p, q, s } from '../../support/frontend-messages.ts';
+import { FakeServer } from './fake-server.ts';
+
+const backendNames = new Map<number, string>(Object.entries(backend).map(([name, code]) => [code, name]));
+const frontendNames = new Map<number, string>(Object.entries(frontend).map(([name, code]) => [code, name]));
+
+const conflict = {
+  sqlstate: '40001',
+  message: '[multimaster] conflict',
+  node: 2,
+  retryable: true,
+};
+
+class Stage {
+  readonly lines: string[] = [];
+  readonly #server = new FakeServer();
+  readonly #machine: SessionMachine;
+  readonly #fromClient: FrameScanner;
+  readonly #fromServer: FrameScanner;
+  readonly #clientSees: FrameScanner;
+  readonly #serverSees: FrameScanner;
+  #gids = 0;
+  #lease = true;
+  #obstacle = 'none';
+  #serverGone = false;
+
+  constructor(classifier: Classifier) {
+    const see = (arrow: string, describe: (type: number, bytes: Uint8Array) => string) =>
+      new FrameScanner({
+        limit: () => 0x3fffffff,
+        streams: () => false,
+        message: (type, buffer, start, end) =>
+          this.lines.push(`  ${arrow} ${describe(type, buffer.subarray(start, end))}`),
+        part: () => undefined,
+      });
+    this.#serverSees = see('server <-', describeFrontend);
+    this.#clientSees = see('client <-', describeBackend);
+    this.#machine = new SessionMachine(
+      {
+        toServer: (buffer, start, end) => {
+          this.#serverSees.push(buffer.slice(start, end));
+          this.#server.receive(buffer.slice(start, end));
+        },
+        toClient: (buffer, start, end) => void this.#clientSees.push(buffer.slice(start, end)),
+        close: () => this.lines.push('  close'),
+        cancelServer: () => this.lines.push('  cancel'),
+        waitBeforeRetry: (attempt) => this.lines.push(`  wait before repeat ${attempt}`),
+        classify: (text) => classifier.parse(text),
+        obstacle: (write) => this.#obstacleText(write),
+        hasLease: () => this.#lease,
+        clock: () => 1000,
+        newTransaction: () => `mtm:1:1:1:${++this.#gids}`,
+        headerSql: (gid, checked) => `SELECT HEADER${checked ? ' CHECKED' : ''} ${gid}`,
+        announceSql: (command, tag) => `SELECT ANNOUNCE ${tag}: ${command}`,
+        prepareEnded: (gid, end) => this.lines.push(`  prepare ${gid} ${end}`),
+      },
+      { conflictRetries: 2, holdBytes: 64, inboxBytes: 4096 },
+      false,
+    );
+    const machine = this.#machine;
+    this.#fromClient = new FrameScanner({
+      limit: () => 0x3fffffff,
+      streams: (type) => type === frontend.copyData && machine.streamsCopyData,
+      message: (type, buffer, start, end) => machine.clientMessage(type, buffer, start, end),
+      part: (_type, buffer, start, end, first) => machine.clientPart(buffer, start, end, first),
+    });
+    this.#fromServer = new FrameScanner({
+      limit: () => 0x3fffffff,
+      streams: (type, length) => type === backend.dataRow && machine.streamsRow(length),
+      message: (type, buffer, start, end) => machine.serverMessage(type, buffer, start, end),
+      part: (_type, buffer, start, end, first) => machine.serverPart(buffer, start, end, first),
+    });
+    machine.serverMessage(backend.readyForQuery, readyForQuery(0x49), 0, 6);
+    this.lines.length = 0;
+  }
+
+  #obstacleText(write: boolean): ErrorText | undefined {
+    if (this.#obstacle === 'none' || (this.#obstacle === 'write' && !write)) return undefined;
+    return { severity: 'ERROR', sqlstate: '57P03', message: '[multimaster] node is not online' };
+  }
+
+  /** Until the server has nothing more to say. */
+  #settle(): void {
+    for (
+      let bytes = this.#server.next();
+      bytes !== undefined && !this.#serverGone;
+      bytes = this.#server.next()
+    )
+      this.#fromServer.push(bytes);
+  }
+
+  event(line: string): void {
+    const [who, what = ''] = line.split(' ');
+    const machine = this.#machine;
+    if (who === 'client' && what === 'cancels') {
+      this.lines.push(`  passed on: ${machine.clientCancel()}`);
+    } else if (who === 'client') {
+      this.#fromClient.push(Buffer.concat(line.slice(7).split(' | ').map(frontendMessage)));
+    } else if (who === 'lease') this.#lease = what === 'on';
+    else if (who === 'obstacle') this.#obstacle = what;
+    else if (who === 'server') this.#serverEvent(what);
+    else if (what === 'interrupt') this.lines.push(`  accepted: ${machine.interrupt(conflict)}`);
+    else if (what === 'cancel') {
+      this.#server.cancel();
+      machine.cancelDelivered();
+    } else if (what === 'retry') machine.retryDue();
+    else {
+      const gid = `mtm:1:1:1:${this.#gids}`;
+      if (what === 'committed') machine.answered(gid, { kind: 'committed' });
+      else if (what === 'aborted') machine.answered(gid, { kind: 'aborted', refusal: conflict });
+      else machine.answered(gid, { kind: 'unknown', reason: 'nobody answers' });
+    }
+    this.#settle();
+    if (machine.wantsClientPaused(0)) this.lines.push('  (client is not read)');
+  }
+
+  #serverEvent(what: string): void {
+    if (what === 'goes') this.#server.goOn();
+    else if (what === 'fatal') {
+      this.#server.say(errorResponse({ severity: 'FATAL', sqlstate: '57P01', message: 'shut down' }));
+    } else if (what === 'gone') {
+      this.#serverGone = true;
+      this.#machine.serverGone();
+    }
+  }
+}
+
+function frontendMessage(text: string): Uint8Array {
+  const [type = '', ...words] = text.trim().split(' ');
+  const [first = '', second = ''] = words.map((word) => (word === '-' ? '' : word));
+  switch (type) {
+    case 'Q':
+      return q(words.join(' '));
+    case 'P':
+      return p(words.slice(1).join(' '), first);
+    case 'B':
+      return b([], second, first);
+    case 'D':
+      return dp(first);
+    case 'E':
+      return e(0, first);
+    case 'C':
+      return cs(first);
+    case 'S':
+      return s();
+    case 'H':
+      return h();
+    case 'd':
+      return d(words.join(' '));
+    case 'c':
+      return c();
+    case 'f':
+      return f(words.join(' '));
+    default:
+      return message(type);
+  }
+}
+
+function describeFrontend(type: number, bytes: Uint8Array): string {
+  const name = frontendNames.get(type) ?? String.fromCharCode(type);
+  const text = (at: number) => cstringAt(bytes, at, bytes.length);
+  switch (type) {
+    case frontend.query:
+    case frontend.execute:
+    case frontend.copyFail:
+      return `${name} ${text(5)}`.trimEnd();
+    case frontend.copyData:
+      return `${name} ${Buffer.from(bytes.subarray(5)).toString()}`;
+    case frontend.parse:
+    case frontend.bind:
+      return `${name} ${text(5) || '-'} ${text(6 + text(5).length) || '-'}`;
+    case frontend.close:
+    case frontend.describe:
+      return `${name} ${String.fromCharCode(bytes[5]!)} ${text(6) || '-'}`;
+    default:
+      return name;
+  }
+}
+
+function describeBackend(type: number, bytes: Uint8Array): string {
+  const name = backendNames.get(type) ?? String.fromCharCode(type);
+  switch (type) {
+    case backend.errorResponse:
+    case backend.noticeResponse: {
+      const fields = errorFields(bytes, 0, bytes.length);
+      return `${name} ${fields.get('V')} ${fields.get('C')} ${fields.get('M')}`;
+    }
+    case backend.commandComplete:
+      return `${name} ${cstringAt(bytes, 5, bytes.length)}`;
+    case backend.readyForQuery:
+      return `${name} ${String.fromCharCode(bytes[5]!)}`;
+    case backend.dataRow:
+      return `${name} ${Buffer.from(bytes.subarray(11)).toString()}`;
+    case backend.parameterStatus:
+      return `${name} ${Buffer.from(bytes.subarray(5, -1)).toString().replace('\0', ' ')}`;
+    default:
+      return name;
+  }
+}
+
+export function replay(script: string, classifier: Classifier): string {
+  const stage = new Stage(classifier);
+  const { lines } = stage;
+  for (const line of script.split('\n')) {
+    if (line.startsWith('  ')) continue;
+    lines.push(line);
+    if (line.startsWith('> ')) stage.event(line.slice(2));
+  }
+  return lines.join('\n');
+}

@@ -1,0 +1,49 @@
+import { describe, expect, test } from 'vitest';
+import {
+  readOnlyDefault,
+  startupRefusal,
+  startupSettings,
+  supervisedPacket,
+} from '../../../../src/core/session/startup-settings.ts';
+
+const settings = (values: Record<string, string>) => startupSettings(new Map(Object.entries(values)));
+
+describe('startup settings', () => {
+  test.each([
+    ['-c default_transaction_read_only=on', true],
+    ['-cdefault_transaction_read_only=1', true],
+    ['--default-transaction-read-only=yes', true],
+    ['-c work_mem=1MB  -c Default_Transaction_Read_Only=t', true],
+    ['-c default_transaction_read_only=on -c default_transaction_read_only=off', false],
+    ['-c search_path=a\\ --default-transaction-read-only=on', false],
+    ['-c', false],
+    ['', false],
+  ])('options %j: read-only by default %s', (options, wanted) => {
+    expect(readOnlyDefault(settings({ options }))).toBe(wanted);
+  });
+
+  test('what stands by itself outranks the options', () => {
+    const both = { options: '-c default_transaction_read_only=on', default_transaction_read_only: 'off' };
+    expect(readOnlyDefault(settings(both))).toBe(false);
+  });
+
+  test('settings that would hide writes are refused', () => {
+    expect(startupRefusal(settings({ options: '-c session_replication_role=replica' }))?.sqlstate).toBe(
+      '0A000',
+    );
+    expect(startupRefusal(settings({ Event_Triggers: 'off' }))?.severity).toBe('FATAL');
+    expect(startupRefusal(settings({ options: '-c work_mem=1MB', application_name: 'x' }))).toBeUndefined();
+  });
+
+  test('a forced setting stands once and last, however the client wrote it', () => {
+    const parameters = new Map([
+      ['DEFAULT_transaction_read_only', 'off'],
+      ['user', 'u'],
+    ]);
+    const packet = supervisedPacket(parameters, new Map([['default_transaction_read_only', 'on']]));
+    expect([...packet]).toEqual([
+      ['user', 'u'],
+      ['default_transaction_read_only', 'on'],
+    ]);
+  });
+});
