@@ -1,5 +1,6 @@
 /**
- * The HTTP port: /healthz says that the process lives, /ready that the node serves clients (its body also, whether
+ * The HTTP port: /healthz says that the process lives, /ready that the node serves clients (its body also,
+ * whether
  * every member can be reached, so that it serves writes).
  * Rule: read-only, no state of its own; an answer is of the moment at which it was asked for.
  */

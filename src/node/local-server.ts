@@ -10,7 +10,7 @@ import { contextOf, unknownSuspicions } from '../core/statement/context.ts';
 import type { Applier } from '../io/postgres/applier.ts';
 import type { Finisher } from '../io/postgres/finisher.ts';
 import { ReplicationStream } from '../io/postgres/replication-stream.ts';
-import type { NodeParts } from './node.ts';
+import type { NodeParts } from './node-parts.ts';
 import { headerProof } from './session-desk.ts';
 
 /** Until COMMIT PREPARED or ROLLBACK PREPARED is tried again, ms. */

@@ -5,7 +5,6 @@
  * Rule: it decides nothing. What is decided is decided in src/core, so that the simulation runs the same
  * code.
  */
-import type { Logger } from 'pino';
 import type { CommitEffect } from '../core/commit/event.ts';
 import { CommitMachine } from '../core/commit/machine.ts';
 import { HybridClock } from '../core/generation/hybrid-clock.ts';
@@ -13,42 +12,25 @@ import { Liveness } from '../core/generation/liveness.ts';
 import type { LivenessEffect, LocalHealth } from '../core/generation/liveness-event.ts';
 import { blockingSize } from '../core/generation/quorum.ts';
 import type { Gid } from '../core/identity.ts';
-import type { Classifier } from '../core/statement/classifier.ts';
-import type { GatewayConfig } from '../config/schema.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
 import { ClientListener } from '../io/clients/client-listener.ts';
 import { Applier } from '../io/postgres/applier.ts';
 import type { ApplyHandle } from '../io/postgres/applier.ts';
-import type { Control, TakeOver } from '../io/postgres/control.ts';
 import { Finisher } from '../io/postgres/finisher.ts';
 import { Flow } from './flow.ts';
 import { ConflictWatch } from './conflict-watch.ts';
 import { Drain } from './drain.ts';
+import type { NodeParts } from './node-parts.ts';
 import { LocalServer } from './local-server.ts';
 import { Members } from './members.ts';
 import { RuntimeReport } from './runtime-report.ts';
 import { SessionDesk, headerProof } from './session-desk.ts';
 import { SyncpointKeeper } from './syncpoint.ts';
 
-export interface NodeParts {
-  readonly config: GatewayConfig;
-  readonly log: Logger;
-  readonly control: Control;
-  /** For looks at the lock table: nothing urgent waits behind them. */
-  readonly observer: Control;
-  readonly takeOver: TakeOver;
-  readonly classifier: Classifier;
-  readonly announceKey: Uint8Array;
-  readonly shownSettings: ReadonlyMap<string, string>;
-}
-
 /** Bytes of a transaction's changes kept for a repeat after a link broke. */
 const retainBytes = 8 * 1024 * 1024;
 const drainLimitMs = 10_000;
-/**
- * A gateway that is not online for so long after its start, and is turned away by a peer, is configured
- * wrongly.
- */
+/** A gateway that is turned away by a peer and not online for so long is configured wrongly, ms. */
 const misconfiguredMs = 3_000;
 
 export class Node {
@@ -119,13 +101,7 @@ export class Node {
     });
     this.#desk = new SessionDesk(config, this.#deskNode(), parts.shownSettings);
     this.#listener = new ClientListener(this.#desk.services);
-    this.#watch = new ConflictWatch(parts.observer, {
-      applying: () => this.#applying.values(),
-      startTimeOf: (pid) => this.#desk.startTimeOf(pid),
-      blocked: (event) => this.#drain.commit(event),
-      walsender: () => this.#server.stream?.pid,
-      captureBlocked: (gid) => this.#drain.commit({ kind: 'capture-blocked', gid }),
-    });
+    this.#watch = this.#newWatch();
     this.#syncpoint = new SyncpointKeeper(this.#commit, parts.control, config.syncpointIntervalBytes);
     this.#report = new RuntimeReport(parts, this.#liveness, {
       links: () => this.#members.links,
@@ -144,7 +120,18 @@ export class Node {
     this.failed = new Promise((_, reject) => {
       this.#fail = reject;
     });
-    this.failed.catch(() => undefined); // whoever runs the node awaits it; before that it must not count as unhandled
+    // Whoever runs the node awaits it; before that it must not count as unhandled.
+    this.failed.catch(() => undefined);
+  }
+
+  #newWatch(): ConflictWatch {
+    return new ConflictWatch(this.#parts.observer, {
+      applying: () => this.#applying.values(),
+      startTimeOf: (pid) => this.#desk.startTimeOf(pid),
+      blocked: (event) => this.#drain.commit(event),
+      walsender: () => this.#server.stream?.pid,
+      captureBlocked: (gid) => this.#drain.commit({ kind: 'capture-blocked', gid }),
+    });
   }
 
   #deskNode(): ConstructorParameters<typeof SessionDesk>[1] {

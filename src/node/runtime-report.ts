@@ -2,7 +2,7 @@
 import type { Liveness } from '../core/generation/liveness.ts';
 import type { PeerLinks } from '../io/peers/peer-links.ts';
 import type { GatewayConfig } from '../config/schema.ts';
-import type { NodeParts } from './node.ts';
+import type { NodeParts } from './node-parts.ts';
 
 /** An unchanged state is written anew this often, so that what it says of times is of now, ms. */
 const renewMs = 2000;

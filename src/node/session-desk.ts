@@ -94,7 +94,9 @@ export class SessionDesk {
         sqlstate: '57P03',
         message: `[multimaster] node is not online: current status "${trouble.status}"`,
         detail: trouble.reason,
-        hint: 'Use another node, or bring the missing ones back; SELECT * FROM mtm.status() through an mtm_admin session tells more.',
+        hint:
+          'Use another node, or bring the missing ones back; mtm.status() in a session with ' +
+          'application_name=mtm_admin tells more.',
       };
     }
     if (!write) return undefined;

@@ -58,7 +58,7 @@ function run(program: string, args: readonly string[], limitMs: number, signal: 
     const settle = (code: number | string) => {
       clearTimeout(timer);
       signal.removeEventListener('abort', stop);
-      if (signal.aborted) reject(signal.reason);
+      if (signal.aborted) reject(new Error('aborted', { cause: signal.reason }));
       else resolve({ code, output, errors, timedOut });
     };
     child.once('error', (error) => settle(error.message));

@@ -119,7 +119,8 @@ const foreignKeysQuery = `(SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_ob
         'parentChild', pg_catalog.format('OPERATOR(%I.%s)', on1.nspname, o1.oprname),
         'parentParent', pg_catalog.format('OPERATOR(%I.%s)', on2.nspname, o2.oprname),
         'childChild', pg_catalog.format('OPERATOR(%I.%s)', on3.nspname, o3.oprname)) ORDER BY u.position)
-      FROM ROWS FROM (pg_catalog.unnest(k.conkey), pg_catalog.unnest(k.confkey), pg_catalog.unnest(k.conpfeqop),
+      FROM ROWS FROM (pg_catalog.unnest(k.conkey), pg_catalog.unnest(k.confkey),
+        pg_catalog.unnest(k.conpfeqop),
         pg_catalog.unnest(k.conppeqop), pg_catalog.unnest(k.conffeqop))
         WITH ORDINALITY AS u(child, parent, pf, pp, ff, position)
       JOIN pg_catalog.pg_attribute ca ON ca.attrelid = k.conrelid AND ca.attnum = u.child

@@ -95,7 +95,8 @@ function unnested(key: ForeignKeyFacts): string {
 }
 
 function failure(key: ForeignKeyFacts, text: string): string {
-  return `mtm.fail(${['23503', text, key.childSchema, key.childTable, key.name].map(quoteLiteral).join(', ')})`;
+  const parts = ['23503', text, key.childSchema, key.childTable, key.name];
+  return `mtm.fail(${parts.map(quoteLiteral).join(', ')})`;
 }
 
 function lockedParent(parent: string, terms: readonly string[]): string {

@@ -260,7 +260,8 @@ export class CommitMachine {
   }
 
   /**
-   * An older transaction ends the session's; a younger one waits for it, but not for ever, and hardly at all when the
+   * An older transaction ends the session's; a younger one waits for it, but not for ever, and hardly at all
+   * when the
    * session waits itself: such chains close to circles over several nodes, which no node can see.
    */
   #blockedBySession(waiter: Priority, holder: Extract<Holder, { kind: 'session' }>, waitedMs: number): void {
@@ -342,5 +343,5 @@ export class CommitMachine {
 
 const undecodable: Refusal = {
   ...gatewayRefusal('0A000', 'the transaction locks what its own decoding needs', false),
-  hint: 'Do not use a row type in the transaction that creates or alters it, and do not LOCK system catalogs.',
+  hint: 'Do not use a row type in the transaction that makes it, and do not LOCK system catalogs.',
 };

@@ -68,10 +68,6 @@ export class Intake {
     return this.#inboxBytes;
   }
 
-  get isFull(): boolean {
-    return this.#inboxBytes > this.#limitBytes;
-  }
-
   put(message: ClientMessage): void {
     this.#inbox.push(message);
     this.#inboxBytes += costOf(message);

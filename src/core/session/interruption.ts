@@ -76,7 +76,12 @@ export function* putFailedBlock(session: SessionMachine): Generator<void, void, 
 /** The client's transaction was rolled back and the client has not heard of it. */
 export function isUntold(session: SessionMachine): boolean {
   const { interruption, block } = session;
-  return interruption?.rolledBack === true && !interruption.told && !interruption.hadFailed && block?.explicit === true;
+  return (
+    interruption?.rolledBack === true &&
+    !interruption.told &&
+    !interruption.hadFailed &&
+    block?.explicit === true
+  );
 }
 
 /** What ReadyForQuery says of an interrupted transaction: still open until the client has got the error. */

@@ -12,7 +12,7 @@ import type { Unit } from './unit.ts';
 export function* runLocalUnit(session: SessionMachine, unit: Unit): Task {
   const obstacle = session.ports.obstacle(false);
   if (obstacle !== undefined) return yield* refuseUnit(session, obstacle);
-  session.sensorSuspended = true;
+  session.sensor.suspended = true;
   session.sendOwn('SET SESSION default_transaction_read_only = off');
   const { messages, prefix } = unit.build(false);
   const reply = session.expect(newReply('client', false, prefix));
@@ -20,7 +20,7 @@ export function* runLocalUnit(session: SessionMachine, unit: Unit): Task {
   for (const bytes of messages) session.toServer(bytes);
   yield* settled(session, reply);
   yield* restoreSensor(session);
-  session.sensorSuspended = false;
+  session.sensor.suspended = false;
   yield* endPassing(session, reply, unit);
 }
 

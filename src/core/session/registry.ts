@@ -20,7 +20,8 @@ const unknown: StatementClass = { kind: 'write', certain: false, temporary: fals
 
 /** The class of a statement text in the extended protocol: one statement, or the server refuses it. */
 export function singleClass(statements: readonly Statement[] | undefined): StatementClass {
-  if (statements === undefined) return unknown; // the server says what is wrong, or knows a syntax that the parser does not
+  // The server says what is wrong, or knows a syntax that the parser does not.
+  if (statements === undefined) return unknown;
   const real = statements.filter((statement) => statement.class.kind !== 'empty');
   if (real.length === 0) return { kind: 'empty' };
   if (real.length > 1) return unknown; // "cannot insert multiple commands into a prepared statement"
@@ -112,11 +113,15 @@ export class Registry {
     this.#answered++;
   }
 
-  /** The group has ended: what was not confirmed did not happen. `failed`: its first message without an answer is an error's. */
+  /**
+   * The group has ended: what was not confirmed did not happen. `failed`: its first message without an
+   * answer is an error's.
+   */
   groupEnded(failed: boolean): void {
     const next = this.#pending[0];
     if (next !== undefined) {
-      // The server drops the old unnamed statement before it looks at the new one, but not when it skips the message.
+      // The server drops the old unnamed statement before it looks at the new one, but not when it skips the
+      // message.
       if (failed && next.name === '' && !next.closes && next.place === this.#answered) {
         this.#statements.delete('');
       }

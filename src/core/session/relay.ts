@@ -189,7 +189,7 @@ function relayCopyIn(
   reply.seen = true;
   reply.told++;
   session.ports.toClient(buffer, start, end);
-  session.copyBegan();
+  session.client.copyBegan();
 }
 
 function relayError(
@@ -199,7 +199,7 @@ function relayError(
   start: number,
   end: number,
 ): void {
-  session.copyEnded();
+  session.client.copyEnded();
   if (reply.error !== undefined) return; // after a loss of the lease; otherwise there is one error in a reply
   takeError(reply, buffer, start, end);
   reply.prefix = 0;

@@ -15,34 +15,27 @@
 import type { Gid, Refusal } from '../identity.ts';
 import type { Answer } from '../commit/event.ts';
 import type { StatementClass } from '../statement/statement-class.ts';
-import { backend, frontend, status } from '../wire/codes.ts';
-import { commandComplete, copyDataHead, copyFail, cstringAt, errorFields } from '../wire/messages.ts';
+import { backend, status } from '../wire/codes.ts';
+import { commandComplete, copyFail, cstringAt, errorFields } from '../wire/messages.ts';
 import { errorResponse, parameterStatus, query } from '../wire/messages.ts';
 import type { ErrorText } from '../wire/messages.ts';
 import type { Block } from './block.ts';
 import { unknownText } from './commit-flow.ts';
-import { functionCallTask, groupTask } from './group-task.ts';
-import { Intake, isExtended } from './intake.ts';
-import type { ClientMessage, Segment } from './intake.ts';
+import { ClientSide } from './client-side.ts';
 import { failBlock, mustFailBlock, newInterruption, statusShown } from './interruption.ts';
 import type { Interruption } from './interruption.ts';
 import { takeOwnMessage } from './own-message.ts';
 import type { SessionLimits, SessionPorts } from './ports.ts';
-import { planSimple } from './query-plan.ts';
 import { ReadOnlyWish } from './read-only-wish.ts';
 import { Registry } from './registry.ts';
 import { relay, relayNotice, relayPart, tellError } from './relay.ts';
 import { newReply } from './reply.ts';
+import { Sensor, sensorName } from './sensor.ts';
 import type { Reply } from './reply.ts';
 
 export type Task = Generator<void, void, void>;
 
-const sensor = 'default_transaction_read_only';
-
 const serverLost = '[multimaster] the connection to the local PostgreSQL server was lost';
-
-/** The server's answers to a SET of the sensor that may fail in a row before the session ends. */
-const sensorAttempts = 3;
 
 export class SessionMachine {
   readonly ports: SessionPorts;
@@ -63,24 +56,13 @@ export class SessionMachine {
   mayHaveTemporary = false;
   /** The reply whose results wait for the end of the transaction. */
   holding: Reply | undefined;
-  /** A statement that must run outside a block and read-write is under way. */
-  sensorSuspended = false;
   clientEncoding = 'UTF8';
-  /** The client sends the data of a COPY. */
-  copying = false;
-  readonly #intake: Intake;
-  #login = true;
+  readonly client: ClientSide;
+  readonly sensor = new Sensor();
   #replies: Reply[] = [];
   #task: Task | undefined;
   #running = false;
-  #pumping = false;
-  #segment: Segment | undefined;
-  /** The task of an open group waits for its client. */
-  #groupWaits = false;
   #cancelling = false;
-  /** The server reports that its session is not read-only by default. */
-  #sensorOff = false;
-  #sensorFailures = 0;
   #wishReported: boolean;
   /** The server connection has gone while the other nodes decide: the client is still told the outcome. */
   #serverLost = false;
@@ -91,20 +73,10 @@ export class SessionMachine {
     this.limits = limits;
     this.wish = new ReadOnlyWish(readOnlyDefault);
     this.#wishReported = readOnlyDefault;
-    this.#intake = new Intake(limits.inboxBytes);
+    this.client = new ClientSide(this);
   }
 
   // ---- what the owner asks
-
-  /** `partialBytes`: of a message that is still arriving. */
-  wantsClientPaused(partialBytes: number): boolean {
-    return !this.copying && this.#busy && this.#intake.bytes + partialBytes > this.limits.inboxBytes;
-  }
-
-  /** Copy data need not be collected: they go straight through, or nobody wants them. */
-  get streamsCopyData(): boolean {
-    return this.copying || !this.#busy;
-  }
 
   /** A row of so many bytes need not be collected. */
   streamsRow(bytes: number): boolean {
@@ -121,13 +93,14 @@ export class SessionMachine {
     return this.interruption !== undefined;
   }
 
-  get loggedIn(): boolean {
-    return !this.#login;
-  }
-
   /** Logged in, no unit runs and no transaction is open. */
   get idle(): boolean {
-    return !this.#login && this.#replies.length === 0 && this.#task === undefined && this.block === undefined;
+    return (
+      this.client.loggedIn &&
+      this.#replies.length === 0 &&
+      this.#task === undefined &&
+      this.block === undefined
+    );
   }
 
   /**
@@ -140,7 +113,7 @@ export class SessionMachine {
 
   /** The client has said goodbye; what it sent before is still done. */
   get leaving(): boolean {
-    return this.#intake.leaving && !this.#ended;
+    return this.client.leaving && !this.#ended;
   }
 
   /** Waits for a reply of the server (not for its client). */
@@ -148,138 +121,33 @@ export class SessionMachine {
     return this.#replies.length > 0;
   }
 
+  get ended(): boolean {
+    return this.#ended;
+  }
+
   get cancelling(): boolean {
     return this.#cancelling;
   }
 
-  // ---- from the client
-
-  clientMessage(type: number, buffer: Uint8Array, start: number, end: number): void {
-    if (this.#ended) return;
-    if (this.copying) return this.#copyMessage(type, buffer, start, end);
-    if (this.#login && type === frontend.password) return this.ports.toServer(buffer, start, end);
-    if (this.#login && type === frontend.terminate) return this.end();
-    const message = { type, bytes: buffer.subarray(start, end) };
-    if (this.#busy || this.#intake.waiting) return this.#intake.put(message);
-    this.#accept(message);
-  }
-
-  /**
-   * A part of a CopyData message. Each part goes on as a message of its own: the server never waits for the
-   * rest of one.
-   */
-  clientPart(buffer: Uint8Array, start: number, end: number, first: boolean): void {
-    if (!this.copying || this.#ended) return;
-    const from = first ? start + 5 : start;
-    if (from >= end) return;
-    this.toServer(copyDataHead(end - from));
-    this.ports.toServer(buffer, from, end);
-  }
-
-  get #busy(): boolean {
-    return this.#login || this.#cancelling || (this.#task !== undefined && !this.#groupWaits);
-  }
-
-  #copyMessage(type: number, buffer: Uint8Array, start: number, end: number): void {
-    if (type === frontend.terminate) return this.end();
-    if (type === frontend.sync || type === frontend.flush) return; // ignored by the server too
-    this.ports.toServer(buffer, start, end);
-    // CopyDone, CopyFail, or what the server will call unexpected.
-    if (type !== frontend.copyData) this.copyEnded();
-  }
-
-  #pump(): void {
-    if (this.#pumping) return;
-    this.#pumping = true;
-    while (this.#intake.waiting && !this.#ended) {
-      if (this.copying) {
-        const { type, bytes } = this.#intake.take();
-        this.#copyMessage(type, bytes, 0, bytes.length);
-      } else if (this.#busy) {
-        break;
-      } else {
-        this.#accept(this.#intake.take());
-      }
-    }
-    this.#pumping = false;
-  }
-
-  #accept(message: ClientMessage): void {
-    const { type } = message;
-    if (isExtended(type)) {
-      const full = this.#intake.collect(message);
-      if (full !== undefined) this.#give(full);
-      return;
-    }
-    const collecting = this.#groupWaits || this.#intake.collecting;
-    switch (type) {
-      case frontend.sync:
-        return this.#give(this.#intake.cut('sync', message));
-      case frontend.flush:
-        if (collecting) this.#give(this.#intake.cut('flush', message));
-        return;
-      case frontend.query:
-        if (collecting) return this.#give(this.#intake.cut('query', message));
-        return this.#start(planSimple(this, message));
-      case frontend.functionCall:
-        if (collecting) return this.#give(this.#intake.cut('query', message));
-        return this.#start(functionCallTask(this, message.bytes));
-      case frontend.copyData:
-      case frontend.copyDone:
-      case frontend.copyFail:
-        return; // the rest of a COPY that has failed: the server ignores it too
-      case frontend.terminate:
-        return this.end();
-      default:
-        this.fatal('08P01', `invalid frontend message type ${type}`);
-    }
-  }
-
-  #give(segment: Segment): void {
-    if (this.#task === undefined) return this.#start(groupTask(this, segment));
-    this.#segment = segment;
-    this.resume();
-  }
-
-  /**
-   * For the task of an open group: what its client sent next. While there is nothing, the task waits for the
-   * client.
-   */
-  takeSegment(): Segment | undefined {
-    const segment = this.#segment;
-    this.#segment = undefined;
-    this.#groupWaits = segment === undefined;
-    return segment;
-  }
-
-  /** The task of a group does not wait for its client. */
-  groupWorks(): void {
-    this.#groupWaits = false;
-  }
-
-  giveBack(messages: readonly ClientMessage[]): void {
-    this.#intake.putBack(messages);
-  }
-
-  copyBegan(): void {
-    this.copying = true;
-    this.resume();
-  }
-
-  copyEnded(): void {
-    if (!this.copying) return;
-    this.copying = false;
-    this.resume();
-  }
-
   // ---- tasks
 
-  #start(task: Task): void {
+  /** A unit runs: its client's next messages wait, unless it is a group that waits for them. */
+  get busy(): boolean {
+    return this.#cancelling || (this.#task !== undefined && !this.client.groupWaits);
+  }
+
+  get groupIsOpen(): boolean {
+    return this.#task !== undefined;
+  }
+
+  start(task: Task): void {
     this.#task = task;
     this.resume();
   }
 
-  /** Lets the task look whether what it waits for has come; then the client's next messages have their turn. */
+  /**
+   * Lets the task look whether what it waits for has come; then the client's next messages have their turn.
+   */
   resume(): void {
     if (this.#running) return;
     if (this.#task !== undefined) {
@@ -288,11 +156,11 @@ export class SessionMachine {
       this.#running = false;
       if (done === true) {
         this.#task = undefined;
-        this.#groupWaits = false;
+        this.client.groupWorks();
         this.#failIfInterrupted();
       }
     }
-    this.#pump();
+    this.client.pump();
   }
 
   /** What the client sees in ReadyForQuery: a block that the gateway opened does not exist for it. */
@@ -376,7 +244,7 @@ export class SessionMachine {
     if (this.clientStatus === status.idle) this.registry.transactionEnded();
     if (this.wish.value === this.#wishReported) return;
     this.#wishReported = this.wish.value;
-    this.toClient(parameterStatus(sensor, this.#wishReported ? 'on' : 'off'));
+    this.toClient(parameterStatus(sensorName, this.#wishReported ? 'on' : 'off'));
   }
 
   // ---- from the server
@@ -418,41 +286,27 @@ export class SessionMachine {
     if (name === 'client_encoding') {
       this.clientEncoding = cstringAt(buffer, start + 6 + name.length, end);
     }
-    if (name !== sensor) return this.ports.toClient(buffer, start, end);
-    this.#sensorOff = cstringAt(buffer, start + 6 + name.length, end) === 'off';
-    if (this.#login) this.toClient(parameterStatus(name, this.wish.value ? 'on' : 'off'));
+    if (name !== sensorName) return this.ports.toClient(buffer, start, end);
+    this.sensor.isOff = cstringAt(buffer, start + 6 + name.length, end) === 'off';
+    if (!this.client.loggedIn) this.toClient(parameterStatus(name, this.wish.value ? 'on' : 'off'));
   }
 
   #ready(reply: Reply | undefined, buffer: Uint8Array, start: number, end: number): void {
     if (reply === undefined) {
-      if (!this.#login) return;
-      this.#login = false;
+      if (this.client.loggedIn) return;
       this.ports.toClient(buffer, start, end);
-      if (this.#sensorOff) this.#restoreSensor();
-      return this.#pump();
+      this.sensor.watch(this);
+      return this.client.login();
     }
     this.#replies.shift();
     reply.statusBefore = this.serverStatus;
     this.serverStatus = buffer[start + 5]!;
     reply.status = this.serverStatus;
     reply.done = true;
-    this.copying = false;
+    this.client.copying = false;
     if (reply.kind === 'client') this.registry.groupEnded(reply.error !== undefined);
-    if (this.#sensorOff && !this.sensorSuspended) this.#restoreSensor();
-    else this.#sensorFailures = 0;
+    this.sensor.watch(this);
     this.resume();
-  }
-
-  /**
-   * Somebody opened the session for writing behind our back: it is closed before anything else is let
-   * through.
-   */
-  #restoreSensor(): void {
-    if (this.serverStatus === status.failed) return; // it is undone with the transaction
-    if (++this.#sensorFailures > sensorAttempts) {
-      return this.fatal('XX000', '[multimaster] the session could not be made read-only again');
-    }
-    this.sendOwn(`SET SESSION ${sensor} = on`);
   }
 
   /** The server ends the session. What was being prepared may still be decided by the nodes. */
@@ -516,10 +370,10 @@ export class SessionMachine {
   /** The server has dealt with the cancel request. */
   cancelDelivered(): void {
     this.#cancelling = false;
-    if (this.copying && this.interruption !== undefined) {
+    if (this.client.copying && this.interruption !== undefined) {
       // While it waits for copy data the server does not look at cancel requests.
       this.toServer(copyFail('the transaction is interrupted'));
-      this.copyEnded();
+      this.client.copyEnded();
     }
     this.resume();
     this.#failIfInterrupted();
@@ -528,6 +382,6 @@ export class SessionMachine {
   /** Between two units: the server's transaction is rolled back, the client finds it failed. */
   #failIfInterrupted(): void {
     if (this.#task !== undefined || this.#cancelling || this.#replies.length > 0) return;
-    if (mustFailBlock(this)) this.#start(failBlock(this));
+    if (mustFailBlock(this)) this.start(failBlock(this));
   }
 }

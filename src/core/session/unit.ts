@@ -34,7 +34,9 @@ export interface Unit {
   /** Built anew for each attempt, because a repeat must undo what the server kept of the attempt before. */
   readonly build: (repeat: boolean) => Sending;
   readonly classes: readonly StatementClass[];
-  /** A simple Query: the last completion comes after the commit. In a group every completion comes before it. */
+  /**
+   * A simple Query: the last completion comes after the commit. In a group every completion comes before it.
+   */
   readonly isSimple: boolean;
   /** The text of each executed statement: commands that event triggers do not see are announced with it. */
   readonly texts: readonly string[];
@@ -82,7 +84,8 @@ export function* runPassing(session: SessionMachine, unit: Unit): Task {
 }
 
 /**
- * Parse and Describe in an interrupted transaction of which the client has not heard. They succeed, so that the error
+ * Parse and Describe in an interrupted transaction of which the client has not heard. They succeed, so that
+ * the error
  * belongs to what executes: a client may never prepare again what could not be prepared (pgbench does not).
  */
 export function* runPreparing(session: SessionMachine, unit: Unit): Task {
@@ -156,7 +159,8 @@ export function* blockMayHaveEnded(session: SessionMachine, rollback?: Reply): P
     const failed = rollback.statusBefore === status.failed;
     session.blockEnded(false);
     session.block = newBlock(true, session.ports.clock(), modes, failed ? fallback : undefined);
-    // A failed transaction has forgotten its access mode: the server falls back to the default, which is the sensor.
+    // A failed transaction has forgotten its access mode: the server falls back to the default, which is the
+    // sensor.
     if (!failed || fallback !== false) return;
     yield* settled(session, session.sendOwn('SET TRANSACTION READ WRITE'));
   }

@@ -41,7 +41,8 @@ export class ClientListener {
         reject(
           new GatewayError(
             inUse ? 'address-in-use' : 'config-invalid',
-            `the client port ${host}:${port} cannot be opened: ${inUse ? 'another process listens there' : cause.message}`,
+            `the client port ${host}:${port} cannot be opened: ` +
+              (inUse ? 'another process listens there' : cause.message),
             { cause },
           ),
         );

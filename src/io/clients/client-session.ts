@@ -178,7 +178,7 @@ export class ClientSession {
       else server.resume();
     }
     const wait =
-      server.writableLength > highWaterBytes || this.machine.wantsClientPaused(this.#fromClient.heldBytes);
+      server.writableLength > highWaterBytes || this.machine.client.wantsPause(this.#fromClient.heldBytes);
     if (wait !== client.isPaused()) {
       if (wait) client.pause();
       else client.resume();
@@ -234,12 +234,12 @@ export class ClientSession {
   #clientScanner(): FrameScanner {
     return new FrameScanner({
       limit: (type) => {
-        if (!this.machine.loggedIn) return loginMessageBytes;
+        if (!this.machine.client.loggedIn) return loginMessageBytes;
         return isLarge(type) ? largeMessageBytes : smallMessageBytes;
       },
-      streams: (type) => type === frontend.copyData && this.machine.streamsCopyData,
+      streams: (type) => type === frontend.copyData && this.machine.client.streamsCopyData,
       message: (type, buffer, start, end) => this.#clientMessage(type, buffer, start, end),
-      part: (_type, buffer, start, end, first) => this.machine.clientPart(buffer, start, end, first),
+      part: (_type, buffer, start, end, first) => this.machine.client.part(buffer, start, end, first),
     });
   }
 
@@ -248,7 +248,7 @@ export class ClientSession {
       // What came before the check would run unsupervised, or supervised afterwards.
       this.machine.fatal('08P01', `unexpected message type ${type} during authentication`);
     } else {
-      this.machine.clientMessage(type, buffer, start, end);
+      this.machine.client.message(type, buffer, start, end);
     }
   }
 
@@ -311,7 +311,7 @@ export class ClientSession {
     const error = errorResponse({
       severity: 'FATAL',
       sqlstate: '42501',
-      message: `[multimaster] permission denied for an unsupervised session (application_name=mtm_admin): ${why}`,
+      message: `[multimaster] permission denied for a session with application_name=mtm_admin: ${why}`,
     });
     this.#toClient.add(error, 0, error.length);
     this.close();

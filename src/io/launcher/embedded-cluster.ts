@@ -24,7 +24,9 @@ export const bothParts: readonly Part[] = ['gateway', 'postgres'];
 
 const restartPauseMs = 500;
 
-/** The gateways hear each other within a heartbeat or two; a node that does not is told of in mtm.status(). */
+/**
+ * The gateways hear each other within a heartbeat or two; a node that does not is told of in mtm.status().
+ */
 const writableLimitMs = 10_000;
 
 export interface LaunchOptions {

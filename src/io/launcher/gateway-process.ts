@@ -110,7 +110,10 @@ export async function stopGatewayProcess(node: NodeLayout): Promise<boolean> {
   });
 }
 
-/** The node takes part in the cluster: `GET /ready` answers 200; with `writable`, also that every member can be reached. */
+/**
+ * The node takes part in the cluster: `GET /ready` answers 200; with `writable`, also that every member can
+ * be reached.
+ */
 export async function isOnline(node: NodeLayout, writable = false): Promise<boolean> {
   try {
     const answer = await fetch(`http://${embeddedHost}:${node.httpPort}/ready`, {

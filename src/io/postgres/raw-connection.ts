@@ -70,11 +70,13 @@ export class RawConnection {
       options: startupOptions(options.settings),
       ...(options.replication === undefined ? {} : { replication: options.replication }),
     } as pg.ClientConfig);
-    client.on('error', () => undefined); // reported by connect() or, after the takeover, by the socket's own handler
+    // Reported by connect() or, after the takeover, by the socket's own handler.
+    client.on('error', () => undefined);
     try {
       await client.connect();
     } catch (error) {
-      void client.end().catch(() => undefined); // the attempt has failed already: its error is the one that counts
+      // The attempt has failed already: its error is the one that counts.
+      void client.end().catch(() => undefined);
       throw error;
     }
     const internals = client as unknown as PgInternals;

@@ -79,9 +79,9 @@ class Stage {
     const machine = this.#machine;
     this.#fromClient = new FrameScanner({
       limit: () => 0x3fffffff,
-      streams: (type) => type === frontend.copyData && machine.streamsCopyData,
-      message: (type, buffer, start, end) => machine.clientMessage(type, buffer, start, end),
-      part: (_type, buffer, start, end, first) => machine.clientPart(buffer, start, end, first),
+      streams: (type) => type === frontend.copyData && machine.client.streamsCopyData,
+      message: (type, buffer, start, end) => machine.client.message(type, buffer, start, end),
+      part: (_type, buffer, start, end, first) => machine.client.part(buffer, start, end, first),
     });
     this.#fromServer = new FrameScanner({
       limit: () => 0x3fffffff,
@@ -130,7 +130,7 @@ class Stage {
       else machine.answered(gid, { kind: 'unknown', reason: 'nobody answers' });
     }
     this.#settle();
-    if (machine.wantsClientPaused(0)) this.lines.push('  (client is not read)');
+    if (machine.client.wantsPause(0)) this.lines.push('  (client is not read)');
   }
 
   #serverEvent(what: string): void {

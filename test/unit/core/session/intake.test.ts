@@ -16,9 +16,9 @@ describe('Intake', () => {
   });
 
   test('small messages count with what they cost', () => {
-    const intake = new Intake(10_000);
+    const intake = new Intake(1000);
     for (let count = 0; count < 200; count++) intake.put(message(0x53, 5));
-    expect(intake.isFull).toBe(true);
+    expect(intake.bytes).toBeGreaterThan(10_000);
   });
 
   test('a group that grows beyond the limit is handed out', () => {
