@@ -55,72 +55,130 @@ export function readPiece(
   from: number,
   place: Place,
 ): Piece {
-  const { registry } = session;
-  const sent: Uint8Array[] = [];
-  const classes: StatementClass[] = [];
-  const texts: string[] = [];
-  let unnamed: Prepared | undefined;
-  const unnamedDropped = registry.unnamedDropped;
-  let unnamedParsed = false;
-  let control: Control | undefined;
-  let copies = false;
+  const reader = new PieceReader(session, bound, messages, place);
   let index = from;
-  for (; index < messages.length && control === undefined && !copies; index++) {
-    const { type, bytes } = messages[index]!;
+  while (index < messages.length && !reader.isFull) reader.read(index++);
+  return reader.piece(index);
+}
+
+class PieceReader {
+  readonly #session: SessionMachine;
+  readonly #bound: BoundPortals;
+  readonly #group: readonly ClientMessage[];
+  readonly #place: Place;
+  readonly #sent: Uint8Array[] = [];
+  readonly #classes: StatementClass[] = [];
+  readonly #texts: string[] = [];
+  readonly #unnamedDropped: boolean;
+  #unnamed: Prepared | undefined;
+  #unnamedParsed = false;
+  #control: Control | undefined;
+  #copies = false;
+
+  constructor(session: SessionMachine, bound: BoundPortals, group: readonly ClientMessage[], place: Place) {
+    this.#session = session;
+    this.#bound = bound;
+    this.#group = group;
+    this.#place = place;
+    this.#unnamedDropped = session.registry.unnamedDropped;
+  }
+
+  /** What comes next belongs to another piece. */
+  get isFull(): boolean {
+    return this.#control !== undefined || this.#copies;
+  }
+
+  piece(next: number): Piece {
+    return {
+      messages: this.#sent,
+      classes: this.#classes,
+      texts: this.#texts,
+      control: this.#control,
+      copies: this.#copies,
+      unnamed: this.#unnamed,
+      unnamedDropped: this.#unnamedDropped,
+      next,
+    };
+  }
+
+  read(index: number): void {
+    const { type, bytes } = this.#group[index]!;
     let message = bytes;
     switch (type) {
-      case frontend.parse: {
-        const name = cstringAt(bytes, 5, bytes.length);
-        const prepared = prepare(session, bytes);
-        message = prepared.message;
-        if (name === '') unnamedParsed = true;
-        registry.parse(name, prepared);
+      case frontend.parse:
+        message = this.#parse(bytes);
         break;
-      }
-      case frontend.bind: {
-        const portalEnd = cstringEnd(bytes, 5, bytes.length);
-        const portal = cstringAt(bytes, 5, bytes.length);
-        const statement = cstringAt(bytes, portalEnd + 1, bytes.length);
-        if (statement === '' && !unnamedParsed) unnamed = registry.statement('');
-        registry.bind(portal, statement);
-        bound.set(portal, bytes);
+      case frontend.bind:
+        this.#bind(bytes);
         break;
-      }
       case frontend.describe:
-        if (bytes[5] === 0x53 && bytes[6] === 0 && !unnamedParsed) unnamed = registry.statement('');
+        // 'S' and no name.
+        if (bytes[5] === 0x53 && bytes[6] === 0) this.#useUnnamed();
         break;
-      case frontend.close: {
-        const name = cstringAt(bytes, 6, bytes.length);
-        if (bytes[5] === 0x53) registry.closeStatement(name);
-        else {
-          registry.closePortal(name);
-          bound.delete(name);
-        }
+      case frontend.close:
+        this.#close(bytes);
         break;
-      }
-      case frontend.execute: {
-        const portal = cstringAt(bytes, 5, bytes.length);
-        const prepared = registry.portal(portal);
-        const kind = registry.portalClass(portal);
-        const text = prepared?.text ?? '';
-        bound.delete(portal);
-        if (needsControl(session, prepared, kind, classes, place, () => endsGroup(messages, index, place))) {
-          control = { class: kind, text, portal };
-          if (kind.kind === 'commit' || kind.kind === 'rollback') registry.transactionEnded();
-          else registry.portalRan(portal);
-          continue; // Executed by the gateway: not sent.
-        }
-        if (kind.kind === 'begin') registry.portalSent(portal);
-        classes.push(kind);
-        texts.push(text);
-        copies = kind.kind === 'write' && kind.copyIn && !place.failed;
+      case frontend.execute:
+        if (!this.#execute(bytes, index)) return;
         break;
-      }
     }
-    sent.push(message);
-    registry.messageRead();
+    this.#sent.push(message);
+    this.#session.registry.messageRead();
   }
-  return { messages: sent, classes, texts, control, copies, unnamed, unnamedDropped, next: index };
+
+  #useUnnamed(): void {
+    if (!this.#unnamedParsed) this.#unnamed = this.#session.registry.statement('');
+  }
+
+  #parse(bytes: Uint8Array): Uint8Array {
+    const name = cstringAt(bytes, 5, bytes.length);
+    const prepared = prepare(this.#session, bytes);
+    if (name === '') this.#unnamedParsed = true;
+    this.#session.registry.parse(name, prepared);
+    return prepared.message;
+  }
+
+  #bind(bytes: Uint8Array): void {
+    const portalEnd = cstringEnd(bytes, 5, bytes.length);
+    const portal = cstringAt(bytes, 5, bytes.length);
+    const statement = cstringAt(bytes, portalEnd + 1, bytes.length);
+    if (statement === '') this.#useUnnamed();
+    this.#session.registry.bind(portal, statement);
+    this.#bound.set(portal, bytes);
+  }
+
+  #close(bytes: Uint8Array): void {
+    const name = cstringAt(bytes, 6, bytes.length);
+    const { registry } = this.#session;
+    if (bytes[5] === 0x53) {
+      registry.closeStatement(name);
+    } else {
+      registry.closePortal(name);
+      this.#bound.delete(name);
+    }
+  }
+
+  /** False when the gateway executes it: then it is not sent. */
+  #execute(bytes: Uint8Array, index: number): boolean {
+    const { registry } = this.#session;
+    const portal = cstringAt(bytes, 5, bytes.length);
+    const prepared = registry.portal(portal);
+    const kind = registry.portalClass(portal);
+    const text = prepared?.text ?? '';
+    this.#bound.delete(portal);
+    const isLast = (): boolean => endsGroup(this.#group, index, this.#place);
+    if (needsControl(this.#session, prepared, kind, this.#classes, this.#place, isLast)) {
+      this.#control = { class: kind, text, portal };
+      if (kind.kind === 'commit' || kind.kind === 'rollback') registry.transactionEnded();
+      else registry.portalRan(portal);
+      return false;
+    }
+    if (kind.kind === 'begin') registry.portalSent(portal);
+    this.#classes.push(kind);
+    this.#texts.push(text);
+    this.#copies = kind.kind === 'write' && kind.copyIn && !this.#place.failed;
+    return true;
+  }
 }
 
 /** Transaction control that concerns a block of the gateway's, and what must be refused. */

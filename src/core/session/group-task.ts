@@ -1,8 +1,8 @@
 /**
- * An extended group: the messages up to Sync, which are one implicit transaction outside of a block.
- * A group that comes as a whole runs as one unit. Otherwise – Flush, COPY, COMMIT or BEGIN in the middle, a simple
- * Query instead of the Sync, or more than may wait – it runs in pieces; the task then lasts until the Sync and waits
- * for its client in between.
+ * An extended group: the messages up to Sync, which are one implicit transaction outside of a block. A group
+ * that comes as a whole runs as one unit. Otherwise – Flush, COPY, COMMIT or BEGIN in the middle, a simple
+ * Query instead of the Sync, or more than may wait – it runs in pieces; the task then lasts until the Sync
+ * and waits for its client in between.
  */
 import type { StatementClass } from '../statement/statement-class.ts';
 import { frontend, status } from '../wire/codes.ts';

@@ -55,13 +55,20 @@ export function startupRefusal(settings: StartupSettings): ErrorText | undefined
 }
 
 /**
- * The packet for the server: settings in it outlive RESET ALL and DISCARD ALL. `forced` ones stand once, and
- * last.
+ * The packet for the server of a supervised session. Settings in it outlive RESET ALL and DISCARD ALL; ours
+ * stand once and last, however the client has written them. `shown`: settings `multimaster.*`.
  */
 export function supervisedPacket(
   parameters: ReadonlyMap<string, string>,
-  forced: ReadonlyMap<string, string>,
+  shown: ReadonlyMap<string, string>,
 ): Map<string, string> {
+  const forced = new Map([
+    // The sensor.
+    ['default_transaction_read_only', 'on'],
+    // The parser reads strings by the standard; a session that did not would be understood wrongly.
+    ['standard_conforming_strings', 'on'],
+  ]);
+  for (const [name, value] of shown) forced.set(`multimaster.${name}`, value);
   const packet = new Map<string, string>();
   for (const [name, value] of parameters) if (!forced.has(name.toLowerCase())) packet.set(name, value);
   for (const [name, value] of forced) packet.set(name, value);

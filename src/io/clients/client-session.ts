@@ -13,25 +13,15 @@ import { readOnlyDefault, startupSettings, supervisedPacket } from '../../core/s
 import { backend, frontend } from '../../core/wire/codes.ts';
 import { FrameScanner } from '../../core/wire/frame-scanner.ts';
 import { errorResponse, int32At, startup, terminateMessage } from '../../core/wire/messages.ts';
-import { sendCancel } from '../postgres/raw-connection.ts';
 import { ByteOutput } from './byte-output.ts';
+import { cancelUntilGone, sendCancelTo } from './cancel-target.ts';
+import type { CancelTarget } from './cancel-target.ts';
+import { clientMessageLimit, longestMessageBytes } from './message-limits.ts';
+import { retryDelayMs } from './retry-delay.ts';
 import type { SessionServices } from './session-services.ts';
 
 /** Unsent bytes above which the other side is no longer read. */
 const highWaterBytes = 256 * 1024;
-
-/**
- * PostgreSQL's own limits: PQ_LARGE_MESSAGE_LIMIT for messages with user data, PQ_SMALL_MESSAGE_LIMIT for the
- * others.
- */
-const largeMessageBytes = 0x3fffffff;
-const smallMessageBytes = 10_000;
-
-/** PostgreSQL's PG_MAX_AUTH_TOKEN_LENGTH: whoever has not proved who he is may not fill our memory. */
-const loginMessageBytes = 65_535;
-
-/** After some five seconds of repeated cancel requests the connection is given up. */
-const longestCancelWaitMs = 4000;
 
 export interface StartupRequest {
   readonly protocol: number;
@@ -83,7 +73,10 @@ export class ClientSession {
     this.#toServer = new ByteOutput(this.#server);
     this.#fromClient = this.#clientScanner();
     this.#fromServer = this.#serverScanner();
-    const packet = startup(this.#bypass ? parameters : this.#supervised(parameters), request.protocol);
+    const packet = startup(
+      this.#bypass ? parameters : supervisedPacket(parameters, services.shownSettings),
+      request.protocol,
+    );
     this.#listen(packet, request.rest);
     services.sessionStarted(this);
   }
@@ -97,15 +90,8 @@ export class ClientSession {
     return !this.#bypass;
   }
 
-  #supervised(parameters: ReadonlyMap<string, string>): Map<string, string> {
-    const forced = new Map([
-      // The sensor.
-      ['default_transaction_read_only', 'on'],
-      // The parser reads strings by the standard; a session that did not would be understood wrongly.
-      ['standard_conforming_strings', 'on'],
-    ]);
-    for (const [name, value] of this.#services.shownSettings) forced.set(`multimaster.${name}`, value);
-    return supervisedPacket(parameters, forced);
+  get #cancelTarget(): CancelTarget {
+    return { ...this.#services.server, pid: this.#backendPid, key: this.#backendKey };
   }
 
   #ports(): SessionPorts {
@@ -137,7 +123,7 @@ export class ClientSession {
   }
 
   async #cancelServer(): Promise<void> {
-    await this.#sendCancel();
+    await sendCancelTo(this.#cancelTarget);
     this.#drive(() => this.machine.cancelDelivered());
   }
 
@@ -233,10 +219,7 @@ export class ClientSession {
 
   #clientScanner(): FrameScanner {
     return new FrameScanner({
-      limit: (type) => {
-        if (!this.machine.client.loggedIn) return loginMessageBytes;
-        return isLarge(type) ? largeMessageBytes : smallMessageBytes;
-      },
+      limit: (type) => clientMessageLimit(type, this.machine.client.loggedIn),
       streams: (type) => type === frontend.copyData && this.machine.client.streamsCopyData,
       message: (type, buffer, start, end) => this.#clientMessage(type, buffer, start, end),
       part: (_type, buffer, start, end, first) => this.machine.client.part(buffer, start, end, first),
@@ -254,7 +237,7 @@ export class ClientSession {
 
   #serverScanner(): FrameScanner {
     return new FrameScanner({
-      limit: () => largeMessageBytes,
+      limit: () => longestMessageBytes,
       streams: (type, length) =>
         (type === backend.dataRow || type === backend.copyData) && this.machine.streamsRow(length),
       message: (type, buffer, start, end) => this.#serverMessage(type, buffer, start, end),
@@ -365,29 +348,11 @@ export class ClientSession {
     if (this.#ended) return;
     if (!this.#serverGone) {
       this.#server.end(terminateMessage);
-      if (this.machine.awaitsServer && this.#backendPid !== 0) void this.#cancelUntilGone();
+      if (this.machine.awaitsServer && this.#backendPid !== 0)
+        void cancelUntilGone(this.#server, this.#cancelTarget);
       else this.#server.destroySoon();
     }
     this.#end();
-  }
-
-  /**
-   * A cancel request that overtakes its statement is lost: it is repeated until the server has closed the
-   * connection.
-   */
-  async #cancelUntilGone(): Promise<void> {
-    const server = this.#server;
-    server.resume(); // what it still says is dropped
-    for (let waitMs = 10; waitMs < longestCancelWaitMs && !server.closed; waitMs *= 2) {
-      await this.#sendCancel();
-      await new Promise((resolve) => setTimeout(resolve, waitMs));
-    }
-    server.destroy();
-  }
-
-  #sendCancel(): Promise<void> {
-    const { host, port } = this.#services.server;
-    return sendCancel(host, port, this.#backendPid, this.#backendKey);
   }
 
   #end(): void {
@@ -413,7 +378,7 @@ export class ClientSession {
   cancel(): void {
     let passOn = this.#bypass;
     if (!this.#bypass) this.#drive(() => (passOn = this.machine.clientCancel()));
-    if (passOn && this.#backendPid !== 0) void this.#sendCancel();
+    if (passOn && this.#backendPid !== 0) void sendCancelTo(this.#cancelTarget);
   }
 
   close(): void {
@@ -430,24 +395,4 @@ export class ClientSession {
   shutDown(sqlstate: string, message: string): void {
     this.#drive(() => this.machine.abandon(sqlstate, message));
   }
-}
-
-function isLarge(type: number): boolean {
-  switch (type) {
-    case frontend.sync:
-    case frontend.flush:
-    case frontend.terminate:
-    case frontend.copyDone:
-    case frontend.close:
-    case frontend.describe:
-    case frontend.execute:
-      return false;
-    default:
-      return true;
-  }
-}
-
-/** Exponential with jitter, 1…64 ms: enough to let the winner finish, short enough not to be noticed. */
-function retryDelayMs(attempt: number): number {
-  return Math.random() * Math.min(64, 2 ** attempt);
 }

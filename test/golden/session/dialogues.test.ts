@@ -1,5 +1,6 @@
 /**
- * The main stories of a client session. UPDATE_GOLDEN=1 writes what the machine does now; read the difference before you keep it.
+ * The main stories of a client session. UPDATE_GOLDEN=1 writes what the machine does now; read the difference
+ * before you keep it.
  */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';

@@ -1,7 +1,8 @@
 /**
- * A server that answers as PostgreSQL does, as far as a session must get it right: transaction states, read-only transactions, the
- * extended protocol with its skipping, COPY FROM STDIN, cancel. What a statement does is told by its text:
- * `rows N` gives N rows, `notice` a notice first, `fail CODE` that error, `hang` waits until it is told to go on or cancelled.
+ * A server that answers as PostgreSQL does, as far as a session must get it right: transaction states,
+ * read-only transactions, the extended protocol with its skipping, COPY FROM STDIN, cancel. What a statement
+ * does is told by its text: `rows N` gives N rows, `notice` a notice first, `fail CODE` that error, `hang`
+ * waits until it is told to go on or cancelled.
  */
 import { backend, frontend } from '../../../src/core/wire/codes.ts';
 import { FrameScanner } from '../../../src/core/wire/frame-scanner.ts';

@@ -1,8 +1,9 @@
 /**
- * Plays a dialogue with a session machine in front of a fake server. Lines that begin with `>` are events, the lines behind each are
- * what the machine did; `#` lines and blank lines are kept. Events:
+ * Plays a dialogue with a session machine in front of a fake server. Lines that begin with `>` are events,
+ * the lines behind each are what the machine did; `#` lines and blank lines are kept. Events:
  *
- *     > client Q text · P name text · B portal statement · D · E portal · C name · S · H · d text · c · f reason · X
+ *     > client Q text · P name text · B portal statement · D · E portal · C name · S · H · d text · c · f reason
+ *       · X
  *       (several in one packet: separated by ` | `; `-` stands for no name)
  *     > server goes on · gone · fatal
  *     > node committed · aborted · unknown · interrupt · cancel delivered · retry due

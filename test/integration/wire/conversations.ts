@@ -301,13 +301,13 @@ export const conversations: Readonly<Record<string, readonly Step[]>> = {
     one(h(), s()),
   ],
   'a simple query without Sync': [
-    one(x('SELECT 1'), q('SELECT 2')),
-    one(x("INSERT INTO t VALUES (140, 'a')"), q('SELECT count(*) FROM t')),
-    one(x('SELECT 1'), q("INSERT INTO t VALUES (141, 'a')")),
+    { send: [x('SELECT 1'), q('SELECT 2'), s()], count: 2 },
+    { send: [x("INSERT INTO t VALUES (140, 'a')"), q('SELECT count(*) FROM t'), s()], count: 2 },
+    { send: [x('SELECT 1'), q("INSERT INTO t VALUES (141, 'a')"), s()], count: 2 },
     one(x('SELECT 1/0'), q('SELECT 3'), s()),
     { send: [x('SELECT 1'), h()], until: 'commandComplete' },
-    one(q('SELECT 4')),
-    one(p('SELECT 1'), q('SELECT 5')),
+    { send: [q('SELECT 4'), s()], count: 2 },
+    { send: [p('SELECT 1'), q('SELECT 5'), s()], count: 2 },
   ],
   'copy by simple query': [
     { send: [q('COPY t FROM STDIN')], until: 'copyInResponse' },

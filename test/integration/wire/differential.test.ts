@@ -1,6 +1,6 @@
 /**
- * A gateway in front of a server answers as an equal server does, byte for byte but for listed fields: the same conversations are held
- * with both.
+ * A gateway in front of a server answers as an equal server does, byte for byte but for listed fields: the
+ * same conversations are held with both.
  */
 import { mkdtempSync, chmodSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -56,9 +56,9 @@ async function talk(port: number, steps: readonly Step[]): Promise<string[]> {
 }
 
 /**
- * What the gateway does differently on purpose:
- * 1. A commit that fails at Sync: the completions before it are not told, because drivers take them for success.
- * 2. After a simple Query inside an open group PostgreSQL's implicit transaction stays open (status T); the gateway has committed it.
+ * What the gateway does differently on purpose: 1. A commit that fails at Sync: the completions before it are
+ * not told, because drivers take them for success. 2. After a simple Query inside an open group PostgreSQL's
+ * implicit transaction stays open (status T); the gateway has committed it.
  */
 function accepted(lines: readonly string[]): string[] {
   const result: string[] = [];

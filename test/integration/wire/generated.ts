@@ -1,4 +1,7 @@
-/** Conversations made up at random from a seed: statements of all kinds, in both protocols, one by one and in pipelines. */
+/**
+ * Conversations made up at random from a seed: statements of all kinds, in both protocols, one by one and in
+ * pipelines.
+ */
 import { Prng } from '../../../src/lib/prng.ts';
 import { b, c, cs, d, dp, e, p, q, s, x } from '../../support/frontend-messages.ts';
 import type { Step } from './wire-client.ts';

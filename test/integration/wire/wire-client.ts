@@ -1,7 +1,8 @@
 /**
- * A client that sends bytes and writes down what comes back, message by message, as readable lines.
- * Listed differences between two equal servers, and nothing else, are left out of the lines: process id and key, the OID of a
- * table in RowDescription, and the place in the server's source in errors and notices (fields F, L, R).
+ * A client that sends bytes and writes down what comes back, message by message, as readable lines. Listed
+ * differences between two equal servers, and nothing else, are left out of the lines: process id and key, the
+ * OID of a table in RowDescription, and the place in the server's source in errors and notices (fields F, L,
+ * R).
  */
 import { connect, type Socket } from 'node:net';
 import { backend } from '../../../src/core/wire/codes.ts';
@@ -102,7 +103,10 @@ function describe(type: number, buffer: Uint8Array, start: number, end: number):
   return `${name} ${JSON.stringify(body.toString('latin1')).slice(1, -1)}`;
 }
 
-/** RowDescription (B): Int16 columns, each String name, Int32 table, Int16 column, and 12 bytes about the type. */
+/**
+ * RowDescription (B): Int16 columns, each String name, Int32 table, Int16 column, and 12 bytes about the
+ * type.
+ */
 function zeroTables(body: Buffer): void {
   let at = 2;
   for (let column = body.readInt16BE(0); column > 0; column--) {

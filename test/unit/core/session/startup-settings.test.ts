@@ -40,10 +40,12 @@ describe('startup settings', () => {
       ['DEFAULT_transaction_read_only', 'off'],
       ['user', 'u'],
     ]);
-    const packet = supervisedPacket(parameters, new Map([['default_transaction_read_only', 'on']]));
+    const packet = supervisedPacket(parameters, new Map([['max_workers', '7']]));
     expect([...packet]).toEqual([
       ['user', 'u'],
       ['default_transaction_read_only', 'on'],
+      ['standard_conforming_strings', 'on'],
+      ['multimaster.max_workers', '7'],
     ]);
   });
 });
