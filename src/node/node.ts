@@ -30,6 +30,7 @@ import { SyncpointKeeper } from './syncpoint.ts';
 /** Bytes of a transaction's changes kept for a repeat after a link broke. */
 const retainBytes = 8 * 1024 * 1024;
 const drainLimitMs = 10_000;
+const watchMs = 10;
 /** A gateway that is turned away by a peer and not online for so long is configured wrongly, ms. */
 const misconfiguredMs = 3_000;
 
@@ -180,7 +181,6 @@ export class Node {
     await this.#members.links.start();
     await this.#listener.listen(config.listen.host, config.listen.port);
     this.#every(Math.min(50, config.heartbeatSendTimeoutMs / 4), () => this.#tick());
-    this.#every(10, () => void (this.#applying.size > 0 && this.#watch.look()));
     this.#every(100, () => this.#slowTick());
     const { incarnation, prepared } = takeOver;
     log.info({ incarnation, leftovers: prepared.length }, 'the gateway has started');
@@ -235,6 +235,7 @@ export class Node {
 
   async #close(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
+    clearInterval(this.#watchTimer);
     this.#server.stream?.close();
     await this.#members.links.stop();
     this.#applier.stop();
@@ -334,9 +335,22 @@ export class Node {
     return bytes;
   }
 
+  /** Only while something is applied: an idle gateway wakes up as seldom as it can. */
+  #lookForConflicts(): void {
+    if (this.#applying.size > 0) {
+      void this.#watch.look();
+      return;
+    }
+    clearInterval(this.#watchTimer);
+    this.#watchTimer = undefined;
+  }
+
+  #watchTimer: NodeJS.Timeout | undefined;
+
   #openApply(gid: Gid): void {
     const handle = this.#applier.open(gid, headerProof(this.#parts.config.clusterSecret, gid));
     this.#applying.set(gid, handle);
+    this.#watchTimer ??= setInterval(() => this.#lookForConflicts(), watchMs);
     handle.onDone = (result) => {
       this.#applying.delete(gid);
       if (handle.ddl) this.#server.definitionsChange(gid);

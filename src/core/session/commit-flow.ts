@@ -1,6 +1,7 @@
 /**
  * The end of a block: header and PREPARE at home, then the wait for the outcome of all members (architecture
- * §3). Rule: between PREPARE and the outcome nothing is told to the client; afterwards exactly one thing is.
+ * §3).
+ * Rule: between PREPARE and the outcome nothing is told to the client; afterwards exactly one thing is.
  */
 import { assert } from '../../lib/assert.ts';
 import type { Gid, Refusal } from '../identity.ts';

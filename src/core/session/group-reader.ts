@@ -1,8 +1,9 @@
 /**
  * Reads the messages of an extended group as far as the session must understand them, in pieces that can be
- * sent as a whole. Grammar (manual, "Message Formats"): Parse = name, text, types; Bind = portal, statement,
- * …; Execute = portal, row limit; Describe and Close = 'S' or 'P', name. Rule: reading takes effect in the
- * registry, so a piece is read when everything before it has been sent.
+ * sent as a whole.
+ * Grammar (manual, "Message Formats"): Parse = name, text, types; Bind = portal, statement, …; Execute =
+ * portal, row limit; Describe and Close = 'S' or 'P', name.
+ * Rule: reading takes effect in the registry, so a piece is read when everything before it has been sent.
  */
 import type { StatementClass } from '../statement/statement-class.ts';
 import { frontend } from '../wire/codes.ts';

@@ -1,7 +1,8 @@
 /**
  * A group that runs in pieces, between the pieces: what the server has of it, what waits for the client, and
- * its end. Rule: when the gateway needs a ReadyForQuery in the middle it sends a Sync that the client did not
- * send; portals that were bound and not yet executed are bound again.
+ * its end.
+ * Rule: when the gateway needs a ReadyForQuery in the middle it sends a Sync that the client did not send;
+ * portals that were bound and not yet executed are bound again.
  */
 import type { StatementClass } from '../statement/statement-class.ts';
 import { status } from '../wire/codes.ts';

@@ -1,7 +1,8 @@
 /**
  * What the client sends, in order: the messages that wait while a unit runs, and the extended messages that
- * are collected up to a Sync, a Flush or a simple Query. Rule: bounded. What waits is counted with its
- * overhead; above the limit the client is not read, and a group that grows beyond it is handed out in pieces.
+ * are collected up to a Sync, a Flush or a simple Query.
+ * Rule: bounded. What waits is counted with its overhead; above the limit the client is not read, and a
+ * group that grows beyond it is handed out in pieces.
  */
 import { assert } from '../../lib/assert.ts';
 import { frontend } from '../wire/codes.ts';

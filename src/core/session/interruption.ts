@@ -1,7 +1,7 @@
 /**
- * A transaction that the gateway ends because an older one of another node needs its locks. Rule: its locks
- * go at once, whatever the client does; the client hears of it once, with 40001, as the answer to the
- * statement that runs or to the next one; its ROLLBACK succeeds, its COMMIT is an error.
+ * A transaction that the gateway ends because an older one of another node needs its locks.
+ * Rule: its locks go at once, whatever the client does; the client hears of it once, with 40001, as the
+ * answer to the statement that runs or to the next one; its ROLLBACK succeeds, its COMMIT is an error.
  */
 import type { Refusal } from '../identity.ts';
 import { beginText } from '../statement/session-command.ts';

@@ -1,7 +1,7 @@
 /**
  * Commands that are local by rule, cannot run in a block and need a session that may write (VACUUM, CREATE
- * DATABASE, ALTER SYSTEM …). Rule: the sensor is off for exactly this statement; a session whose sensor
- * cannot be put back ends.
+ * DATABASE, ALTER SYSTEM …).
+ * Rule: the sensor is off for exactly this statement; a session whose sensor cannot be put back ends.
  */
 import { settled } from './commit-flow.ts';
 import { newReply } from './reply.ts';

@@ -1,7 +1,7 @@
 /**
- * How a simple Query runs: as it is, in a block of the gateway's own, or statement by statement. Rule: a
- * string has one ReadyForQuery; what stands in it outside of BEGIN … COMMIT is one implicit transaction, as
- * in PostgreSQL.
+ * How a simple Query runs: as it is, in a block of the gateway's own, or statement by statement.
+ * Rule: a string has one ReadyForQuery; what stands in it outside of BEGIN … COMMIT is one implicit
+ * transaction, as in PostgreSQL.
  */
 import type { Statement, StatementClass } from '../statement/statement-class.ts';
 import { frontend, status } from '../wire/codes.ts';

@@ -1,7 +1,7 @@
 /**
  * A string in which transaction control or other special commands stand: it runs statement by statement.
- * Rule: what stands outside of BEGIN … COMMIT is one implicit transaction; after an error nothing more of the
- * string runs.
+ * Rule: what stands outside of BEGIN … COMMIT is one implicit transaction; after an error nothing more of
+ * the string runs.
  */
 import type { StatementClass } from '../statement/statement-class.ts';
 import { query } from '../wire/messages.ts';

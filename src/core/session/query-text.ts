@@ -1,7 +1,8 @@
 /**
  * The text of a Query or Parse message: as characters for the classifier, as the client's own bytes for the
- * server. Rule: what the gateway sends of a client's text are slices of the client's bytes, never a text that
- * was decoded and encoded again: the client's encoding need not be UTF-8.
+ * server.
+ * Rule: what the gateway sends of a client's text are slices of the client's bytes, never a text that was
+ * decoded and encoded again: the client's encoding need not be UTF-8.
  */
 import type { Statement } from '../statement/statement-class.ts';
 import { cstringEnd } from '../wire/messages.ts';

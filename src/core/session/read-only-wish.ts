@@ -1,7 +1,8 @@
 /**
  * What the client takes default_transaction_read_only for, while the server's own setting is the gateway's
- * sensor. Rule: as any setting: SET counts at once, is undone with its transaction, and RESET returns to what
- * the session began with.
+ * sensor.
+ * Rule: as any setting: SET counts at once, is undone with its transaction, and RESET returns to what the
+ * session began with.
  */
 import type { StatementClass } from '../statement/statement-class.ts';
 

@@ -1,6 +1,7 @@
 /**
- * The prepared statements and portals of one session, as far as the gateway must know them: how each is to be
- * run. Rule: it knows exactly the statements that the server has. What a group of messages defines or closes
+ * The prepared statements and portals of one session, as far as the gateway must know them: how each is to
+ * be run.
+ * Rule: it knows exactly the statements that the server has. What a group of messages defines or closes
  * counts inside the group at once and outside it only after the server has confirmed it; a statement lost
  * from here could hide a COMMIT.
  */

@@ -1,6 +1,6 @@
 /**
- * How the server's messages reach the client: at once, held until the outcome is known, or not at all. Rules:
- * bytes that nobody needs to read are never read; no result leaves without a lease at its first byte
+ * How the server's messages reach the client: at once, held until the outcome is known, or not at all.
+ * Rules: bytes that nobody needs to read are never read; no result leaves without a lease at its first byte
  * (invariant 9); the order of what the client gets is the server's; what the client was told is counted, so
  * that a repeat tells it the rest only.
  */

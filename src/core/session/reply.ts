@@ -1,8 +1,9 @@
 /**
- * The replies that a session still expects from the server: one entry per message that ends in ReadyForQuery,
- * in order. Rule: `own` entries are the gateway's statements, of which the client hears nothing but notices;
- * `client` entries are relayed, at once or held until the outcome of the transaction is known. What a client
- * was told counts, so that a repeat tells the rest only.
+ * The replies that a session still expects from the server: one entry per message that ends in
+ * ReadyForQuery, in order.
+ * Rule: `own` entries are the gateway's statements, of which the client hears nothing but notices; `client`
+ * entries are relayed, at once or held until the outcome of the transaction is known. What a client was told
+ * counts, so that a repeat tells the rest only.
  */
 import { backend } from '../wire/codes.ts';
 

@@ -1,6 +1,7 @@
 /**
  * The sensor: the server session is read-only by default, so that a statement outside of our blocks cannot
- * write. Rule: whoever opens the session for writing (set_config in a function) finds it closed again before
+ * write.
+ * Rule: whoever opens the session for writing (set_config in a function) finds it closed again before
  * anything else of the client's goes through; a session that cannot be closed ends.
  */
 import { status } from '../wire/codes.ts';

@@ -1,7 +1,7 @@
 /**
- * BEGIN, COMMIT and ROLLBACK of the client, in either protocol. Rule: COMMIT never reaches the server of a
- * transaction that may have written; the client is told of its end once, and after an error at COMMIT no
- * transaction is left.
+ * BEGIN, COMMIT and ROLLBACK of the client, in either protocol.
+ * Rule: COMMIT never reaches the server of a transaction that may have written; the client is told of its
+ * end once, and after an error at COMMIT no transaction is left.
  */
 import { beginText } from '../statement/session-command.ts';
 import type { StatementClass } from '../statement/statement-class.ts';

@@ -1,6 +1,7 @@
 /**
- * Cancel requests for the server process of a session. Rule: a request is a hint that may come too early or
- * too late; who needs the end of the statement asks again.
+ * Cancel requests for the server process of a session.
+ * Rule: a request is a hint that may come too early or too late; who needs the end of the statement asks
+ * again.
  */
 import type { Socket } from 'node:net';
 import { sendCancel } from '../postgres/raw-connection.ts';

@@ -1,7 +1,8 @@
 /**
  * The client port: accepts connections, answers requests for encryption, and turns a startup packet into a
- * session. Rule: until it has logged in, a connection costs a socket and at most a startup packet of memory,
- * and it has a deadline.
+ * session.
+ * Rule: until it has logged in, a connection costs a socket and at most a startup packet of memory, and it
+ * has a deadline.
  */
 import { createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';

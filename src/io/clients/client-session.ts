@@ -1,7 +1,7 @@
 /**
- * One client: its socket, the socket to the local server, and the session machine between them. Rule: this
- * file moves bytes and keeps memory bounded; what they mean is the machine's business. A side that cannot
- * take more stops the other side from being read.
+ * One client: its socket, the socket to the local server, and the session machine between them.
+ * Rule: this file moves bytes and keeps memory bounded; what they mean is the machine's business. A side
+ * that cannot take more stops the other side from being read.
  */
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';

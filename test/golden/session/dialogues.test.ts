@@ -11,10 +11,18 @@ import { replay } from './script.ts';
 const folder = new URL('.', import.meta.url);
 const classifier = await loadClassifier(contextOf(noSuspicions));
 
-test.each(readdirSync(folder).filter((name) => name.endsWith('.txt')))('%s', (name) => {
+const names = readdirSync(folder).filter((name) => name.endsWith('.txt'));
+
+test.each(names)('%s', (name) => {
   const file = new URL(name, folder);
   const script = readFileSync(file, 'utf8');
   const now = replay(script, classifier);
   if (process.env['UPDATE_GOLDEN'] === '1') writeFileSync(file, now);
   else expect(now).toBe(script);
+});
+
+test.each(names)('%s: the same when the server is heard byte by byte', (name) => {
+  const script = readFileSync(new URL(name, folder), 'utf8');
+  expect(replay(script, classifier, 1)).toBe(script);
+  expect(replay(script, classifier, 7)).toBe(script);
 });

@@ -44,7 +44,11 @@ class Stage {
   #obstacle = 'none';
   #serverGone = false;
 
-  constructor(classifier: Classifier) {
+  /** The server's bytes arrive in pieces of this size. */
+  readonly #pieceBytes: number;
+
+  constructor(classifier: Classifier, pieceBytes: number) {
+    this.#pieceBytes = pieceBytes;
     const see = (arrow: string, describe: (type: number, bytes: Uint8Array) => string) =>
       new FrameScanner({
         limit: () => 0x3fffffff,
@@ -106,7 +110,8 @@ class Stage {
       bytes !== undefined && !this.#serverGone;
       bytes = this.#server.next()
     )
-      this.#fromServer.push(bytes);
+      for (let at = 0; at < bytes.length && !this.#serverGone; at += this.#pieceBytes)
+        this.#fromServer.push(bytes.slice(at, Math.min(bytes.length, at + this.#pieceBytes)));
   }
 
   event(line: string): void {
@@ -218,8 +223,8 @@ function describeBackend(type: number, bytes: Uint8Array): string {
   }
 }
 
-export function replay(script: string, classifier: Classifier): string {
-  const stage = new Stage(classifier);
+export function replay(script: string, classifier: Classifier, pieceBytes = Infinity): string {
+  const stage = new Stage(classifier, pieceBytes);
   const { lines } = stage;
   for (const line of script.split('\n')) {
     if (line.startsWith('  ')) continue;

@@ -300,15 +300,6 @@ export const conversations: Readonly<Record<string, readonly Step[]>> = {
     one(x('SELECT count(*) FROM t'), s()),
     one(h(), s()),
   ],
-  'a simple query without Sync': [
-    { send: [x('SELECT 1'), q('SELECT 2'), s()], count: 2 },
-    { send: [x("INSERT INTO t VALUES (140, 'a')"), q('SELECT count(*) FROM t'), s()], count: 2 },
-    { send: [x('SELECT 1'), q("INSERT INTO t VALUES (141, 'a')"), s()], count: 2 },
-    one(x('SELECT 1/0'), q('SELECT 3'), s()),
-    { send: [x('SELECT 1'), h()], until: 'commandComplete' },
-    { send: [q('SELECT 4'), s()], count: 2 },
-    { send: [p('SELECT 1'), q('SELECT 5'), s()], count: 2 },
-  ],
   'copy by simple query': [
     { send: [q('COPY t FROM STDIN')], until: 'copyInResponse' },
     one(d('200\ta\n201\t'), d('b\n'), c()),
