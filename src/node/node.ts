@@ -147,9 +147,12 @@ export class Node {
         const now = performance.now();
         if (this.#liveness.serving(now) && this.#commit.doubtful === 0) return undefined;
         this.#updateHealth();
-        return this.#liveness.status(now);
+        return { ...this.#liveness.status(now), passing: false };
       },
-      unreachable: () => this.#liveness.unreachableMembers(performance.now()),
+      unreachable: () => {
+        const members = this.#liveness.unreachableMembers(performance.now());
+        return members.length === 0 ? undefined : { members, passing: false };
+      },
       prepareSent: (gid, startTime) => this.#drain.commit({ kind: 'prepare-sent', gid, startTime }),
       prepareEnded: (gid, end) => this.#prepareEnded(gid, end),
       prepareLost: (gid, pid) => void this.#server.prepareLost(gid, pid),

@@ -7,6 +7,7 @@ import { createHash, createHmac } from 'node:crypto';
 import type { Answer } from '../core/commit/event.ts';
 import type { Gid, Refusal } from '../core/identity.ts';
 import { formatGid } from '../core/identity.ts';
+import type { Obstacle } from '../core/session/ports.ts';
 import type { Classifier } from '../core/statement/classifier.ts';
 import type { ErrorText } from '../core/wire/messages.ts';
 import type { ClientSession } from '../io/clients/client-session.ts';
@@ -20,9 +21,9 @@ export interface DeskNode {
   generation(): number;
   clock(): number;
   /** Undefined while the node is online; otherwise why not. */
-  notOnline(): { readonly status: string; readonly reason: string } | undefined;
+  notOnline(): { readonly status: string; readonly reason: string; readonly passing: boolean } | undefined;
   /** Members that a write cannot reach now; empty: all can. */
-  unreachable(): readonly { readonly node: number; readonly text: string }[];
+  unreachable(): { readonly members: readonly Trouble[]; readonly passing: boolean } | undefined;
   prepareSent(gid: Gid, startTime: number): void;
   prepareEnded(gid: Gid, end: 'prepared' | 'empty' | 'failed'): void;
   prepareLost(gid: Gid, backendPid: number): void;
@@ -86,29 +87,17 @@ export class SessionDesk {
     };
   }
 
-  #obstacle(write: boolean): ErrorText | undefined {
+  #obstacle(write: boolean): Obstacle | undefined {
     const trouble = this.#node.notOnline();
     if (trouble !== undefined) {
-      return {
-        severity: this.#config.breakConnection ? 'FATAL' : 'ERROR',
-        sqlstate: '57P03',
-        message: `[multimaster] node is not online: current status "${trouble.status}"`,
-        detail: trouble.reason,
-        hint:
-          'Use another node, or bring the missing ones back; mtm.status() in a session with ' +
-          'application_name=mtm_admin tells more.',
-      };
+      const severity = this.#config.breakConnection ? 'FATAL' : 'ERROR';
+      return { text: notOnline(severity, trouble), passing: trouble.passing };
     }
     if (!write) return undefined;
     const missing = this.#node.unreachable();
-    if (missing.length === 0) return undefined;
-    return {
-      severity: 'ERROR',
-      sqlstate: '57P03',
-      message: '[multimaster] a write needs all members of the generation, and not all can be reached',
-      detail: missing.map(({ node, text }) => `Node ${node}: ${text}.`).join(' '),
-      hint: 'Reads go on. Bring the node back; a write that was refused has left nothing behind.',
-    };
+    return missing === undefined
+      ? undefined
+      : { text: notAllMembers(missing.members), passing: missing.passing };
   }
 
   #newTransaction(session: ClientSession, startTime: number): Gid {
@@ -211,6 +200,36 @@ export class SessionDesk {
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   }
+}
+
+interface Trouble {
+  readonly node: number;
+  readonly text: string;
+}
+
+function notOnline(
+  severity: 'FATAL' | 'ERROR',
+  trouble: { readonly status: string; readonly reason: string },
+): ErrorText {
+  return {
+    severity,
+    sqlstate: '57P03',
+    message: `[multimaster] node is not online: current status "${trouble.status}"`,
+    detail: trouble.reason,
+    hint:
+      'Use another node, or bring the missing ones back; mtm.status() in a session with ' +
+      'application_name=mtm_admin tells more.',
+  };
+}
+
+function notAllMembers(missing: readonly Trouble[]): ErrorText {
+  return {
+    severity: 'ERROR',
+    sqlstate: '57P03',
+    message: '[multimaster] a write needs all members of the generation, and not all can be reached',
+    detail: missing.map(({ node, text }) => `Node ${node}: ${text}.`).join(' '),
+    hint: 'Reads go on. Bring the node back; a write that was refused has left nothing behind.',
+  };
 }
 
 /** HMAC-SHA-256 of the gid under the cluster secret, hex: only gateways can make a header. */

@@ -31,6 +31,13 @@ export class ClientSide {
     return !this.loggedIn || this.#session.busy;
   }
 
+  /** Logged in, and nothing of the client's waits or is half collected. */
+  get quiet(): boolean {
+    return (
+      this.loggedIn && !this.copying && !this.groupWaits && !this.#intake.waiting && !this.#intake.collecting
+    );
+  }
+
   /** `partialBytes`: of a message that is still arriving. */
   wantsPause(partialBytes: number): boolean {
     return !this.copying && this.#busy && this.#intake.bytes + partialBytes > this.#session.limits.inboxBytes;

@@ -7,6 +7,7 @@ import type { StatementClass, TransactionModes } from '../statement/statement-cl
 import { status } from '../wire/codes.ts';
 import { closePortal, flushMessage, query, syncMessage } from '../wire/messages.ts';
 import type { ErrorText } from '../wire/messages.ts';
+import { admission } from './admission.ts';
 import { isSetting, needsMembers, noteStatement, runsAsIs } from './block.ts';
 import { readPiece } from './group-reader.ts';
 import type { Piece, Place } from './group-reader.ts';
@@ -88,8 +89,9 @@ function* sendPiece(
   }
   if (begins || classes.some((each) => each.kind === 'announced')) yield* syncOpen(session, run);
   if (run.failed) return;
-  const obstacle = session.ports.obstacle(session.block !== undefined && classes.some(needsMembers));
-  if (obstacle !== undefined && !onlyRollback(classes)) return yield* refuseInGroup(session, run, obstacle);
+  const needed = session.block !== undefined && classes.some(needsMembers);
+  const obstacle = onlyRollback(classes) ? undefined : yield* admission(session, needed);
+  if (obstacle !== undefined) return yield* refuseInGroup(session, run, obstacle);
   if (begins) openExplicitBlock(session, modesOf(classes[0]!));
   const { block } = session;
   if (block !== undefined) {
@@ -120,7 +122,7 @@ function boundClasses(session: SessionMachine, run: Run): StatementClass[] {
 function* openBlock(session: SessionMachine, run: Run): Part<void> {
   yield* syncOpen(session, run);
   if (run.failed) return;
-  const obstacle = session.ports.obstacle(true);
+  const obstacle = yield* admission(session, true);
   if (obstacle !== undefined) return yield* refuseInGroup(session, run, obstacle);
   openOwnBlock(session, session.ports.clock());
 }
@@ -150,7 +152,7 @@ function* runControl(session: SessionMachine, run: Run, control: NonNullable<Pie
   if (portal !== '' && kind.kind !== 'begin') closeQuietly(session, portal);
   session.registry.simpleQuerySent(false);
   const ends = kind.kind === 'commit' || kind.kind === 'rollback';
-  const obstacle = ends ? undefined : session.ports.obstacle(false);
+  const obstacle = ends ? undefined : yield* admission(session, false);
   let ok: boolean;
   if (kind.kind === 'commit') ok = yield* runCommit(session, kind.chain);
   else if (obstacle !== undefined) ok = yield* refuse(session, obstacle);

@@ -227,7 +227,8 @@ function prepare(session: SessionMachine, bytes: Uint8Array): Prepared {
   const text = cstringAt(bytes, nameEnd + 1, bytes.length);
   const kind = singleClass(session.ports.classify(text));
   const replaced = rewritten(session.wish, kind, session.block !== undefined);
-  if (replaced === undefined) return { class: kind, text, message: bytes, replaced };
+  // Copied: it is kept for long, and the chunk shares its memory with others.
+  if (replaced === undefined) return { class: kind, text, message: bytes.slice(), replaced };
   const textEnd = cstringEnd(bytes, nameEnd + 1, bytes.length);
   const newText = query(replaced).subarray(5, -1);
   const message = withText(

@@ -12,6 +12,7 @@ import { endAttempt, rollBack, settled } from './commit-flow.ts';
 import type { BoundPortals, Piece } from './group-reader.ts';
 import type { Segment } from './intake.ts';
 import { failBlock, mustFailBlock, refusalText } from './interruption.ts';
+import { noteSettings } from './noted-settings.ts';
 import type { Journal } from './registry.ts';
 import { release, tellError } from './relay.ts';
 import { newReply } from './reply.ts';
@@ -176,7 +177,7 @@ export function* endTransaction(session: SessionMachine, run: Run, sync: Uint8Ar
       session.toServer(sync);
       yield* finished(session, run, reply);
     }
-    if (!run.failed) session.noteSettings(run.classes, run.texts);
+    if (!run.failed) noteSettings(session, run.classes, run.texts);
     return !run.failed;
   }
   if (reply === undefined && run.failed) {
@@ -196,6 +197,6 @@ export function* endTransaction(session: SessionMachine, run: Run, sync: Uint8Ar
   session.holding = undefined;
   session.blockEnded(end.kind === 'committed');
   tellEnd(session, told, end);
-  if (end.kind === 'committed') session.noteSettings(run.classes, run.texts);
+  if (end.kind === 'committed') noteSettings(session, run.classes, run.texts);
   return end.kind === 'committed';
 }

@@ -113,8 +113,10 @@ export function functionCallTask(session: SessionMachine, bytes: Uint8Array): Ta
   return session.block === undefined ? runAutocommit(session, unit) : runPassing(session, unit);
 }
 
-function* runWhole(session: SessionMachine, segment: Segment, first: Piece): Task {
-  const { classes, texts } = first;
+/** A group as one unit that can be repeated; what it prepares is noted from the journal's beginning. */
+export function wholeUnit(session: SessionMachine, segment: Segment, read?: Piece): Unit {
+  if (read === undefined) session.registry.beginJournal();
+  const first = read ?? readPiece(session, new Map(), segment.messages, 0, repeated);
   const end = segment.last?.bytes ?? syncMessage;
   const build = (repeat: boolean): Sending => {
     const journal = repeat ? session.registry.restore() : undefined;
@@ -122,7 +124,12 @@ function* runWhole(session: SessionMachine, segment: Segment, first: Piece): Tas
     const prefix = prefixOf(session, piece, journal);
     return { messages: [...prefix, ...piece.messages, end], prefix: prefix.length };
   };
-  const unit: Unit = { build, isSimple: false, classes, texts };
+  return { build, isSimple: false, classes: first.classes, texts: first.texts };
+}
+
+function* runWhole(session: SessionMachine, segment: Segment, first: Piece): Task {
+  const { classes, texts } = first;
+  const unit = wholeUnit(session, segment, first);
   if (session.block === undefined && needsBlock(classes)) {
     if (classes.length === 1 && classes[0]!.kind === 'local') return yield* runLocalUnit(session, unit);
     return yield* runAutocommit(session, unit);

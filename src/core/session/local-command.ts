@@ -3,6 +3,7 @@
  * DATABASE, ALTER SYSTEM …).
  * Rule: the sensor is off for exactly this statement; a session whose sensor cannot be put back ends.
  */
+import { admission } from './admission.ts';
 import { settled } from './commit-flow.ts';
 import { newReply } from './reply.ts';
 import type { SessionMachine, Task } from './session.ts';
@@ -10,7 +11,7 @@ import { endPassing, refuseUnit } from './unit.ts';
 import type { Unit } from './unit.ts';
 
 export function* runLocalUnit(session: SessionMachine, unit: Unit): Task {
-  const obstacle = session.ports.obstacle(false);
+  const obstacle = yield* admission(session, false);
   if (obstacle !== undefined) return yield* refuseUnit(session, obstacle);
   session.sensor.suspended = true;
   session.sendOwn('SET SESSION default_transaction_read_only = off');

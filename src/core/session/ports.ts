@@ -6,6 +6,12 @@ import type { Gid } from '../identity.ts';
 import type { ParsedText } from '../statement/statement-class.ts';
 import type { ErrorText } from '../wire/messages.ts';
 
+export interface Obstacle {
+  readonly text: ErrorText;
+  /** It will probably be over in a moment: an election is under way. */
+  readonly passing: boolean;
+}
+
 export interface SessionPorts {
   /**
    * Bytes buffer[start…end) to the server or the client, in call order; neighbouring ranges travel in one
@@ -23,7 +29,7 @@ export interface SessionPorts {
   classify(text: string): ParsedText;
 
   /** Why a statement may not run on this node now; undefined: it may. */
-  obstacle(write: boolean): ErrorText | undefined;
+  obstacle(write: boolean): Obstacle | undefined;
   /** The node holds a lease at this very moment (architecture §4). */
   hasLease(): boolean;
   /** Hybrid logical clock, ms. */

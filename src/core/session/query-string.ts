@@ -5,8 +5,10 @@
  */
 import type { StatementClass } from '../statement/statement-class.ts';
 import { query } from '../wire/messages.ts';
+import { admission } from './admission.ts';
 import { needsMembers, noteStatement } from './block.ts';
 import { endAttempt } from './commit-flow.ts';
+import { noteSettings } from './noted-settings.ts';
 import { release } from './relay.ts';
 import { newReply } from './reply.ts';
 import type { Reply } from './reply.ts';
@@ -66,7 +68,7 @@ const failedReply: Reply = { ...newReply('client', true), error: new Uint8Array(
 function* runStatement(session: SessionMachine, statement: StringStatement): Part<Reply | boolean> {
   const { class: kind, message, text } = statement;
   const ends = kind.kind === 'commit' || kind.kind === 'rollback';
-  const obstacle = ends ? undefined : session.ports.obstacle(needsMembers(kind));
+  const obstacle = ends ? undefined : yield* admission(session, needsMembers(kind));
   if (obstacle !== undefined) return yield* refuse(session, obstacle);
   const failed = session.block !== undefined && session.serverStatus === status.failed;
   switch (kind.kind) {
@@ -98,6 +100,6 @@ function* runStatement(session: SessionMachine, statement: StringStatement): Par
   const other = rewritten(session.wish, kind, true);
   const bytes = other === undefined || failed ? message : query(other);
   const reply = yield* relayStatement(session, bytes, other === undefined ? statement.offset : 0);
-  if (reply !== false) session.noteSettings([kind], [text]);
+  if (reply !== false) noteSettings(session, [kind], [text]);
   return reply;
 }

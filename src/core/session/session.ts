@@ -14,7 +14,6 @@
  */
 import type { Gid, Refusal } from '../identity.ts';
 import type { Answer } from '../commit/event.ts';
-import type { StatementClass } from '../statement/statement-class.ts';
 import { backend, status } from '../wire/codes.ts';
 import { commandComplete, copyFail, cstringAt, errorFields } from '../wire/messages.ts';
 import { errorResponse, parameterStatus, query } from '../wire/messages.ts';
@@ -26,6 +25,7 @@ import { failBlock, mustFailBlock, newInterruption, statusShown } from './interr
 import type { Interruption } from './interruption.ts';
 import { takeOwnMessage } from './own-message.ts';
 import type { SessionLimits, SessionPorts } from './ports.ts';
+import { PlainRead } from './plain-read.ts';
 import { ReadOnlyWish } from './read-only-wish.ts';
 import { Registry } from './registry.ts';
 import { relay, relayNotice, relayPart, tellError } from './relay.ts';
@@ -60,7 +60,7 @@ export class SessionMachine {
   readonly client: ClientSide;
   readonly sensor = new Sensor();
   #replies: Reply[] = [];
-  #task: Task | undefined;
+  #task: Pick<Task, 'next'> | PlainRead | undefined;
   #running = false;
   #cancelling = false;
   #wishReported: boolean;
@@ -225,26 +225,37 @@ export class SessionMachine {
     this.wish.blockEnded(committed);
   }
 
-  /** Statements have succeeded that may have changed what the gateway keeps of the session. */
-  noteSettings(classes: readonly StatementClass[], texts: readonly string[]): void {
-    for (const [index, each] of classes.entries()) {
-      if (each.kind === 'set-guarded') this.wish.set(each, this.block !== undefined);
-      else if (each.kind === 'session') this.#noteSessionCommand(texts[index] ?? '');
-    }
-  }
-
-  #noteSessionCommand(text: string): void {
-    if (/^\s*(?:reset\s+all|discard\s+all)\b/i.test(text)) this.wish.reset(this.block !== undefined);
-    const name = /^\s*deallocate\s+(?:prepare\s+)?(?:"([^"]+)"|(\w+))/i.exec(text);
-    if (name !== null) this.registry.forget(name[1] ?? name[2]!.toLowerCase());
-  }
-
   /** Just before ReadyForQuery: the changed default is reported, as the server reports its settings. */
   reportWish(): void {
     if (this.clientStatus === status.idle) this.registry.transactionEnded();
     if (this.wish.value === this.#wishReported) return;
     this.#wishReported = this.wish.value;
     this.toClient(parameterStatus(sensorName, this.#wishReported ? 'on' : 'off'));
+  }
+
+  // ---- the short way of plain reads
+
+  /** Nothing runs and nothing is special about the session: a plain read may take the short way. */
+  get mayShorten(): boolean {
+    if (this.#task !== undefined || this.block !== undefined || this.#replies.length > 0) return false;
+    if (!this.client.quiet || this.#cancelling || this.interruption !== undefined) return false;
+    return !this.sensor.isOff && this.wish.value === this.#wishReported;
+  }
+
+  get plainRead(): PlainRead | undefined {
+    return this.#task instanceof PlainRead && !this.#ended && !this.#cancelling ? this.#task : undefined;
+  }
+
+  beginPlainRead(task: PlainRead): void {
+    this.#task = task;
+    this.#replies.push(task.reply);
+  }
+
+  plainReadAnswered(): void {
+    this.#replies.length = 0;
+    this.#task = undefined;
+    this.serverStatus = status.idle;
+    this.client.pump();
   }
 
   // ---- from the server

@@ -8,6 +8,7 @@ import type { StatementClass } from '../statement/statement-class.ts';
 import { status } from '../wire/codes.ts';
 import { errorFields, errorResponse, query, withErrorFields } from '../wire/messages.ts';
 import type { ErrorText } from '../wire/messages.ts';
+import { admission } from './admission.ts';
 import { newBlock, noteReply } from './block.ts';
 import { endBlock, rollBack, settled } from './commit-flow.ts';
 import { refusalText, translated } from './interruption.ts';
@@ -100,7 +101,7 @@ export function* runCommit(session: SessionMachine, chain: boolean): Part<boolea
     yield* blockMayHaveEnded(session, reply === false ? undefined : reply);
     return reply !== false;
   }
-  const obstacle = session.ports.obstacle(block.wrote || block.uncertain);
+  const obstacle = yield* admission(session, block.wrote || block.uncertain);
   if (obstacle !== undefined) return yield* commitFails(session, obstacle);
   if (!block.explicit) {
     if (chain) return yield* refuse(session, blocksOnly('COMMIT AND CHAIN'));

@@ -12,7 +12,9 @@ import { needsMembers, newBlock, noteReply, noteStatement } from './block.ts';
 import type { Block } from './block.ts';
 import { endAttempt, sendPrepare, settled } from './commit-flow.ts';
 import type { BlockEnd } from './commit-flow.ts';
+import { noteSettings } from './noted-settings.ts';
 import { leaseLostError, release, tellError } from './relay.ts';
+import { admission, cancelled, pause } from './admission.ts';
 import { putFailedBlock } from './interruption.ts';
 import { cutAtCompletion, newReply } from './reply.ts';
 import type { Reply } from './reply.ts';
@@ -64,7 +66,8 @@ export function* runPassing(session: SessionMachine, unit: Unit): Task {
   const { classes } = unit;
   const outside = session.block === undefined;
   const free = classes.length > 0 && classes.every((each) => each.kind === 'rollback');
-  const obstacle = free ? undefined : passingObstacle(session, classes);
+  const needed = inExplicitBlock(session) && classes.some(needsMembers);
+  const obstacle = free ? undefined : yield* admission(session, needed);
   if (obstacle !== undefined) return yield* refuseUnit(session, obstacle);
   const begin = outside ? classes.find((each) => each.kind === 'begin') : undefined;
   if (begin !== undefined) openExplicitBlock(session, begin.modes);
@@ -76,7 +79,7 @@ export function* runPassing(session: SessionMachine, unit: Unit): Task {
   yield* settled(session, reply);
   if (block !== undefined) noteReply(block, reply);
   const writes = reply.sqlstate === '25006' && outside && begin === undefined && !session.wish.value;
-  if (writes && !reply.seen && !runsOnce(unit)) {
+  if (writes && !reply.seen && mayRunAgain(unit)) {
     yield* runAutocommit(session, unit, { messages: reply.told, notices: reply.toldNotices });
     return;
   }
@@ -103,16 +106,12 @@ export function* endPassing(session: SessionMachine, reply: Reply, unit: Unit): 
   if (reply.holdsResult && !session.ports.hasLease()) dropStale(reply);
   release(session, reply);
   if (reply.error !== undefined) tellError(session, reply, reply.error);
-  else session.noteSettings(unit.classes, unit.texts);
+  else noteSettings(session, unit.classes, unit.texts);
   if (reply.dropped) yield* failStatement(session);
   // COMMIT comes here only when it can but roll back.
   const rolledBack = unit.classes.some((each) => each.kind === 'rollback' || each.kind === 'commit');
   yield* blockMayHaveEnded(session, rolledBack ? reply : undefined);
   sendReady(session);
-}
-
-function passingObstacle(session: SessionMachine, classes: readonly StatementClass[]): ErrorText | undefined {
-  return session.ports.obstacle(inExplicitBlock(session) && classes.some(needsMembers));
 }
 
 function send(session: SessionMachine, sending: Sending, hold: boolean): Reply {
@@ -122,11 +121,11 @@ function send(session: SessionMachine, sending: Sending, hold: boolean): Reply {
 }
 
 /**
- * A unit that cannot simply run again: PREPARE and DEALLOCATE outlive a rollback, and transaction control
- * ends our block.
+ * False for a unit that cannot simply run again: PREPARE and DEALLOCATE outlive a rollback, and transaction
+ * control ends our block.
  */
-function runsOnce(unit: Unit): boolean {
-  return unit.classes.some((each, index) => {
+export function mayRunAgain(unit: Unit): boolean {
+  return !unit.classes.some((each, index) => {
     if (each.kind === 'session') return /\b(?:prepare|deallocate)\b/i.test(unit.texts[index] ?? '');
     return each.kind === 'commit' || each.kind === 'rollback';
   });
@@ -196,23 +195,15 @@ export function* runAutocommit(session: SessionMachine, unit: Unit, before: Told
   let told = before;
   session.clientCancelled = false;
   for (let attempt = 1; ; attempt++) {
-    const obstacle = session.ports.obstacle(true);
+    const obstacle = yield* admission(session, true);
     if (obstacle !== undefined) return yield* refuseUnit(session, obstacle);
     const again = yield* attemptUnit(session, unit, startTime, attempt, told);
     if (again === undefined) return;
     told = again;
-    session.retryIsDue = false;
-    session.ports.waitBeforeRetry(attempt);
-    while (!session.retryIsDue && !session.clientCancelled) yield;
+    yield* pause(session, attempt);
     if (session.clientCancelled) return yield* refuseUnit(session, cancelled);
   }
 }
-
-const cancelled: ErrorText = {
-  severity: 'ERROR',
-  sqlstate: '57014',
-  message: 'canceling statement due to user request',
-};
 
 const noModes = { isolation: undefined, readOnly: undefined, deferrable: undefined };
 
@@ -245,7 +236,7 @@ function* attemptUnit(
   const end = yield* endAttempt(session, block, reply, flight);
   session.holding = undefined;
   const mayRepeat = attempt <= session.limits.conflictRetries && !session.clientCancelled;
-  if (end.kind === 'error' && end.retryable && mayRepeat && !reply.seen && !runsOnce(unit)) {
+  if (end.kind === 'error' && end.retryable && mayRepeat && !reply.seen && mayRunAgain(unit)) {
     session.blockEnded(false);
     return {
       messages: Math.max(told.messages, reply.told),
@@ -254,7 +245,7 @@ function* attemptUnit(
   }
   session.blockEnded(end.kind === 'committed');
   tellEnd(session, reply, end);
-  if (end.kind === 'committed') session.noteSettings(unit.classes, unit.texts);
+  if (end.kind === 'committed') noteSettings(session, unit.classes, unit.texts);
   sendReady(session);
   return undefined;
 }

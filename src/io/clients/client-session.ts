@@ -3,16 +3,18 @@
  * Rule: this file moves bytes and keeps memory bounded; what they mean is the machine's business. A side
  * that cannot take more stops the other side from being read.
  */
-import { connect } from 'node:net';
 import type { Socket } from 'node:net';
 import { timingSafeEqual } from 'node:crypto';
 import type { Gid } from '../../core/identity.ts';
 import { SessionMachine } from '../../core/session/session.ts';
+import { relayPlainAnswer, sendPlainRead } from '../../core/session/plain-read.ts';
 import type { SessionPorts } from '../../core/session/ports.ts';
 import { readOnlyDefault, startupSettings, supervisedPacket } from '../../core/session/startup-settings.ts';
 import { backend, frontend } from '../../core/wire/codes.ts';
 import { FrameScanner } from '../../core/wire/frame-scanner.ts';
 import { errorResponse, int32At, startup, terminateMessage } from '../../core/wire/messages.ts';
+import { connectDirectly, readDirectly } from '../direct-reading.ts';
+import { serverAddress } from '../server-address.ts';
 import { ByteOutput } from './byte-output.ts';
 import { cancelUntilGone, sendCancelTo } from './cancel-target.ts';
 import type { CancelTarget } from './cancel-target.ts';
@@ -58,7 +60,7 @@ export class ClientSession {
   #connected = false;
 
   constructor(client: Socket, request: StartupRequest, services: SessionServices) {
-    this.#client = client;
+    this.#client = readDirectly(client, (chunk) => this.#clientData(chunk));
     this.#services = services;
     const { parameters } = request;
     this.user = parameters.get('user') ?? '';
@@ -68,8 +70,9 @@ export class ClientSession {
       services.limits,
       readOnlyDefault(startupSettings(parameters)),
     );
-    this.#server = connect({ host: services.server.host, port: services.server.port, noDelay: true });
-    this.#toClient = new ByteOutput(client);
+    const { host, port } = services.server;
+    this.#server = connectDirectly(serverAddress(host, port), (chunk) => this.#serverData(chunk));
+    this.#toClient = new ByteOutput(this.#client);
     this.#toServer = new ByteOutput(this.#server);
     this.#fromClient = this.#clientScanner();
     this.#fromServer = this.#serverScanner();
@@ -178,11 +181,9 @@ export class ClientSession {
       this.#connected = true;
       server.setKeepAlive(true, 30_000);
       server.write(packet);
-      client.on('data', (chunk: Uint8Array) => this.#clientData(chunk));
       client.resume();
       if (rest.length > 0) this.#clientData(rest);
     });
-    server.on('data', (chunk: Uint8Array) => this.#serverData(chunk));
     server.on('drain', () => this.#adjustReading());
     client.on('drain', () => this.#adjustReading());
     server.on('error', (error) => this.#serverEnded(error.message));
@@ -199,6 +200,7 @@ export class ClientSession {
       return;
     }
     this.#drive(() => {
+      if (this.#fromClient.idle && sendPlainRead(this.machine, chunk)) return;
       const result = this.#fromClient.push(chunk);
       if (result.kind === 'violation') this.machine.fatal('08P01', result.reason);
     });
@@ -212,6 +214,7 @@ export class ClientSession {
       return;
     }
     this.#drive(() => {
+      if (this.#fromServer.idle && relayPlainAnswer(this.machine, chunk)) return;
       const result = this.#fromServer.push(chunk);
       if (result.kind === 'violation') this.machine.fatal('08P01', `from the server: ${result.reason}`);
     });
@@ -323,7 +326,7 @@ export class ClientSession {
   }
 
   #noServer(reason: string): void {
-    if (this.#fromServerHasSpoken) {
+    if (this.#server.bytesRead > 0) {
       this.#closing = true; // the server's own FATAL has been relayed
       return;
     }
@@ -334,10 +337,6 @@ export class ClientSession {
     });
     this.#toClient.add(error, 0, error.length);
     this.close();
-  }
-
-  get #fromServerHasSpoken(): boolean {
-    return this.#server.bytesRead > 0;
   }
 
   /**
@@ -376,7 +375,7 @@ export class ClientSession {
 
   /** The client's own cancel request. */
   cancel(): void {
-    let passOn = this.#bypass;
+    let passOn = true;
     if (!this.#bypass) this.#drive(() => (passOn = this.machine.clientCancel()));
     if (passOn && this.#backendPid !== 0) void sendCancelTo(this.#cancelTarget);
   }

@@ -1,6 +1,6 @@
 /** What client sessions need of the node; the composition in src/node provides it. */
 import type { Gid } from '../../core/identity.ts';
-import type { SessionLimits } from '../../core/session/ports.ts';
+import type { Obstacle, SessionLimits } from '../../core/session/ports.ts';
 import type { ParsedText } from '../../core/statement/statement-class.ts';
 import type { ErrorText } from '../../core/wire/messages.ts';
 import type { ClientSession } from './client-session.ts';
@@ -11,7 +11,7 @@ export interface SessionServices {
   /** Settings `multimaster.*` that every session shows. */
   readonly shownSettings: ReadonlyMap<string, string>;
   classify(text: string): ParsedText;
-  obstacle(write: boolean): ErrorText | undefined;
+  obstacle(write: boolean): Obstacle | undefined;
   hasLease(): boolean;
   clock(): number;
   newTransaction(session: ClientSession, startTime: number): Gid;

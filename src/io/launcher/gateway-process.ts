@@ -33,6 +33,7 @@ export function writeGatewayConfig(
   extra: ExtraSettings = {},
 ): void {
   const address = (port: number) => ({ host: embeddedHost, port });
+  const socket = node.socketFolder === undefined ? {} : { host: node.socketFolder };
   const config = {
     node_id: node.node,
     cluster_name: 'embedded',
@@ -40,7 +41,7 @@ export function writeGatewayConfig(
     listen: address(node.gatewayPort),
     peer_listen: address(node.peerPort),
     http: address(node.httpPort),
-    postgres: { ...address(node.postgresPort), user: 'postgres', database: embeddedDatabase },
+    postgres: { ...address(node.postgresPort), ...socket, user: 'postgres', database: embeddedDatabase },
     peers: all
       .filter((other) => other.node !== node.node)
       .map((other) => ({ id: other.node, ...address(other.peerPort), conninfo: connectionString(other) })),

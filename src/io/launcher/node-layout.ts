@@ -17,6 +17,8 @@ export interface NodeLayout {
   readonly peerPort: number;
   readonly folder: string;
   readonly dataFolder: string;
+  /** Where the server's Unix socket is; undefined when the path would be too long for one. */
+  readonly socketFolder: string | undefined;
   readonly configFile: string;
   readonly gatewayPidFile: string;
   readonly postgresPidFile: string;
@@ -36,6 +38,7 @@ export function clusterLayout(
   return majors.map((major, index) => {
     const node = index + 1;
     const own = join(folder, `node${node}`);
+    const dataFolder = join(own, 'data');
     return {
       node,
       major,
@@ -44,7 +47,9 @@ export function clusterLayout(
       httpPort: basePort + 200 + index,
       peerPort: basePort + 300 + index,
       folder: own,
-      dataFolder: join(own, 'data'),
+      dataFolder,
+      // Only the server's account may look into it, and the gateway, which runs as the one or as root.
+      socketFolder: fitsSocket(dataFolder) ? dataFolder : undefined,
       configFile: join(own, 'gateway.yaml'),
       gatewayPidFile: join(own, 'gateway.pid'),
       postgresPidFile: join(own, 'postmaster.pid'),
@@ -52,6 +57,11 @@ export function clusterLayout(
       postgresLog: join(own, 'postgres.log'),
     };
   });
+}
+
+/** A Unix socket's path has at most 107 bytes, and in PostgreSQL's list of folders no comma. */
+function fitsSocket(folder: string): boolean {
+  return Buffer.byteLength(`${folder}/.s.PGSQL.65535.lock`) <= 107 && !/[,"'\\]/.test(folder);
 }
 
 /** How clients reach the node through its gateway. */

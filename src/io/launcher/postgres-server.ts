@@ -42,7 +42,7 @@ export function serverSettings(node: NodeLayout): Record<string, string | number
   return {
     listen_addresses: embeddedHost,
     port: node.postgresPort,
-    unix_socket_directories: '',
+    unix_socket_directories: node.socketFolder ?? '',
     max_connections: 400,
     wal_level: 'logical',
     max_prepared_transactions: 300,

@@ -39,4 +39,4 @@ export interface LinkLog {
 
 /** What the listener writes back on a link, some milliseconds after bytes came. */
 export const acknowledgement = 0x06;
-export const acknowledgeDelayMs = 50;
+export const acknowledgeDelayMs = 200;

@@ -5,6 +5,8 @@
  */
 import type { Socket } from 'node:net';
 import pg from 'pg';
+import { readDirectly } from '../direct-reading.ts';
+import { serverAddress } from '../server-address.ts';
 import { FrameScanner } from '../../core/wire/frame-scanner.ts';
 import { cancelRequest } from '../../core/wire/messages.ts';
 import { connect as connectSocket } from 'node:net';
@@ -51,7 +53,16 @@ export class RawConnection {
   #closed = false;
 
   private constructor(socket: Socket, login: ServerLogin, pid: number, secretKey: number) {
-    this.#socket = socket;
+    const scanner = new FrameScanner({
+      limit: () => maxMessageBytes,
+      streams: () => false,
+      message: (type, buffer, start, end) => this.#handler?.message(type, buffer, start, end),
+      part: () => undefined,
+    });
+    this.#socket = readDirectly(socket, (chunk) => {
+      const result = scanner.push(chunk);
+      if (result.kind === 'violation') this.#socket.destroy(new Error(result.reason));
+    });
     this.#login = login;
     this.pid = pid;
     this.#secretKey = secretKey;
@@ -81,27 +92,17 @@ export class RawConnection {
     }
     const internals = client as unknown as PgInternals;
     const socket = internals.connection.stream;
-    socket.removeAllListeners();
     const connection = new RawConnection(socket, options.login, internals.processID, internals.secretKey);
     connection.#takeOver();
     return connection;
   }
 
   #takeOver(): void {
-    const scanner = new FrameScanner({
-      limit: () => maxMessageBytes,
-      streams: () => false,
-      message: (type, buffer, start, end) => this.#handler?.message(type, buffer, start, end),
-      part: () => undefined,
-    });
     this.#socket.setNoDelay(true);
     this.#socket.setKeepAlive(true, 10_000);
-    this.#socket.on('data', (chunk: Uint8Array) => {
-      const result = scanner.push(chunk);
-      if (result.kind === 'violation') this.#socket.destroy(new Error(result.reason));
-    });
     this.#socket.on('error', (error) => this.#end(error.message));
     this.#socket.on('close', () => this.#end('connection closed by the server'));
+    this.#socket.resume();
   }
 
   #end(reason: string): void {
@@ -165,7 +166,7 @@ export class RawConnection {
  */
 export function sendCancel(host: string, port: number, pid: number, key: Uint8Array): Promise<void> {
   return new Promise((resolve) => {
-    const socket = connectSocket({ host, port }, () => socket.end(cancelRequest(pid, key)));
+    const socket = connectSocket(serverAddress(host, port), () => socket.end(cancelRequest(pid, key)));
     socket.setTimeout(5000, () => socket.destroy());
     socket.on('data', () => undefined);
     socket.on('error', () => resolve());

@@ -7,17 +7,18 @@
  *       (several in one packet: separated by ` | `; `-` stands for no name)
  *     > server goes on · gone · fatal
  *     > node committed · aborted · unknown · interrupt · cancel delivered · retry due
- *     > lease off · on                        > obstacle write · all · none
+ *     > lease off · on                        > obstacle write · all · passing · none
  *     > client cancels
  *
  * Limits: 2 repeats, 64 bytes of results are held.
  */
+import { relayPlainAnswer, sendPlainRead } from '../../../src/core/session/plain-read.ts';
 import { SessionMachine } from '../../../src/core/session/session.ts';
 import { backend, frontend } from '../../../src/core/wire/codes.ts';
 import { FrameScanner } from '../../../src/core/wire/frame-scanner.ts';
 import { cstringAt, errorFields, errorResponse, readyForQuery } from '../../../src/core/wire/messages.ts';
 import type { Classifier } from '../../../src/core/statement/classifier.ts';
-import type { ErrorText } from '../../../src/core/wire/messages.ts';
+import type { Obstacle } from '../../../src/core/session/ports.ts';
 import { b, c, cs, d, dp, e, f, h, message, p, q, s } from '../../support/frontend-messages.ts';
 import { FakeServer } from './fake-server.ts';
 
@@ -46,9 +47,13 @@ class Stage {
 
   /** The server's bytes arrive in pieces of this size. */
   readonly #pieceBytes: number;
+  readonly #short: boolean;
+  /** Packets that took the short way. */
+  shortened = 0;
 
-  constructor(classifier: Classifier, pieceBytes: number) {
+  constructor(classifier: Classifier, pieceBytes: number, short: boolean) {
     this.#pieceBytes = pieceBytes;
+    this.#short = short;
     const see = (arrow: string, describe: (type: number, bytes: Uint8Array) => string) =>
       new FrameScanner({
         limit: () => 0x3fffffff,
@@ -98,13 +103,19 @@ class Stage {
     this.lines.length = 0;
   }
 
-  #obstacleText(write: boolean): ErrorText | undefined {
+  #obstacleText(write: boolean): Obstacle | undefined {
     if (this.#obstacle === 'none' || (this.#obstacle === 'write' && !write)) return undefined;
-    return { severity: 'ERROR', sqlstate: '57P03', message: '[multimaster] node is not online' };
+    const text = {
+      severity: 'ERROR',
+      sqlstate: '57P03',
+      message: '[multimaster] node is not online',
+    } as const;
+    return { text, passing: this.#obstacle === 'passing' };
   }
 
   /** Until the server has nothing more to say. */
   #settle(): void {
+    if (this.#short) return this.#settleWhole();
     for (
       let bytes = this.#server.next();
       bytes !== undefined && !this.#serverGone;
@@ -114,13 +125,31 @@ class Stage {
         this.#fromServer.push(bytes.slice(at, Math.min(bytes.length, at + this.#pieceBytes)));
   }
 
+  /** As above, with all that the server says in a row in one packet. */
+  #settleWhole(): void {
+    for (;;) {
+      const packet: Uint8Array[] = [];
+      for (let bytes = this.#server.next(); bytes !== undefined; bytes = this.#server.next())
+        packet.push(bytes);
+      if (packet.length === 0 || this.#serverGone) return;
+      const bytes = Buffer.concat(packet);
+      if (this.#fromServer.idle && relayPlainAnswer(this.#machine, bytes)) this.shortened++;
+      else this.#fromServer.push(bytes);
+    }
+  }
+
+  #clientSends(bytes: Uint8Array): void {
+    if (this.#short && this.#fromClient.idle && sendPlainRead(this.#machine, bytes)) this.shortened++;
+    else this.#fromClient.push(bytes);
+  }
+
   event(line: string): void {
     const [who, what = ''] = line.split(' ');
     const machine = this.#machine;
     if (who === 'client' && what === 'cancels') {
       this.lines.push(`  passed on: ${machine.clientCancel()}`);
     } else if (who === 'client') {
-      this.#fromClient.push(Buffer.concat(line.slice(7).split(' | ').map(frontendMessage)));
+      this.#clientSends(Buffer.concat(line.slice(7).split(' | ').map(frontendMessage)));
     } else if (who === 'lease') this.#lease = what === 'on';
     else if (who === 'obstacle') this.#obstacle = what;
     else if (who === 'server') this.#serverEvent(what);
@@ -223,13 +252,27 @@ function describeBackend(type: number, bytes: Uint8Array): string {
   }
 }
 
-export function replay(script: string, classifier: Classifier, pieceBytes = Infinity): string {
-  const stage = new Stage(classifier, pieceBytes);
-  const { lines } = stage;
+function play(script: string, stage: Stage): void {
   for (const line of script.split('\n')) {
     if (line.startsWith('  ')) continue;
-    lines.push(line);
+    stage.lines.push(line);
     if (line.startsWith('> ')) stage.event(line.slice(2));
   }
-  return lines.join('\n');
+}
+
+/**
+ * What the machine does in this dialogue. `pieceBytes`: the server's bytes arrive in pieces of this size.
+ * `short`: whole packets of both sides are first offered to the short way of plain reads.
+ */
+export function replay(script: string, classifier: Classifier, pieceBytes = Infinity, short = false): string {
+  const stage = new Stage(classifier, pieceBytes, short);
+  play(script, stage);
+  return stage.lines.join('\n');
+}
+
+/** How many packets of the dialogue take the short way. */
+export function shortened(script: string, classifier: Classifier): number {
+  const stage = new Stage(classifier, Infinity, true);
+  play(script, stage);
+  return stage.shortened;
 }
