@@ -109,6 +109,7 @@ export class Applier {
   }
 
   #prepare(): void {
+    if (this.#server.refuses) return this.#refuse(refusal('53100'));
     this.#busy = true;
     this.#server.prepare(this.#backend, this.gid, () => {
       if (this.#over) return;
@@ -128,13 +129,6 @@ export class Applier {
       this.#canceled = why;
       this.#refuse(why);
     });
-  }
-
-  /** The server is gone and every backend with it. */
-  serverCrashed(): void {
-    if (this.#over || this.#backend.state !== 'closed') return;
-    this.#over = true;
-    this.#owner.applyEnded(this.gid, { kind: 'lost', reason: 'server closed the connection' });
   }
 }
 

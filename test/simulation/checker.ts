@@ -1,21 +1,25 @@
 /**
- * The checker outside: it sees every server and every answer at once and knows nothing of the machine's
+ * The checker outside: it sees every server and every answer at once and knows nothing of the machines'
  * states. Each rule throws a Violation at the moment it is broken. Invariant numbers are those of
  * src/README.md.
  */
+import { blockingSize } from '../../src/core/generation/quorum.ts';
+import type { GenerationRecord } from '../../src/core/generation/record.ts';
 import { parseGid } from '../../src/core/identity.ts';
 import type { Gid, NodeId } from '../../src/core/identity.ts';
-import type { CommitEffect } from '../../src/core/commit/event.ts';
+import type { NodeEffect } from '../../src/core/node/node-event.ts';
 import type { Change, Server } from './server.ts';
 import { Violation } from './world.ts';
 
 interface Record {
   readonly gid: Gid;
   readonly home: NodeId;
-  /** How much of the home's commit log its statements may have seen. */
+  readonly generation: number;
+  /** How much of the home's history its statements may have seen. */
   readonly seen: number;
   readonly committedOn: Set<NodeId>;
-  readonly rolledBackOn: Set<NodeId>;
+  /** Committed somewhere, durably or not, at some time. */
+  everCommitted: boolean;
   answer: 'committed' | 'aborted' | 'unknown' | undefined;
   /** Nothing but a header: no other node hears of it. */
   empty: boolean;
@@ -23,9 +27,11 @@ interface Record {
 
 export class Checker {
   readonly #servers = new Map<NodeId, Server>();
-  readonly #blockingSize: number;
   readonly #waitPeerCommits: boolean;
   readonly #records = new Map<Gid, Record>();
+  /** By generation: the record that is chosen. */
+  readonly #generations = new Map<number, GenerationRecord>();
+  #highest = 0;
   /** `node gid`: the node said that it will never prepare it. */
   readonly #promised = new Set<string>();
   readonly #committed = new Map<NodeId, Set<Gid>>();
@@ -33,12 +39,19 @@ export class Checker {
   readonly acknowledged: Gid[] = [];
   /** How many of the acknowledged are known to be on a node. */
   readonly #acknowledgedOn = new Map<NodeId, number>();
-  /** By reader and home: the length of the home's commit log that is wholly on the reader. */
+  /** By reader and home: the length of the home's history that is wholly on the reader. */
   readonly #prefix = new Map<string, number>();
-  readonly counts = { committed: 0, aborted: 0, unknown: 0, reads: 0, refusedReads: 0 };
+  readonly counts = {
+    committed: 0,
+    aborted: 0,
+    unknown: 0,
+    reads: 0,
+    refusedReads: 0,
+    generations: 0,
+    recovered: 0,
+  };
 
-  constructor(blockingSize: number, waitPeerCommits: boolean) {
-    this.#blockingSize = blockingSize;
+  constructor(waitPeerCommits: boolean) {
     this.#waitPeerCommits = waitPeerCommits;
   }
 
@@ -54,22 +67,42 @@ export class Checker {
   }
 
   isCommitted(gid: Gid): boolean {
-    return (this.#records.get(gid)?.committedOn.size ?? 0) > 0;
+    return this.#records.get(gid)?.everCommitted ?? false;
   }
 
   committedOn(node: NodeId, gid: Gid): boolean {
     return this.#committed.get(node)!.has(gid);
   }
 
+  /** A node holds this record to be chosen. */
+  chosen(record: GenerationRecord): void {
+    const known = this.#generations.get(record.number);
+    if (known === undefined) {
+      this.#generations.set(record.number, record);
+      this.#highest = Math.max(this.#highest, record.number);
+      this.counts.generations += 1;
+    } else if (JSON.stringify(known) !== JSON.stringify(record)) {
+      throw new Violation(`generation ${record.number} was chosen twice: ${story(known)} ${story(record)}`);
+    }
+  }
+
+  /** The highest generation that somebody holds to be chosen, 0 for none. */
+  get highestGeneration(): number {
+    return this.#highest;
+  }
+
   prepared(node: NodeId, gid: Gid, atHome: boolean, seen: number): void {
     if (atHome) {
       const empty = this.#servers.get(node)!.prepared.get(gid)!.changes.length === 0;
+      const generation = parseGid(gid)!.generation;
+      const committedOn = new Set<NodeId>();
       this.#records.set(gid, {
         gid,
         home: node,
+        generation,
         seen,
-        committedOn: new Set(),
-        rolledBackOn: new Set(),
+        committedOn,
+        everCommitted: false,
         answer: undefined,
         empty,
       });
@@ -78,38 +111,19 @@ export class Checker {
     if (this.#promised.has(`${node} ${gid}`)) {
       throw new Violation(`node ${node} prepared ${gid} after it had promised never to (invariant 7)`);
     }
-    if (record.rolledBackOn.has(node))
-      throw new Violation(`node ${node} prepared ${gid} again after a rollback`);
     if (record.committedOn.has(node))
       throw new Violation(`node ${node} prepared ${gid} again after its commit`);
   }
 
-  rolledBack(node: NodeId, gid: Gid): void {
+  /** The commit is on the node: by COMMIT PREPARED (`inTwoPhases`), or from a donor. */
+  committed(node: NodeId, gid: Gid, changes: readonly Change[], inTwoPhases: boolean): void {
     const record = this.#record(gid);
-    record.rolledBackOn.add(node);
-    this.#agree(record);
-  }
-
-  #agree(record: Record): void {
-    const { gid, committedOn, rolledBackOn } = record;
-    if (committedOn.size > 0 && rolledBackOn.size > 0) {
-      throw new Violation(`${gid}: committed on ${[...committedOn]}, rolled back on ${[...rolledBackOn]}`);
-    }
-    if (committedOn.size > 0 && record.answer === 'aborted') {
-      throw new Violation(`${gid} is committed, and its client was told that it is aborted`);
-    }
-  }
-
-  committed(node: NodeId, gid: Gid, changes: readonly Change[]): void {
-    const record = this.#record(gid);
+    if (record.committedOn.has(node)) throw new Violation(`${gid} is committed twice on ${node}`);
+    if (inTwoPhases && !record.empty) this.#decided(node, record);
     record.committedOn.add(node);
-    this.#agree(record);
-    for (const [member, server] of this.#servers) {
-      if (record.empty) break;
-      if (!server.prepared.has(gid) && !record.committedOn.has(member)) {
-        throw new Violation(`${gid} is committed on ${node} and not prepared on ${member} (invariant 3)`);
-      }
-    }
+    record.everCommitted = true;
+    if (record.answer === 'aborted')
+      throw new Violation(`${gid} is committed, and its client was told that it is aborted`);
     this.#ordered(node, record);
     const { rows } = this.#servers.get(node)!;
     for (const { key, base } of changes) {
@@ -123,26 +137,47 @@ export class Checker {
     this.#committed.get(node)!.add(gid);
   }
 
+  /** A crash took what was not durable. */
+  uncommitted(node: NodeId, gid: Gid): void {
+    this.#record(gid).committedOn.delete(node);
+    this.#committed.get(node)!.delete(gid);
+    this.#acknowledgedOn.delete(node);
+    for (const home of this.#servers.keys()) this.#prefix.delete(`${node} ${home}`);
+  }
+
+  /** All members of its generation have it, or the record of a higher one says so (invariant 3). */
+  #decided(node: NodeId, { gid, generation, committedOn }: Record): void {
+    const members = this.#generations.get(generation)?.members ?? [];
+    const without = members.filter((member) => {
+      return member !== node && !this.#servers.get(member)!.prepared.has(gid) && !committedOn.has(member);
+    });
+    if (members.length > 0 && without.length === 0) return;
+    for (const record of this.#generations.values()) {
+      if (record.number > generation && record.commits.includes(gid)) return;
+    }
+    throw new Violation(`${gid} is committed on ${node} and not prepared on ${without} (invariant 3)`);
+  }
+
   /** Everything that the transaction could see at home is committed on this node before it (invariant 6). */
   #ordered(node: NodeId, record: Record): void {
     if (record.home === node) return;
-    const log = this.#servers.get(record.home)!.commitLog;
+    const { history } = this.#servers.get(record.home)!;
     const here = this.#committed.get(node)!;
     const key = `${node} ${record.home}`;
     let length = this.#prefix.get(key) ?? 0;
     for (; length < record.seen; length += 1) {
-      const gid = log[length]!;
-      if (this.#record(gid).empty) continue;
-      if (!here.has(gid))
+      const entry = history[length]!;
+      if (entry.kind === 'mark' || this.#record(entry.gid).empty) continue;
+      if (!here.has(entry.gid))
         throw new Violation(
-          `${record.gid} is committed on ${node} before ${gid}, which it saw (invariant 6)`,
+          `${record.gid} is committed on ${node} before ${entry.gid}, which it saw (invariant 6)`,
         );
     }
     this.#prefix.set(key, length);
   }
 
   /** What a machine orders: promises and votes must be true when they are given. */
-  effect(node: NodeId, effect: CommitEffect): void {
+  effect(node: NodeId, effect: NodeEffect): void {
     if (effect.kind === 'alarm')
       throw new Violation(`node ${node} raised an alarm about ${effect.gid}: ${effect.text}`);
     if (effect.kind !== 'send') return;
@@ -152,11 +187,8 @@ export class Checker {
       else this.#holds(node, message.gid, 'voted YES on');
     } else if (message.kind === 'rolled-back') {
       this.#promise(node, message.gid, 'confirmed the rollback of');
-    } else if (message.kind === 'fate-answer') {
-      for (const { gid, fate } of message.fates) {
-        if (fate === 'never') this.#promise(node, gid, 'said "never" of');
-        if (fate === 'prepared' && parseGid(gid)?.node !== node) this.#holds(node, gid, 'said "prepared" of');
-      }
+    } else if (message.kind === 'election-vote') {
+      for (const gid of message.prepared) this.#holds(node, gid, 'told in an election that it holds');
     }
   }
 
@@ -184,19 +216,27 @@ export class Checker {
     }
     if (record.answer !== undefined) throw new Violation(`${gid} was answered twice (invariant 5)`);
     record.answer = answer;
-    this.#agree(record);
     if (answer === 'committed') {
       if (!record.committedOn.has(node))
         throw new Violation(`${gid} was acknowledged before its commit at home`);
       this.acknowledged.push(gid);
     } else if (answer === 'aborted') {
-      const without = [...this.#servers.values()].filter((server) => !server.prepared.has(gid)).length;
-      if (without < this.#blockingSize) {
-        throw new Violation(
-          `${gid} was announced as aborted while only ${without} nodes lack it (invariant 4)`,
-        );
-      }
+      this.#aborted(record);
     }
+  }
+
+  /** A blocking set lacks it for good, or the record of a higher generation is silent about it (invariant 4). */
+  #aborted({ gid, generation, everCommitted }: Record): void {
+    if (everCommitted) throw new Violation(`${gid} is committed, and its client is told that it is aborted`);
+    const own = this.#generations.get(generation);
+    const members = own?.members ?? [];
+    const without = members.filter((member) => !this.#servers.get(member)!.prepared.has(gid)).length;
+    if (own !== undefined && without >= blockingSize(own.configured.length)) return;
+    const later = [...this.#generations.values()].filter((record) => record.number > generation);
+    if (later.length > 0 && later.every(({ commits }) => !commits.includes(gid))) return;
+    throw new Violation(
+      `${gid} was announced as aborted while only ${without} members lack it (invariant 4)`,
+    );
   }
 
   /**
@@ -231,17 +271,21 @@ export class Checker {
           `node ${node} still holds ${[...server.prepared.keys()].join(' ')} prepared (liveness)`,
         );
       }
-      if (server.running > 0)
-        throw new Violation(`node ${node} still has ${server.running} open transactions (liveness)`);
+      if (server.busy > 0)
+        throw new Violation(`node ${node} still has ${server.busy} open transactions (liveness)`);
       const rows = [...server.rows].map(([key, { value, by }]) => JSON.stringify([key, value, by]));
       const table = rows.sort((a, b) => (a < b ? -1 : 1)).join();
       first ??= table;
       if (table !== first) throw new Violation(`node ${node} differs from node 1:\n${table}\n${first}`);
     }
-    for (const gid of this.acknowledged) {
-      const record = this.#record(gid);
-      const expected = record.empty ? 1 : this.#servers.size;
-      if (record.committedOn.size !== expected) throw new Violation(`acknowledged ${gid} is lost`);
+    for (const { gid, empty, everCommitted, committedOn, answer } of this.#records.values()) {
+      if (answer === 'committed' && !everCommitted) throw new Violation(`acknowledged ${gid} is lost`);
+      if (everCommitted && !empty && committedOn.size !== this.#servers.size)
+        throw new Violation(`${gid} was committed, and now it is on ${[...committedOn]} only`);
     }
   }
+}
+
+function story(record: GenerationRecord): string {
+  return JSON.stringify(record);
 }

@@ -48,7 +48,7 @@ export class Faults {
       case 'gateway-crash':
         return this.gatewayCrash(victim, durationMs);
       case 'server-crash':
-        return victim.serverCrash(20 + durationMs);
+        return this.serverCrash(victim, 20 + durationMs);
       case 'node-crash':
         return this.nodeCrash(victim, durationMs);
       case 'two-crashes':
@@ -61,6 +61,15 @@ export class Faults {
         victim.server.slowness = random.pick([5, 20, 60]);
         this.#world.scheduler.after(durationMs, () => (victim.server.slowness = 1));
         return;
+      case 'refusing-server':
+        victim.server.refuses = true;
+        this.#world.scheduler.after(durationMs, () => (victim.server.refuses = false));
+        return;
+      case 'donor-crash': {
+        const donor = this.#gateways.find(({ id }) => this.#gateways.some((other) => other.donor === id));
+        if (donor !== undefined) this.nodeCrash(donor, durationMs);
+        return;
+      }
       case 'walsender-reconnect':
         return victim.deliver(() => victim.reconnectWalsender());
     }
@@ -79,6 +88,13 @@ export class Faults {
     this.#world.scheduler.after(downMs, () => victim.start());
   }
 
+  /** The gateway notices and says so, ends its part, and begins anew when the server is back. */
+  serverCrash(victim: Gateway, downMs: number): void {
+    victim.server.crash();
+    this.#world.scheduler.after(downMs, () => victim.server.start());
+    victim.serverLost();
+  }
+
   nodeCrash(victim: Gateway, downMs: number): void {
     victim.crash();
     victim.server.crash();
@@ -89,5 +105,6 @@ export class Faults {
   heal(): void {
     this.#over = true;
     this.#network.heal();
+    for (const { server } of this.#gateways) server.refuses = false;
   }
 }

@@ -2,7 +2,8 @@
  * COMMIT PREPARED and ROLLBACK PREPARED on the control connection, repeated until the server has said done or
  * missing.
  */
-import type { CommitEvent, Finish } from '../../src/core/commit/event.ts';
+import type { Finish } from '../../src/core/commit/event.ts';
+import type { NodeEvent } from '../../src/core/node/node-event.ts';
 import type { Gid } from '../../src/core/identity.ts';
 import type { Server } from './server.ts';
 import type { World } from './world.ts';
@@ -11,7 +12,7 @@ export interface FinisherOwner {
   readonly server: Server;
   readonly incarnation: number | undefined;
   deliver(action: () => void): void;
-  step(event: CommitEvent): void;
+  step(event: NodeEvent): void;
 }
 
 const retryMs = 10;

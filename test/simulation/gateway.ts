@@ -1,30 +1,32 @@
 /**
- * One gateway: the real commit machine and the real liveness machine, and a model of what src/node does
- * around them. Everything that reaches it goes through `deliver`: a paused process handles it later, a dead
- * one never.
+ * One gateway: the real node machine, and a model of what src/node does around it. Everything that reaches it
+ * goes through `deliver`: a paused process handles it later, a dead one never.
  */
-import type { ApplyResult, CommitEffect, CommitEvent, Holder } from '../../src/core/commit/event.ts';
+import type { ApplyResult, Holder } from '../../src/core/commit/event.ts';
 import { HybridClock } from '../../src/core/generation/hybrid-clock.ts';
-import { Liveness } from '../../src/core/generation/liveness.ts';
-import { SilenceWatch } from '../../src/core/generation/silence.ts';
-import type { LivenessEvent } from '../../src/core/generation/liveness-event.ts';
 import { formatGid } from '../../src/core/identity.ts';
 import type { Gid, NodeId } from '../../src/core/identity.ts';
+import type { Syncpoint } from '../../src/core/node/floors.ts';
+import type { NodeMachine } from '../../src/core/node/node-machine.ts';
+import type { NodeEffect, NodeEvent } from '../../src/core/node/node-event.ts';
 import type { PeerMessage } from '../../src/core/peer/message.ts';
 import { Applier } from './applier.ts';
 import { finishPrepared } from './finisher.ts';
 import type { RunOptions } from './options.ts';
 import type { Endpoint, Network } from './network.ts';
+import { Recovery } from './recovery.ts';
 import type { Server } from './server.ts';
 import type { Session } from './session.ts';
 import { describe } from './story.ts';
 import { Walsender } from './walsender.ts';
 import { recvTimeoutMs, sendTimeoutMs, tickMs } from './world.ts';
-import type { Machine, World } from './world.ts';
+import type { World } from './world.ts';
 
-export interface RecoverySource {
-  /** Commits of this node since its retained position. */
-  retained(node: NodeId): readonly Gid[];
+/** The cluster as a gateway sees it beside the links. */
+export interface GatewayCluster {
+  peer(node: NodeId): Gateway | undefined;
+  /** A connection between the two nodes holds. */
+  connected(a: NodeId, b: NodeId): boolean;
 }
 
 export class Gateway implements Endpoint {
@@ -34,25 +36,20 @@ export class Gateway implements Endpoint {
   incarnation: number | undefined;
   readonly #world: World;
   readonly #network: Network;
-  readonly #recovery: RecoverySource;
-  #machine!: Machine;
-  #liveness!: Liveness;
+  readonly #cluster: GatewayCluster;
+  #machine!: NodeMachine;
   #clock!: HybridClock;
+  #syncpoint: { readonly place: number; readonly syncpoint: Syncpoint } | undefined;
   #walsender: Walsender | undefined;
+  #recovery: { readonly stream: Recovery; readonly donor: NodeId } | undefined;
   readonly #appliers = new Map<Gid, Applier>();
   readonly #sessions = new Map<Gid, Session>();
   readonly #openSessions = new Set<Session>();
-  #silence: SilenceWatch | undefined;
-  readonly #lost = new Set<NodeId>();
-  readonly #silenced = new Set<NodeId>();
-  #lastIncarnation = 0;
   #counter = 0;
-  /** Clocks differ. */
+  /** Clocks differ, and run differently. */
   readonly #wallSkewMs: number;
+  readonly #clockRate: number;
   #pausedUntil = 0;
-  #serverWell = true;
-  /** Why it said that it is not healthy. */
-  #trouble = '';
   #inbox: (() => void)[] = [];
 
   constructor(
@@ -61,29 +58,31 @@ export class Gateway implements Endpoint {
     id: NodeId,
     server: Server,
     options: RunOptions,
-    recovery: RecoverySource,
+    cluster: GatewayCluster,
   ) {
     this.#world = world;
     this.#network = network;
-    this.#recovery = recovery;
+    this.#cluster = cluster;
     this.id = id;
     this.server = server;
     this.options = options;
     this.#wallSkewMs = world.random.between(0, 500);
+    this.#clockRate = 1 + options.clockDrift * world.random.pick([-1, 0, 1]);
     server.onWal = () => this.#walsender?.wake();
   }
 
+  /** The monotonic clock of this machine, ms. */
   get #now(): number {
-    return this.#world.scheduler.now;
+    return this.#world.scheduler.now * this.#clockRate;
   }
 
-  get machine(): Machine {
-    return this.#machine;
+  get #wallMs(): number {
+    return this.#now + this.#wallSkewMs;
   }
 
   deliver(action: () => void): void {
     if (this.incarnation === undefined) return;
-    if (this.#pausedUntil > this.#now || this.#inbox.length > 0) this.#inbox.push(action);
+    if (this.#pausedUntil > this.#world.scheduler.now || this.#inbox.length > 0) this.#inbox.push(action);
     else action();
   }
 
@@ -97,10 +96,11 @@ export class Gateway implements Endpoint {
 
   pause(ms: number): void {
     if (this.incarnation === undefined) return;
-    this.#pausedUntil = Math.max(this.#pausedUntil, this.#now + ms);
+    const { scheduler } = this.#world;
+    this.#pausedUntil = Math.max(this.#pausedUntil, scheduler.now + ms);
     const incarnation = this.incarnation;
-    this.#world.scheduler.after(ms, () => {
-      if (this.#pausedUntil > this.#now || this.incarnation !== incarnation) return;
+    scheduler.after(ms, () => {
+      if (this.#pausedUntil > scheduler.now || this.incarnation !== incarnation) return;
       while (this.#inbox.length > 0) {
         const inbox = this.#inbox;
         this.#inbox = [];
@@ -120,39 +120,34 @@ export class Gateway implements Endpoint {
   }
 
   #startNow(): void {
-    const { id, options } = this;
-    this.incarnation = this.#lastIncarnation += 1;
+    const { id, options, server } = this;
+    this.incarnation = server.incarnation += 1;
     this.#counter = 0;
     this.#clock = new HybridClock();
-    const generation = { number: 1, members: options.members, configured: options.members };
-    this.#liveness = new Liveness({ self: id, generation, sendTimeoutMs, recvTimeoutMs, clock: this.#clock });
     this.#machine = this.#world.makeMachine({
       self: id,
-      members: options.members,
-      blockingSize: options.blockingSize,
-      waitPeerCommits: options.waitPeerCommits,
-      retainBytes: options.retainBytes,
-      deadlockPrevention: options.deadlockPrevention,
-      blockerTimeoutMs: 150,
-    });
-    this.#silence = new SilenceWatch({
-      self: id,
-      configured: options.members,
-      recvTimeoutMs,
+      configured: options.nodes,
+      incarnation: this.incarnation,
       sendTimeoutMs,
+      recvTimeoutMs,
+      clock: this.#clock,
       now: this.#now,
+      state: server.durable,
+      prepared: [...server.prepared.keys()],
+      committed: server.retainedCommits(false),
+      empty: server.retainedCommits(true),
+      floor: server.floor,
+      commit: {
+        self: id,
+        waitPeerCommits: options.waitPeerCommits,
+        retainBytes: options.retainBytes,
+        deadlockPrevention: options.deadlockPrevention,
+        blockerTimeoutMs: 150,
+      },
     });
-    this.#silenced.clear();
-    this.#lost.clear();
-    for (const peer of options.members) {
-      if (peer !== id) this.#lost.add(peer);
-    }
-    const prepared = [...this.server.prepared.keys()];
-    this.step({ kind: 'recovered', prepared, committed: this.#recovery.retained(id) });
-    this.#trouble = '';
-    this.#serverWell = true;
-    this.#alive({ kind: 'local-health-changed', now: this.#now, health: { healthy: true } });
-    this.#walsender = new Walsender(this.#world, this.server, this);
+    this.#syncpoint = undefined;
+    this.step({ kind: 'local-health-changed', now: this.#now, health: { healthy: true } });
+    this.#walsender = new Walsender(this.#world, server, this);
     this.#network.started(id);
     this.#tick();
   }
@@ -166,6 +161,8 @@ export class Gateway implements Endpoint {
     this.#pausedUntil = 0;
     this.#walsender?.stop();
     this.#walsender = undefined;
+    this.#recovery?.stream.stop();
+    this.#recovery = undefined;
     this.#appliers.clear();
     this.#sessions.clear();
     const sessions = [...this.#openSessions];
@@ -175,110 +172,96 @@ export class Gateway implements Endpoint {
     this.#network.died(this.id);
   }
 
-  /** The server alone crashes and comes back; the gateway lives on. */
-  serverCrash(downMs: number): void {
-    if (!this.server.up) return;
-    this.#world.trace?.(`node ${this.id}`, 'server crashes');
-    this.server.crash();
+  /** The server is gone: the node says so, ends its part, and begins anew when the server is back. */
+  serverLost(): void {
+    const { incarnation } = this;
+    this.#world.trace?.(`node ${this.id}`, 'server is lost');
     this.deliver(() => {
-      this.#serverWell = false;
-      this.#reportHealth();
-      this.#walsender?.stop();
-      for (const applier of [...this.#appliers.values()]) applier.serverCrashed();
-      for (const session of [...this.#openSessions]) session.serverCrashed();
+      if (this.incarnation !== incarnation) return;
+      const health = { healthy: false, status: 'disabled', reason: 'PostgreSQL does not answer' } as const;
+      this.step({ kind: 'local-health-changed', now: this.#now, health });
+      this.crash();
+      this.start();
     });
-    this.#world.scheduler.after(downMs, () => {
-      this.server.start();
-      this.deliver(() => {
-        this.#serverWell = this.server.up;
-        this.#reportHealth();
-        this.reconnectWalsender();
-      });
-    });
-  }
-
-  /** As src/node does: a node in doubt is not healthy either. */
-  #reportHealth(): void {
-    const { doubtful } = this.#machine;
-    const reason = !this.#serverWell
-      ? 'PostgreSQL does not answer'
-      : doubtful > 0
-        ? `${doubtful} in doubt`
-        : '';
-    if (reason === this.#trouble) return;
-    this.#trouble = reason;
-    const health =
-      reason === ''
-        ? ({ healthy: true } as const)
-        : ({ healthy: false, status: 'recovery', reason } as const);
-    this.#alive({ kind: 'local-health-changed', now: this.#now, health });
   }
 
   reconnectWalsender(): void {
     if (this.incarnation === undefined || !this.server.up) return;
     this.#walsender?.stop();
-    if (!this.#world.legacy) this.step({ kind: 'capture-restarted' });
+    this.step({ kind: 'capture-restarted' });
     this.#walsender = new Walsender(this.#world, this.server, this);
   }
 
   #tick(): void {
     this.later(tickMs, () => this.#tick());
-    this.#alive({ kind: 'ticked', now: this.#now, wallMs: this.#now + this.#wallSkewMs });
-    for (const peer of this.#lost) {
-      if (this.#silenced.has(peer) || !this.#silence!.isSilent(peer, this.#now)) continue;
-      this.#silenced.add(peer);
-      if (!this.#world.legacy) this.step({ kind: 'member-silenced', node: peer });
-    }
-    this.step({ kind: 'tick' });
-    this.#reportHealth();
+    this.#sync();
+    this.step({
+      kind: 'ticked',
+      now: this.#now,
+      wallMs: this.#wallMs,
+      random: this.#world.random.next(),
+    });
   }
 
-  #alive(event: LivenessEvent): void {
-    for (const effect of this.#liveness.step(event)) {
-      switch (effect.kind) {
-        case 'send':
-          if (effect.message.kind === 'heartbeat-answer') this.#silence!.answered(effect.to, this.#now);
-          this.#network.send(this.id, effect.to, effect.message);
-          break;
-        case 'member-lost':
-          this.#lost.add(effect.node);
-          this.step({ kind: 'member-lost', node: effect.node, reason: effect.reason });
-          break;
-        case 'member-back':
-          this.#lost.delete(effect.node);
-          this.#silenced.delete(effect.node);
-          this.step({ kind: 'member-back', node: effect.node });
-          break;
-        case 'lease-lost':
-        case 'lease-gained':
-          this.step({ kind: effect.kind });
-          break;
-        case 'status-changed':
-          break;
-      }
+  /** As src/node/syncpoint.ts: the floor becomes durable, then the retained slot moves. */
+  #sync(): void {
+    const { server } = this;
+    if (this.#syncpoint === undefined) {
+      const place = server.history.length;
+      const syncpoint = this.#machine.takeSyncpoint();
+      if (syncpoint !== undefined) this.#syncpoint = { place, syncpoint };
+      return;
     }
+    const { place, syncpoint } = this.#syncpoint;
+    const floor = this.#machine.passedFloor(syncpoint);
+    if (floor === undefined) return;
+    this.#syncpoint = undefined;
+    if (floor === 'void') return;
+    const { incarnation } = this;
+    server.raiseFloor(floor, place, () => {
+      if (this.incarnation === incarnation) this.deliver(() => this.step({ kind: 'floor-raised', floor }));
+    });
   }
 
   /** May a statement begin, may a result leave? Asked at both times. */
   get serving(): boolean {
-    return (
-      this.incarnation !== undefined && this.#liveness.serving(this.#now) && this.#machine.doubtful === 0
-    );
+    return this.incarnation !== undefined && this.#machine.liveness.serving(this.#now);
   }
 
   get writable(): boolean {
-    return this.serving && this.#liveness.membersReachable(this.#now);
+    return this.serving && this.#machine.liveness.membersReachable(this.#now);
+  }
+
+  /** The generation that this node is online in. */
+  get generation(): number | undefined {
+    if (this.incarnation === undefined) return undefined;
+    const { onlineIn } = this.#machine.liveness;
+    return onlineIn === 0 ? undefined : onlineIn;
+  }
+
+  /** Whom it recovers from. */
+  get donor(): NodeId | undefined {
+    return this.#recovery?.donor;
+  }
+
+  get openTransactions(): { readonly own: number; readonly foreign: number; readonly left: number } {
+    return this.#machine.openTransactions;
+  }
+
+  /** How it is, for a person. */
+  get story(): string {
+    return JSON.stringify(this.#machine.status(this.#now));
   }
 
   newStartTime(): number {
-    return this.#clock.read(this.#now + this.#wallSkewMs);
+    return this.#clock.read(this.#wallMs);
   }
 
   newGid(): Gid {
     this.#counter += 1;
     return formatGid({
       node: this.id,
-      generation: 1,
+      generation: this.generation!,
       incarnation: this.incarnation!,
       counter: this.#counter,
     });
@@ -296,39 +279,28 @@ export class Gateway implements Endpoint {
     this.#sessions.set(gid, session);
   }
 
+  /** Its session has been told otherwise. */
+  forget(gid: Gid): void {
+    this.#sessions.delete(gid);
+  }
+
   linkUp(to: NodeId, incarnation: number): void {
     this.deliver(() => {
-      this.#alive({ kind: 'peer-introduced', now: this.#now, from: to, incarnation });
-      this.#alive({ kind: 'link-up', now: this.#now, to });
-      this.step({ kind: 'link-up', node: to, incarnation });
+      this.step({ kind: 'peer-introduced', now: this.#now, from: to, incarnation });
+      this.step({ kind: 'link-up', now: this.#now, to });
     });
   }
 
   linkDown(to: NodeId): void {
-    this.deliver(() => {
-      this.#alive({ kind: 'link-down', now: this.#now, to, reason: 'connection reset' });
-      this.step({ kind: 'link-down', node: to });
-    });
+    this.deliver(() => this.step({ kind: 'link-down', now: this.#now, to, reason: 'connection reset' }));
   }
 
   linkAccepted(from: NodeId, incarnation: number): void {
-    this.deliver(() => {
-      this.#alive({ kind: 'peer-introduced', now: this.#now, from, incarnation });
-      if (!this.#world.legacy) this.step({ kind: 'link-accepted', node: from, incarnation });
-    });
+    this.deliver(() => this.step({ kind: 'peer-introduced', now: this.#now, from, incarnation }));
   }
 
   received(from: NodeId, message: PeerMessage): void {
-    this.deliver(() => {
-      if (message.kind === 'heartbeat') {
-        this.#silence?.heartbeat(from, message.connected, this.#now);
-        this.#alive({ kind: 'heartbeat-received', now: this.#now, from, message });
-      } else if (message.kind === 'heartbeat-answer') {
-        this.#alive({ kind: 'heartbeat-answer-received', now: this.#now, from, message });
-      } else {
-        this.step({ kind: 'message-received', from, message });
-      }
-    });
+    this.deliver(() => this.step({ kind: 'message-received', now: this.#now, from, message }));
   }
 
   applyEnded(gid: Gid, result: ApplyResult): void {
@@ -344,19 +316,55 @@ export class Gateway implements Endpoint {
     this.deliver(() => this.step({ kind: 'apply-blocked', gid, ddl: false, holder, waitedMs }));
   }
 
-  step(event: CommitEvent): void {
+  // ---- recovery
+
+  isKnown(gid: Gid): boolean {
+    return this.#machine.isKnown(gid);
+  }
+
+  recoveryApplied(gid: Gid): void {
+    this.step({ kind: 'replayed', gids: [gid] });
+  }
+
+  recoveryProgressed(lagBytes: number): void {
+    this.step({ kind: 'recovery-progressed', now: this.#now, lagBytes });
+  }
+
+  recoveryReached(generation: number): void {
+    this.step({ kind: 'recovery-reached', now: this.#now, generation });
+  }
+
+  recoveryFailed(reason: string): void {
+    this.#recovery = undefined;
+    this.step({ kind: 'recovery-failed', now: this.#now, reason });
+  }
+
+  #recover(donorId: NodeId): void {
+    this.#recovery?.stream.stop();
+    const donor = this.#cluster.peer(donorId)!;
+    const connected = (): boolean => this.#cluster.connected(this.id, donorId);
+    this.#recovery = { donor: donorId, stream: new Recovery(this.#world, this, donor, connected) };
+  }
+
+  // ---- effects
+
+  step(event: NodeEvent): void {
     this.#world.trace?.(`node ${this.id}`, `<- ${describe(event)}`);
+    const { incarnation } = this;
     for (const effect of this.#machine.step(event)) {
+      if (this.incarnation !== incarnation) return;
       this.#world.trace?.(`node ${this.id}`, `   -> ${describe(effect)}`);
       this.#world.checker.effect(this.id, effect);
       this.#execute(effect);
     }
   }
 
-  #execute(effect: CommitEffect): void {
+  #execute(effect: NodeEffect): void {
     switch (effect.kind) {
       case 'send':
         return this.#network.send(this.id, effect.to, effect.message);
+      case 'persist':
+        return this.#persist(effect.token, effect.change);
       case 'open-apply':
         this.#openApply(effect.gid);
         return;
@@ -366,6 +374,9 @@ export class Gateway implements Endpoint {
         return this.#appliers.get(effect.gid)?.end();
       case 'cancel-apply':
         return this.#appliers.get(effect.gid)?.cancel(effect.refusal);
+      case 'end-prepare':
+        for (const session of [...this.#openSessions]) session.endPrepare(effect.gid);
+        return;
       case 'finish':
         return finishPrepared(this.#world, this, effect.gid, effect.finish);
       case 'answer':
@@ -373,23 +384,43 @@ export class Gateway implements Endpoint {
       case 'interrupt-session':
         for (const session of this.#openSessions) if (session.pid === effect.pid) session.interrupt();
         return;
+      case 'serve':
+        if (effect.generation === undefined)
+          for (const session of [...this.#openSessions]) session.generationEnded();
+        return;
+      case 'recover':
+        return this.#recover(effect.donor);
+      case 'recovery-follow':
+        return this.#recovery?.stream.follow(effect.generation);
+      case 'stop-recovery':
+        this.#recovery?.stream.stop();
+        this.#recovery = undefined;
+        return;
+      case 'member-lost':
+      case 'member-back':
       case 'alarm':
+      case 'status-changed':
         return;
     }
   }
 
+  #persist(token: number, change: Parameters<Server['persist']>[0]): void {
+    const { incarnation } = this;
+    const persisted = (): void => {
+      if (this.incarnation === incarnation)
+        this.deliver(() => this.step({ kind: 'persisted', now: this.#now, token }));
+    };
+    if (change.chosen !== undefined) this.#world.checker.chosen(change.chosen);
+    if (!this.#world.sabotage.persistNotAwaited) return this.server.persist(change, persisted);
+    this.server.persist(change, () => {});
+    this.later(0, persisted);
+  }
+
   #openApply(gid: Gid): void {
-    if (!this.server.up) {
-      // No connection to be had: its end is told like that of any other lost connection.
-      this.later(1, () =>
-        this.step({ kind: 'apply-ended', gid, result: { kind: 'lost', reason: 'no server' } }),
-      );
-      return;
-    }
     this.#appliers.set(gid, new Applier(this.#world, this.server, gid, this));
   }
 
-  #answer(effect: Extract<CommitEffect, { kind: 'answer' }>): void {
+  #answer(effect: Extract<NodeEffect, { kind: 'answer' }>): void {
     const { gid, answer } = effect;
     const session = this.#sessions.get(gid);
     this.#sessions.delete(gid);

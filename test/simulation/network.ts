@@ -18,6 +18,13 @@ export interface Endpoint {
   received(from: NodeId, message: PeerMessage): void;
 }
 
+interface Sent {
+  readonly message: PeerMessage;
+  readonly arrivesAt: number;
+  /** The process that it is meant for. */
+  readonly reader: number | undefined;
+}
+
 interface Link {
   readonly from: Endpoint;
   readonly to: Endpoint;
@@ -30,7 +37,7 @@ interface Link {
   /** Bytes do not get through until then, ms; they wait. */
   cutUntil: number;
   /** Sent and not yet arrived, in order. */
-  queue: { readonly message: PeerMessage; readonly arrivesAt: number }[];
+  queue: Sent[];
   lastArrival: number;
   /** The process that sends on it. */
   incarnation: number | undefined;
@@ -40,6 +47,7 @@ interface Link {
 export class Network {
   readonly #world: World;
   readonly #links: Link[] = [];
+  readonly #byPair: Link[] = [];
   /** Messages sent so far: the places where the exhaustive exploration breaks links. */
   sent = 0;
   /** Called with every message that leaves. */
@@ -67,12 +75,13 @@ export class Network {
           connecting: false,
         };
         this.#links.push(link);
+        this.#byPair[from.id * 100 + to.id] = link;
       }
     }
   }
 
   #link(from: NodeId, to: NodeId): Link {
-    return this.#links.find((link) => link.from.id === from && link.to.id === to)!;
+    return this.#byPair[from * 100 + to]!;
   }
 
   #delayMs(): number {
@@ -86,7 +95,7 @@ export class Network {
     if (!link.open || link.broken) return;
     const { now } = this.#world.scheduler;
     link.lastArrival = Math.max(link.lastArrival, now + this.#delayMs());
-    link.queue.push({ message, arrivesAt: link.lastArrival });
+    link.queue.push({ message, arrivesAt: link.lastArrival, reader: link.to.incarnation });
     if (link.queue.length === 1) this.#pumpAt(link, link.lastArrival);
   }
 
@@ -100,8 +109,13 @@ export class Network {
       const first = link.queue.shift()!;
       const second = link.queue[0];
       if (second !== undefined) this.#pumpAt(link, second.arrivesAt);
-      link.to.received(link.from.id, first.message);
+      if (link.to.incarnation === first.reader) link.to.received(link.from.id, first.message);
     });
+  }
+
+  /** Could bytes get from one to the other at this moment, on whatever connection? */
+  passes(from: NodeId, to: NodeId): boolean {
+    return this.#link(from, to).cutUntil <= this.#world.scheduler.now;
   }
 
   /** What is on its way on this link never arrives. */
@@ -111,11 +125,12 @@ export class Network {
   }
 
   /** The link breaks; both ends notice at once, or the sender after a while. What was on its way is lost. */
-  break(from: NodeId, to: NodeId): void {
+  break(from: NodeId, to: NodeId, lose = this.#world.random.chance(0.5)): void {
     const link = this.#link(from, to);
     if (!link.open || link.broken) return;
     link.broken = true;
-    const epoch = this.#lose(link);
+    // Some of it may still arrive, until a new link takes its place: then it comes twice.
+    const epoch = lose ? this.#lose(link) : link.epoch;
     const incarnation = link.from.incarnation;
     this.#world.scheduler.after(
       this.#world.random.chance(0.5) ? 0 : this.#world.random.between(0, 60),
@@ -129,7 +144,6 @@ export class Network {
 
   #down(link: Link): void {
     link.open = false;
-    this.#lose(link);
     link.from.linkDown(link.to.id);
     this.#connectSoon(link);
   }
@@ -147,7 +161,7 @@ export class Network {
   /** A gateway died. What it had sent may still arrive; what was on its way to it is lost. */
   died(node: NodeId): void {
     for (const link of this.#links) {
-      if (link.to.id === node) this.break(link.from.id, node);
+      if (link.to.id === node) this.break(link.from.id, node, true);
       if (link.from.id === node) {
         link.open = false;
         link.connecting = false;

@@ -3,7 +3,6 @@
  * faults ("swarm testing"): a fault that never rests hides what happens without it.
  */
 import type { DeadlockPrevention } from '../../src/core/commit/machine.ts';
-import { blockingSize } from '../../src/core/generation/quorum.ts';
 import type { NodeId } from '../../src/core/identity.ts';
 import { Prng } from '../../src/lib/prng.ts';
 
@@ -17,6 +16,8 @@ export const faultKinds = [
   'two-crashes',
   'pause',
   'slow-disk',
+  'refusing-server',
+  'donor-crash',
   'walsender-reconnect',
 ] as const;
 
@@ -24,8 +25,8 @@ export type FaultKind = (typeof faultKinds)[number];
 
 export interface RunOptions {
   readonly seed: number;
-  readonly members: readonly NodeId[];
-  readonly blockingSize: number;
+  /** The configured nodes. */
+  readonly nodes: readonly NodeId[];
   readonly waitPeerCommits: boolean;
   readonly retainBytes: number;
   readonly deadlockPrevention: DeadlockPrevention;
@@ -36,19 +37,19 @@ export interface RunOptions {
   /** Mean time between two faults, ms. */
   readonly faultEveryMs: number;
   readonly maxDelayMs: number;
+  /** How much faster or slower than the others a node's clock may run: 0.02 are 2 %. */
+  readonly clockDrift: number;
   /** Length of phase 1, ms. */
   readonly durationMs: number;
 }
 
 export function optionsOfSeed(seed: number): RunOptions {
   const random = new Prng(Math.imul(seed, 0x9e3779b1) ^ 0x5bd1e995);
-  const nodes = random.pick([1, 2, 3, 3, 3, 3, 3, 4, 5]);
-  const members = Array.from({ length: nodes }, (_, index) => index + 1);
+  const size = random.pick([1, 2, 3, 3, 3, 3, 3, 4, 5]);
   const share = random.pick([0.2, 0.4, 0.7]);
   return {
     seed,
-    members,
-    blockingSize: blockingSize(nodes),
+    nodes: Array.from({ length: size }, (_, index) => index + 1),
     waitPeerCommits: random.chance(0.8),
     retainBytes: random.pick([60, 1_000_000, 1_000_000, 1_000_000]),
     deadlockPrevention: random.pick(['smart', 'smart', 'smart', 'simple']),
@@ -58,6 +59,7 @@ export function optionsOfSeed(seed: number): RunOptions {
     faults: faultKinds.filter(() => random.chance(share)),
     faultEveryMs: random.pick([40, 100, 250]),
     maxDelayMs: random.pick([1, 4, 15]),
-    durationMs: random.pick([600, 1200, 2000]),
+    clockDrift: random.pick([0, 0, 0.005, 0.015]),
+    durationMs: random.pick([800, 1500, 2500]),
   };
 }

@@ -2,12 +2,13 @@
  * One run: phase 1 with faults, where nothing wrong may happen; phase 2 without, where everything must become
  * right.
  */
-import { CommitMachine } from '../../src/core/commit/machine.ts';
+import { NodeMachine } from '../../src/core/node/node-machine.ts';
 import type { Gid } from '../../src/core/identity.ts';
 import { Prng } from '../../src/lib/prng.ts';
 import { Checker } from './checker.ts';
 import { Faults } from './faults.ts';
 import { Gateway } from './gateway.ts';
+import type { GatewayCluster } from './gateway.ts';
 import { Network } from './network.ts';
 import { accountKeys, counterKeys, incrementOf, openingBalance, randomOperation } from './operation.ts';
 import type { Operation } from './operation.ts';
@@ -16,16 +17,16 @@ import { Scheduler } from './scheduler.ts';
 import { Server } from './server.ts';
 import { Session } from './session.ts';
 import { Violation } from './world.ts';
-import type { MachineMaker, World } from './world.ts';
+import type { MachineMaker, Sabotage, World } from './world.ts';
 
 /** Phase 2 must end within this, virtual ms. */
 const convergenceMs = 6000;
 
-export const realMachine: MachineMaker = (options) => new CommitMachine(options);
+export const realMachine: MachineMaker = (options) => new NodeMachine(options);
 
 export interface RunHooks {
   readonly makeMachine?: MachineMaker;
-  readonly legacy?: boolean;
+  readonly sabotage?: Sabotage;
   readonly trace?: (at: number, who: string, text: string) => void;
 }
 
@@ -42,7 +43,7 @@ export class Cluster {
 
   constructor(options: RunOptions, hooks: RunHooks = {}) {
     this.#options = options;
-    this.checker = new Checker(options.blockingSize, options.waitPeerCommits);
+    this.checker = new Checker(options.waitPeerCommits);
     const { scheduler, checker } = this;
     const { trace } = hooks;
     this.world = {
@@ -50,12 +51,12 @@ export class Cluster {
       checker,
       random: new Prng(options.seed),
       makeMachine: hooks.makeMachine ?? realMachine,
-      legacy: hooks.legacy ?? false,
+      sabotage: hooks.sabotage ?? {},
       trace: trace === undefined ? undefined : (who, text) => trace(scheduler.now, who, text),
     };
     this.network = new Network(this.world);
     this.network.maxDelayMs = options.maxDelayMs;
-    for (const id of options.members) this.#addNode(id);
+    for (const id of options.nodes) this.#addNode(id);
     this.network.connectAll(this.gateways);
     for (const gateway of this.gateways) gateway.start();
     this.faults = new Faults(this.world, this.network, this.gateways, options);
@@ -67,17 +68,11 @@ export class Cluster {
       server.rows.set(key, { value: openingBalance, by: '', commitIndex: 0 });
     for (const key of counterKeys) server.rows.set(key, { value: 0, by: '', commitIndex: 0 });
     this.checker.addServer(id, server);
-    const retained = (): readonly Gid[] => this.#retained(server);
-    this.gateways.push(new Gateway(this.world, this.network, id, server, this.#options, { retained }));
-  }
-
-  /** The syncpoint lies somewhere before the first commit that some node lacks. */
-  #retained(server: Server): readonly Gid[] {
-    const everywhere = (gid: Gid): boolean =>
-      this.gateways.every(({ id }) => this.checker.committedOn(id, gid));
-    let first = 0;
-    while (first < server.commitLog.length && everywhere(server.commitLog[first]!)) first += 1;
-    return server.commitLog.slice(Math.max(0, first - this.world.random.below(8)));
+    const cluster: GatewayCluster = {
+      peer: (node) => this.gateways.find((gateway) => gateway.id === node),
+      connected: (a, b) => this.network.passes(a, b) && this.network.passes(b, a),
+    };
+    this.gateways.push(new Gateway(this.world, this.network, id, server, this.#options, cluster));
   }
 
   /** Clients that work until `until`. */
@@ -166,10 +161,11 @@ export class Cluster {
     for (const gateway of this.gateways) {
       const { id, server, incarnation } = gateway;
       if (incarnation === undefined) return `gateway ${id} is down`;
-      if (!gateway.writable) return `node ${id} does not serve (doubtful: ${gateway.machine.doubtful})`;
+      if (!gateway.writable) return `node ${id} takes no writes: ${gateway.story}`;
       if (server.prepared.size > 0) return `node ${id} holds ${[...server.prepared.keys()].join(' ')}`;
-      const { own, foreign } = gateway.machine.openTransactions;
-      if (own + foreign > 0) return `the machine of node ${id} remembers ${own} own and ${foreign} foreign`;
+      const { own, foreign, left } = gateway.openTransactions;
+      if (own + foreign + left > 0)
+        return `node ${id} remembers ${own} own, ${foreign} foreign, ${left} left`;
     }
     return undefined;
   }

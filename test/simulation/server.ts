@@ -1,7 +1,12 @@
 /**
- * A model of one PostgreSQL server: rows, row locks, prepared transactions, the WAL that the slot reads.
- * Durable: committed rows, prepared transactions, the commit log. A crash loses everything that runs.
+ * A model of one PostgreSQL server: rows, row locks, prepared transactions, the WAL that the slots read, the
+ * tables of schema mtm. Durable: prepared transactions, what is committed with synchronous_commit=on, and all
+ * that was written to the WAL before such a commit or a flush. A crash loses the rest.
  */
+import { lowestFloor } from '../../src/core/commit/outcome-memory.ts';
+import type { Floor } from '../../src/core/commit/outcome-memory.ts';
+import { freshState } from '../../src/core/generation/record.ts';
+import type { DurableChange, DurableState } from '../../src/core/generation/record.ts';
 import type { Gid, NodeId } from '../../src/core/identity.ts';
 import type { World } from './world.ts';
 
@@ -48,6 +53,17 @@ export interface WalRecord {
   readonly changes: readonly Change[];
 }
 
+/** One entry of the WAL as the retained slot shows it: commits and marks, in commit order. */
+export type HistoryEntry =
+  | {
+      readonly kind: 'commit';
+      readonly gid: Gid;
+      readonly changes: readonly Change[];
+      /** The rows before it. */
+      readonly undo: readonly (readonly [string, Row | undefined])[];
+    }
+  | { readonly kind: 'mark'; readonly generation: number };
+
 export type Owner =
   { readonly kind: 'backend'; readonly backend: Backend } | { readonly kind: 'gid'; readonly gid: Gid };
 
@@ -62,12 +78,22 @@ const deadlockTimeoutMs = 60;
 export class Server {
   readonly rows = new Map<string, Row>();
   readonly prepared = new Map<Gid, Prepared>();
-  readonly commitLog: Gid[] = [];
+  readonly history: HistoryEntry[] = [];
+  /** How much of the history survives a crash. */
+  flushed = 0;
+  /** Where the retained slot stands in the history. */
+  retained = 0;
+  /** The tables of schema mtm. */
+  durable: DurableState = freshState();
+  incarnation = 0;
+  floor: Floor = lowestFloor;
   /** PREPAREs of transactions that began here, in order. */
   readonly wal: WalRecord[] = [];
   /** Called when a record was written. */
   onWal: () => void = () => {};
   up = true;
+  /** No PREPARE succeeds. */
+  refuses = false;
   /** Factor on everything that waits for the disk. */
   slowness = 1;
   readonly #world: World;
@@ -77,9 +103,15 @@ export class Server {
   readonly #backends = new Set<Backend>();
   /** What may have become durable when the server crashes. */
   readonly #inFlight = new Set<() => void>();
+  /** Those of them that write into schema mtm. */
+  readonly #persists = new Set<() => void>();
+  /** PREPAREs that a cancel can still reach. */
+  readonly #preparing = new Map<Backend, () => void>();
   /** Crashes so far. */
   epoch = 0;
   #lastPid = 0;
+  /** When the last of the writes into schema mtm will be durable. */
+  #persistedAt = 0;
 
   constructor(world: World, node: NodeId) {
     this.#world = world;
@@ -94,6 +126,11 @@ export class Server {
     return this.#backends.size + this.#inFlight.size;
   }
 
+  /** Transactions of clients and peers among them. */
+  get busy(): number {
+    return this.#backends.size + this.#inFlight.size - this.#persists.size;
+  }
+
   open(kind: Backend['kind'], startTime: number, gid?: Gid): Backend {
     const backend: Backend = {
       pid: ++this.#lastPid,
@@ -102,11 +139,11 @@ export class Server {
       startTime,
       changes: new Map(),
       locks: new Set(),
-      snapshotIndex: this.commitLog.length,
+      snapshotIndex: this.history.length,
       waitingFor: undefined,
-      state: 'open',
+      state: this.up ? 'open' : 'closed', // nobody answers, and the gateway is about to notice
     };
-    this.#backends.add(backend);
+    if (this.up) this.#backends.add(backend);
     return backend;
   }
 
@@ -197,17 +234,21 @@ export class Server {
     backend.state = 'preparing';
     const becomeDurable = (): void => {
       this.#inFlight.delete(becomeDurable);
+      this.#preparing.delete(backend);
       backend.state = 'closed';
       this.#backends.delete(backend);
       const changes = [...backend.changes.values()];
+      this.flushed = this.history.length;
       this.prepared.set(gid, { changes, locks: [...backend.locks], findable: false });
       for (const key of backend.locks) this.#locks.set(key, { kind: 'gid', gid });
       if (backend.kind === 'session') this.wal.push({ gid, changes });
-      this.#world.checker.prepared(this.#node, gid, backend.kind === 'session', this.commitLog.length);
+      this.#world.checker.prepared(this.#node, gid, backend.kind === 'session', this.history.length);
     };
     const returning = (): void => {};
     this.#inFlight.add(becomeDurable);
+    this.#preparing.set(backend, becomeDurable);
     this.later(this.#diskMs(), () => {
+      if (!this.#inFlight.has(becomeDurable)) return; // canceled
       becomeDurable();
       this.#inFlight.add(returning);
       this.onWal();
@@ -216,6 +257,19 @@ export class Server {
         this.prepared.get(gid)!.findable = true;
         done();
       });
+    });
+  }
+
+  /** pg_cancel_backend: may come too late, and then nothing is told. */
+  cancelPrepare(backend: Backend, canceled: () => void): void {
+    this.later(this.#world.random.between(0.1, 2), () => {
+      const becomeDurable = this.#preparing.get(backend);
+      if (becomeDurable === undefined || this.#world.random.chance(0.3)) return;
+      this.#inFlight.delete(becomeDurable);
+      this.#preparing.delete(backend);
+      backend.state = 'open';
+      this.abort(backend);
+      canceled();
     });
   }
 
@@ -229,7 +283,6 @@ export class Server {
       missing = false;
       this.prepared.delete(gid);
       if (commit) this.#commit(gid, transaction.changes);
-      else this.#world.checker.rolledBack(this.#node, gid);
       this.#release(transaction.locks);
     };
     this.#inFlight.add(becomeDurable);
@@ -240,17 +293,92 @@ export class Server {
   }
 
   #commit(gid: Gid, changes: readonly Change[]): void {
-    this.#world.checker.committed(this.#node, gid, changes);
-    const commitIndex = this.commitLog.push(gid);
+    this.#world.checker.committed(this.#node, gid, changes, true);
+    this.#write(gid, changes);
+    this.flushed = this.history.length;
+  }
+
+  #write(gid: Gid, changes: readonly Change[]): void {
+    const undo = changes.map(({ key }) => [key, this.rows.get(key)] as const);
+    const commitIndex = this.history.push({ kind: 'commit', gid, changes, undo });
     for (const { key, value } of changes) {
       if (value === undefined) this.rows.delete(key);
       else this.rows.set(key, { value, by: gid, commitIndex });
     }
   }
 
+  /**
+   * A transaction of a donor, in one phase and with synchronous_commit=off. False when somebody holds a lock
+   * that it needs: to be tried again.
+   */
+  replay(gid: Gid, changes: readonly Change[]): boolean {
+    if (changes.some(({ key }) => this.#locks.has(key))) return false;
+    this.#world.checker.committed(this.#node, gid, changes, false);
+    this.#write(gid, changes);
+    const { length } = this.history;
+    this.later(this.#world.random.between(5, 60), () => (this.flushed = Math.max(this.flushed, length)));
+    return true;
+  }
+
+  /** Everything written so far becomes durable. */
+  flush(done: () => void): void {
+    const { length } = this.history;
+    this.later(this.#diskMs(), () => {
+      this.flushed = Math.max(this.flushed, length);
+      done();
+    });
+  }
+
+  /** Writes into schema mtm with synchronous_commit=on, one after the other; lastOnline with its mark. */
+  persist(change: DurableChange, done: () => void): void {
+    this.#writeDown(() => {
+      this.durable = { ...this.durable, ...change };
+      if (change.lastOnline !== undefined) this.history.push({ kind: 'mark', generation: change.lastOnline });
+    }, done);
+  }
+
+  /** The floor, and then the place of the retained slot. */
+  raiseFloor(floor: Floor, place: number, done: () => void): void {
+    this.#writeDown(
+      () => (this.floor = floor),
+      () => {
+        this.later(this.#diskMs(), () => (this.retained = Math.max(this.retained, place)));
+        done();
+      },
+    );
+  }
+
+  #writeDown(write: () => void, done: () => void): void {
+    if (!this.up) return; // the gateway is about to notice
+    const becomeDurable = (): void => {
+      this.#inFlight.delete(becomeDurable);
+      this.#persists.delete(becomeDurable);
+      write();
+      this.flushed = this.history.length;
+    };
+    this.#inFlight.add(becomeDurable);
+    this.#persists.add(becomeDurable);
+    const { now } = this.#world.scheduler;
+    this.#persistedAt = Math.max(this.#persistedAt, now) + this.#diskMs();
+    this.later(this.#persistedAt - now, () => {
+      becomeDurable();
+      this.later(0.1, done);
+    });
+  }
+
   crash(): void {
-    for (const becomeDurable of [...this.#inFlight]) if (this.#world.random.chance(0.5)) becomeDurable();
+    // What was on its way may have become durable; the writes into schema mtm only in their order.
+    let persisting = true;
+    for (const becomeDurable of [...this.#inFlight]) {
+      const luck = this.#world.random.chance(0.5);
+      if (luck && (persisting || !this.#persists.has(becomeDurable))) becomeDurable();
+      else if (this.#persists.has(becomeDurable)) persisting = false;
+    }
     this.#inFlight.clear();
+    this.#persists.clear();
+    this.#preparing.clear();
+    this.#persistedAt = 0;
+    this.#loseUnflushed();
     this.up = false;
     this.epoch += 1;
     for (const transaction of this.prepared.values()) transaction.findable = true;
@@ -260,6 +388,27 @@ export class Server {
     this.#locks.clear();
     for (const [gid, { locks }] of this.prepared)
       for (const key of locks) this.#locks.set(key, { kind: 'gid', gid });
+  }
+
+  #loseUnflushed(): void {
+    while (this.history.length > this.flushed) {
+      const entry = this.history.pop()!;
+      if (entry.kind === 'mark') continue;
+      this.#world.checker.uncommitted(this.#node, entry.gid);
+      for (const [key, row] of entry.undo) {
+        if (row === undefined) this.rows.delete(key);
+        else this.rows.set(key, row);
+      }
+    }
+  }
+
+  /** What the retained slot shows at a start: commits since the syncpoint, with changes or without. */
+  retainedCommits(empty: boolean): Gid[] {
+    const gids: Gid[] = [];
+    for (const entry of this.history.slice(this.retained)) {
+      if (entry.kind === 'commit' && (entry.changes.length === 0) === empty) gids.push(entry.gid);
+    }
+    return gids;
   }
 
   start(): void {

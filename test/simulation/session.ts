@@ -26,8 +26,10 @@ export class Session {
   #backend: Backend | undefined;
   #gid: Gid | undefined;
   #over = false;
-  /** PREPARE has failed and the gateway is about to hear of it. */
-  #failing = false;
+  /** The generation in which the transaction, or the read, began. */
+  #generation: number | undefined;
+  /** How often a repeat found that the node takes no writes. */
+  #waits = 0;
 
   constructor(
     world: World,
@@ -61,34 +63,53 @@ export class Session {
     this.#gid = undefined;
     const gateway = this.#gateway;
     if (this.#operation.kind === 'snapshot') return this.#read();
-    if (!gateway.writable || !gateway.server.up) return this.#end('failed');
+    if (!gateway.writable || !gateway.server.up) return this.#waitForGeneration();
+    this.#generation = gateway.generation;
     this.#backend = gateway.server.open('session', this.#startTime);
     this.#statement(this.#backend, 0);
   }
 
+  /** What was refused for the end of its generation is repeated in the next one. */
+  #waitForGeneration(): void {
+    this.#waits += 1;
+    if (this.#generation === undefined || this.#waits > 20) return this.#end('failed');
+    this.#gateway.later(25, () => {
+      if (!this.#over) this.#begin();
+    });
+  }
+
+  /** A read, or a READ COMMITTED block of two reads, perhaps with a long pause in between. */
   #read(): void {
-    const { server, serving, id } = this.#gateway;
+    const { server, serving, generation } = this.#gateway;
+    this.#generation = generation;
     const { checker, random } = this.#world;
     if (!serving || !server.up) {
       checker.counts.refusedReads += 1;
       return this.#end('failed');
     }
+    this.#readOnce(random.chance(0.3));
+    // The client gives up on a server that never answers.
+    this.#gateway.later(3 * statementTimeoutMs, () => this.#end('failed'));
+  }
+
+  #readOnce(again: boolean): void {
+    const { server, id } = this.#gateway;
+    const { checker, random } = this.#world;
     const acknowledged = checker.acknowledged.length;
-    server.later(random.between(0.1, 5), () => {
+    server.later(random.between(0.1, random.chance(0.05) ? 400 : 5), () => {
       const missing = checker.missing(id, acknowledged);
       let total = 0;
       for (const [key, { value }] of server.rows) if (key.startsWith('a')) total += value;
       server.later(random.between(0.1, 5), () =>
-        this.#gateway.deliver(() => this.#readReturned(total, missing)),
+        this.#gateway.deliver(() => this.#readReturned(total, missing, again)),
       );
     });
-    // The client gives up on a server that never answers.
-    this.#gateway.later(statementTimeoutMs, () => this.#end('failed'));
   }
 
-  #readReturned(total: number, missing: Gid | undefined): void {
+  #readReturned(total: number, missing: Gid | undefined, again: boolean): void {
     if (this.#over) return;
-    if (!this.#gateway.serving) {
+    const { serving, generation } = this.#gateway;
+    if ((!serving || generation !== this.#generation) && !this.#world.sabotage.leaseCheckedBefore) {
       this.#world.checker.counts.refusedReads += 1;
       return this.#end('failed');
     }
@@ -96,7 +117,11 @@ export class Session {
     const expected = this.#gateway.options.accounts * openingBalance;
     if (total !== expected)
       throw new Violation(`node ${this.#gateway.id} shows a total of ${total}, not ${expected}`);
-    this.#end('read');
+    if (!again) return this.#end('read');
+    const thinkMs = this.#world.random.between(0, this.#world.random.chance(0.4) ? 800 : 20);
+    this.#gateway.later(thinkMs, () => {
+      if (!this.#over && this.#gateway.server.up) this.#readOnce(false);
+    });
   }
 
   #statement(backend: Backend, index: number): void {
@@ -105,7 +130,7 @@ export class Session {
     if (statement === undefined) return this.#prepare(backend);
     const step = (): void => {
       if (backend.state !== 'open') return;
-      if (index === 0) backend.snapshotIndex = server.commitLog.length;
+      if (index === 0) backend.snapshotIndex = server.history.length;
       const failed = (): void => this.#rollback(backend, true);
       server.lock(backend, statement.key, () => this.#locked(backend, statement, index), failed);
       server.later(statementTimeoutMs, () => {
@@ -154,9 +179,10 @@ export class Session {
     const gateway = this.#gateway;
     const { random } = this.#world;
     if (backend.state !== 'open' || this.#over) return;
+    if (!gateway.writable || gateway.generation !== this.#generation) return this.#rollback(backend, true);
     const gid = (this.#gid = gateway.newGid());
     gateway.step({ kind: 'prepare-sent', gid, startTime: this.#startTime });
-    if (random.chance(0.03)) return this.#prepareFails(backend, gid);
+    if (gateway.server.refuses || random.chance(0.03)) return this.#prepareFails(backend, gid);
     gateway.waitForAnswer(gid, this);
     const lost = random.chance(0.01);
     gateway.server.prepare(backend, gid, () => {
@@ -168,11 +194,9 @@ export class Session {
   #prepareFails(backend: Backend, gid: Gid): void {
     const gateway = this.#gateway;
     const lost = this.#world.random.chance(0.3);
-    this.#failing = true;
     gateway.server.abort(backend);
     if (lost) gateway.waitForAnswer(gid, this);
     gateway.later(1, () => {
-      this.#failing = false;
       gateway.step({ kind: lost ? 'prepare-lost' : 'prepare-failed', gid });
       if (!lost) this.#end('failed');
     });
@@ -185,6 +209,25 @@ export class Session {
     else this.#end('failed');
   }
 
+  /** The generation ended: nothing of it may become prepared any more. */
+  endPrepare(gid: Gid): void {
+    const backend = this.#backend;
+    if (gid !== this.#gid || backend === undefined || this.#over) return;
+    this.#gateway.server.cancelPrepare(backend, () => {
+      this.#gateway.deliver(() => {
+        this.#gateway.forget(gid);
+        this.#gateway.step({ kind: 'prepare-failed', gid });
+        this.#repeat();
+      });
+    });
+  }
+
+  /** The node is online no more: what is open ends, for a recovery must not wait for its locks. */
+  generationEnded(): void {
+    const backend = this.#backend;
+    if (backend !== undefined && backend.state === 'open') this.#rollback(backend, true);
+  }
+
   /** An older transaction needs the locks. */
   interrupt(): void {
     const backend = this.#backend;
@@ -194,15 +237,5 @@ export class Session {
   /** The gateway is gone: the client does not know how it ended. */
   connectionLost(): void {
     this.#end(this.#gid === undefined ? 'failed' : 'unknown');
-  }
-
-  serverCrashed(): void {
-    const gid = this.#gid;
-    const state = this.#backend?.state;
-    // A session that began while the process was too slow to notice the crash is not concerned.
-    if (this.#failing || state === 'open' || state === 'preparing') return;
-    // Prepared, or on its way: the gateway finds out; otherwise it is rolled back.
-    if (gid === undefined) this.#end('failed');
-    else this.#gateway.step({ kind: 'prepare-lost', gid });
   }
 }

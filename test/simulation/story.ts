@@ -1,10 +1,10 @@
 /**
  * How a run is told to a person.
  */
-import type { CommitEffect, CommitEvent } from '../../src/core/commit/event.ts';
+import type { NodeEffect, NodeEvent } from '../../src/core/node/node-event.ts';
 
 /** One event or effect in a few words. */
-export function describe(item: CommitEvent | CommitEffect): string {
+export function describe(item: NodeEvent | NodeEffect): string {
   return JSON.stringify(item, (key, value: unknown) => {
     if (value instanceof Uint8Array) return `${value.length} bytes`;
     if (key === 'refusal' && value !== undefined) return 'NO';

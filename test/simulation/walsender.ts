@@ -3,13 +3,13 @@
  * a reconnect it begins again somewhere before the place that it had reached. A transaction that was rolled
  * back before it was decoded comes without its rows (architecture §9).
  */
-import type { CommitEvent } from '../../src/core/commit/event.ts';
+import type { NodeEvent } from '../../src/core/node/node-event.ts';
 import type { Server, WalRecord } from './server.ts';
 import type { World } from './world.ts';
 
 export interface WalsenderOwner {
   deliver(action: () => void): void;
-  step(event: CommitEvent): void;
+  step(event: NodeEvent): void;
 }
 
 /** By server: how much of its WAL was streamed. */

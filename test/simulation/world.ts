@@ -1,28 +1,31 @@
 /**
  * What all parts of one simulated run share: time, chance, the checker, the trace.
  */
-import type { CommitEffect, CommitEvent } from '../../src/core/commit/event.ts';
-import type { CommitOptions } from '../../src/core/commit/machine.ts';
+import type { NodeMachine } from '../../src/core/node/node-machine.ts';
+import type { NodeOptions } from '../../src/core/node/node-options.ts';
 import type { Prng } from '../../src/lib/prng.ts';
 import type { Checker } from './checker.ts';
 import type { Scheduler } from './scheduler.ts';
 
-/** What the simulation needs of the commit machine; mutants wrap the real one. */
-export interface Machine {
-  step(event: CommitEvent): readonly CommitEffect[];
-  readonly doubtful: number;
-  readonly openTransactions: { readonly own: number; readonly foreign: number };
-}
+/** Mutants wrap the real one. */
+export type MachineMaker = (options: NodeOptions) => NodeMachine;
 
-export type MachineMaker = (options: CommitOptions) => Machine;
+/** Adapters that are broken on purpose. */
+export interface Sabotage {
+  /** Recovery says how far it is before that is durable. */
+  readonly reportsBeforeFlush?: boolean;
+  /** The lease is looked at when a transaction begins, and not when its results leave. */
+  readonly leaseCheckedBefore?: boolean;
+  /** What is to be persisted counts as persisted at once. */
+  readonly persistNotAwaited?: boolean;
+}
 
 export interface World {
   readonly scheduler: Scheduler;
   readonly random: Prng;
   readonly checker: Checker;
   readonly makeMachine: MachineMaker;
-  /** Runs a machine that does not know the newest events. */
-  readonly legacy: boolean;
+  readonly sabotage: Sabotage;
   /** One line of the story; `undefined` in runs that nobody will read. */
   readonly trace: ((who: string, text: string) => void) | undefined;
 }
@@ -35,8 +38,4 @@ export class Violation extends Error {
 /** Heartbeats, ms: ten times as fast as the defaults, as everything here is. */
 export const sendTimeoutMs = 40;
 export const recvTimeoutMs = 200;
-/**
- * A member that has had no answer to a heartbeat for this long has noticed: its own view of us ended after
- * recvTimeoutMs, or it stood still for so long that it found its lease gone.
- */
 export const tickMs = 20;

@@ -1,17 +1,17 @@
 /**
- * The coordinator's side of one node: every transaction that began here, from its PREPARE to its decision
- * (decision.ts takes over there). The states are those of own-transaction.ts.
+ * The coordinator's side of one node in one generation: every transaction that began here, from its PREPARE to
+ * its decision (decision.ts takes over there). The states are those of own-transaction.ts.
  *
- * Rules: commit needs the PREPARE of every member (invariant 3). Whatever a member says about a gid that is
- * not here any more is answered, or that member would wait for ever.
+ * Rules: commit needs the PREPARE of every member (invariant 3). After `freeze` it decides nothing any more:
+ * what it has decided goes on, the rest waits for `settle`.
  */
 import { assert } from '../../lib/assert.ts';
 import type { Gid, NodeId, Refusal } from '../identity.ts';
-import type { Fate } from '../peer/message.ts';
 import { Decision } from './decision.ts';
 import type { CommitEffect } from './event.ts';
 import { Reachability, type Membership } from './membership.ts';
 import { MemberMessages } from './member-messages.ts';
+import { OwnEnding } from './own-ending.ts';
 import { newOwnTransaction, type OwnTransaction } from './own-transaction.ts';
 import { gatewayRefusal } from './refusal.ts';
 
@@ -33,7 +33,11 @@ export class Coordinator {
   readonly #reach: Reachability;
   readonly #tell: MemberMessages;
   readonly #decision: Decision;
+  /** In the order of their counters. */
   readonly #transactions = new Map<Gid, OwnTransaction>();
+  #lastCounter = 0;
+  /** The end of the generation, from the freeze on. */
+  readonly ending: OwnEnding;
 
   constructor(membership: Membership, context: CoordinatorContext) {
     this.#membership = membership;
@@ -48,6 +52,7 @@ export class Coordinator {
         if (!homeOnly) context.onFinishedEverywhere(gid);
       },
     });
+    this.ending = new OwnEnding(this.#transactions, this.#decision, context.emit);
   }
 
   get size(): number {
@@ -73,36 +78,24 @@ export class Coordinator {
     return this.#transactions.get(gid);
   }
 
-  /** What a member that asks may be told. */
-  outcomeOf(gid: Gid): 'commit' | 'abort' | 'open' {
-    const state = this.#transactions.get(gid)?.state;
-    if (state === 'committing') return 'commit';
-    // Unknown: a gid that this node committed is here until every member has confirmed it (see
-    // recoveredCommitted), and a member that has confirmed does not ask. So it was rolled back here, by this
-    // process or a former one.
-    return state === 'aborted' || state === undefined ? 'abort' : 'open';
-  }
-
   /** COMMIT PREPARED has returned on this node. */
   committedAtHome(gid: Gid): boolean {
     const transaction = this.#transactions.get(gid);
     return transaction !== undefined && transaction.state === 'committing' && transaction.homeFinished;
   }
 
-  /** The member may already have been passed over in an answer. */
-  isSilenced(node: NodeId): boolean {
-    return this.#reach.isSilenced(node);
-  }
-
-  #new(gid: Gid, startTime: number, state: 'preparing' | 'committing' | 'asking'): OwnTransaction {
-    const transaction = newOwnTransaction(gid, startTime, state, this.#membership.retainBytes);
-    this.#transactions.set(gid, transaction);
-    return transaction;
+  /** Every own counter below it is finished everywhere. */
+  get floor(): number {
+    for (const gid of this.#transactions.keys()) return counterOf(gid);
+    return this.#lastCounter + 1;
   }
 
   prepareSent(gid: Gid, startTime: number): void {
-    assert(!this.#transactions.has(gid), `gid ${gid} is used once`);
-    this.#new(gid, startTime, 'preparing');
+    const counter = counterOf(gid);
+    assert(counter > this.#lastCounter, `gid ${gid} is used once, and in the order of the counters`);
+    assert(!this.ending.frozen, `gid ${gid} is of an ended generation`);
+    this.#lastCounter = counter;
+    this.#transactions.set(gid, newOwnTransaction(gid, startTime, this.#membership.retainBytes));
   }
 
   prepareReturned(gid: Gid): void {
@@ -122,6 +115,7 @@ export class Coordinator {
       this.#decision.rollBackHome(transaction);
       return;
     }
+    if (this.ending.frozen) return;
     transaction.votes.add(this.#membership.self);
     this.#decide(transaction);
   }
@@ -144,7 +138,9 @@ export class Coordinator {
     }
     transaction.homeReturned = true;
     const text = 'the connection to the server was lost during PREPARE';
-    this.#decision.abort(transaction, gatewayRefusal('40001', text, true));
+    const refusal = gatewayRefusal('40001', text, true);
+    if (this.ending.frozen) this.ending.makeUnprepared(transaction, refusal);
+    else this.#decision.abort(transaction, refusal);
   }
 
   captureRestarted(): void {
@@ -156,7 +152,7 @@ export class Coordinator {
     if (transaction === undefined) return; // rolled back before it was decoded
     this.#becomePrepared(transaction);
     const { changes } = transaction;
-    if (transaction.state !== 'collecting' || changes.complete) return;
+    if (transaction.state !== 'collecting' || changes.complete || this.ending.frozen) return;
     if (ddl) transaction.ddl = true;
     const piece = changes.append(data);
     if (last && changes.length === 0) {
@@ -189,6 +185,7 @@ export class Coordinator {
     transaction.homePrepared = true;
     if (transaction.state !== 'preparing') return;
     transaction.state = 'collecting';
+    if (this.ending.frozen) return;
     for (const node of this.#reach.lost) this.#abortWithoutVote(transaction, node, 'does not answer');
   }
 
@@ -200,10 +197,11 @@ export class Coordinator {
 
   vote(from: NodeId, gid: Gid, refusal: Refusal | undefined): void {
     const transaction = this.#transactions.get(gid);
-    if (transaction === undefined) return this.#tell.outcome(from, gid, 'abort'); // see outcomeOf
+    if (transaction === undefined) return this.#context.onFinishedAgain(gid, from);
     switch (transaction.state) {
       case 'preparing':
       case 'collecting':
+        if (this.ending.frozen) return;
         if (refusal !== undefined) {
           transaction.gone.add(from);
           this.#decision.abort(transaction, refusal);
@@ -213,6 +211,7 @@ export class Coordinator {
         }
         return;
       case 'aborting':
+        if (this.ending.frozen) return;
         if (refusal === undefined) this.#tell.rollback(from, gid);
         else this.#decision.becomeGone(transaction, from);
         return;
@@ -220,17 +219,14 @@ export class Coordinator {
         this.#tell.outcome(from, gid, 'abort');
         return;
       case 'committing':
-        this.#tell.outcome(from, gid, 'commit');
-        return;
-      case 'asking':
-        this.fateAnswered(from, gid, refusal === undefined ? 'prepared' : 'never');
+        if (!this.ending.settled) this.#tell.outcome(from, gid, 'commit');
         return;
     }
   }
 
   #decide(transaction: OwnTransaction): void {
-    if (transaction.state !== 'collecting' || !transaction.changes.complete || !transaction.homeReturned)
-      return;
+    if (this.ending.frozen || transaction.state !== 'collecting') return;
+    if (!transaction.changes.complete || !transaction.homeReturned) return;
     for (const member of this.#membership.members) {
       if (!transaction.votes.has(member) && !transaction.homeOnly) return;
     }
@@ -241,23 +237,20 @@ export class Coordinator {
   refuse(gid: Gid, refusal: Refusal): boolean {
     const transaction = this.#transactions.get(gid);
     // While its PREPARE is on its way nothing can be done: the next look finds it prepared.
-    if (transaction === undefined || transaction.state !== 'collecting') return false;
+    if (transaction === undefined || transaction.state !== 'collecting' || this.ending.frozen) return false;
     this.#decision.abort(transaction, refusal);
     return true;
   }
 
   rolledBack(from: NodeId, gid: Gid): void {
     const transaction = this.#transactions.get(gid);
-    if (transaction === undefined) return this.#tell.outcome(from, gid, 'abort'); // see outcomeOf
+    if (transaction === undefined) return this.#context.onFinishedAgain(gid, from);
     switch (transaction.state) {
       case 'aborted':
         this.#tell.outcome(from, gid, 'abort');
         return;
       case 'aborting':
-        this.#decision.becomeGone(transaction, from);
-        return;
-      case 'asking': // asked by the former process, or given up at the restart
-        this.fateAnswered(from, gid, 'never');
+        if (!this.ending.frozen) this.#decision.becomeGone(transaction, from);
         return;
       case 'preparing':
       case 'collecting':
@@ -270,7 +263,18 @@ export class Coordinator {
   /** COMMIT PREPARED or ROLLBACK PREPARED was executed on this node. */
   homeFinished(gid: Gid): void {
     const transaction = this.#transactions.get(gid);
-    if (transaction !== undefined) this.#decision.homeFinished(transaction);
+    if (transaction === undefined) return;
+    const { state } = transaction;
+    assert(state === 'committing' || state === 'aborting', `gid ${gid} is finished once, after a decision`);
+    transaction.homeFinished = true;
+    const { self } = this.#membership;
+    if (state === 'committing') {
+      this.#decision.finished(transaction, self);
+      return;
+    }
+    transaction.finished.add(self);
+    if (!this.ending.frozen) this.#decision.becomeGone(transaction, self);
+    else if (this.ending.silenceBinds) this.#decision.answerAborted(transaction);
   }
 
   /** A member has executed the outcome. */
@@ -282,46 +286,38 @@ export class Coordinator {
 
   memberLost(node: NodeId, reason: string): void {
     this.#reach.memberLost(node);
-    for (const transaction of this.#transactions.values()) {
-      if (transaction.state === 'collecting') this.#abortWithoutVote(transaction, node, reason);
-      else if (transaction.state === 'aborting') this.#decision.answerIfUnreachable(transaction, reason);
-    }
-  }
-
-  memberSilenced(node: NodeId): void {
-    this.#reach.memberSilenced(node);
-    for (const transaction of this.#transactions.values()) {
-      if (transaction.state === 'committing') this.#decision.tryAnswerCommit(transaction);
-    }
+    if (this.ending.frozen) return;
+    for (const transaction of this.#transactions.values()) this.#abortWithoutVote(transaction, node, reason);
   }
 
   memberBack(node: NodeId): void {
     this.#reach.memberBack(node);
   }
 
+  /** Its locks must not wait for the next generation. The text is what the client sees if it is not repeated. */
   #abortWithoutVote(transaction: OwnTransaction, node: NodeId, reason: string): void {
     if (transaction.state !== 'collecting' || transaction.votes.has(node) || transaction.homeOnly) return;
     this.#decision.abort(
       transaction,
-      gatewayRefusal('57P03', `node ${node}, a member of the generation, ${reason}`, false),
+      gatewayRefusal('57P03', `node ${node}, a member of the generation, ${reason}`, true),
     );
   }
 
   /**
-   * What the member may have missed is said again. `restarted`: its volatile NO is forgotten, so it no longer
-   * votes.
+   * What the member may have missed is said again. `restarted`: it is not in this generation any more.
    */
   linkUp(node: NodeId, restarted: boolean): void {
+    if (this.ending.settled) return;
     for (const transaction of this.#transactions.values()) {
       const { gid, state } = transaction;
       switch (state) {
         case 'collecting':
-          if (transaction.votes.has(node) || transaction.homeOnly) break;
+          if (transaction.votes.has(node) || transaction.homeOnly || this.ending.frozen) break;
           if (restarted) this.#abortWithoutVote(transaction, node, 'has restarted');
           else this.#repeat(transaction, node);
           break;
         case 'aborting':
-          if (!transaction.gone.has(node)) this.#tell.rollback(node, gid);
+          if (!transaction.gone.has(node) && !this.ending.frozen) this.#tell.rollback(node, gid);
           break;
         case 'aborted':
         case 'committing':
@@ -329,11 +325,9 @@ export class Coordinator {
           this.#tell.outcome(node, gid, state === 'committing' ? 'commit' : 'abort');
           break;
         case 'preparing':
-        case 'asking':
           break;
       }
     }
-    this.askFates(node);
   }
 
   #repeat(transaction: OwnTransaction, to: NodeId): void {
@@ -341,60 +335,8 @@ export class Coordinator {
     const text = `the link to node ${to} broke while a large transaction was on its way`;
     this.#decision.abort(transaction, gatewayRefusal('40001', text, true));
   }
+}
 
-  /** The question, or its answer, may be lost with a link. */
-  askFates(node: NodeId): void {
-    const gids: Gid[] = [];
-    for (const { gid, state, fates } of this.#transactions.values()) {
-      if (state === 'asking' && !fates.has(node)) gids.push(gid);
-    }
-    this.#tell.askFates(node, gids);
-  }
-
-  /** A gid of an older incarnation that is still prepared at home. */
-  recoveredPrepared(gid: Gid): void {
-    const transaction = this.#new(gid, 0, 'asking');
-    transaction.answered = true; // its session died with the former process
-    transaction.homePrepared = true;
-    transaction.homeReturned = true;
-    transaction.fates.set(this.#membership.self, 'prepared');
-    this.#resolve(transaction);
-  }
-
-  /**
-   * A gid of an older incarnation that is committed at home, and perhaps not everywhere: the members are told
-   * again.
-   */
-  recoveredCommitted(gid: Gid): void {
-    const transaction = this.#new(gid, 0, 'committing');
-    transaction.answered = true;
-    transaction.homePrepared = true;
-    transaction.homeReturned = true;
-    transaction.homeFinished = true;
-    this.#context.onCommitOrdered(gid);
-    this.#decision.finished(transaction, this.#membership.self);
-  }
-
-  fateAnswered(from: NodeId, gid: Gid, fate: Fate): void {
-    const transaction = this.#transactions.get(gid);
-    if (transaction === undefined || transaction.state !== 'asking') return;
-    transaction.fates.set(from, fate);
-    this.#resolve(transaction);
-  }
-
-  /**
-   * Until elections decide with a majority, all members must have answered: then nothing is left to guess.
-   */
-  #resolve(transaction: OwnTransaction): void {
-    const fates = this.#membership.members.map((member) => transaction.fates.get(member));
-    if (fates.includes('committed') || fates.every((fate) => fate === 'prepared')) {
-      this.#decision.commit(transaction);
-    } else if (!fates.includes(undefined)) {
-      for (const [member, fate] of transaction.fates) if (fate !== 'prepared') transaction.gone.add(member);
-      this.#decision.abort(
-        transaction,
-        gatewayRefusal('40001', 'its coordinator restarted before the decision', true),
-      );
-    }
-  }
+function counterOf(gid: Gid): number {
+  return Number(gid.slice(gid.lastIndexOf(':') + 1));
 }

@@ -44,7 +44,7 @@ export class Decision {
 
   abort(transaction: OwnTransaction, refusal: Refusal): void {
     const { gid, state } = transaction;
-    assert(state === 'preparing' || state === 'collecting' || state === 'asking', `gid ${gid} was decided`);
+    assert(state === 'preparing' || state === 'collecting', `gid ${gid} was decided`);
     transaction.state = 'aborting';
     transaction.refusal = refusal;
     transaction.changes.discard();
@@ -54,10 +54,9 @@ export class Decision {
     if (transaction.homeReturned) this.rollBackHome(transaction);
   }
 
-  /** PREPARE has returned: its branch can be found, and its session can be answered. */
+  /** PREPARE has returned, or its backend is gone: the branch can be found, if there is one. */
   rollBackHome(transaction: OwnTransaction): void {
     this.#context.emit({ kind: 'finish', gid: transaction.gid, finish: 'rollback' });
-    this.answerIfUnreachable(transaction, 'members are not in contact');
   }
 
   /** The member can never prepare it. */
@@ -67,48 +66,32 @@ export class Decision {
     if (transaction.state !== 'aborting' || !transaction.homeFinished) return;
     if (gone.size < this.#membership.blockingSize) return;
     transaction.state = 'aborted';
-    assert(transaction.refusal !== undefined, 'an abort has a reason');
-    this.#answer(transaction, { kind: 'aborted', refusal: transaction.refusal });
+    this.answerAborted(transaction);
     if (!transaction.homeOnly) this.#tell.outcomeToAll(gid, 'abort');
     this.#tryForget(transaction);
   }
 
-  /** COMMIT PREPARED or ROLLBACK PREPARED was executed on this node. */
-  homeFinished(transaction: OwnTransaction): void {
-    const { gid, state } = transaction;
-    assert(state === 'committing' || state === 'aborting', `gid ${gid} is finished once, after a decision`);
-    transaction.homeFinished = true;
-    if (state === 'aborting') {
-      transaction.finished.add(this.#membership.self);
-      this.becomeGone(transaction, this.#membership.self);
-    } else {
-      this.finished(transaction, this.#membership.self);
-    }
-  }
-
-  /** A member has executed the outcome. */
+  /** A member, perhaps this one, has executed the outcome. */
   finished(transaction: OwnTransaction, member: NodeId): void {
     transaction.finished.add(member);
-    if (transaction.state === 'committing') this.tryAnswerCommit(transaction);
+    if (transaction.state === 'committing') this.#tryAnswerCommit(transaction);
     this.#tryForget(transaction);
   }
 
-  tryAnswerCommit(transaction: OwnTransaction): void {
+  #tryAnswerCommit(transaction: OwnTransaction): void {
     if (!transaction.homeFinished) return;
-    // Lost is not enough: until its own failure detector says so too, a member may serve a read without this
-    // commit.
-    if (this.#membership.waitPeerCommits && !this.#reach.allHaveOrSilent(transaction.finished)) return;
-    this.#answer(transaction, { kind: 'committed' });
+    // Nobody is passed over inside a generation: a member that is lost may still serve a read without it.
+    if (this.#membership.waitPeerCommits && !this.#reach.othersIn(transaction.finished)) return;
+    this.answer(transaction, { kind: 'committed' });
   }
 
-  /** No client waits for nodes that cannot answer. */
-  answerIfUnreachable(transaction: OwnTransaction, reason: string): void {
-    if (!transaction.homeReturned || this.#reach.canBlock(transaction.gone)) return;
-    const text = `too few members can confirm its rollback: ${reason}`;
-    this.#answer(transaction, { kind: 'unknown', reason: text });
+  answerAborted(transaction: OwnTransaction): void {
+    assert(transaction.refusal !== undefined, 'an abort has a reason');
+    this.answer(transaction, { kind: 'aborted', refusal: transaction.refusal });
   }
 
-  #answer(transaction: OwnTransaction, answer: Answer): void {
+  /** The first answer counts. */
+  answer(transaction: OwnTransaction, answer: Answer): void {
     if (transaction.answered) return;
     transaction.answered = true;
     this.#context.emit({ kind: 'answer', gid: transaction.gid, answer });

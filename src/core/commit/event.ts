@@ -33,6 +33,11 @@ export type Holder =
       readonly mutual: boolean;
     };
 
+/** Asked about gids of one generation; an OutcomeMemory is one. */
+export interface CommittedGids {
+  isCommitted(gid: Gid): boolean;
+}
+
 export type CommitEvent =
   | { readonly kind: 'prepare-sent'; readonly gid: Gid; readonly startTime: number }
   | { readonly kind: 'prepare-returned'; readonly gid: Gid }
@@ -71,34 +76,36 @@ export type CommitEvent =
   /** The outgoing link to a node works (again); its gateway runs with this incarnation. */
   | { readonly kind: 'link-up'; readonly node: NodeId; readonly incarnation: number }
   /**
-   * The node has opened a (new) link to this one: what it said on the former one may be lost with it, so what
-   * only it can answer is asked again.
+   * The node has opened a (new) link to this one: what it said on the former one may be lost with it, and what
+   * it will not say again by itself is asked for.
    */
-  | { readonly kind: 'link-accepted'; readonly node: NodeId; readonly incarnation: number }
+  | { readonly kind: 'link-accepted'; readonly node: NodeId }
   | { readonly kind: 'link-down'; readonly node: NodeId }
   /**
    * The failure detector gave the node up: silent for heartbeat_recv_timeout, or it said that it stopped. At
    * the start all other members count as lost, until 'member-back'.
    */
   | { readonly kind: 'member-lost'; readonly node: NodeId; readonly reason: string }
-  /**
-   * This node holds its lease (again), or has lost it: then others may have passed it over in their answers.
-   */
-  | { readonly kind: 'lease-gained' }
-  | { readonly kind: 'lease-lost' }
-  /**
-   * A lost member had no heartbeat answered by this node for so long that its own failure detector, or its
-   * lease after a stall, has told it so (more than twice heartbeat_recv_timeout): what it holds prepared of
-   * this node is doubtful there, and it serves no read. Ends with 'member-back'.
-   */
-  | { readonly kind: 'member-silenced'; readonly node: NodeId }
   | { readonly kind: 'member-back'; readonly node: NodeId }
+  /** The generation is over for this node: it is about to vote for a higher one, or knows of one. For good. */
+  | { readonly kind: 'frozen' }
   /**
-   * At start, before any other event: what pg_prepared_xacts lists, and what the retained slot shows as
-   * committed since the syncpoint, complete and in order: a gid in neither list was either never committed or
-   * finished everywhere.
+   * A higher generation was chosen, and the machine is quiet: `commits` is its record's word about all older
+   * transactions that some complete node still holds prepared. `complete`: this node is one of the record's donors and holds all of them, so that silence
+   * means aborted. Otherwise the node recovers: what it holds prepared is rolled back, whatever its fate, and
+   * comes back from the donor; its sessions are answered by 'released'.
    */
-  | { readonly kind: 'recovered'; readonly prepared: readonly Gid[]; readonly committed: readonly Gid[] }
+  | { readonly kind: 'settled'; readonly commits: ReadonlySet<Gid>; readonly complete: boolean }
+  /**
+   * Every member of the newer generation is online in it, this node too: from now on every read shows what was
+   * committed. `committed`: what this node's outcome memory says, complete for the generation of this machine.
+   */
+  | { readonly kind: 'released'; readonly committed: CommittedGids }
+  /**
+   * For longer than heartbeat_recv_timeout there is no quorum: nobody waits any longer. May be told again and
+   * again, for what has begun to wait since.
+   */
+  | { readonly kind: 'given-up'; readonly reason: string }
   /** Sends what was kept back to travel together. Time itself decides nothing here. */
   | { readonly kind: 'tick' };
 
@@ -113,6 +120,11 @@ export type CommitEffect =
   | { readonly kind: 'push-apply'; readonly gid: Gid; readonly data: Uint8Array }
   | { readonly kind: 'end-apply'; readonly gid: Gid }
   | { readonly kind: 'cancel-apply'; readonly gid: Gid; readonly refusal: Refusal }
+  /**
+   * The generation ends while the PREPARE of this gid is on its way at home: cancel it, or end its backend.
+   * Its end is told as always; 'prepare-returned' too, when the order came too late.
+   */
+  | { readonly kind: 'end-prepare'; readonly gid: Gid; readonly refusal: Refusal }
   /**
    * COMMIT PREPARED or ROLLBACK PREPARED, repeated by the owner until the server has said done or missing.
    */

@@ -1,16 +1,22 @@
 /**
- * The commit machine of one node: routes events to its coordinator and participant sides and judges conflicts
- * between them. Pure: `step(event)` returns the effects in the order in which they must be executed. The
- * simulation runs this very code.
+ * The commit machine of one node for one generation: routes events to its coordinator and participant sides
+ * and judges conflicts between them. Pure: `step(event)` returns the effects in the order in which they must
+ * be executed. The simulation runs this very code.
+ *
+ * Its life: it works; `frozen` (the node votes for a higher generation): nothing undecided moves on; `quiet`
+ * (nothing that could still become prepared or rolled back is on its way), then its `holdings` go into the
+ * vote; `settled` by the record of a higher generation. What it must never do: let a vote, an abort or a
+ * rollback count after `frozen`.
  *
  * Conflicts (architecture §3): a transaction T that is applied here waits for a lock of H. Both are
  * undecided, so one must give way, and every node that sees the pair must pick the same one without talking:
  * the older wins (`comparePriority`).
  */
-import { comparePriority, parseGid } from '../identity.ts';
+import { comparePriority } from '../identity.ts';
 import type { Gid, NodeId, Priority, Refusal } from '../identity.ts';
-import type { Fate, PeerMessage } from '../peer/message.ts';
-import { unreachable } from '../../lib/assert.ts';
+import type { Holdings } from '../generation/record.ts';
+import type { PeerMessage } from '../peer/message.ts';
+import { assert, unreachable } from '../../lib/assert.ts';
 import { Coordinator } from './coordinator.ts';
 import type { CommitEffect, CommitEvent, Holder } from './event.ts';
 import { Participant } from './participant.ts';
@@ -23,6 +29,8 @@ export type DeadlockPrevention = 'off' | 'simple' | 'smart';
 
 export interface CommitOptions {
   readonly self: NodeId;
+  /** The number of the generation that every gid here is stamped with. */
+  readonly generation: number;
   /** M: the members of the generation, ascending, self included. */
   readonly members: readonly NodeId[];
   /** N − majority + 1 of the configured nodes. */
@@ -42,8 +50,8 @@ export class CommitMachine {
   readonly #unconfirmed = new Set<Gid>();
   /** News about gids that are finished everywhere, by the member that is to be told at the next tick. */
   readonly #finishedEverywhere = new Map<NodeId, Gid[]>();
-  /** Questions that cannot be answered yet, in the order in which they came. */
-  #questions = new Map<string, { readonly from: NodeId; readonly gid: Gid }>();
+  #frozen = false;
+  #settled = false;
   #effects: CommitEffect[] = [];
 
   constructor(options: CommitOptions) {
@@ -62,7 +70,7 @@ export class CommitMachine {
       onFinishedAgain: (gid, from) => this.#tellFinished(from, gid),
     });
     const committedHere = (gid: Gid): boolean => this.#committedHere(gid);
-    this.#participant = new Participant(others, { emit, committedHere, onCommitOrdered });
+    this.#participant = new Participant({ emit, committedHere, onCommitOrdered });
   }
 
   /**
@@ -82,12 +90,45 @@ export class CommitMachine {
     return this.#coordinator.has(gid) || this.#participant.has(gid);
   }
 
+  get generation(): number {
+    return this.#options.generation;
+  }
+
+  get frozen(): boolean {
+    return this.#frozen;
+  }
+
+  /** Frozen, and no apply, no PREPARE of this node and no rollback is on its way: the node may vote. */
+  get quiet(): boolean {
+    return this.#frozen && this.#coordinator.ending.quiet && this.#participant.quiet;
+  }
+
+  /** The record of a higher generation is executed here. */
+  get settled(): boolean {
+    return this.#settled && !this.#coordinator.ending.finishing && !this.#participant.finishing;
+  }
+
+  /** Sessions that still wait for an answer. */
+  get answersOwed(): number {
+    return this.#coordinator.ending.answersOwed;
+  }
+
   /**
-   * Prepared here and of unknown fate since their coordinator was lost: above 0 this node must not serve
-   * reads.
+   * What a vote tells: to be asked while quiet. A gid that is finished everywhere is in neither list, nor is a
+   * transaction without changes, which no other node has.
    */
-  get doubtful(): number {
-    return this.#participant.doubtful;
+  holdings(): Holdings {
+    assert(this.quiet || this.#settled, 'holdings are certain only when nothing is on its way');
+    const prepared: Gid[] = [];
+    const committed: Gid[] = [];
+    this.#coordinator.ending.addHoldings(prepared, committed);
+    this.#participant.addHoldings(prepared, committed);
+    return { prepared, committed };
+  }
+
+  /** Prepared or committed here; false also for what was finished everywhere and is forgotten. */
+  holds(gid: Gid): boolean {
+    return this.#coordinator.ending.holds(gid) || this.#participant.holds(gid);
   }
 
   /** Executes one event; the returned effects are to be executed in their order. */
@@ -111,10 +152,6 @@ export class CommitMachine {
         // It rides along with what is about to be sent, and so the newcomer carries fewer deps that are none.
         this.#sayFinished();
         return this.#coordinator.captured(event.gid, event.ddl, event.data, event.last);
-      case 'lease-lost':
-        return this.#participant.leaseLost();
-      case 'lease-gained':
-        return this.#participant.leaseGained();
       case 'capture-blocked':
         this.#coordinator.refuse(event.gid, undecodable);
         return undefined;
@@ -131,22 +168,23 @@ export class CommitMachine {
       case 'link-up':
         return this.#linkUp(event.node, event.incarnation);
       case 'link-accepted':
-        this.#coordinator.askFates(event.node);
-        return this.#participant.linkRenewed(event.node, event.incarnation);
+        return this.#participant.linkAccepted(event.node);
       case 'link-down':
         return undefined; // what was lost with the link is said again at link-up
       case 'member-lost':
-        this.#participant.coordinatorLost(event.node);
         return this.#coordinator.memberLost(event.node, event.reason);
-      case 'member-silenced':
-        return this.#coordinator.memberSilenced(event.node);
       case 'member-back':
-        this.#coordinator.memberBack(event.node);
-        return this.#participant.coordinatorBack(event.node);
-      case 'recovered':
-        return this.#recovered(event.prepared, event.committed);
+        return this.#coordinator.memberBack(event.node);
+      case 'frozen':
+        return this.#freeze();
+      case 'settled':
+        return this.#settle(event.commits, event.complete);
+      case 'released':
+        return this.#coordinator.ending.release(event.committed);
+      case 'given-up':
+        return this.#coordinator.ending.giveUp(event.reason);
       case 'tick':
-        return this.#tick();
+        return this.#sayFinished();
       default:
         return unreachable(event);
     }
@@ -179,45 +217,9 @@ export class CommitMachine {
       case 'refuse-request':
         this.#coordinator.refuse(message.gid, conflictRefusal(message.gid, message.winner, from));
         return undefined;
-      case 'fate-question':
-        return this.#fateQuestion(from, message.gids);
-      case 'fate-answer':
-        for (const { gid, fate } of message.fates) this.#fateAnswer(from, gid, fate);
-        return undefined;
-      case 'heartbeat':
-      case 'heartbeat-answer':
-      case 'flow':
-        return undefined; // not this machine's
       default:
-        return unreachable(message);
+        return undefined; // not this machine's
     }
-  }
-
-  /** A member asks about what this node coordinated, or a coordinator about what this node holds for it. */
-  #fateQuestion(from: NodeId, gids: readonly Gid[]): void {
-    const fates: { gid: Gid; fate: Fate }[] = [];
-    for (const gid of gids) {
-      const fate =
-        parseGid(gid)?.node === this.#options.self ? this.#ownFate(from, gid) : this.#participant.fate(gid);
-      if (fate === 'later') this.#questions.set(`${from} ${gid}`, { from, gid });
-      else if (fate !== 'told') fates.push({ gid, fate });
-    }
-    if (fates.length > 0) this.#send(from, { kind: 'fate-answer', fates });
-  }
-
-  #ownFate(from: NodeId, gid: Gid): Fate | 'later' | 'told' {
-    const outcome = this.#coordinator.outcomeOf(gid);
-    if (outcome === 'open') {
-      // "Still open" lets the member serve again, so it must be one that an answer to a client waits for.
-      return this.#coordinator.isSilenced(from) ? 'later' : 'prepared';
-    }
-    this.#send(from, { kind: 'outcome', gid, outcome });
-    return 'told';
-  }
-
-  #fateAnswer(from: NodeId, gid: Gid, fate: Fate): void {
-    if (parseGid(gid)?.node === this.#options.self) this.#coordinator.fateAnswered(from, gid, fate);
-    else this.#participant.stillOpen(gid);
   }
 
   #finishEnded(gid: Gid, committed: boolean): void {
@@ -236,15 +238,22 @@ export class CommitMachine {
     this.#incarnations.set(node, incarnation);
     const restarted = former !== undefined && former !== incarnation;
     this.#coordinator.linkUp(node, restarted);
-    this.#participant.linkRenewed(node, incarnation);
+    this.#participant.linkUp(node);
   }
 
-  #recovered(prepared: readonly Gid[], committed: readonly Gid[]): void {
-    const side = (gid: Gid): Coordinator | Participant => {
-      return parseGid(gid)?.node === this.#options.self ? this.#coordinator : this.#participant;
-    };
-    for (const gid of committed) side(gid).recoveredCommitted(gid);
-    for (const gid of prepared) side(gid).recoveredPrepared(gid);
+  #freeze(): void {
+    if (this.#frozen) return;
+    this.#frozen = true;
+    this.#coordinator.ending.freeze();
+    this.#participant.freeze();
+  }
+
+  #settle(commits: ReadonlySet<Gid>, complete: boolean): void {
+    assert(this.quiet, 'a generation is settled when nothing of it is on its way');
+    assert(!this.#settled, 'a generation is settled once');
+    this.#settled = true;
+    this.#coordinator.ending.settle(commits, complete);
+    this.#participant.settle(commits, complete);
   }
 
   #blocked(gid: Gid, ddl: boolean, holder: Holder, waitedMs: number): void {
@@ -319,20 +328,12 @@ export class CommitMachine {
     else gids.push(gid);
   }
 
-  #tick(): void {
-    const questions = this.#questions;
-    this.#questions = new Map();
-    for (const { from, gid } of questions.values()) {
-      // What is not here any more was told when it was decided.
-      if (this.isOpen(gid)) this.#fateQuestion(from, [gid]);
-    }
-    this.#sayFinished();
-  }
-
   #sayFinished(): void {
     if (this.#finishedEverywhere.size === 0) return;
+    const { generation } = this.#options;
+    const { floor } = this.#coordinator;
     for (const [member, gids] of this.#finishedEverywhere)
-      this.#send(member, { kind: 'finished-everywhere', gids });
+      this.#send(member, { kind: 'finished-everywhere', gids, generation, floor });
     this.#finishedEverywhere.clear();
   }
 

@@ -61,8 +61,4 @@ export class MemberMessages {
   outcomeToAll(gid: Gid, outcome: 'commit' | 'abort'): void {
     for (const to of this.#others) this.outcome(to, gid, outcome);
   }
-
-  askFates(to: NodeId, gids: readonly Gid[]): void {
-    if (gids.length > 0) this.#send(to, { kind: 'fate-question', gids });
-  }
 }

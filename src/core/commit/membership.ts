@@ -1,7 +1,6 @@
 /**
  * Who takes part, and whom this node can count on at the moment. Rule: facts from the failure detector only.
  */
-import { assert } from '../../lib/assert.ts';
 import type { NodeId } from '../identity.ts';
 
 export interface Membership {
@@ -18,14 +17,10 @@ export interface Membership {
 
 export class Reachability {
   readonly others: readonly NodeId[];
-  readonly #membership: Membership;
   /** At first nobody has been heard. */
   readonly #lost: Set<NodeId>;
-  /** Lost for so long that they know it and serve nobody. */
-  readonly #silenced = new Set<NodeId>();
 
   constructor(membership: Membership) {
-    this.#membership = membership;
     this.others = membership.members.filter((member) => member !== membership.self);
     this.#lost = new Set(this.others);
   }
@@ -35,31 +30,16 @@ export class Reachability {
   }
 
   memberLost(node: NodeId): void {
-    this.#lost.add(node);
-  }
-
-  memberSilenced(node: NodeId): void {
-    assert(this.#lost.has(node), `node ${node} is silenced only while it is lost`);
-    this.#silenced.add(node);
+    if (this.others.includes(node)) this.#lost.add(node);
   }
 
   memberBack(node: NodeId): void {
     this.#lost.delete(node);
-    this.#silenced.delete(node);
   }
 
-  isSilenced(node: NodeId): boolean {
-    return this.#silenced.has(node);
-  }
-
-  /** Every other member has executed the commit, or serves nobody who could miss it. */
-  allHaveOrSilent(finished: ReadonlySet<NodeId>): boolean {
-    return this.others.every((member) => finished.has(member) || this.#silenced.has(member));
-  }
-
-  /** False when too few members are left to say that they can never prepare it; `gone` have said so. */
-  canBlock(gone: ReadonlySet<NodeId>): boolean {
-    const { members, blockingSize } = this.#membership;
-    return members.filter((member) => !this.#lost.has(member) || gone.has(member)).length >= blockingSize;
+  /** Every other member is in the set. */
+  othersIn(nodes: ReadonlySet<NodeId>): boolean {
+    for (const member of this.others) if (!nodes.has(member)) return false;
+    return true;
   }
 }

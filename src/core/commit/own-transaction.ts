@@ -9,15 +9,15 @@
  *   aborting    rolling back at home and, until a blocking set can never be prepared, at the members. Votes
  *               no longer count.
  *   aborted     announced. Ends when every member has confirmed.
- *   committing  decided. Ends when every member has executed it.
- *   asking      after a restart: prepared at home by an older incarnation; every member is asked for its fate
- *               of it.
+ *   committing  decided, by the coordinator or by the record of a higher generation. Ends when every member
+ *               has executed it.
+ * After the freeze nothing becomes `aborted`: `aborting` then only means that nothing is prepared at home any
+ * more, or soon. What it means for the client is the record's word (coordinator.ts, `settled`).
  */
 import type { Gid, NodeId, Refusal } from '../identity.ts';
-import type { Fate } from '../peer/message.ts';
 import { CapturedChanges } from './captured-changes.ts';
 
-export type OwnState = 'preparing' | 'collecting' | 'aborting' | 'aborted' | 'committing' | 'asking';
+export type OwnState = 'preparing' | 'collecting' | 'aborting' | 'aborted' | 'committing';
 
 export interface OwnTransaction {
   readonly gid: Gid;
@@ -43,20 +43,14 @@ export interface OwnTransaction {
   readonly gone: Set<NodeId>;
   /** Members that have executed the outcome. */
   readonly finished: Set<NodeId>;
-  readonly fates: Map<NodeId, Fate>;
   refusal: Refusal | undefined;
 }
 
-export function newOwnTransaction(
-  gid: Gid,
-  startTime: number,
-  state: OwnState,
-  retainBytes: number,
-): OwnTransaction {
+export function newOwnTransaction(gid: Gid, startTime: number, retainBytes: number): OwnTransaction {
   return {
     gid,
     startTime,
-    state,
+    state: 'preparing',
     ddl: false,
     deps: [],
     changes: new CapturedChanges(retainBytes),
@@ -68,7 +62,6 @@ export function newOwnTransaction(
     votes: new Set(),
     gone: new Set(),
     finished: new Set(),
-    fates: new Map(),
     refusal: undefined,
   };
 }

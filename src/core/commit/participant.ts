@@ -1,19 +1,18 @@
 /**
- * The member's side of one node: every transaction of another node, from its first byte to its executed
- * outcome. The states are those of foreign-transaction.ts.
+ * The member's side of one node in one generation: every transaction of another node, from its first byte to
+ * its executed outcome. The states are those of foreign-transaction.ts.
  *
  * Rules: a transaction is applied only after all its deps are committed here (invariant 6); a YES is sent
- * only after PREPARE has returned; after the node has answered 'never' about a gid it never prepares it
- * (invariant 7).
+ * only after PREPARE has returned; after the node has voted NO on a gid, or confirmed its rollback, it never
+ * prepares it (invariant 7). After `freeze` nothing is prepared, refused or confirmed as rolled back any more;
+ * a commit that is decided is executed.
  */
-import { parseGid, type Gid, type NodeId, type Refusal } from '../identity.ts';
-import type { Fate } from '../peer/message.ts';
+import type { Gid, NodeId, Refusal } from '../identity.ts';
 import { ApplyFeed } from './apply-feed.ts';
 import { DependencyQueue } from './dependency-queue.ts';
-import { Doubts } from './doubt.ts';
 import type { ApplyResult, CommitEffect, Finish } from './event.ts';
 import { newForeignTransaction, type ForeignState, type ForeignTransaction } from './foreign-transaction.ts';
-import { gatewayRefusal } from './refusal.ts';
+import { gatewayRefusal, generationEnded } from './refusal.ts';
 
 export interface ParticipantContext {
   readonly emit: (effect: CommitEffect) => void;
@@ -26,25 +25,18 @@ export interface ParticipantContext {
 export class Participant {
   readonly #context: ParticipantContext;
   readonly #transactions = new Map<Gid, ForeignTransaction>();
-  /** Promised never to be prepared here. */
-  readonly #never = new Set<Gid>();
   readonly #waitingFor = new DependencyQueue();
-  readonly #doubts: Doubts;
   readonly #feed: ApplyFeed;
+  #frozen = false;
+  #settled = false;
 
-  constructor(others: readonly NodeId[], context: ParticipantContext) {
+  constructor(context: ParticipantContext) {
     this.#context = context;
-    this.#doubts = new Doubts(others);
     this.#feed = new ApplyFeed(context.emit);
   }
 
   get size(): number {
     return this.#transactions.size;
-  }
-
-  /** Perhaps committed and acknowledged without this node: until they are settled it must not serve. */
-  get doubtful(): number {
-    return this.#doubts.size;
   }
 
   gids(): Iterable<Gid> {
@@ -75,15 +67,10 @@ export class Participant {
   }
 
   start(from: NodeId, gid: Gid, startTime: number, ddl: boolean, deps: readonly Gid[]): void {
+    if (this.#frozen) return;
     const known = this.#transactions.get(gid);
     if (known !== undefined) {
-      this.#doubts.stillOpen(known);
       if (known.state === 'prepared' || known.state === 'refused') this.#vote(known);
-      return;
-    }
-    if (this.#never.has(gid)) {
-      const refusal = gatewayRefusal('40001', 'the member had given it up', true);
-      this.#context.emit({ kind: 'send', to: from, message: { kind: 'vote', gid, refusal } });
       return;
     }
     const transaction = newForeignTransaction(gid, from, 'waiting', startTime, ddl);
@@ -113,12 +100,12 @@ export class Participant {
 
   data(gid: Gid, offset: number, data: Uint8Array): void {
     const transaction = this.#transactions.get(gid);
-    if (transaction !== undefined) this.#feed.push(transaction, offset, data);
+    if (transaction !== undefined && !this.#frozen) this.#feed.push(transaction, offset, data);
   }
 
   end(gid: Gid): void {
     const transaction = this.#transactions.get(gid);
-    if (transaction !== undefined) this.#feed.end(transaction);
+    if (transaction !== undefined && !this.#frozen) this.#feed.end(transaction);
   }
 
   applyEnded(gid: Gid, result: ApplyResult): void {
@@ -131,7 +118,6 @@ export class Participant {
           return;
         }
         transaction.state = 'prepared';
-        this.#doubts.prepared(transaction);
         this.#vote(transaction);
         return;
       case 'refused':
@@ -152,7 +138,9 @@ export class Participant {
 
   /** It is certain that nothing is prepared here: that is a NO, or what the coordinator asked for. */
   #becomeUnprepared(transaction: ForeignTransaction): void {
-    if (transaction.owed === 'vote') {
+    if (this.#frozen) {
+      transaction.state = 'refused';
+    } else if (transaction.owed === 'vote') {
       transaction.state = 'refused';
       this.#vote(transaction);
     } else {
@@ -163,11 +151,13 @@ export class Participant {
   }
 
   #vote(transaction: ForeignTransaction): void {
+    if (this.#frozen) return;
     const { gid, coordinator, refusal } = transaction;
     this.#context.emit({ kind: 'send', to: coordinator, message: { kind: 'vote', gid, refusal } });
   }
 
   #confirm(transaction: ForeignTransaction): void {
+    if (this.#settled || (this.#frozen && transaction.outcome !== 'commit')) return;
     const { gid, coordinator, owed } = transaction;
     const kind = owed === 'rolled-back' ? 'rolled-back' : 'finished';
     this.#context.emit({ kind: 'send', to: coordinator, message: { kind, gid } });
@@ -176,12 +166,13 @@ export class Participant {
   /** This node refuses a transaction that it is applying: an older one needs the locks. */
   refuse(gid: Gid, refusal: Refusal): boolean {
     const transaction = this.#transactions.get(gid);
-    if (transaction === undefined || transaction.state !== 'applying') return false;
+    if (transaction === undefined || transaction.state !== 'applying' || this.#frozen) return false;
     this.#context.emit({ kind: 'cancel-apply', gid, refusal });
     return true;
   }
 
   rollbackRequested(from: NodeId, gid: Gid): void {
+    if (this.#frozen) return;
     let transaction = this.#transactions.get(gid);
     if (transaction === undefined) {
       // Never seen: the record keeps it so, and repeats the answer should it be lost.
@@ -227,6 +218,7 @@ export class Participant {
   /** The decision, from the coordinator. */
   outcome(from: NodeId, gid: Gid, outcome: 'commit' | 'abort'): void {
     let transaction = this.#transactions.get(gid);
+    if (this.#frozen && (this.#settled || transaction === undefined || outcome === 'abort')) return;
     if (transaction === undefined) {
       // Executed before, or never seen; the server knows and will perhaps say "missing".
       transaction = newForeignTransaction(gid, from, 'prepared');
@@ -271,7 +263,6 @@ export class Participant {
   finishEnded(gid: Gid): void {
     const transaction = this.#transactions.get(gid);
     if (transaction === undefined) return;
-    this.#doubts.executed(transaction);
     if (transaction.state === 'rolling-back') {
       this.#becomeUnprepared(transaction);
     } else {
@@ -282,114 +273,75 @@ export class Participant {
 
   finishedEverywhere(gid: Gid): void {
     const transaction = this.#transactions.get(gid);
-    this.#never.delete(gid);
     if (transaction !== undefined && transaction.state === 'finished') this.#transactions.delete(gid);
   }
 
-  /** Of unknown fate: prepared by another process, and the coordinator may have acknowledged it since. */
-  recoveredPrepared(gid: Gid): void {
-    const transaction = newForeignTransaction(gid, parseGid(gid)!.node, 'prepared');
-    this.#transactions.set(gid, transaction);
-    this.#doubts.begin(transaction);
-  }
-
-  /** Committed here by another process; whether all have it is not known. */
-  recoveredCommitted(gid: Gid): void {
-    const transaction = newForeignTransaction(gid, parseGid(gid)!.node, 'finished');
-    transaction.outcome = 'commit';
-    transaction.owed = 'finished';
-    this.#transactions.set(gid, transaction);
-    this.#context.onCommitOrdered(gid);
-  }
-
-  coordinatorLost(node: NodeId): void {
-    this.#doubts.coordinatorLost(node);
-  }
-
-  leaseLost(): void {
-    this.#doubts.leaseLost(this.#transactions.values());
-  }
-
-  leaseGained(): void {
-    for (const node of this.#doubts.leaseGained()) this.#ask(node);
-  }
-
-  /** What it said before it was lost may be out of date: it is asked anew. */
-  coordinatorBack(node: NodeId): void {
-    this.#doubts.coordinatorBack(node);
-    this.#ask(node);
-  }
-
-  #ask(node: NodeId): void {
-    const gids: Gid[] = [];
-    for (const { gid, coordinator, state } of this.#transactions.values()) {
-      if (coordinator === node && state === 'prepared') gids.push(gid);
-    }
-    if (gids.length > 0)
-      this.#context.emit({ kind: 'send', to: node, message: { kind: 'fate-question', gids } });
-  }
-
-  /** A link to or from the node is new: what may have been lost is said, or asked, again. */
-  linkRenewed(node: NodeId, incarnation: number): void {
+  /** The outgoing link to the node is new: what may have been lost with the former is said again. */
+  linkUp(node: NodeId): void {
     for (const transaction of this.#transactions.values()) {
       if (transaction.coordinator !== node) continue;
-      const orphaned = parseGid(transaction.gid)?.incarnation !== incarnation;
-      if (transaction.state === 'finished') this.#confirm(transaction);
-      else if (orphaned) this.#forgetUnprepared(transaction);
-      else if (transaction.state === 'refused') this.#vote(transaction);
-    }
-    this.#ask(node);
-  }
-
-  /**
-   * Its coordinator restarted before this node voted: without that vote it can never commit, so it ends here.
-   */
-  #forgetUnprepared(transaction: ForeignTransaction): void {
-    const { state } = transaction;
-    if (state === 'waiting' || state === 'refused') {
-      this.#giveUp(transaction);
-    } else if (state === 'applying' && transaction.owed === 'vote') {
-      transaction.owed = 'rolled-back';
-      this.#rollBack(transaction, gatewayRefusal('40001', 'its coordinator restarted', true));
+      const { state } = transaction;
+      if (state === 'finished') this.#confirm(transaction);
+      else if (state === 'refused' || state === 'prepared') this.#vote(transaction);
     }
   }
 
-  /** No record is needed: only the promise remains. */
-  #giveUp(transaction: ForeignTransaction): void {
-    this.#leaveWaiting(transaction);
-    this.#transactions.delete(transaction.gid);
-    this.#never.add(transaction.gid);
+  /** "Finished everywhere" is said once; who confirms again hears it again. */
+  linkAccepted(node: NodeId): void {
+    for (const transaction of this.#transactions.values()) {
+      if (transaction.coordinator === node && transaction.state === 'finished') this.#confirm(transaction);
+    }
   }
 
-  /** Its coordinator lives and has not decided: it will tell. */
-  stillOpen(gid: Gid): void {
+  /** The generation is over: nothing is applied any more, and nobody is told of what ends now. */
+  freeze(): void {
+    this.#frozen = true;
+    for (const transaction of this.#transactions.values()) {
+      const { gid, state } = transaction;
+      if (state === 'applying') this.#context.emit({ kind: 'cancel-apply', gid, refusal: generationEnded });
+      if (state !== 'waiting') continue;
+      this.#leaveWaiting(transaction);
+      transaction.state = 'refused';
+    }
+  }
+
+  /** No PREPARE and no rollback is on its way. */
+  get quiet(): boolean {
+    for (const { state } of this.#transactions.values()) {
+      if (state === 'applying' || state === 'rolling-back') return false;
+    }
+    return true;
+  }
+
+  /** COMMIT PREPARED or ROLLBACK PREPARED is on its way. */
+  get finishing(): boolean {
+    for (const { state } of this.#transactions.values()) {
+      if (state === 'committing' || state === 'rolling-back') return true;
+    }
+    return false;
+  }
+
+  /** What is prepared or committed here; `committing` counts as committed, for that is decided. */
+  addHoldings(prepared: Gid[], committed: Gid[]): void {
+    for (const { gid, state, outcome } of this.#transactions.values()) {
+      if (state === 'prepared') prepared.push(gid);
+      else if (state === 'committing' || (state === 'finished' && outcome === 'commit')) committed.push(gid);
+    }
+  }
+
+  holds(gid: Gid): boolean {
     const transaction = this.#transactions.get(gid);
-    if (transaction === undefined) return;
-    this.#doubts.stillOpen(transaction);
-    if (transaction.state === 'prepared') this.#vote(transaction);
+    if (transaction === undefined) return false;
+    const { state, outcome } = transaction;
+    return state === 'prepared' || state === 'committing' || (state === 'finished' && outcome === 'commit');
   }
 
-  /** The answer is a promise: what is not prepared now never will be (invariant 7). */
-  fate(gid: Gid): Fate | 'later' {
-    const transaction = this.#transactions.get(gid);
-    if (transaction === undefined) {
-      this.#never.add(gid);
-      return 'never';
-    }
-    switch (transaction.state) {
-      case 'prepared':
-        return 'prepared';
-      case 'committing':
-        return 'committed';
-      case 'finished':
-        return transaction.outcome === 'commit' ? 'committed' : 'never';
-      case 'waiting':
-      case 'refused':
-        this.#giveUp(transaction);
-        return 'never';
-      case 'applying':
-      case 'rolling-back':
-        return 'later'; // its end is not known yet; the question is kept until it is
+  /** The record of a higher generation has decided; see 'settled' in event.ts. */
+  settle(commits: ReadonlySet<Gid>, complete: boolean): void {
+    this.#settled = true;
+    for (const transaction of this.#transactions.values()) {
+      if (transaction.state !== 'prepared') continue;
+      this.#finish(transaction, complete && commits.has(transaction.gid) ? 'commit' : 'rollback');
     }
   }
 

@@ -9,6 +9,12 @@ export function gatewayRefusal(sqlstate: string, message: string, retryable: boo
   return { sqlstate, message: `[multimaster] ${message}`, node: 0, retryable };
 }
 
+/** The generation ended first, and its successor's record does not list the transaction: it can be repeated. */
+export const generationEnded: Refusal = {
+  ...gatewayRefusal('40001', 'the generation ended before the transaction was decided', true),
+  hint: 'Repeat the transaction.',
+};
+
 /** 40001 for the loser of a conflict. */
 export function conflictRefusal(loser: Gid, winner: Gid, node: NodeId): Refusal {
   return {

@@ -1,8 +1,9 @@
 /**
  * The right to answer clients: it runs for the term from the *sending* of a heartbeat that a majority of the
  * configured nodes, this one included, answered (architecture §4, Leases).
- * Rule: only an answer to a heartbeat that this process sent counts, so neither an answer to a former process
- * nor one that waited out a stall in a socket's buffer can prolong anything.
+ * Rule: only an answer to a heartbeat that this process sent and that claimed the right counts, so neither an
+ * answer to a former process nor one that waited out a stall in a socket's buffer can prolong anything. Whoever
+ * ceases to claim drops the lease first: the others rely on it (exclusion.ts).
  */
 import { assert } from '../../lib/assert.ts';
 import type { NodeId } from '../identity.ts';
@@ -37,8 +38,8 @@ export class Lease {
     return this.#answered.get(peer) ?? -Infinity;
   }
 
-  /** A heartbeat leaves now. */
-  heartbeatSent(at: number): void {
+  /** A heartbeat that claims the lease leaves now. */
+  claimSent(at: number): void {
     if (this.#sent.at(-1) === at) return;
     assert(at > (this.#sent.at(-1) ?? -Infinity), 'the monotonic clock went back');
     this.#sent = this.#sent.filter((sentAt) => sentAt > at - this.#termMs).slice(1 - maxRemembered);

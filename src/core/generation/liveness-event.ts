@@ -15,10 +15,24 @@ export interface Generation {
   readonly configured: readonly NodeId[];
 }
 
+/** Where this node stands in the elections; its heartbeats say so. */
+export interface Standing {
+  /** The generation that it takes part in, recovering or online; undefined: in none. */
+  readonly generation: Generation | undefined;
+  /** The highest generation that it voted for. */
+  readonly maxVoted: number;
+  /** The highest that it was ever online in. */
+  readonly lastOnline: number;
+  /** It has executed what its generation's record says: with a lease it may serve. */
+  readonly online: boolean;
+  /** It fell behind and has nearly caught up, or is catching up as a member. */
+  readonly level: boolean;
+}
+
 /** The manual's words (surface.md, mtm.status). */
 export type NodeStatus = 'online' | 'recovery' | 'catchup' | 'disabled' | 'isolated';
 
-/** Whether the own PostgreSQL works and the node takes part, as the node layer sees it. */
+/** Whether the own PostgreSQL works, as the node layer sees it. */
 export type LocalHealth =
   | { readonly healthy: true }
   | {
@@ -58,21 +72,38 @@ export type LivenessEvent =
       readonly from: NodeId;
       readonly incarnation: number;
     }
-  | { readonly kind: 'local-health-changed'; readonly now: number; readonly health: LocalHealth };
+  /**
+   * The process of the peer that was last introduced has certainly ended (the system on its side says so, or
+   * it took its leave after it had ended its sessions): nobody has to wait for a timeout.
+   */
+  | { readonly kind: 'peer-stopped'; readonly now: number; readonly from: NodeId; readonly reason: string }
+  | { readonly kind: 'local-health-changed'; readonly now: number; readonly health: LocalHealth }
+  | { readonly kind: 'standing-changed'; readonly now: number; readonly standing: Standing };
 
 export type LivenessEffect =
   | { readonly kind: 'send'; readonly to: NodeId; readonly message: Heartbeat | HeartbeatAnswer }
-  /** From now on the node holds a lease / no longer holds one, also when it lapsed between two looks. */
-  | { readonly kind: 'lease-gained' }
-  | { readonly kind: 'lease-lost' }
-  | { readonly kind: 'status-changed'; readonly status: NodeStatus; readonly reason: string }
-  /** From now on the member cannot vote. Not sent for members that were never there: all begin as lost. */
+  /**
+   * From now on the member of the generation cannot vote. Not sent for members that were never there: in each
+   * generation all others begin as lost.
+   */
   | { readonly kind: 'member-lost'; readonly node: NodeId; readonly reason: string }
   | { readonly kind: 'member-back'; readonly node: NodeId };
 
 /** Why a member cannot take part in a write now. `text` completes "node 2: …". */
 export interface MemberTrouble {
   readonly node: NodeId;
-  readonly kind: 'no-link' | 'not-heard' | 'no-answer' | 'unhealthy' | 'other-generation';
+  readonly kind: 'no-link' | 'not-heard' | 'no-answer' | 'unhealthy' | 'other-generation' | 'not-online';
   readonly text: string;
+}
+
+/** A configured node that is heard and can be spoken to, this one included, as its last heartbeat says. */
+export interface Contact {
+  readonly node: NodeId;
+  readonly healthy: boolean;
+  readonly connected: readonly NodeId[];
+  readonly generation: number;
+  readonly maxVoted: number;
+  readonly lastOnline: number;
+  readonly onlineIn: number;
+  readonly level: boolean;
 }

@@ -1,26 +1,22 @@
 /**
  * The liveness machine of one node: whom it hears, whether it may serve clients, whom a write can reach.
  *
- * States of the node, in the order in which they are tested:
- *   recovery, catchup, disabled   the node layer says so (local health); also `disabled` when a newer
- *                                 generation than the own is known: a node works only in the highest.
- *   isolated                      healthy, but no lease: entered when the lease runs out or is dropped after
- *                                 a stall; left when a majority has answered a heartbeat sent since.
- *   online                        healthy and a lease. Reads are served. Writes need all members besides.
+ * A node *claims* the right to serve in its heartbeats while it is healthy and online in a generation; with a
+ * lease (lease.ts) it has it. When it ceases to claim, by a vote, an illness or a stall, it drops the lease
+ * before it says so. Which peers it must not vote to leave out meanwhile is the matter of exclusion.ts.
  *
  * Rule: a lease is a matter of arithmetic on sending times, never of a timer that fired; every query takes
  * the time now, so that a process that stood still finds its lease gone before it serves anything.
  * It must never: read a clock, count an answer to a heartbeat that this process did not send, wait with the
  * news that a peer or this node is unhealthy.
- *
- * Today the configured nodes are the members of the one generation; an election will replace `#generation`
- * and raise `#maxVoted`, and everything else reads those two.
  */
 import { assert, unreachable } from '../../lib/assert.ts';
 import type { NodeId } from '../identity.ts';
+import { Exclusion } from './exclusion.ts';
 import type { HybridClock } from './hybrid-clock.ts';
 import { Lease } from './lease.ts';
 import type {
+  Contact,
   Generation,
   Heartbeat,
   HeartbeatAnswer,
@@ -28,76 +24,81 @@ import type {
   LivenessEvent,
   LocalHealth,
   MemberTrouble,
-  NodeStatus,
+  Standing,
 } from './liveness-event.ts';
 import { PeerRecord } from './peer-record.ts';
-import { majoritySize } from './quorum.ts';
+import { isMajority } from './quorum.ts';
 
 export interface LivenessOptions {
   readonly self: NodeId;
-  readonly generation: Generation;
+  readonly configured: readonly NodeId[];
   /** heartbeat_send_timeout, ms. */
   readonly sendTimeoutMs: number;
   /** heartbeat_recv_timeout, ms: the term of a lease and of silence. */
   readonly recvTimeoutMs: number;
   readonly clock: HybridClock;
+  /** When this process began, on its monotonic clock. */
+  readonly now: number;
 }
 
 export class Liveness {
   readonly #self: NodeId;
+  readonly #configured: readonly NodeId[];
   readonly #sendTimeoutMs: number;
   readonly #recvTimeoutMs: number;
   readonly #clock: HybridClock;
   readonly #peers = new Map<NodeId, PeerRecord>();
   readonly #lease: Lease;
-  #generation: Generation;
-  /** The highest generation that this node voted for, and the highest that it heard of. */
-  #maxVoted: number;
-  #maxKnown: number;
+  readonly exclusion: Exclusion;
+  #standing: Standing = { generation: undefined, maxVoted: 0, lastOnline: 0, online: false, level: false };
+  /** The highest generation that this node heard of. */
+  #maxKnown = 0;
   #health: LocalHealth = { healthy: false, status: 'recovery', reason: 'the gateway is starting' };
   #lastTick: { readonly now: number; readonly wallMs: number } | undefined;
   #nextSendAt = -Infinity;
-  #leased = false;
-  #reported: { readonly status: NodeStatus; readonly reason: string };
 
   constructor(options: LivenessOptions) {
-    const { generation, self } = options;
-    assert(generation.configured.includes(self), `node ${self} is not in the configuration`);
-    assert(options.sendTimeoutMs > 0, 'heartbeat_send_timeout must be positive');
-    assert(
-      options.recvTimeoutMs > options.sendTimeoutMs,
-      'heartbeat_recv_timeout must exceed the send timeout',
-    );
+    const { configured, self, sendTimeoutMs, recvTimeoutMs, now } = options;
+    assert(configured.includes(self), `node ${self} is not in the configuration`);
+    assert(sendTimeoutMs > 0, 'heartbeat_send_timeout must be positive');
+    assert(recvTimeoutMs > sendTimeoutMs, 'heartbeat_recv_timeout must exceed the send timeout');
     this.#self = self;
-    this.#generation = generation;
-    this.#maxVoted = generation.number;
-    this.#maxKnown = generation.number;
-    this.#sendTimeoutMs = options.sendTimeoutMs;
-    this.#recvTimeoutMs = options.recvTimeoutMs;
+    this.#configured = configured;
+    this.#sendTimeoutMs = sendTimeoutMs;
+    this.#recvTimeoutMs = recvTimeoutMs;
     this.#clock = options.clock;
-    const others = generation.configured.filter((node) => node !== self);
-    for (const node of others) this.#peers.set(node, new PeerRecord(node));
-    this.#lease = new Lease(others, options.recvTimeoutMs);
-    this.#reported = this.status(-Infinity);
+    const peers = configured.filter((node) => node !== self);
+    for (const node of peers) this.#peers.set(node, new PeerRecord(node));
+    this.#lease = new Lease(peers, recvTimeoutMs);
+    this.exclusion = new Exclusion({ peers, sendTimeoutMs, recvTimeoutMs, now });
   }
 
-  get generation(): Generation {
-    return this.#generation;
+  get generation(): Generation | undefined {
+    return this.#standing.generation;
   }
 
-  get maxVoted(): number {
-    return this.#maxVoted;
+  get standing(): Standing {
+    return this.#standing;
+  }
+
+  /** The members last reported as back. */
+  reachable(): NodeId[] {
+    return [...this.#peers.values()].filter((peer) => peer.reportedReachable).map(({ node }) => node);
   }
 
   get health(): LocalHealth {
     return this.#health;
   }
 
+  /** The highest generation that this node voted for or heard of. */
+  get maxKnown(): number {
+    return Math.max(this.#maxKnown, this.#standing.maxVoted);
+  }
+
   /** Handles one event; the effects are to be carried out in order. */
   step(event: LivenessEvent): LivenessEffect[] {
     const effects: LivenessEffect[] = [];
     if (this.#stalled(event.now)) this.#cutOff(event.now);
-    this.#reportLease(event.now, effects);
     switch (event.kind) {
       case 'ticked':
         this.#tick(event.now, event.wallMs, effects);
@@ -106,7 +107,7 @@ export class Liveness {
         this.#heartbeat(event.from, event.message, event.now, effects);
         break;
       case 'heartbeat-answer-received':
-        this.#answer(event.from, event.message);
+        this.#answer(event.from, event.message, event.now);
         break;
       case 'link-up':
         this.#peer(event.to).linkDownReason = undefined;
@@ -117,60 +118,80 @@ export class Liveness {
         this.#peer(event.to).linkDownReason = event.reason;
         break;
       case 'peer-introduced':
-        this.#peer(event.from).introduce(event.incarnation);
+        if (this.#peer(event.from).introduce(event.incarnation)) this.exclusion.processEnded(event.from);
+        break;
+      case 'peer-stopped':
+        this.exclusion.processEnded(event.from);
+        this.#peer(event.from).forget(event.reason);
+        // The others hear at once that it is not heard any more.
+        this.#sendToAll(event.now, effects);
         break;
       case 'local-health-changed':
-        this.#health = event.health;
-        // A node whose PostgreSQL died says so at once: nobody has to wait for a timeout.
-        this.#sendToAll(event.now, effects);
+        this.#healthChanged(event.health, event.now, effects);
+        break;
+      case 'standing-changed':
+        this.#standingChanged(event.standing, event.now, effects);
         break;
       default:
         unreachable(event);
     }
-    this.#reportLease(event.now, effects);
     this.#report(event.now, effects);
     return effects;
   }
 
-  /**
-   * Before an event as well as after it: a lease that lapsed and was renewed by the event had lapsed all the
-   * same.
-   */
-  #reportLease(now: number, effects: LivenessEffect[]): void {
-    const leased = this.hasLease(now);
-    if (leased === this.#leased) return;
-    this.#leased = leased;
-    effects.push({ kind: leased ? 'lease-gained' : 'lease-lost' });
+  /** The generation that the heartbeats claim the right to serve in, 0 for none. */
+  get onlineIn(): number {
+    const { generation, online, maxVoted } = this.#standing;
+    if (!this.#health.healthy || !online || generation === undefined) return 0;
+    return maxVoted > generation.number ? 0 : generation.number;
   }
 
   /**
    * May a result go to a client at `now`? To be asked when its first byte arrives, before it is forwarded,
    * with the generation in which the statement began. Cheap: a few comparisons.
    */
-  hasLease(now: number, generation: number = this.#generation.number): boolean {
-    const { number } = this.#generation;
-    if (generation !== number || this.#maxVoted > number || this.#maxKnown > number) return false;
+  hasLease(now: number, generation: number = this.onlineIn): boolean {
+    const online = this.onlineIn;
+    if (online === 0 || generation !== online || this.#maxKnown > online) return false;
     return now < this.#lease.until && !this.#stalled(now);
   }
 
-  /** The node answers clients: its PostgreSQL is well and it has a lease. */
+  /** The node answers clients: its PostgreSQL is well, it is online in its generation and it has a lease. */
   serving(now: number): boolean {
-    return this.#health.healthy && this.hasLease(now);
+    return this.hasLease(now);
   }
 
-  /** Every member of the generation can vote: what a write needs. */
+  /** Every member of the generation is online and can vote: what a write needs. */
   membersReachable(now: number): boolean {
-    return this.unreachableMembers(now).length === 0;
+    return this.onlineIn !== 0 && this.unreachableMembers(now).length === 0;
   }
 
   /** The members that cannot take part in a write now (this node included), with the reason of each. */
   unreachableMembers(now: number): MemberTrouble[] {
+    const { generation } = this.#standing;
+    if (generation === undefined) return [];
     const troubles: MemberTrouble[] = [];
-    for (const node of this.#generation.members) {
-      const trouble = node === this.#self ? this.#ownTrouble() : this.#peerTrouble(this.#peer(node), now);
+    for (const node of generation.members) {
+      const trouble =
+        node === this.#self
+          ? this.#ownTrouble(generation)
+          : this.#peerTrouble(this.#peer(node), generation.number, now);
       if (trouble !== undefined) troubles.push(trouble);
     }
     return troubles;
+  }
+
+  /** The configured nodes that are not in contact, with the reason of each. */
+  missing(now: number): MemberTrouble[] {
+    const missing: MemberTrouble[] = [];
+    for (const peer of this.#peers.values()) {
+      const silent = this.#stalled(now) ? stoodStill(peer.node) : peer.silence(now, this.#recvTimeoutMs);
+      const heartbeat = peer.heartbeat;
+      if (silent !== undefined) missing.push(silent);
+      else if (heartbeat !== undefined && !heartbeat.healthy)
+        missing.push({ node: peer.node, kind: 'unhealthy', text: heartbeat.reason });
+    }
+    return missing;
   }
 
   /**
@@ -179,32 +200,61 @@ export class Liveness {
    */
   connected(now: number): NodeId[] {
     const stalled = this.#stalled(now);
-    return this.#generation.configured.filter((node) => {
+    return this.#configured.filter((node) => {
       return node === this.#self || (!stalled && this.#peer(node).heardWithin(this.#recvTimeoutMs, now));
     });
   }
 
-  /** The status and, whenever somebody is missing, a sentence that names them; empty when all is well. */
-  status(now: number): { readonly status: NodeStatus; readonly reason: string } {
-    if (!this.#health.healthy) return { status: this.#health.status, reason: this.#health.reason };
-    if (this.#maxKnown > this.#generation.number) {
-      const own = this.#generation.number;
-      const reason = `generation ${this.#maxKnown} exists and this node is in generation ${own}`;
-      return { status: 'disabled', reason };
-    }
-    const missing = this.unreachableMembers(now).map(({ node, text }) => `node ${node} (${text})`);
-    if (this.hasLease(now)) {
-      return {
-        status: 'online',
-        reason: missing.length === 0 ? '' : `no writes without ${missing.join(', ')}`,
-      };
-    }
-    const size = this.#generation.configured.length;
-    const needed = `${majoritySize(size)} of ${size} nodes must be in contact`;
-    return {
-      status: 'isolated',
-      reason: missing.length === 0 ? needed : `${needed}; missing: ${missing.join(', ')}`,
+  /** Whom something can be agreed with now, this node first; empty while it does not know how it stands. */
+  contacts(now: number): Contact[] {
+    if (this.#stalled(now)) return [];
+    const { generation, maxVoted, lastOnline, level } = this.#standing;
+    const own: Contact = {
+      node: this.#self,
+      healthy: this.#health.healthy,
+      connected: this.connected(now),
+      generation: generation?.number ?? 0,
+      maxVoted,
+      lastOnline,
+      onlineIn: this.onlineIn,
+      level,
     };
+    const contacts = [own];
+    for (const peer of this.#peers.values()) {
+      const { heartbeat, node } = peer;
+      if (heartbeat === undefined || peer.silence(now, this.#recvTimeoutMs) !== undefined) continue;
+      contacts.push({ ...heartbeat, node });
+    }
+    return contacts;
+  }
+
+  /** This node and those in contact are a majority of the configuration. */
+  inMajority(now: number): boolean {
+    const healthy = this.contacts(now).filter((contact) => contact.healthy);
+    return isMajority(
+      healthy.map(({ node }) => node),
+      this.#configured,
+    );
+  }
+
+  #healthChanged(health: LocalHealth, now: number, effects: LivenessEffect[]): void {
+    const claimed = this.onlineIn;
+    this.#health = health;
+    if (this.onlineIn !== claimed) this.#lease.drop();
+    // A node whose PostgreSQL died says so at once: nobody has to wait for a timeout.
+    this.#sendToAll(now, effects);
+  }
+
+  #standingChanged(standing: Standing, now: number, effects: LivenessEffect[]): void {
+    const claimed = this.onlineIn;
+    const former = this.#standing.generation?.number;
+    this.#standing = standing;
+    // Before anybody hears of it, and before the vote that follows: the end of a claim is the end of its lease.
+    if (this.onlineIn !== claimed) this.#lease.drop();
+    if (standing.generation?.number !== former) {
+      for (const peer of this.#peers.values()) peer.reportedReachable = false;
+    }
+    this.#sendToAll(now, effects);
   }
 
   #tick(now: number, wallMs: number, effects: LivenessEffect[]): void {
@@ -226,20 +276,32 @@ export class Liveness {
   #heartbeat(from: NodeId, message: Heartbeat, now: number, effects: LivenessEffect[]): void {
     this.#clock.observe(message.clock);
     this.#maxKnown = Math.max(this.#maxKnown, message.generation);
-    this.#peer(from).heard(now, message);
+    const peer = this.#peer(from);
+    const known = peer.heardWithin(this.#recvTimeoutMs, now);
+    peer.heard(now, message);
+    // Cliques are made of who hears whom, so the others learn at once of a new link.
+    if (!known) this.#sendToAll(now, effects);
+    if (message.onlineIn === 0) {
+      this.exclusion.claimEnded(from, message.sentAt);
+    } else {
+      if (this.exclusion.withholds(from, now)) return;
+      this.exclusion.claimAnswered(from, message.sentAt, now);
+    }
     const answer: HeartbeatAnswer = {
       kind: 'heartbeat-answer',
       sentAt: message.sentAt,
-      maxVoted: this.#maxVoted,
+      maxVoted: this.#standing.maxVoted,
       clock: this.#clock.latest,
     };
     effects.push({ kind: 'send', to: from, message: answer });
   }
 
-  #answer(from: NodeId, message: HeartbeatAnswer): void {
+  #answer(from: NodeId, message: HeartbeatAnswer, now: number): void {
     this.#clock.observe(message.clock);
+    const peer = this.#peer(from);
+    if (message.sentAt <= now) peer.answeredAt = Math.max(peer.answeredAt, message.sentAt);
     // A voter for a newer generation may already have excluded us: its answer is no promise.
-    if (message.maxVoted > this.#generation.number) return;
+    if (message.maxVoted > this.onlineIn) return;
     this.#lease.answerReceived(from, message.sentAt);
   }
 
@@ -250,12 +312,17 @@ export class Liveness {
   }
 
   #sendTo(peer: PeerRecord, now: number, effects: LivenessEffect[]): void {
-    this.#lease.heartbeatSent(now);
+    const { generation, maxVoted, lastOnline, level } = this.#standing;
+    const { onlineIn } = this;
+    if (onlineIn !== 0) this.#lease.claimSent(now);
     const message: Heartbeat = {
       kind: 'heartbeat',
       sentAt: now,
-      generation: this.#generation.number,
-      maxVoted: this.#maxVoted,
+      generation: generation?.number ?? 0,
+      maxVoted,
+      lastOnline,
+      onlineIn,
+      level,
       connected: this.connected(now),
       healthy: this.#health.healthy,
       reason: this.#health.healthy ? '' : this.#health.reason,
@@ -264,31 +331,31 @@ export class Liveness {
     effects.push({ kind: 'send', to: peer.node, message });
   }
 
-  /** The only place where news about members and status leave the machine. */
+  /** The only place where news about members leave the machine. */
   #report(now: number, effects: LivenessEffect[]): void {
+    const { generation } = this.#standing;
+    if (generation === undefined) return;
     for (const peer of this.#peers.values()) {
-      const trouble = this.#peerTrouble(peer, now);
+      if (!generation.members.includes(peer.node)) continue;
+      const trouble = this.#peerTrouble(peer, generation.number, now);
       const reachable = trouble === undefined;
-      if (reachable === peer.reportedReachable || !this.#generation.members.includes(peer.node)) continue;
+      if (reachable === peer.reportedReachable) continue;
       peer.reportedReachable = reachable;
       if (trouble === undefined) effects.push({ kind: 'member-back', node: peer.node });
       else effects.push({ kind: 'member-lost', node: peer.node, reason: trouble.text });
     }
-    const { status, reason } = this.status(now);
-    if (status === this.#reported.status && reason === this.#reported.reason) return;
-    this.#reported = { status, reason };
-    effects.push({ kind: 'status-changed', status, reason });
   }
 
-  #ownTrouble(): MemberTrouble | undefined {
-    if (this.#health.healthy) return undefined;
-    return { node: this.#self, kind: 'unhealthy', text: this.#health.reason };
+  #ownTrouble(generation: Generation): MemberTrouble | undefined {
+    const node = this.#self;
+    if (!this.#health.healthy) return { node, kind: 'unhealthy', text: this.#health.reason };
+    if (this.onlineIn === generation.number) return undefined;
+    return { node, kind: 'not-online', text: 'is getting online' };
   }
 
-  #peerTrouble(peer: PeerRecord, now: number): MemberTrouble | undefined {
-    if (this.#stalled(now)) return { node: peer.node, kind: 'not-heard', text: 'this gateway stood still' };
-    const answeredAt = this.#lease.answeredAt(peer.node);
-    return peer.trouble(now, this.#recvTimeoutMs, this.#generation.number, answeredAt);
+  #peerTrouble(peer: PeerRecord, generation: number, now: number): MemberTrouble | undefined {
+    if (this.#stalled(now)) return stoodStill(peer.node);
+    return peer.trouble(now, this.#recvTimeoutMs, generation);
   }
 
   /** No tick for so long that the others may have gone on without us. */
@@ -314,4 +381,8 @@ export class Liveness {
     assert(peer !== undefined, `node ${node} is not a configured peer`);
     return peer;
   }
+}
+
+function stoodStill(node: NodeId): MemberTrouble {
+  return { node, kind: 'not-heard', text: 'this gateway stood still' };
 }

@@ -10,6 +10,8 @@ export class PeerRecord {
   linkDownReason: string | undefined = 'not connected yet';
   /** What the last member-lost or member-back said. */
   reportedReachable = false;
+  /** When the latest of our heartbeats that it answered was sent. */
+  answeredAt = -Infinity;
   #heardAt = -Infinity;
   #silence = 'not heard yet';
   #heartbeat: Heartbeat | undefined;
@@ -19,49 +21,72 @@ export class PeerRecord {
     this.node = node;
   }
 
+  get heartbeat(): Heartbeat | undefined {
+    return this.#heartbeat;
+  }
+
   /** Only a heartbeat counts as heard: it says how the peer is, an answer does not. */
   heard(now: number, message: Heartbeat): void {
     this.#heardAt = now;
-    this.#heartbeat = message;
     this.#silence = '';
+    // One that was overtaken on another link says nothing new.
+    if (this.#heartbeat === undefined || message.sentAt >= this.#heartbeat.sentAt) this.#heartbeat = message;
   }
 
   heardWithin(timeoutMs: number, now: number): boolean {
     return now - this.#heardAt <= timeoutMs;
   }
 
-  /** What a former process of the peer said is void. */
-  introduce(incarnation: number): void {
+  /**
+   * What a former process of the peer said is void. True when this is another process than the one before: the
+   * first that is introduced may be one that a former process of this node has answered.
+   */
+  introduce(incarnation: number): boolean {
     const known = this.#incarnation;
-    if (known !== undefined && incarnation <= known) return;
+    if (known !== undefined && incarnation <= known) return false;
     this.#incarnation = incarnation;
-    if (known !== undefined) this.forget('not heard since its restart');
+    if (known === undefined) return false;
+    this.forget('not heard since its restart');
+    return true;
   }
 
   forget(why: string): void {
     this.#heardAt = -Infinity;
     this.#heartbeat = undefined;
     this.#silence = why;
+    this.answeredAt = -Infinity;
+  }
+
+  /** Why it is not in contact, so that nothing can be agreed with it; the texts hold no times. */
+  silence(now: number, timeoutMs: number): MemberTrouble | undefined {
+    const { node } = this;
+    if (this.linkDownReason !== undefined) return { node, kind: 'no-link', text: this.linkDownReason };
+    if (this.#heartbeat === undefined) return { node, kind: 'not-heard', text: this.#silence };
+    if (!this.heardWithin(timeoutMs, now))
+      return { node, kind: 'not-heard', text: `not heard for ${timeoutMs} ms` };
+    return undefined;
   }
 
   /**
    * Why the peer cannot take part in a write; the texts hold no times, so that they stay put while nothing
    * changes.
    */
-  trouble(now: number, timeoutMs: number, generation: number, answeredAt: number): MemberTrouble | undefined {
-    const { node } = this;
-    if (this.linkDownReason !== undefined) return { node, kind: 'no-link', text: this.linkDownReason };
+  trouble(now: number, timeoutMs: number, generation: number): MemberTrouble | undefined {
+    const silent = this.silence(now, timeoutMs);
     const heartbeat = this.#heartbeat;
-    if (heartbeat === undefined) return { node, kind: 'not-heard', text: this.#silence };
-    if (!this.heardWithin(timeoutMs, now))
-      return { node, kind: 'not-heard', text: `not heard for ${timeoutMs} ms` };
+    if (silent !== undefined || heartbeat === undefined) return silent;
+    const { node } = this;
     if (!heartbeat.healthy) {
       return { node, kind: 'unhealthy', text: heartbeat.reason === '' ? 'not healthy' : heartbeat.reason };
     }
     if (heartbeat.generation !== generation) {
-      return { node, kind: 'other-generation', text: `in generation ${heartbeat.generation}` };
+      const text = heartbeat.generation === 0 ? 'in no generation' : `in generation ${heartbeat.generation}`;
+      return { node, kind: 'other-generation', text };
     }
-    if (now - answeredAt > timeoutMs) {
+    if (heartbeat.onlineIn !== generation) {
+      return { node, kind: 'not-online', text: 'is getting online' };
+    }
+    if (now - this.answeredAt > timeoutMs) {
       return { node, kind: 'no-answer', text: 'heard, but answers no heartbeat' };
     }
     return undefined;

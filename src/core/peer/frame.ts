@@ -12,7 +12,7 @@
 /**
  * What this build speaks. A link uses the highest version that both sides know (see io/peers/handshake.ts).
  */
-export const protocolVersions = { min: 1, max: 1 } as const;
+export const protocolVersions = { min: 2, max: 2 } as const;
 
 /** Bytes of type, sequence and body together. A longer claim ends the link before anything is allocated. */
 export const maxFrameBytes = 16 * 1024 * 1024;
@@ -46,7 +46,14 @@ export const frameType = {
   finished: 10,
   finishedEverywhere: 11,
   refuseRequest: 12,
-  fateQuestion: 13,
-  fateAnswer: 14,
+  // 13 and 14 belonged to version 1.
   flow: 15,
+  voteRequest: 16,
+  electionVote: 17,
+  voteRefused: 18,
+  acceptRequest: 19,
+  accepted: 20,
+  acceptRefused: 21,
+  record: 22,
+  recordRequest: 23,
 } as const;

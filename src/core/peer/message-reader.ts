@@ -7,6 +7,7 @@
  * A frame that lies inside one chunk is read in place; one that does not is collected into memory of its own.
  */
 import { assert } from '../../lib/assert.ts';
+import type { Ballot, GenerationRecord } from '../generation/record.ts';
 import type { Gid, NodeId, Refusal } from '../identity.ts';
 import { ByteReader } from './byte-reader.ts';
 import {
@@ -20,7 +21,7 @@ import {
   optionalTypeBit,
 } from './frame.ts';
 import type { PeerMessage } from './message.ts';
-import { fates, refusalTexts } from './message-writer.ts';
+import { refusalTexts } from './message-writer.ts';
 
 /** They broke the protocol: the link ends. `text` is for the log. */
 export interface CodecError {
@@ -184,15 +185,58 @@ function readBody(type: number, reader: ByteReader): PeerMessage | undefined {
     case frameType.finished:
       return { kind: 'finished', gid: readGid(reader) };
     case frameType.finishedEverywhere:
-      return { kind: 'finished-everywhere', gids: readGids(reader) };
+      return {
+        kind: 'finished-everywhere',
+        gids: readGids(reader),
+        generation: reader.u53(),
+        floor: reader.u53(),
+      };
     case frameType.refuseRequest:
       return { kind: 'refuse-request', gid: readGid(reader), winner: readGid(reader) };
-    case frameType.fateQuestion:
-      return { kind: 'fate-question', gids: readGids(reader) };
     case frameType.flow:
       return { kind: 'flow', open: reader.bool() };
-    case frameType.fateAnswer:
-      return readFateAnswer(reader);
+    default:
+      return readElectionBody(type, reader);
+  }
+}
+
+function readElectionBody(type: number, reader: ByteReader): PeerMessage | undefined {
+  switch (type) {
+    case frameType.voteRequest:
+      return {
+        kind: 'vote-request',
+        ballot: readBallot(reader),
+        members: readNodes(reader),
+        configured: readNodes(reader),
+      };
+    case frameType.electionVote:
+      return {
+        kind: 'election-vote',
+        ballot: readBallot(reader),
+        incarnation: reader.u53(),
+        lastOnline: reader.u53(),
+        accepted: reader.bool() ? readRecord(reader) : undefined,
+        prepared: readGids(reader),
+        committed: readGids(reader),
+      };
+    case frameType.voteRefused:
+      return {
+        kind: 'vote-refused',
+        ballot: readBallot(reader),
+        reason: readText(reader),
+        retryAfterMs: reader.f64(),
+        promised: readBallot(reader),
+      };
+    case frameType.acceptRequest:
+      return { kind: 'accept-request', record: readRecord(reader) };
+    case frameType.accepted:
+      return { kind: 'accepted', ballot: readBallot(reader) };
+    case frameType.acceptRefused:
+      return { kind: 'accept-refused', ballot: readBallot(reader), promised: readBallot(reader) };
+    case frameType.record:
+      return { kind: 'record', record: readRecord(reader) };
+    case frameType.recordRequest:
+      return { kind: 'record-request', above: reader.u53() };
     default:
       return undefined;
   }
@@ -205,6 +249,9 @@ function readHeartbeat(reader: ByteReader): PeerMessage {
     sentAt: reader.f64(),
     generation: reader.u53(),
     maxVoted: reader.u53(),
+    lastOnline: reader.u53(),
+    onlineIn: reader.u53(),
+    level: reader.bool(),
     connected: readNodes(reader),
     healthy: reader.bool(),
     reason: readText(reader),
@@ -237,16 +284,6 @@ function readRefusal(reader: ByteReader): Refusal {
   return { sqlstate, message, ...texts, node, retryable: reader.bool() };
 }
 
-function readFateAnswer(reader: ByteReader): PeerMessage {
-  const read = () => {
-    const gid = readGid(reader);
-    const fate = fates[reader.u8()];
-    if (fate === undefined) reader.fail();
-    return { gid, fate: fate ?? 'unknown' };
-  };
-  return { kind: 'fate-answer', fates: reader.list(reader.u32(), read) };
-}
-
 function readText(reader: ByteReader): string {
   return reader.text(maxTextLength * 3);
 }
@@ -259,6 +296,26 @@ function readGid(reader: ByteReader): Gid {
 
 function readGids(reader: ByteReader): Gid[] {
   return reader.list(reader.u32(), () => readGid(reader));
+}
+
+/** Proposer 0 stands in the ballot of a node that has promised nothing. */
+function readBallot(reader: ByteReader): Ballot {
+  const ballot = { generation: reader.u53(), proposer: reader.u8() };
+  if (ballot.proposer > maxNode) reader.fail();
+  return ballot;
+}
+
+function readRecord(reader: ByteReader): GenerationRecord {
+  const record = {
+    number: reader.u53(),
+    proposer: reader.u8(),
+    members: readNodes(reader),
+    configured: readNodes(reader),
+    donors: readNodes(reader),
+    commits: readGids(reader),
+  };
+  if (record.number < 1 || record.proposer < 1 || record.proposer > maxNode) reader.fail();
+  return record;
 }
 
 function readNodes(reader: ByteReader): NodeId[] {

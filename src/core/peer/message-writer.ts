@@ -4,24 +4,18 @@
  * writer. The grammar of each body stands at its case; message-reader.ts is its mirror.
  *
  *     gid, text = length:uint32 utf8 · nodes = count:uint8 node:uint8… · gids = count:uint32 gid…
+ *     ballot = generation:uint53 proposer:uint8
+ *     record = ballot members:nodes configured:nodes donors:nodes commits:gids
  */
 import { assert, unreachable } from '../../lib/assert.ts';
 import type { Gid, NodeId, Refusal } from '../identity.ts';
 import { ByteWriter } from './byte-writer.ts';
 import { frameType, maxDataBytes, maxFrameBytes, maxGidBytes, maxTextLength } from './frame.ts';
-import type { Fate, PeerMessage } from './message.ts';
+import type { Ballot, GenerationRecord } from '../generation/record.ts';
+import type { ElectionMessage, PeerMessage } from './message.ts';
 
 /** Refusal's optional texts, in the order of their bits and of their place in the body. */
 export const refusalTexts = ['detail', 'hint', 'schema', 'table', 'column', 'constraint'] as const;
-
-/** The code of a fate is its place here. */
-export const fates = [
-  'prepared',
-  'committed',
-  'aborted',
-  'never',
-  'unknown',
-] as const satisfies readonly Fate[];
 
 export class MessageWriter {
   readonly #bytes = new ByteWriter();
@@ -59,11 +53,15 @@ export class MessageWriter {
   #body(message: PeerMessage): void {
     const bytes = this.#bytes;
     switch (message.kind) {
-      // sentAt:float64 generation:uint53 maxVoted:uint53 nodes healthy:uint8 reason:text clock:float64
+      // sentAt:float64 generation:uint53 maxVoted:uint53 lastOnline:uint53 onlineIn:uint53 level:uint8
+      // nodes healthy:uint8 reason:text clock:float64
       case 'heartbeat':
         bytes.f64(message.sentAt);
         bytes.u53(message.generation);
         bytes.u53(message.maxVoted);
+        bytes.u53(message.lastOnline);
+        bytes.u53(message.onlineIn);
+        bytes.u8(message.level ? 1 : 0);
         this.#nodes(message.connected);
         bytes.u8(message.healthy ? 1 : 0);
         this.#text(message.reason);
@@ -99,10 +97,11 @@ export class MessageWriter {
       case 'outcome':
         this.#gid(message.gid);
         return bytes.u8(message.outcome === 'commit' ? 1 : 0);
-      // gids
+      // gids generation:uint53 floor:uint53
       case 'finished-everywhere':
-      case 'fate-question':
-        return this.#gids(message.gids);
+        this.#gids(message.gids);
+        bytes.u53(message.generation);
+        return bytes.u53(message.floor);
       // open:uint8
       case 'flow':
         return bytes.u8(message.open ? 1 : 0);
@@ -110,17 +109,74 @@ export class MessageWriter {
       case 'refuse-request':
         this.#gid(message.gid);
         return this.#gid(message.winner);
-      // count:uint32 (gid fate:uint8)…
-      case 'fate-answer':
-        bytes.u32(message.fates.length);
-        for (const { gid, fate } of message.fates) {
-          this.#gid(gid);
-          bytes.u8(fates.indexOf(fate));
-        }
-        return undefined;
+      case 'vote-request':
+      case 'election-vote':
+      case 'vote-refused':
+      case 'accept-request':
+      case 'accepted':
+      case 'accept-refused':
+      case 'record':
+      case 'record-request':
+        return this.#election(message);
       default:
         return unreachable(message);
     }
+  }
+
+  #election(message: ElectionMessage): void {
+    const bytes = this.#bytes;
+    switch (message.kind) {
+      // ballot members:nodes configured:nodes
+      case 'vote-request':
+        this.#ballot(message.ballot);
+        this.#nodes(message.members);
+        return this.#nodes(message.configured);
+      // ballot incarnation:uint53 lastOnline:uint53 accepted:uint8 [record] prepared:gids committed:gids
+      case 'election-vote':
+        this.#ballot(message.ballot);
+        bytes.u53(message.incarnation);
+        bytes.u53(message.lastOnline);
+        bytes.u8(message.accepted === undefined ? 0 : 1);
+        if (message.accepted !== undefined) this.#record(message.accepted);
+        this.#gids(message.prepared);
+        return this.#gids(message.committed);
+      // ballot reason:text retryAfterMs:float64 promised:ballot
+      case 'vote-refused':
+        this.#ballot(message.ballot);
+        this.#text(message.reason);
+        bytes.f64(message.retryAfterMs);
+        return this.#ballot(message.promised);
+      // record
+      case 'accept-request':
+      case 'record':
+        return this.#record(message.record);
+      // ballot
+      case 'accepted':
+        return this.#ballot(message.ballot);
+      // ballot promised:ballot
+      case 'accept-refused':
+        this.#ballot(message.ballot);
+        return this.#ballot(message.promised);
+      // above:uint53
+      case 'record-request':
+        return bytes.u53(message.above);
+      default:
+        return unreachable(message);
+    }
+  }
+
+  #ballot(ballot: Ballot): void {
+    this.#bytes.u53(ballot.generation);
+    this.#bytes.u8(ballot.proposer);
+  }
+
+  #record(record: GenerationRecord): void {
+    this.#bytes.u53(record.number);
+    this.#bytes.u8(record.proposer);
+    this.#nodes(record.members);
+    this.#nodes(record.configured);
+    this.#nodes(record.donors);
+    this.#gids(record.commits);
   }
 
   /**
@@ -192,9 +248,15 @@ const types = {
   finished: frameType.finished,
   'finished-everywhere': frameType.finishedEverywhere,
   'refuse-request': frameType.refuseRequest,
-  'fate-question': frameType.fateQuestion,
-  'fate-answer': frameType.fateAnswer,
   flow: frameType.flow,
+  'vote-request': frameType.voteRequest,
+  'election-vote': frameType.electionVote,
+  'vote-refused': frameType.voteRefused,
+  'accept-request': frameType.acceptRequest,
+  accepted: frameType.accepted,
+  'accept-refused': frameType.acceptRefused,
+  record: frameType.record,
+  'record-request': frameType.recordRequest,
 } as const satisfies Record<PeerMessage['kind'], number>;
 
 function typeOf(message: PeerMessage): number {

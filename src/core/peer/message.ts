@@ -2,9 +2,8 @@
  * What gateways say to each other. One closed union; the codec beside it puts it into bytes.
  * Rule: every message may be lost with its link; whoever needs an answer asks again after a reconnect.
  */
+import type { Ballot, GenerationRecord } from '../generation/record.ts';
 import type { Gid, NodeId, Refusal } from '../identity.ts';
-
-export type Fate = 'prepared' | 'committed' | 'aborted' | 'never' | 'unknown';
 
 export type PeerMessage =
   /**
@@ -14,8 +13,19 @@ export type PeerMessage =
   | {
       readonly kind: 'heartbeat';
       readonly sentAt: number;
+      /** The generation that the sender takes part in, recovering or online; 0 for none. */
       readonly generation: number;
       readonly maxVoted: number;
+      /** The highest generation that the sender was ever online in. */
+      readonly lastOnline: number;
+      /**
+       * The generation in which the sender claims the right to serve, 0 for none: an answer to this heartbeat
+       * renews its lease only when it claims, and whoever answers a claim does not vote to exclude the sender
+       * within the term.
+       */
+      readonly onlineIn: number;
+      /** A sender that fell behind has nearly caught up, or does so as a member. */
+      readonly level: boolean;
       /** Nodes that the sender heard within heartbeat_recv_timeout, itself included. */
       readonly connected: readonly NodeId[];
       /** The sender's PostgreSQL works and the sender takes part in transactions. */
@@ -64,8 +74,16 @@ export type PeerMessage =
   | { readonly kind: 'outcome'; readonly gid: Gid; readonly outcome: 'commit' | 'abort' }
   /** The member has executed the outcome. */
   | { readonly kind: 'finished'; readonly gid: Gid }
-  /** Every member has finished these: they leave deps and (at the next syncpoint) the outcome memory. */
-  | { readonly kind: 'finished-everywhere'; readonly gids: readonly Gid[] }
+  /**
+   * Every member has finished these transactions of the sender: they leave deps and the outcome memory.
+   * `floor` is the sender's lowest counter in `generation` that is not finished everywhere.
+   */
+  | {
+      readonly kind: 'finished-everywhere';
+      readonly gids: readonly Gid[];
+      readonly generation: number;
+      readonly floor: number;
+    }
   /**
    * The sender holds more unapplied changes than it wants to keep in memory (open: false), or can take more
    * again.
@@ -73,10 +91,55 @@ export type PeerMessage =
   | { readonly kind: 'flow'; readonly open: boolean }
   /** A member asks the coordinator of `gid` to refuse it: `winner` is older and waits for its locks. */
   | { readonly kind: 'refuse-request'; readonly gid: Gid; readonly winner: Gid }
-  /**
-   * Asked by a restarted coordinator about its former gids (a node that answers never prepares them
-   * afterwards), and by a
-   * member about gids that it holds prepared and whose coordinator it had lost.
-   */
-  | { readonly kind: 'fate-question'; readonly gids: readonly Gid[] }
-  | { readonly kind: 'fate-answer'; readonly fates: readonly { readonly gid: Gid; readonly fate: Fate }[] };
+  // ---- elections (core/generation/election.ts)
+  /** Asks a proposed member for its promise. */
+  | {
+      readonly kind: 'vote-request';
+      readonly ballot: Ballot;
+      readonly members: readonly NodeId[];
+      readonly configured: readonly NodeId[];
+    }
+  /** The promise, durable before it is sent, with everything that the value is made of. */
+  | {
+      readonly kind: 'election-vote';
+      readonly ballot: Ballot;
+      readonly incarnation: number;
+      readonly lastOnline: number;
+      /** The record that the voter has accepted with the highest ballot. */
+      readonly accepted: GenerationRecord | undefined;
+      readonly prepared: readonly Gid[];
+      readonly committed: readonly Gid[];
+    }
+  | {
+      readonly kind: 'vote-refused';
+      readonly ballot: Ballot;
+      /** A clause for the status: "node 3 was answered a moment ago". */
+      readonly reason: string;
+      readonly retryAfterMs: number;
+      /** What the refuser has promised: the next ballot must be higher. */
+      readonly promised: Ballot;
+    }
+  /** The ballot is that of the record. */
+  | { readonly kind: 'accept-request'; readonly record: GenerationRecord }
+  | { readonly kind: 'accepted'; readonly ballot: Ballot }
+  | { readonly kind: 'accept-refused'; readonly ballot: Ballot; readonly promised: Ballot }
+  /** A record that is chosen. */
+  | { readonly kind: 'record'; readonly record: GenerationRecord }
+  /** Asks for the highest chosen record, if its number is above this one. */
+  | { readonly kind: 'record-request'; readonly above: number };
+
+/** What belongs to elections. */
+export type ElectionMessage = Extract<
+  PeerMessage,
+  {
+    kind:
+      | 'vote-request'
+      | 'election-vote'
+      | 'vote-refused'
+      | 'accept-request'
+      | 'accepted'
+      | 'accept-refused'
+      | 'record'
+      | 'record-request';
+  }
+>;

@@ -7,13 +7,16 @@
  *   > from 2: kind key=value …      a message of node 2
  *   < kind key=value …              an effect of the event above
  *   < to 2: kind key=value …        a message that it sends
+ *   ?                               asks what a vote would tell; the answer follows as
+ *   = quiet prepared=[…] committed=[…] settled=… answersOwed=…
  *
  * 1/2/3 is the gid of node 1, incarnation 2, counter 3. Data are their own text; a refusal is its SQLSTATE.
  */
 import { blockingSize } from '../../../src/core/generation/quorum.ts';
 import type { CommitEffect, CommitEvent } from '../../../src/core/commit/event.ts';
 import { CommitMachine } from '../../../src/core/commit/machine.ts';
-import type { NodeId } from '../../../src/core/identity.ts';
+import { lowestFloor, OutcomeMemory } from '../../../src/core/commit/outcome-memory.ts';
+import type { Gid, NodeId } from '../../../src/core/identity.ts';
 
 type Fields = Record<string, unknown>;
 
@@ -22,9 +25,10 @@ export function replay(script: string): string {
   let machine: CommitMachine | undefined;
   const lines: string[] = [];
   for (const line of script.split('\n')) {
-    if (line.startsWith('<')) continue;
+    if (line.startsWith('<') || line.startsWith('=')) continue;
     lines.push(line);
     if (line.startsWith('machine ')) machine = newMachine(parseFields(line.slice(8)));
+    if (line === '?') lines.push(`= ${formatState(machine!)}`);
     if (!line.startsWith('>')) continue;
     if (machine === undefined) throw new Error('an event before the first machine');
     for (const effect of machine.step(parseEvent(line.slice(2)))) lines.push(`< ${formatEffect(effect)}`);
@@ -36,6 +40,7 @@ function newMachine(fields: Fields): CommitMachine {
   const members = fields['members'] as NodeId[];
   return new CommitMachine({
     self: fields['self'] as NodeId,
+    generation: 1,
     members,
     blockingSize: blockingSize(members.length),
     waitPeerCommits: fields['waitPeerCommits'] !== false,
@@ -43,6 +48,12 @@ function newMachine(fields: Fields): CommitMachine {
     deadlockPrevention: 'smart',
     blockerTimeoutMs: 1000,
   });
+}
+
+function formatState(machine: CommitMachine): string {
+  const { quiet, settled, answersOwed } = machine;
+  const holdings = quiet || settled ? formatFields({ kind: 'quiet', ...machine.holdings() }) : 'busy';
+  return `${holdings} settled=${settled} answersOwed=${answersOwed}`;
 }
 
 function parseEvent(text: string): CommitEvent {
@@ -69,6 +80,8 @@ function parseFields(text: string): Fields {
 
 function parseValue(key: string, text: string): unknown {
   if (key === 'data') return new TextEncoder().encode(text.replaceAll('"', ''));
+  if (key === 'commits') return new Set(parseValue('', text) as Gid[]);
+  if (key === 'committed') return new OutcomeMemory(lowestFloor, parseValue('', text) as Gid[]);
   if (key === 'refusal') return { sqlstate: text, message: 'refused', node: 2, retryable: true };
   if (text.startsWith('[')) {
     const inner = text.slice(1, -1);
@@ -77,8 +90,6 @@ function parseValue(key: string, text: string): unknown {
   if (text.startsWith('{')) return parseFields(text.slice(1, -1));
   const gid = /^(\d+)\/(\d+)\/(\d+)$/.exec(text);
   if (gid !== null) return `mtm:${gid[1]}:1:${gid[2]}:${gid[3]}`;
-  const fate = /^(\d+\/\d+\/\d+):(\w+)$/.exec(text);
-  if (fate !== null) return { gid: parseValue('', fate[1]!), fate: fate[2] };
   if (text === 'true' || text === 'false') return text === 'true';
   return /^\d+$/.test(text) ? Number(text) : text.replaceAll('"', '');
 }
@@ -100,7 +111,6 @@ function formatValue(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(formatValue).join(',')}]`;
   if (typeof value === 'object' && value !== null) {
     if ('sqlstate' in value) return String(value.sqlstate);
-    if ('fate' in value && 'gid' in value) return `${formatValue(value.gid)}:${value.fate as string}`;
     return `{${formatFields(value as { kind: string })}}`;
   }
   const gid = /^mtm:(\d+):\d+:(\d+):(\d+)$/.exec(String(value));

@@ -2,11 +2,13 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { CommitEffect, CommitEvent } from '../../../../src/core/commit/event.ts';
 import { CommitMachine } from '../../../../src/core/commit/machine.ts';
+import { OutcomeMemory } from '../../../../src/core/commit/outcome-memory.ts';
 import type { NodeId } from '../../../../src/core/identity.ts';
 import type { PeerMessage } from '../../../../src/core/peer/message.ts';
 
 const options = {
   self: 1,
+  generation: 1,
   members: [1, 2, 3],
   blockingSize: 2,
   waitPeerCommits: true,
@@ -31,7 +33,6 @@ const kinds = (effects: readonly CommitEffect[]): string[] => {
 
 beforeEach(() => {
   machine = new CommitMachine(options);
-  step({ kind: 'recovered', prepared: [], committed: [] });
   for (const node of [2, 3]) step({ kind: 'member-back', node });
 });
 
@@ -81,48 +82,50 @@ describe('as coordinator', () => {
     expect(kinds(hear(2, { kind: 'rolled-back', gid: own }))).toEqual(['alarm']);
   });
 
-  test('whatever is said about an unknown gid of this node is answered', () => {
-    expect(hear(2, vote('mtm:1:1:0:9'))).toMatchObject([
-      { to: 2, message: { kind: 'outcome', outcome: 'abort' } },
-    ]);
-    expect(hear(2, { kind: 'rolled-back', gid: 'mtm:1:1:0:9' })).toMatchObject([
-      { message: { kind: 'outcome' } },
-    ]);
-    hear(2, { kind: 'finished', gid: 'mtm:1:1:0:9' });
-    const told = [{ to: 2, message: { kind: 'finished-everywhere', gids: ['mtm:1:1:0:9'] } }];
-    expect(step({ kind: 'tick' })).toMatchObject(told);
+  test('whatever is said about a gid that is finished everywhere is answered with that', () => {
+    for (const message of [
+      vote(own),
+      { kind: 'rolled-back', gid: own },
+      { kind: 'finished', gid: own },
+    ] as const) {
+      expect(hear(2, message)).toEqual([]);
+      const told = [{ to: 2, message: { kind: 'finished-everywhere', gids: [own] } }];
+      expect(step({ kind: 'tick' })).toMatchObject(told);
+    }
   });
 
-  test('"still open" is not said to a member that an answer may pass over', () => {
+  test('the floor is the lowest counter that is not finished everywhere', () => {
+    const floor = (): unknown => {
+      hear(2, { kind: 'finished', gid: 'mtm:1:1:1:0' });
+      const [effect] = step({ kind: 'tick' });
+      return effect?.kind === 'send' && effect.message.kind === 'finished-everywhere' && effect.message.floor;
+    };
+    expect(floor()).toBe(1);
     prepareOwn();
+    step({ kind: 'prepare-sent', gid: 'mtm:1:1:1:7', startTime: 1 });
+    expect(floor()).toBe(1);
     hear(2, vote(own));
     hear(3, vote(own));
-    prepareAnother();
-    step({ kind: 'member-lost', node: 3, reason: 'gone' });
-    step({ kind: 'member-silenced', node: 3 });
-    expect(hear(3, { kind: 'fate-question', gids: ['mtm:1:1:1:2'] })).toEqual([]);
-    expect(step({ kind: 'tick' })).toEqual([]);
-    step({ kind: 'member-back', node: 3 });
-    expect(kinds(step({ kind: 'tick' }))).toEqual(['fate-answer']);
+    step({ kind: 'finish-ended', gid: own, finish: 'commit', missing: false });
+    hear(2, { kind: 'finished', gid: own });
+    hear(3, { kind: 'finished', gid: own });
+    expect(floor()).toBe(7);
+    step({ kind: 'prepare-failed', gid: 'mtm:1:1:1:7' });
+    expect(floor()).toBe(8);
   });
 
-  /** Node 3 has voted, node 2 has not. */
-  function prepareAnother(): void {
-    step({ kind: 'prepare-sent', gid: 'mtm:1:1:1:2', startTime: 1 });
-    step({ kind: 'captured', gid: 'mtm:1:1:1:2', ddl: false, data, last: true });
-    step({ kind: 'prepare-returned', gid: 'mtm:1:1:1:2' });
-    hear(3, vote('mtm:1:1:1:2'));
-  }
+  test('a refusal for a member that was lost can be repeated in the next generation', () => {
+    prepareOwn();
+    step({ kind: 'member-lost', node: 3, reason: 'gone' });
+    step({ kind: 'finish-ended', gid: own, finish: 'rollback', missing: false });
+    expect(hear(2, { kind: 'rolled-back', gid: own })[0]).toMatchObject({
+      kind: 'answer',
+      answer: { kind: 'aborted', refusal: { sqlstate: '57P03', retryable: true } },
+    });
+  });
 });
 
 describe('as member', () => {
-  test('what it promised never to prepare it refuses when it comes late', () => {
-    const answer = hear(2, { kind: 'fate-question', gids: [foreign] });
-    expect(answer).toMatchObject([{ message: { kind: 'fate-answer', fates: [{ fate: 'never' }] } }]);
-    expect(startForeign()).toMatchObject([{ message: { kind: 'vote', refusal: { sqlstate: '40001' } } }]);
-    expect(step({ kind: 'apply-ended', gid: foreign, result: { kind: 'prepared' } })).toEqual([]);
-  });
-
   test('what it was asked to roll back before it saw it, it never opens', () => {
     expect(kinds(hear(2, { kind: 'rollback-request', gid: foreign }))).toEqual(['rolled-back']);
     expect(startForeign()).toEqual([]);
@@ -159,33 +162,102 @@ describe('as member', () => {
     startForeign();
     expect(kinds(hear(2, { kind: 'transaction-data', gid: foreign, offset: 5, data }))).toEqual(['alarm']);
   });
+});
 
-  test('the doubt ends with the execution, not with the word', () => {
-    startForeign();
-    step({ kind: 'apply-ended', gid: foreign, result: { kind: 'prepared' } });
-    step({ kind: 'member-lost', node: 2, reason: 'gone' });
-    expect(machine.doubtful).toBe(1);
-    hear(2, { kind: 'fate-answer', fates: [{ gid: foreign, fate: 'prepared' }] });
-    expect(machine.doubtful, 'said before it was lost, perhaps').toBe(1);
-    expect(kinds(step({ kind: 'member-back', node: 2 }))).toEqual(['fate-question']);
-    hear(2, { kind: 'outcome', gid: foreign, outcome: 'commit' });
-    expect(machine.doubtful).toBe(1);
-    step({ kind: 'finish-ended', gid: foreign, finish: 'commit', missing: false });
-    expect(machine.doubtful).toBe(0);
+describe('frozen', () => {
+  const settled = (commits: readonly string[], complete = true): readonly CommitEffect[] => {
+    return step({ kind: 'settled', commits: new Set(commits), complete });
+  };
+
+  test('no vote decides, no abort begins, whatever is heard', () => {
+    prepareOwn();
+    hear(2, vote(own));
+    step({ kind: 'frozen' });
+    expect(machine.quiet).toBe(true);
+    const refusal = { sqlstate: '23505', message: 'no', node: 2, retryable: false };
+    expect(hear(3, vote(own))).toEqual([]);
+    expect(hear(3, { kind: 'vote', gid: own, refusal })).toEqual([]);
+    expect(step({ kind: 'member-lost', node: 3, reason: 'gone' })).toEqual([]);
+    expect(step({ kind: 'link-up', node: 3, incarnation: 2 })).toEqual([]);
+    expect(hear(2, { kind: 'refuse-request', gid: own, winner: foreign })).toEqual([]);
+    expect(step({ kind: 'capture-blocked', gid: own })).toEqual([]);
+    expect(machine.holdings()).toEqual({ prepared: [own], committed: [] });
+    expect(machine.holds(own)).toBe(true);
   });
 
-  test('what is prepared while its coordinator is lost is doubtful at once', () => {
+  test('what it holds for others it neither rolls back nor votes on', () => {
     startForeign();
-    step({ kind: 'member-lost', node: 2, reason: 'gone' });
     step({ kind: 'apply-ended', gid: foreign, result: { kind: 'prepared' } });
-    expect(machine.doubtful).toBe(1);
+    step({ kind: 'frozen' });
+    expect(hear(2, { kind: 'rollback-request', gid: foreign })).toEqual([]);
+    expect(hear(2, { kind: 'outcome', gid: foreign, outcome: 'abort' })).toEqual([]);
+    expect(step({ kind: 'link-up', node: 2, incarnation: 1 })).toEqual([]);
+    expect(machine.holdings()).toEqual({ prepared: [foreign], committed: [] });
+    expect(kinds(hear(2, { kind: 'outcome', gid: foreign, outcome: 'commit' })), 'was decided').toEqual([
+      'finish',
+    ]);
+    expect(machine.holdings()).toEqual({ prepared: [], committed: [foreign] });
+    expect(
+      kinds(step({ kind: 'finish-ended', gid: foreign, finish: 'commit', missing: false })),
+      'its coordinator may answer with it',
+    ).toEqual(['finished']);
+  });
+
+  test('a rollback that was on its way is waited for, and not confirmed', () => {
+    startForeign();
+    step({ kind: 'apply-ended', gid: foreign, result: { kind: 'prepared' } });
+    hear(2, { kind: 'rollback-request', gid: foreign });
+    step({ kind: 'frozen' });
+    expect(machine.quiet).toBe(false);
+    expect(() => machine.holdings()).toThrow();
+    expect(step({ kind: 'finish-ended', gid: foreign, finish: 'rollback', missing: false })).toEqual([]);
+    expect(machine.quiet).toBe(true);
+    expect(machine.holds(foreign)).toBe(false);
+  });
+
+  test('a transaction without changes is in no vote and ends with the generation', () => {
+    step({ kind: 'prepare-sent', gid: own, startTime: 1 });
+    step({ kind: 'captured', gid: own, ddl: false, data: new Uint8Array(), last: true });
+    step({ kind: 'prepare-returned', gid: own });
+    step({ kind: 'frozen' });
+    expect(machine.holdings()).toEqual({ prepared: [], committed: [] });
+    expect(settled([]), 'nobody else has it').toEqual([]);
+    expect(kinds(step({ kind: 'finish-ended', gid: own, finish: 'commit', missing: false }))).toEqual([
+      'answer',
+    ]);
+  });
+
+  test('what was decided stays so, and need not be in the record', () => {
+    prepareOwn();
+    hear(2, vote(own));
+    hear(3, vote(own));
+    step({ kind: 'frozen' });
+    expect(settled([])).toEqual([]);
+    step({ kind: 'finish-ended', gid: own, finish: 'commit', missing: false });
+    expect(machine.answersOwed).toBe(1);
+    expect(step({ kind: 'released', committed: new OutcomeMemory() })).toMatchObject([
+      { kind: 'answer', answer: { kind: 'committed' } },
+    ]);
+  });
+
+  test('without waiting for its peers it answers when it has executed the commit', () => {
+    machine = new CommitMachine({ ...options, waitPeerCommits: false });
+    for (const node of [2, 3]) step({ kind: 'member-back', node });
+    prepareOwn();
+    step({ kind: 'frozen' });
+    expect(kinds(settled([own]))).toEqual(['finish']);
+    expect(kinds(step({ kind: 'finish-ended', gid: own, finish: 'commit', missing: false }))).toEqual([
+      'answer',
+    ]);
+    expect(machine.settled).toBe(true);
+    expect(machine.answersOwed).toBe(0);
   });
 });
 
 test('no session is answered while it still waits for its PREPARE', () => {
   step({ kind: 'prepare-sent', gid: own, startTime: 1 });
   step({ kind: 'captured', gid: own, ddl: false, data, last: true });
-  const lost = (node: NodeId): readonly CommitEffect[] => step({ kind: 'member-lost', node, reason: 'gone' });
-  expect(kinds([...lost(2), ...lost(3)])).not.toContain('answer');
-  expect(kinds(step({ kind: 'prepare-returned', gid: own }))).toEqual(['finish', 'answer']);
+  expect(step({ kind: 'given-up', reason: 'no quorum' })).toEqual([]);
+  step({ kind: 'prepare-returned', gid: own });
+  expect(kinds(step({ kind: 'given-up', reason: 'no quorum' }))).toEqual(['answer']);
 });

@@ -3,9 +3,12 @@
  * each are the effects that the machine gave; `#` lines and blank lines are kept. Grammar of an event, times
  * in ms:
  *
- *     cluster SELF of NODE… members NODE…      (first line; send timeout 200, recv timeout 2000)
+ *     cluster SELF of NODE… members NODE…      (first line; send timeout 200, recv timeout 2000; the node is
+ *                                              online in generation 1)
  *     > NOW tick [wall MS]                     (wall: how far the wall clock is ahead of the usual)
- *     > NOW heartbeat FROM [generation N] [unhealthy REASON]
+ *     > NOW heartbeat FROM [generation N] [offline] [unhealthy REASON]
+ *     > NOW standing none | online N | recovering N [voted N]
+ *     > NOW stopped FROM REASON
  *     > NOW answer FROM SENT [voted N]
  *     > NOW link-up TO · > NOW link-down TO REASON · > NOW introduced FROM INCARNATION
  *     > NOW healthy · > NOW unhealthy STATUS REASON
@@ -13,7 +16,11 @@
  */
 import { HybridClock } from '../../../../src/core/generation/hybrid-clock.ts';
 import { Liveness } from '../../../../src/core/generation/liveness.ts';
-import type { LivenessEffect, LivenessEvent } from '../../../../src/core/generation/liveness-event.ts';
+import type {
+  LivenessEffect,
+  LivenessEvent,
+  Standing,
+} from '../../../../src/core/generation/liveness-event.ts';
 
 const wallAtZero = 1_000_000;
 
@@ -37,13 +44,28 @@ function fromCluster(line: string): Liveness {
   const match = /^cluster (\d+) of ([\d ]+) members ([\d ]+)$/.exec(line);
   if (match === null) throw new Error(`not a cluster: ${line}`);
   const ids = (text: string | undefined) => (text ?? '').split(' ').map(Number);
-  return new Liveness({
+  self = Number(match[1]);
+  configured = ids(match[2]);
+  members = ids(match[3]);
+  const machine = new Liveness({
     self: Number(match[1]),
-    generation: { number: 1, configured: ids(match[2]), members: ids(match[3]) },
+    configured,
     sendTimeoutMs: 200,
     recvTimeoutMs: 2000,
     clock: new HybridClock(),
+    now: 0,
   });
+  machine.step({ kind: 'standing-changed', now: 0, standing: standing('online', 1, 1) });
+  return machine;
+}
+
+let self = 0;
+let configured: readonly number[] = [];
+let members: readonly number[] = [];
+
+function standing(word: string, number: number, maxVoted: number): Standing {
+  const generation = word === 'none' ? undefined : { number, members, configured };
+  return { generation, maxVoted, lastOnline: number, online: word === 'online', level: false };
 }
 
 function parse(words: readonly string[]): LivenessEvent {
@@ -62,7 +84,17 @@ function parse(words: readonly string[]): LivenessEvent {
       const reason = after('unhealthy')?.join(' ');
       const generation = number('generation', 1);
       const health = { healthy: reason === undefined, reason: reason ?? '' };
-      const fixed = { kind: 'heartbeat', sentAt: 77, maxVoted: generation, connected: [], clock: 5 } as const;
+      const onlineIn = reason !== undefined || words.includes('offline') ? 0 : generation;
+      const fixed = {
+        kind: 'heartbeat',
+        sentAt: now,
+        maxVoted: generation,
+        lastOnline: generation,
+        onlineIn,
+        level: false,
+        connected: [],
+        clock: 5,
+      } as const;
       return {
         kind: 'heartbeat-received',
         now,
@@ -79,6 +111,16 @@ function parse(words: readonly string[]): LivenessEvent {
       } as const;
       return { kind: 'heartbeat-answer-received', now, from: Number(first), message };
     }
+    case 'standing': {
+      const generation = Number(second ?? 0);
+      return {
+        kind: 'standing-changed',
+        now,
+        standing: standing(first ?? 'none', generation, number('voted', generation)),
+      };
+    }
+    case 'stopped':
+      return { kind: 'peer-stopped', now, from: Number(first), reason: text };
     case 'link-up':
       return { kind: 'link-up', now, to: Number(first) };
     case 'link-down':
@@ -103,15 +145,9 @@ function describeEffect(effect: LivenessEffect): string {
     case 'send':
       return effect.message.kind === 'heartbeat'
         ? `to ${effect.to}: heartbeat sent ${effect.message.sentAt}, ` +
-            `connected ${effect.message.connected.join(' ')}, ` +
+            `connected ${effect.message.connected.join(' ')}, online in ${effect.message.onlineIn}, ` +
             (effect.message.healthy ? 'healthy' : `unhealthy: ${effect.message.reason}`)
         : `to ${effect.to}: answer to ${effect.message.sentAt}, voted ${effect.message.maxVoted}`;
-    case 'status-changed':
-      return `status ${effect.status}: ${effect.reason}`;
-    case 'lease-gained':
-      return 'lease gained';
-    case 'lease-lost':
-      return 'lease lost';
     case 'member-lost':
       return `lost ${effect.node}: ${effect.reason}`;
     case 'member-back':
@@ -120,12 +156,15 @@ function describeEffect(effect: LivenessEffect): string {
 }
 
 function query(machine: Liveness, now: number): string[] {
-  const { status, reason } = machine.status(now);
   const missing = machine.unreachableMembers(now).map(({ node, kind }) => `${node} ${kind}`);
   const connected = machine.connected(now).join(' ');
   return [
     `  lease ${machine.hasLease(now)}, serving ${machine.serving(now)}, connected ${connected}`,
     `  members reachable ${machine.membersReachable(now)}${missing.map((text) => `, ${text}`).join('')}`,
-    `  status ${status}: ${reason}`,
+    `  may be left out: ${configured.filter((node) => free(machine, node, now)).join(' ')}`,
   ];
+}
+
+function free(machine: Liveness, node: number, now: number): boolean {
+  return node !== self && machine.exclusion.blockedBy([node], now) === undefined;
 }

@@ -12,7 +12,15 @@ const counter = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER });
 const text = fc.string({ unit: 'grapheme', maxLength: 60 });
 const gid = fc.tuple(node, counter, counter, counter).map((parts) => `mtm:${parts.join(':')}`);
 const gids = fc.array(gid, { maxLength: 20 });
-const fate = fc.constantFrom('prepared', 'committed', 'aborted', 'never', 'unknown');
+const ballot = fc.record({ generation: counter, proposer: fc.integer({ min: 0, max: 64 }) });
+const record = fc.record({
+  number: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),
+  proposer: node,
+  members: nodes,
+  configured: nodes,
+  donors: nodes,
+  commits: gids,
+});
 
 const refusal: fc.Arbitrary<Refusal> = fc
   .record(
@@ -44,6 +52,9 @@ export const anyMessage: fc.Arbitrary<PeerMessage> = fc.oneof(
     sentAt: time,
     generation: counter,
     maxVoted: counter,
+    lastOnline: counter,
+    onlineIn: counter,
+    level: fc.boolean(),
     connected: nodes,
     healthy: fc.boolean(),
     reason: text,
@@ -65,12 +76,29 @@ export const anyMessage: fc.Arbitrary<PeerMessage> = fc.oneof(
   fc.record({ kind: fc.constant('rolled-back' as const), gid }),
   fc.record({ kind: fc.constant('outcome' as const), gid, outcome: fc.constantFrom('commit', 'abort') }),
   fc.record({ kind: fc.constant('finished' as const), gid }),
-  fc.record({ kind: fc.constant('finished-everywhere' as const), gids }),
+  fc.record({ kind: fc.constant('finished-everywhere' as const), gids, generation: counter, floor: counter }),
   fc.record({ kind: fc.constant('flow' as const), open: fc.boolean() }),
   fc.record({ kind: fc.constant('refuse-request' as const), gid, winner: gid }),
-  fc.record({ kind: fc.constant('fate-question' as const), gids }),
+  fc.record({ kind: fc.constant('vote-request' as const), ballot, members: nodes, configured: nodes }),
   fc.record({
-    kind: fc.constant('fate-answer' as const),
-    fates: fc.array(fc.record({ gid, fate }), { maxLength: 20 }),
+    kind: fc.constant('election-vote' as const),
+    ballot,
+    incarnation: counter,
+    lastOnline: counter,
+    accepted: fc.option(record, { nil: undefined }),
+    prepared: gids,
+    committed: gids,
   }),
+  fc.record({
+    kind: fc.constant('vote-refused' as const),
+    ballot,
+    reason: text,
+    retryAfterMs: time,
+    promised: ballot,
+  }),
+  fc.record({ kind: fc.constant('accept-request' as const), record }),
+  fc.record({ kind: fc.constant('accepted' as const), ballot }),
+  fc.record({ kind: fc.constant('accept-refused' as const), ballot, promised: ballot }),
+  fc.record({ kind: fc.constant('record' as const), record }),
+  fc.record({ kind: fc.constant('record-request' as const), above: counter }),
 ) as fc.Arbitrary<PeerMessage>;

@@ -45,6 +45,8 @@ function frame(type: number, sequence: number, body: readonly number[]): Uint8Ar
   return bytes;
 }
 
+const u53 = (value: number): number[] => [0, 0, 0, 0, 0, 0, 0, value];
+
 const refusal: Refusal = { sqlstate: '23505', message: 'duplicate key', node: 2, retryable: false };
 
 describe('encode then decode', () => {
@@ -170,7 +172,7 @@ describe('what a peer must not send is an error value', () => {
 
   test('random bodies in sound frames', () => {
     fc.assert(
-      fc.property(fc.integer({ min: 1, max: 14 }), fc.uint8Array({ maxLength: 80 }), (type, body) => {
+      fc.property(fc.integer({ min: 1, max: 24 }), fc.uint8Array({ maxLength: 80 }), (type, body) => {
         expect(readAll([frame(type, 0, [...body])])).toHaveLength(1);
       }),
       { numRuns: 500 },
@@ -199,7 +201,10 @@ describe('what a peer must not send is an error value', () => {
       [frame(2, 0, [0x7f, 0xf8, ...Array<number>(22).fill(0)])],
       'malformed-body',
     ],
-    ['a fate that does not exist', [frame(14, 0, [0, 0, 0, 1, 0, 0, 0, 1, 65, 5])], 'malformed-body'],
+    ['a type of a former version', [frame(13, 0, [0, 0, 0, 0])], 'unknown-type'],
+    ['a record without a proposer', [frame(22, 0, [...u53(1), 0, 0, 0, 0, 0, 0, 0, 0])], 'malformed-body'],
+    ['a record of generation 0', [frame(22, 0, [...u53(0), 1, 0, 0, 0, 0, 0, 0, 0])], 'malformed-body'],
+    ['a ballot of a node that cannot be', [frame(20, 0, [...u53(1), 65])], 'malformed-body'],
   ] as const)('%s', (_name, chunks, reason) => {
     expect(readAll(chunks).at(-1)).toMatchObject({ kind: 'codec-error', reason });
   });

@@ -1,0 +1,66 @@
+/**
+ * Who should be the next generation, and whether one is needed, as one node sees it (architecture §4).
+ * Rule: pure functions of what the heartbeats say; nothing is remembered here.
+ */
+import type { NodeId } from '../identity.ts';
+import { bestClique } from './clique.ts';
+import type { Contact } from './liveness-event.ts';
+import { isMajority } from './quorum.ts';
+import type { GenerationRecord } from './record.ts';
+
+/**
+ * The best members for a generation: a clique of healthy nodes that contains a majority. Undefined when there
+ * is none with this node in it. Nodes that are behind are in it when they are nearly level, or when there is
+ * no majority without them: then everybody has to wait for them anyway.
+ */
+export function candidates(
+  self: NodeId,
+  contacts: readonly Contact[],
+  configured: readonly NodeId[],
+  chosen: GenerationRecord | undefined,
+): readonly NodeId[] | undefined {
+  const healthy = contacts.filter((contact) => contact.healthy);
+  const maxOnline = Math.max(0, ...healthy.map(({ lastOnline }) => lastOnline));
+  // A donor of the latest generation was complete when it voted; its news of being online may be on its way.
+  const fit = healthy.filter(
+    ({ node, level, lastOnline }) =>
+      level || lastOnline === maxOnline || chosen?.donors.includes(node) === true,
+  );
+  for (const group of [fit, healthy]) {
+    const clique = cliqueOf(group);
+    if (!isMajority(clique, configured)) continue;
+    return clique.includes(self) ? clique : undefined;
+  }
+  return undefined;
+}
+
+function cliqueOf(contacts: readonly Contact[]): readonly NodeId[] {
+  const heard = new Map(contacts.map(({ node, connected }) => [node, new Set(connected)]));
+  const nodes = [...heard.keys()].sort((a, b) => a - b);
+  return bestClique(nodes, (a, b) => heard.get(a)?.has(b) === true && heard.get(b)?.has(a) === true);
+}
+
+/**
+ * Why the present generation does not do, as a clause; undefined when it does. `taking`: this node takes part
+ * in it. `settled`: it was chosen long enough ago for its members' news of it to have arrived.
+ */
+export function electionReason(
+  clique: readonly NodeId[],
+  contacts: readonly Contact[],
+  chosen: GenerationRecord | undefined,
+  taking: boolean,
+  settled: boolean,
+): string | undefined {
+  if (chosen === undefined) return 'there is no generation yet';
+  if (!taking) return 'this node is in no generation';
+  const healthy = new Set(contacts.filter((contact) => contact.healthy).map(({ node }) => node));
+  const lost = chosen.members.filter((node) => !healthy.has(node));
+  if (lost.length > 0) return `generation ${chosen.number} has lost node ${lost.join(', ')}`;
+  if (!settled) return undefined;
+  if (clique.join() !== chosen.members.join()) return `the nodes ${clique.join(', ')} fit together`;
+  const apart = contacts.filter(
+    ({ node, generation }) => clique.includes(node) && generation !== chosen.number,
+  );
+  if (apart.length === 0) return undefined;
+  return `node ${apart.map(({ node }) => node).join(', ')} is not in generation ${chosen.number}`;
+}

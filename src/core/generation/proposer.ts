@@ -1,0 +1,272 @@
+/**
+ * The proposer's side of elections: one round at a time, for the clique that fits best.
+ *
+ * A round: votes of the other members → own vote → value → accepted by all members → chosen. The own vote
+ * comes last, so that a refusal leaves this node in its generation. A round fails when a member refuses, is
+ * lost or restarts, or when the time is up; then the next one waits, at random and ever longer, so that rival
+ * proposers miss each other.
+ *
+ * Rules: no ballot is used twice (the own promise is durable before a value is sent, and a number that was
+ * tried is not tried again by this process). Nothing is proposed that this node would refuse to vote for.
+ */
+import { assert } from '../../lib/assert.ts';
+import type { NodeId } from '../identity.ts';
+import type { ElectionMessage } from '../peer/message.ts';
+import type { Acceptor } from './acceptor.ts';
+import { candidates, electionReason } from './candidates.ts';
+import type { ElectionEffect, ElectionNode, ElectionOptions } from './election-event.ts';
+import type { Contact } from './liveness-event.ts';
+import { ballotOf, compareBallots, type Ballot, type GenerationRecord } from './record.ts';
+import { recordFromVotes, type ElectionVote } from './value.ts';
+
+type Message<Kind extends ElectionMessage['kind']> = Extract<ElectionMessage, { kind: Kind }>;
+
+interface Round {
+  readonly ballot: Ballot;
+  readonly members: readonly NodeId[];
+  readonly startedAt: number;
+  sentAt: number;
+  readonly votes: Map<NodeId, ElectionVote>;
+  /** Set when the value is made: from then on it is proposed to everybody. */
+  record: GenerationRecord | undefined;
+  readonly accepted: Set<NodeId>;
+}
+
+export class Proposer {
+  readonly #options: ElectionOptions;
+  readonly #node: ElectionNode;
+  readonly #acceptor: Acceptor;
+  readonly #emit: (effect: ElectionEffect) => void;
+  #round: Round | undefined;
+  /** When this clique may be proposed. */
+  #due: { readonly members: string; readonly at: number } | undefined;
+  /** After a failure, at random and ever longer. */
+  #backOffUntil = -Infinity;
+  /** Rounds that failed since the last generation was chosen. */
+  #failures = 0;
+  /** No number up to this one is tried again. */
+  #highestTried = 0;
+  /** Another node's election is under way: no rival before. */
+  #patientUntil = -Infinity;
+  /** Since when a node is heard that promised more than is chosen. */
+  #stuckSince: number | undefined;
+  /** When the chosen record came. */
+  #chosenAt = -Infinity;
+  /** Why there is no generation yet, for the status; empty when none is needed. */
+  #waiting = '';
+
+  constructor(
+    options: ElectionOptions,
+    node: ElectionNode,
+    acceptor: Acceptor,
+    emit: (effect: ElectionEffect) => void,
+  ) {
+    this.#options = options;
+    this.#node = node;
+    this.#acceptor = acceptor;
+    this.#emit = emit;
+  }
+
+  get waiting(): string {
+    return this.#waiting;
+  }
+
+  /** The ballot of the own round, when that one is to be preferred. */
+  rivalOf(ballot: Ballot): Ballot | undefined {
+    const own = this.#round?.ballot;
+    if (own === undefined || own.generation < ballot.generation) return undefined;
+    return own.generation > ballot.generation || own.proposer < ballot.proposer ? own : undefined;
+  }
+
+  /** This node has voted for another node's ballot. */
+  yieldTo(now: number): void {
+    this.#round = undefined;
+    this.#patientUntil = now + this.#options.recvTimeoutMs / 2;
+  }
+
+  /** A generation was chosen. */
+  recordChosen(now: number): void {
+    this.#round = undefined;
+    this.#failures = 0;
+    this.#due = undefined;
+    this.#backOffUntil = -Infinity;
+    this.#patientUntil = -Infinity;
+    this.#chosenAt = now;
+  }
+
+  /** Looks whether a generation is needed. `taking`: this node takes part in the chosen one. */
+  tick(now: number, random: number, taking: boolean): void {
+    const contacts = this.#node.contacts(now);
+    if (this.#round !== undefined) {
+      this.#watchRound(this.#round, contacts, now, random);
+      return;
+    }
+    const { self, configured, sendTimeoutMs } = this.#options;
+    const { chosen } = this.#acceptor;
+    const members = candidates(self, contacts, configured, chosen);
+    const settled = now - this.#chosenAt > 2 * sendTimeoutMs;
+    const stuck = this.#promiseStuck(contacts, now);
+    const reason = members && (electionReason(members, contacts, chosen, taking, settled) ?? stuck);
+    if (members === undefined || reason === undefined) {
+      this.#waiting = '';
+      this.#due = undefined;
+      return;
+    }
+    this.#waiting = reason;
+    const excluded = configured.filter((node) => !members.includes(node));
+    const blocked = this.#node.exclusion.blockedBy(excluded, now);
+    if (blocked !== undefined) {
+      this.#waiting = `${reason}; node ${blocked.node} may still hold a lease`;
+      // It is heard here, but not by everybody: unless this node stops answering it, it is never over.
+      if (contacts.some(({ node }) => node === blocked.node))
+        this.#node.exclusion.withhold(blocked.node, now);
+      return;
+    }
+    // The first of the clique at once, the others after it and apart from each other. While somebody is left
+    // out who is heard, the news of its links may be on their way.
+    const rank = members.indexOf(self);
+    const leavesOut = contacts.some(({ node, healthy }) => healthy && !members.includes(node));
+    const firstMs = leavesOut ? sendTimeoutMs : 0;
+    if (this.#due?.members !== members.join()) {
+      const at = now + firstMs + (rank === 0 ? 0 : (rank + random) * this.#stepMs);
+      this.#due = { members: members.join(), at };
+    }
+    const { at } = this.#due;
+    if (now >= Math.max(at, this.#backOffUntil, this.#patientUntil)) this.#begin(members, contacts, now);
+  }
+
+  /**
+   * A node that promised more than was ever chosen does nothing with the present generation, not even catch up
+   * with it: after a while it needs a higher one, with or without it.
+   */
+  #promiseStuck(contacts: readonly Contact[], now: number): string | undefined {
+    const above = this.#acceptor.chosen?.number ?? 0;
+    const stuck = contacts.find(({ healthy, maxVoted }) => healthy && maxVoted > above);
+    if (stuck === undefined) {
+      this.#stuckSince = undefined;
+      return undefined;
+    }
+    this.#stuckSince ??= now;
+    if (now - this.#stuckSince <= this.#options.recvTimeoutMs) return undefined;
+    return `node ${stuck.node} has voted for generation ${stuck.maxVoted}, which was not chosen`;
+  }
+
+  get #stepMs(): number {
+    return this.#options.sendTimeoutMs / 4;
+  }
+
+  #begin(members: readonly NodeId[], contacts: readonly Contact[], now: number): void {
+    const { self } = this.#options;
+    const known = Math.max(
+      this.#highestTried,
+      this.#acceptor.promised.generation,
+      this.#acceptor.chosen?.number ?? 0,
+      ...contacts.map(({ maxVoted }) => maxVoted),
+    );
+    this.#highestTried = known + 1;
+    this.#round = {
+      ballot: { generation: known + 1, proposer: self },
+      members,
+      startedAt: now,
+      sentAt: now,
+      votes: new Map(),
+      record: undefined,
+      accepted: new Set(),
+    };
+    this.#ask(this.#round, now);
+  }
+
+  /** Says again what is not answered yet: any message may be lost with its link. */
+  #ask(round: Round, now: number): void {
+    const { ballot, members, votes, record, accepted } = round;
+    const { self, configured } = this.#options;
+    round.sentAt = now;
+    if (record !== undefined) {
+      for (const to of members) {
+        if (!accepted.has(to)) this.#emit({ kind: 'send', to, message: { kind: 'accept-request', record } });
+      }
+      return;
+    }
+    const others = members.filter((node) => node !== self && !votes.has(node));
+    for (const to of others.length > 0 ? others : [self]) {
+      this.#emit({ kind: 'send', to, message: { kind: 'vote-request', ballot, members, configured } });
+    }
+  }
+
+  #watchRound(round: Round, contacts: readonly Contact[], now: number, random: number): void {
+    const { recvTimeoutMs, sendTimeoutMs } = this.#options;
+    const healthy = new Set(contacts.filter((contact) => contact.healthy).map(({ node }) => node));
+    const lost = round.members.some((node) => !healthy.has(node));
+    if (lost || now - round.startedAt > recvTimeoutMs) this.#fail(now, random, 0);
+    else if (now - round.sentAt >= sendTimeoutMs) this.#ask(round, now);
+  }
+
+  /** Votes are of one process: what a member that restarts has said does not count. */
+  restarted(node: NodeId, now: number): void {
+    if (this.#round?.members.includes(node) === true) this.#fail(now, 0.5, 0);
+  }
+
+  #fail(now: number, random: number, atLeastMs: number): void {
+    this.#round = undefined;
+    this.#failures += 1;
+    const backOffMs = this.#stepMs * 2 ** Math.min(this.#failures, 6) * random;
+    this.#backOffUntil = now + Math.max(Math.min(backOffMs, this.#options.recvTimeoutMs), atLeastMs);
+  }
+
+  vote(from: NodeId, message: Message<'election-vote'>, now: number): void {
+    const round = this.#of(message.ballot);
+    if (round === undefined || round.record !== undefined || !round.members.includes(from)) return;
+    round.votes.set(from, message);
+    if (round.votes.size === round.members.length) this.#propose(round, now);
+    else if (round.votes.size === round.members.length - 1) this.#ask(round, now);
+  }
+
+  #propose(round: Round, now: number): void {
+    const { ballot, members, votes } = round;
+    const value = recordFromVotes({ ballot, members, configured: this.#options.configured }, votes);
+    if (value.kind === 'contradiction') {
+      this.#waiting = `the votes contradict each other: ${value.reason}`;
+      this.#emit({ kind: 'alarm', gid: '', text: value.reason });
+      this.#fail(now, 1, this.#options.recvTimeoutMs);
+      return;
+    }
+    round.record = value.record;
+    this.#ask(round, now);
+  }
+
+  refused(from: NodeId, message: Message<'vote-refused'>, now: number, random: number): void {
+    const round = this.#of(message.ballot);
+    if (round === undefined || round.record !== undefined || round.votes.has(from)) return;
+    this.#highestTried = Math.max(this.#highestTried, message.promised.generation);
+    this.#waiting = `node ${from}: ${message.reason}`;
+    // What forbids it may be over sooner than the refuser can know.
+    this.#fail(now, random, Math.min(message.retryAfterMs, 2 * this.#options.sendTimeoutMs));
+  }
+
+  accepted(from: NodeId, ballot: Ballot, now: number): void {
+    const round = this.#of(ballot);
+    if (round?.record === undefined || !round.members.includes(from)) return;
+    round.accepted.add(from);
+    // All members, which contain a majority of the configuration.
+    if (round.accepted.size < round.members.length) return;
+    const { record } = round;
+    assert(compareBallots(ballotOf(record), ballot) === 0, 'a round proposes one record');
+    this.#round = undefined;
+    // Until the choice is noted here as well.
+    this.#patientUntil = now + this.#options.recvTimeoutMs / 2;
+    for (const to of this.#options.configured) {
+      this.#emit({ kind: 'send', to, message: { kind: 'record', record } });
+    }
+  }
+
+  acceptRefused(message: Message<'accept-refused'>, now: number, random: number): void {
+    if (this.#of(message.ballot) === undefined) return;
+    this.#highestTried = Math.max(this.#highestTried, message.promised.generation);
+    this.#fail(now, random, 0);
+  }
+
+  #of(ballot: Ballot): Round | undefined {
+    const round = this.#round;
+    return round !== undefined && compareBallots(round.ballot, ballot) === 0 ? round : undefined;
+  }
+}

@@ -1,0 +1,71 @@
+/**
+ * The value of one election and what a node must never forget of elections (architecture §3 and §4).
+ *
+ * An election of generation `number` is one Paxos decision: its ballot is (number, proposer), its value a
+ * `GenerationRecord`: who the members are and what becomes of every older transaction.
+ * Rule: pure values. A chosen record is never changed; its silence about an older gid means that it aborted.
+ */
+import type { Gid, NodeId } from '../identity.ts';
+
+/** Ordered by generation, then by proposer; no proposer uses one twice, so two proposals never share one. */
+export interface Ballot {
+  readonly generation: number;
+  /** 0 only in the ballot of a node that has promised nothing. */
+  readonly proposer: NodeId;
+}
+
+export interface GenerationRecord {
+  readonly number: number;
+  readonly proposer: NodeId;
+  /** Ascending; contains a majority of `configured` (or the proposer holds the referee's grant). */
+  readonly members: readonly NodeId[];
+  /** Ascending: the nodes against which majorities are counted. */
+  readonly configured: readonly NodeId[];
+  /** The complete voters: members and others recover from one of them. Ascending. */
+  readonly donors: readonly NodeId[];
+  /**
+   * Every gid stamped < number that was undecided or not finished everywhere and that commits. Every other
+   * older gid that a complete node still holds prepared is aborted.
+   */
+  readonly commits: readonly Gid[];
+}
+
+/** What the node's server keeps of elections (schema mtm, synchronous_commit=on). */
+export interface DurableState {
+  /** The highest ballot that this node voted for. */
+  readonly promised: Ballot;
+  /** The record accepted with the highest ballot. */
+  readonly accepted: GenerationRecord | undefined;
+  /** The highest record that this node knows to be chosen. */
+  readonly chosen: GenerationRecord | undefined;
+  /** The highest generation that this node was online in; 0 for none. */
+  readonly lastOnline: number;
+}
+
+/** What a `persist` effect writes; the fields that are absent stay as they are. */
+export type DurableChange = Partial<DurableState>;
+
+/** What a vote tells of the voter's transactions, of all generations. */
+export interface Holdings {
+  /** Held prepared, own and foreign. */
+  readonly prepared: readonly Gid[];
+  /** Committed here and not known to be finished everywhere. */
+  readonly committed: readonly Gid[];
+}
+
+export const noBallot: Ballot = { generation: 0, proposer: 0 };
+
+/** A node that never took part in an election. */
+export function freshState(): DurableState {
+  return { promised: noBallot, accepted: undefined, chosen: undefined, lastOnline: 0 };
+}
+
+/** Negative when `a` is lower. */
+export function compareBallots(a: Ballot, b: Ballot): number {
+  return a.generation - b.generation || a.proposer - b.proposer;
+}
+
+/** The ballot with which the record was proposed. */
+export function ballotOf(record: GenerationRecord): Ballot {
+  return { generation: record.number, proposer: record.proposer };
+}

@@ -1,0 +1,108 @@
+/**
+ * How a node that is not complete gets level: from which donor it replays, and how far it is.
+ *
+ * Rules: only a node that is online in the highest generation known here is a donor, for its WAL shows
+ * everything that is older, with the mark behind it. What this node holds prepared is rolled back only when
+ * such a donor is there: until then it might be the only one who has it.
+ */
+import type { Contact } from '../generation/liveness-event.ts';
+import type { GenerationRecord } from '../generation/record.ts';
+import type { NodeId } from '../identity.ts';
+import type { NodeEffect } from './node-event.ts';
+
+/** A node that lacks less of the donor's WAL than this is nearly level. */
+const levelBytes = 1_048_576;
+
+export interface Replay {
+  readonly donor: NodeId;
+  /** The mark at which it ends; undefined while this node is no member. */
+  target: number | undefined;
+  /** Undefined before the first report. */
+  lagBytes: number | undefined;
+}
+
+export class CatchUp {
+  readonly #self: NodeId;
+  readonly #pauseMs: number;
+  readonly #emit: (effect: NodeEffect) => void;
+  #replay: Replay | undefined;
+  #failed: { readonly donor: NodeId; readonly at: number; readonly reason: string } | undefined;
+
+  constructor(self: NodeId, pauseMs: number, emit: (effect: NodeEffect) => void) {
+    this.#self = self;
+    this.#pauseMs = pauseMs;
+    this.#emit = emit;
+  }
+
+  get replay(): Readonly<Replay> | undefined {
+    return this.#replay;
+  }
+
+  /** Why the last attempt ended; undefined while one runs. */
+  get failure(): string | undefined {
+    return this.#replay === undefined ? this.#failed?.reason : undefined;
+  }
+
+  /** As the heartbeats say it: a member counts as level until its replay fails. */
+  level(member: boolean): boolean {
+    const lagBytes = this.#replay?.lagBytes ?? Infinity;
+    return lagBytes <= levelBytes || (member && this.#failed === undefined);
+  }
+
+  /**
+   * The donor to begin with now; undefined while a replay runs or none is there. After a failure the next one
+   * in order is tried, after a pause.
+   */
+  nextDonor(record: GenerationRecord, contacts: readonly Contact[], now: number): NodeId | undefined {
+    if (this.#replay !== undefined) return undefined;
+    const failed = this.#failed;
+    if (failed !== undefined && now - failed.at < this.#pauseMs) return undefined;
+    const donors = contacts
+      .filter(({ node, onlineIn }) => node !== this.#self && onlineIn === record.number)
+      .map(({ node }) => node)
+      .sort((a, b) => a - b);
+    return donors.find((node) => node > (failed?.donor ?? 0)) ?? donors[0];
+  }
+
+  begin(donor: NodeId, target: number | undefined): void {
+    this.#replay = { donor, target, lagBytes: undefined };
+    this.#emit({ kind: 'recover', donor, generation: target });
+  }
+
+  /** Keeps what runs in step with the record. */
+  adjust(record: GenerationRecord, member: boolean): void {
+    const replay = this.#replay;
+    if (replay === undefined) return;
+    // The donor was left out itself: its history no longer goes on.
+    if (!record.members.includes(replay.donor)) return this.stop();
+    if (!member || replay.target === record.number) return;
+    replay.target = record.number;
+    this.#emit({ kind: 'recovery-follow', generation: record.number });
+  }
+
+  progressed(lagBytes: number): void {
+    if (this.#replay === undefined) return;
+    this.#replay.lagBytes = lagBytes;
+    if (lagBytes <= levelBytes) this.#failed = undefined;
+  }
+
+  /** True when the mark is the one that the replay was to reach; then it has ended. */
+  reached(generation: number): boolean {
+    if (this.#replay === undefined || this.#replay.target !== generation) return false;
+    this.stop();
+    this.#failed = undefined;
+    return true;
+  }
+
+  failed(reason: string, now: number): void {
+    if (this.#replay === undefined) return;
+    this.#failed = { donor: this.#replay.donor, at: now, reason };
+    this.#replay = undefined;
+  }
+
+  stop(): void {
+    if (this.#replay === undefined) return;
+    this.#replay = undefined;
+    this.#emit({ kind: 'stop-recovery' });
+  }
+}

@@ -1,0 +1,69 @@
+/**
+ * What happens to a node and what it orders: the union of what its parts know, for one drain loop.
+ * Events past tense, effects orders; effects are carried out in their order, their ends come back as events.
+ * `now` is the monotonic clock of the process in ms.
+ */
+import type { CommitEffect, CommitEvent } from '../commit/event.ts';
+import type { Floor } from '../commit/outcome-memory.ts';
+import type { ElectionEffect } from '../generation/election-event.ts';
+import type { LivenessEffect, LivenessEvent, NodeStatus } from '../generation/liveness-event.ts';
+import type { Gid, NodeId } from '../identity.ts';
+import type { PeerMessage } from '../peer/message.ts';
+
+/** Events about one transaction: their meaning stands in core/commit/event.ts. */
+export type GidEvent = Extract<CommitEvent, { readonly gid: Gid }>;
+
+export type NodeEvent =
+  | GidEvent
+  | Extract<CommitEvent, { kind: 'capture-restarted' }>
+  | Extract<
+      LivenessEvent,
+      { kind: 'link-up' | 'link-down' | 'peer-introduced' | 'peer-stopped' | 'local-health-changed' }
+    >
+  /**
+   * At least twice per heartbeat_send_timeout, better every 50 ms. `wallMs` feeds the hybrid clock; `random`
+   * lies between 0 and 1 and is drawn anew each time.
+   */
+  | { readonly kind: 'ticked'; readonly now: number; readonly wallMs: number; readonly random: number }
+  | {
+      readonly kind: 'message-received';
+      readonly now: number;
+      readonly from: NodeId;
+      readonly message: PeerMessage;
+    }
+  /** The change of a `persist`, and all before it, are durable. */
+  | { readonly kind: 'persisted'; readonly now: number; readonly token: number }
+  /** The donor's commits that were replayed here: committed, durable soon, known from now on. */
+  | { readonly kind: 'replayed'; readonly gids: readonly Gid[] }
+  /** How much of the donor's WAL is not replayed yet. */
+  | { readonly kind: 'recovery-progressed'; readonly now: number; readonly lagBytes: number }
+  /** The donor's mark of the generation was seen, and everything before it is flushed here. */
+  | { readonly kind: 'recovery-reached'; readonly now: number; readonly generation: number }
+  /** The recovery has ended without that; nothing of it will be committed any more. */
+  | { readonly kind: 'recovery-failed'; readonly now: number; readonly reason: string }
+  /** The floor is durable: what is below is forgotten. */
+  | { readonly kind: 'floor-raised'; readonly floor: Floor };
+
+export type NodeEffect =
+  | CommitEffect
+  | LivenessEffect
+  | Extract<ElectionEffect, { kind: 'persist' }>
+  /**
+   * Replay the donor's commits that are not known here (`isKnown`), in one phase, each followed by its header,
+   * and tell of every mark once everything before it is flushed. It may end at the mark of `generation`;
+   * undefined: it goes on until it is told.
+   */
+  | { readonly kind: 'recover'; readonly donor: NodeId; readonly generation: number | undefined }
+  /** The recovery that runs may end at the mark of this generation, also when that has come already. */
+  | { readonly kind: 'recovery-follow'; readonly generation: number }
+  /**
+   * End the recovery: no event of it follows, not even its failure, and nothing of it is committed after the
+   * effects that come next were carried out.
+   */
+  | { readonly kind: 'stop-recovery' }
+  /**
+   * New transactions are stamped with this generation; undefined: none may begin, and sessions that work in
+   * an older one cannot commit.
+   */
+  | { readonly kind: 'serve'; readonly generation: number | undefined }
+  | { readonly kind: 'status-changed'; readonly status: NodeStatus; readonly reason: string };

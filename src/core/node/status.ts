@@ -1,0 +1,90 @@
+/**
+ * What a node calls itself, in the manual's words, and a sentence that says why and what to do.
+ * Rule: the texts hold no times and no amounts, so that they stay put while nothing changes.
+ *
+ *   disabled   its PostgreSQL does not work, or it is shutting down
+ *   isolated   too few nodes are in contact, or too few have answered lately: no lease
+ *   catchup    it replays from a donor what it missed
+ *   recovery   anything else on the way to online: an election, the ends of older transactions, no donor yet
+ *   online     it serves; the reason names who is missing, and whether that stops writes
+ */
+import type { LocalHealth, MemberTrouble, NodeStatus } from '../generation/liveness-event.ts';
+import { majoritySize } from '../generation/quorum.ts';
+import type { GenerationRecord } from '../generation/record.ts';
+import type { NodeId } from '../identity.ts';
+
+export interface StatusFacts {
+  readonly health: LocalHealth;
+  readonly configured: readonly NodeId[];
+  readonly serving: boolean;
+  readonly inMajority: boolean;
+  /** The generation that the node is online in, 0 for none. */
+  readonly onlineIn: number;
+  readonly chosen: GenerationRecord | undefined;
+  /** Configured nodes that are not in contact. */
+  readonly missing: readonly MemberTrouble[];
+  /** Members without which nothing can be written. */
+  readonly troubles: readonly MemberTrouble[];
+  /** Why an election is needed and not over; empty when none is. */
+  readonly waiting: string;
+  /** It voted for a generation that is not chosen yet. */
+  readonly voted: boolean;
+  /** It ends older transactions as the record says. */
+  readonly settling: boolean;
+  readonly donor: NodeId | undefined;
+  /** Why the last donor did not do. */
+  readonly donorFailure: string | undefined;
+}
+
+export interface StatusWords {
+  readonly status: NodeStatus;
+  readonly reason: string;
+}
+
+/** The status and its sentence; the sentence is empty when all is well. */
+export function statusOf(facts: StatusFacts): StatusWords {
+  const { health } = facts;
+  if (!health.healthy) return { status: health.status, reason: health.reason };
+  if (facts.serving) return { status: 'online', reason: whileOnline(facts) };
+  if (!facts.inMajority) return { status: 'isolated', reason: tooFew(facts) };
+  if (facts.onlineIn !== 0) {
+    const size = facts.configured.length;
+    const reason = `fewer than ${majoritySize(size)} of ${size} nodes have answered lately`;
+    return { status: 'isolated', reason: `${reason}${whoIsMissing(facts)}` };
+  }
+  if (facts.donor !== undefined)
+    return { status: 'catchup', reason: `replays what it missed from node ${facts.donor}` };
+  return { status: 'recovery', reason: onTheWay(facts) };
+}
+
+function named(troubles: readonly MemberTrouble[]): string {
+  return troubles.map(({ node, text }) => `node ${node} (${text})`).join(', ');
+}
+
+function whileOnline({ troubles, missing, chosen }: StatusFacts): string {
+  if (troubles.length > 0) return `no writes without ${named(troubles)}`;
+  const outside = missing.filter(({ node }) => chosen?.members.includes(node) !== true);
+  return outside.length === 0 ? '' : `generation ${chosen?.number ?? 0} goes on without ${named(outside)}`;
+}
+
+function tooFew({ configured, missing }: StatusFacts): string {
+  const size = configured.length;
+  return (
+    `${majoritySize(size)} of ${size} nodes must be in contact; missing: ${named(missing)}; ` +
+    'start them or restore their links'
+  );
+}
+
+function onTheWay(facts: StatusFacts): string {
+  const { chosen, donorFailure } = facts;
+  const missing = whoIsMissing(facts);
+  if (facts.waiting !== '') return `a generation has to be elected: ${facts.waiting}${missing}`;
+  if (facts.voted || chosen === undefined) return `a generation is being elected${missing}`;
+  if (facts.settling) return 'transactions of former generations are being finished';
+  if (donorFailure !== undefined) return `it needs another donor: ${donorFailure}${missing}`;
+  return `it waits for a node that is online in generation ${chosen.number}${missing}`;
+}
+
+function whoIsMissing({ missing }: StatusFacts): string {
+  return missing.length === 0 ? '' : `; missing: ${named(missing)}`;
+}

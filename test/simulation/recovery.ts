@@ -1,0 +1,137 @@
+/**
+ * Recovery as src/io/recovery does it: the donor's retained slot is streamed in commit order over a connection
+ * of its own; the receiver drops what it knows and applies the rest in one phase, not yet durable; at a mark it
+ * flushes and says how far it is. It breaks with either process, either server, the network.
+ */
+import type { Gid, NodeId } from '../../src/core/identity.ts';
+import type { HistoryEntry, Server } from './server.ts';
+import type { World } from './world.ts';
+
+export interface RecoveryDonor {
+  readonly id: NodeId;
+  readonly incarnation: number | undefined;
+  readonly server: Server;
+}
+
+export interface RecoveryReceiver extends RecoveryDonor {
+  deliver(action: () => void): void;
+  isKnown(gid: Gid): boolean;
+  recoveryApplied(gid: Gid): void;
+  recoveryProgressed(lagBytes: number): void;
+  recoveryReached(generation: number): void;
+  recoveryFailed(reason: string): void;
+}
+
+/** What a transaction weighs in the lag, bytes: ten of them are "nearly level". */
+const entryBytes = 100_000;
+const pollMs = 3;
+
+export class Recovery {
+  readonly #world: World;
+  readonly #receiver: RecoveryReceiver;
+  readonly #donor: RecoveryDonor;
+  readonly #connected: () => boolean;
+  readonly #processes: readonly [number | undefined, number | undefined];
+  readonly #servers: readonly [number, number];
+  #next: number;
+  readonly #marks = new Set<number>();
+  #over = false;
+
+  constructor(world: World, receiver: RecoveryReceiver, donor: RecoveryDonor, connected: () => boolean) {
+    this.#world = world;
+    this.#receiver = receiver;
+    this.#donor = donor;
+    this.#connected = connected;
+    this.#processes = [receiver.incarnation, donor.incarnation];
+    this.#servers = [receiver.server.epoch, donor.server.epoch];
+    this.#next = donor.server.retained;
+    this.#soon(world.random.between(1, 10));
+  }
+
+  stop(): void {
+    this.#over = true;
+  }
+
+  /** A mark that has come already is told again. */
+  follow(generation: number): void {
+    if (this.#marks.has(generation)) {
+      this.#world.scheduler.after(0, () => {
+        if (!this.#over)
+          this.#receiver.deliver(() => !this.#over && this.#receiver.recoveryReached(generation));
+      });
+    }
+  }
+
+  #soon(ms: number): void {
+    this.#world.scheduler.after(ms, () => {
+      if (this.#over || this.#receiver.incarnation !== this.#processes[0]) return;
+      this.#receiver.deliver(() => this.#step());
+    });
+  }
+
+  get #whole(): boolean {
+    const { server: here } = this.#receiver;
+    const { server: there, incarnation } = this.#donor;
+    if (!here.up || !there.up || incarnation === undefined || !this.#connected()) return false;
+    return (
+      incarnation === this.#processes[1] &&
+      here.epoch === this.#servers[0] &&
+      there.epoch === this.#servers[1]
+    );
+  }
+
+  #step(): void {
+    if (this.#over) return;
+    if (!this.#whole) {
+      this.#over = true;
+      this.#receiver.recoveryFailed('the connection to the donor broke');
+      return;
+    }
+    const { server } = this.#donor;
+    // A walsender shows what is flushed.
+    const entry = this.#next < server.flushed ? server.history[this.#next] : undefined;
+    if (entry === undefined) {
+      this.#receiver.recoveryProgressed(0);
+      return this.#soon(pollMs);
+    }
+    this.#apply(entry);
+  }
+
+  #apply(entry: HistoryEntry): void {
+    const { random } = this.#world;
+    if (entry.kind === 'mark') {
+      this.#next += 1;
+      this.#flushed(() => {
+        this.#marks.add(entry.generation);
+        this.#receiver.recoveryReached(entry.generation);
+      });
+      return;
+    }
+    const { gid, changes } = entry;
+    if (changes.length > 0 && !this.#receiver.isKnown(gid)) {
+      if (!this.#receiver.server.replay(gid, changes)) return this.#soon(pollMs);
+      this.#receiver.recoveryApplied(gid);
+      this.#world.checker.counts.recovered += 1;
+    }
+    this.#next += 1;
+    const lag = (this.#donor.server.flushed - this.#next) * entryBytes;
+    if (random.chance(0.2)) this.#receiver.recoveryProgressed(lag);
+    this.#soon(random.between(0.05, 1));
+  }
+
+  /** Everything applied so far is durable before anybody hears of it. */
+  #flushed(done: () => void): void {
+    if (this.#world.sabotage.reportsBeforeFlush) {
+      done();
+      return this.#soon(0.1);
+    }
+    this.#receiver.server.flush(() => {
+      if (this.#over || this.#receiver.incarnation !== this.#processes[0]) return;
+      this.#receiver.deliver(() => {
+        if (this.#over) return;
+        done();
+        this.#soon(0.1);
+      });
+    });
+  }
+}
