@@ -80,6 +80,12 @@ export const ddlUserQuery =
   `SELECT '${ddlUserMark}' || COALESCE((SELECT rolsuper::pg_catalog.text FROM pg_catalog.pg_roles ` +
   `WHERE rolname = $1::pg_catalog.name), '')`;
 
+/**
+ * $1: the content of a message. Event triggers are silent where it is applied, and that node may have to give
+ * its history to others.
+ */
+export const keepCommandSql = "SELECT pg_catalog.pg_logical_emit_message(true, 'mtm-ddl', $1)";
+
 /** Reads the JSON of a message; undefined when it is not one. */
 export function readDdlMessage(content: Uint8Array): DdlMessage | undefined {
   let value: unknown;

@@ -21,9 +21,10 @@ import type {
 import { peekOid, pgoutputType } from '../pgoutput/peek.ts';
 import { frameEnd } from '../pgoutput/piece-writer.ts';
 import { insertRun, runToCopy } from './insert-run.ts';
-import { ddlUserMark, ddlUserQuery, planDdl, readDdlMessage } from './ddl-plan.ts';
+import { ddlUserMark, ddlUserQuery, keepCommandSql, planDdl, readDdlMessage } from './ddl-plan.ts';
 import type { DdlMessage } from './ddl-message.ts';
 import { factsMark, factsQuery, readFacts } from './facts.ts';
+import type { RelationFacts } from './facts.ts';
 import { ForeignKeyChecks } from './foreign-key-checks.ts';
 import { HeldRows, heldBytesLimit } from './held-rows.ts';
 import { relationKey } from './plan-store.ts';
@@ -62,12 +63,12 @@ const waiting: Step = { kind: 'waiting' };
 export class TransactionWriter {
   readonly #pipeline: StatementPipeline;
   readonly #store: PlanStore;
-  readonly #gid: Gid;
+  readonly #gid: Gid | undefined;
   readonly #hmac: string;
   /** Tells apart functions that two connections make at the same time. */
   readonly #unique: number;
   readonly #relations = new Map<number, KnownRelation>();
-  readonly #checks: ForeignKeyChecks;
+  readonly #checks: ForeignKeyChecks | undefined;
   readonly #held = new HeldRows();
   #pieces: Uint8Array[] = [];
   #queuedBytes = 0;
@@ -83,17 +84,27 @@ export class TransactionWriter {
   #insideExtension = false;
   #ddl = false;
 
-  constructor(pipeline: StatementPipeline, store: PlanStore, gid: Gid, hmac: string, unique: number) {
+  /**
+   * Without a gid it replays what was decided before: its owner writes the boundaries, and foreign keys are
+   * not checked again.
+   */
+  constructor(
+    pipeline: StatementPipeline,
+    store: PlanStore,
+    gid: Gid | undefined,
+    hmac: string,
+    unique: number,
+  ) {
     this.#pipeline = pipeline;
-    this.#checks = new ForeignKeyChecks(pipeline);
+    this.#checks = gid === undefined ? undefined : new ForeignKeyChecks(pipeline);
     this.#store = store;
     this.#gid = gid;
     this.#hmac = hmac;
     this.#unique = unique;
-    pipeline.run('BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE');
+    if (gid !== undefined) pipeline.run('BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE');
   }
 
-  /** A command was seen: plans of other transactions may be stale afterwards. */
+  /** A command was seen: plans of others may be stale afterwards. */
   get ddl(): boolean {
     return this.#ddl;
   }
@@ -131,10 +142,10 @@ export class TransactionWriter {
     if (first.startsWith(factsMark)) this.#factsCame(first.slice(factsMark.length));
     else if (first.startsWith(ddlUserMark)) this.#userCame(first.slice(ddlUserMark.length));
     else if (first === barrierMark && this.#waiting?.kind === 'barrier') this.#waiting = undefined;
-    else this.#checks.answer(first, columns);
+    else this.#checks?.answer(first, columns);
   }
 
-  /** Writes the checks, the header and PREPARE TRANSACTION; no data may be left. */
+  /** Writes the checks, the header and PREPARE TRANSACTION (when replaying: nothing); no data may be left. */
   finish(): Step {
     if (this.#refused !== undefined) return this.#refused;
     if (this.#waiting !== undefined) return waiting;
@@ -144,11 +155,12 @@ export class TransactionWriter {
       this.#refuseAbsent(absent);
       return this.finish();
     }
-    if (this.#checks.takeOpen()) {
+    if (this.#checks?.takeOpen() === true) {
       this.#pipeline.run(`SELECT '${barrierMark}'`);
       return this.#wait({ kind: 'barrier' });
     }
-    this.#checks.finish();
+    if (this.#gid === undefined) return { kind: 'complete' };
+    this.#checks?.finish();
     const header = JSON.stringify({ gid: this.#gid, hmac: this.#hmac });
     const emit = "SELECT pg_catalog.pg_logical_emit_message(true, 'mtm', $1)";
     this.#pipeline.run(emit, [textOid], [encoder.encode(header)]);
@@ -215,14 +227,11 @@ export class TransactionWriter {
         return this.#delete(message);
       case 'truncate':
         return this.#truncate(message);
-      case 'relation':
-        this.#relations.set(message.oid, {
-          message,
-          key: relationKey(piece, start, end),
-          plan: undefined,
-          absent: false,
-        });
+      case 'relation': {
+        const key = relationKey(piece, start, end);
+        this.#relations.set(message.oid, { message, key, plan: undefined, absent: false });
         return true;
+      }
       case 'type':
         return true;
       case 'logical-message':
@@ -291,7 +300,7 @@ export class TransactionWriter {
     if (plan === undefined) return false;
     if (this.#writtenByScript(plan)) return true;
     this.#pipeline.row(plan.insert, message.row, undefined);
-    this.#checks.inserted(plan, message.row);
+    this.#checks?.inserted(plan, message.row);
     return true;
   }
 
@@ -299,9 +308,9 @@ export class TransactionWriter {
     const plan = this.#plan(message.relation);
     if (plan === undefined) return false;
     if (this.#writtenByScript(plan)) return true;
-    this.#checks.parentGoes(plan, message);
+    this.#checks?.parentGoes(plan, message);
     this.#pipeline.row(plan.update(message), message.row, message.old?.row);
-    this.#checks.updated(plan, message);
+    this.#checks?.updated(plan, message);
     return true;
   }
 
@@ -309,25 +318,19 @@ export class TransactionWriter {
     const plan = this.#plan(message.relation);
     if (plan === undefined) return false;
     if (this.#writtenByScript(plan)) return true;
-    this.#checks.parentGoes(plan, message);
+    this.#checks?.parentGoes(plan, message);
     this.#pipeline.row(plan.delete(message), undefined, message.old.row);
     return true;
   }
 
   #truncate(message: TruncateMessage): boolean {
-    const plans: RelationPlan[] = [];
+    const facts: RelationFacts[] = [];
     for (const oid of message.relations) {
       const plan = this.#plan(oid);
       if (plan === undefined) return false;
-      if (!this.#writtenByScript(plan)) plans.push(plan);
+      if (!this.#writtenByScript(plan)) facts.push(plan.facts);
     }
-    if (plans.length > 0)
-      this.#pipeline.runOnce(
-        truncateSql(
-          message,
-          plans.map((plan) => plan.facts),
-        ),
-      );
+    if (facts.length > 0) this.#pipeline.runOnce(truncateSql(message, facts));
     return true;
   }
 
@@ -344,7 +347,7 @@ export class TransactionWriter {
     if (data === undefined) this.#refuse('08P01', 'peer data: a row that cannot be inserted');
     else {
       this.#pipeline.copy(plan.copy, data.text);
-      for (const row of data.rows) this.#checks.inserted(plan, row);
+      for (const row of data.rows) this.#checks?.inserted(plan, row);
     }
     this.#at = run;
     return true;
@@ -358,6 +361,7 @@ export class TransactionWriter {
     }
     if (message.tag === 'END EXTENSION') {
       this.#insideExtension = false;
+      this.#pipeline.run(keepCommandSql, [textOid], [content]);
       return true;
     }
     if (this.#user === undefined) {
@@ -368,6 +372,7 @@ export class TransactionWriter {
     }
     const plan = planDdl(message, this.#user, this.#unique);
     this.#user = undefined;
+    this.#pipeline.run(keepCommandSql, [textOid], [content]);
     if (message.tag === 'CREATE EXTENSION' || message.tag === 'ALTER EXTENSION') this.#insideExtension = true;
     if (plan.kind === 'refused') this.#refuse('42501', plan.reason);
     else for (const statement of plan.statements) this.#pipeline.runOnce(statement);

@@ -10,6 +10,9 @@
  *                                     minVersion:uint16 maxVersion:uint16 clusterName:text64 mac:32
  *     text64 = length:uint8 utf8, filled up with zeros to 64 bytes
  *
+ * The highest bits of `from` and `to` say what the connection is for: 0 0 a link for messages, 0 1 a stream
+ * of bytes (recovery), 1 0 a life line.
+ *
  * A verdict `wrong-secret` has zeros for everything behind its code. What is said behind any other code is
  * covered by the mac. The form of the handshake itself never changes within one magic.
  */
@@ -24,6 +27,13 @@ export const helloBytes = 8 + 4 + 2 + 8 + nonceBytes + 64;
 export const challengeBytes = 8 + nonceBytes;
 export const verdictBytes = 8 + 2 + 8 + 6 + 64 + macBytes;
 
+/**
+ * What a connection is for: messages of the protocol, bytes that its owner understands, or nothing but its end.
+ */
+export type ConnectionPurpose = 'link' | 'stream' | 'life-line';
+
+const purposeBit = 0x80;
+
 export interface VersionRange {
   readonly min: number;
   readonly max: number;
@@ -33,6 +43,7 @@ export interface Hello {
   readonly versions: VersionRange;
   readonly from: number;
   readonly to: number;
+  readonly purpose: ConnectionPurpose;
   readonly incarnation: number;
   readonly nonce: Buffer;
   readonly clusterName: string;
@@ -54,8 +65,8 @@ export function encodeHello(hello: Hello): Buffer {
   magic.copy(bytes);
   bytes.writeUInt16BE(hello.versions.min, 8);
   bytes.writeUInt16BE(hello.versions.max, 10);
-  bytes.writeUInt8(hello.from, 12);
-  bytes.writeUInt8(hello.to, 13);
+  bytes.writeUInt8(hello.from | (hello.purpose === 'life-line' ? purposeBit : 0), 12);
+  bytes.writeUInt8(hello.to | (hello.purpose === 'stream' ? purposeBit : 0), 13);
   bytes.writeBigUInt64BE(BigInt(hello.incarnation), 14);
   hello.nonce.copy(bytes, 22);
   writeName(bytes, hello.clusterName, 22 + nonceBytes);
@@ -67,17 +78,23 @@ export function decodeHello(bytes: Buffer): Hello | undefined {
   const incarnation = Number(bytes.readBigUInt64BE(14));
   const clusterName = readName(bytes, 22 + nonceBytes);
   if (!hasMagic(bytes) || clusterName === undefined || !Number.isSafeInteger(incarnation)) return undefined;
-  const from = bytes.readUInt8(12);
-  const to = bytes.readUInt8(13);
+  const from = bytes.readUInt8(12) & ~purposeBit;
+  const to = bytes.readUInt8(13) & ~purposeBit;
   if (from < 1 || from > maxNode || to < 1 || to > maxNode) return undefined;
   return {
     versions: { min: bytes.readUInt16BE(8), max: bytes.readUInt16BE(10) },
     from,
     to,
+    purpose: purposeOf(bytes.readUInt8(12), bytes.readUInt8(13)),
     incarnation,
     nonce: bytes.subarray(22, 22 + nonceBytes),
     clusterName,
   };
+}
+
+function purposeOf(from: number, to: number): ConnectionPurpose {
+  if ((from & purposeBit) !== 0) return 'life-line';
+  return (to & purposeBit) === 0 ? 'link' : 'stream';
 }
 
 export function encodeChallenge(nonce: Buffer): Buffer {

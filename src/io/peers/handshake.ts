@@ -29,6 +29,7 @@ import {
   macBytes,
   nonceBytes,
   verdictBytes,
+  type ConnectionPurpose,
   type Hello,
   type VersionRange,
 } from './handshake-message.ts';
@@ -48,6 +49,7 @@ export interface Accepted {
   readonly peer: NodeId;
   readonly incarnation: number;
   readonly version: number;
+  readonly purpose: ConnectionPurpose;
   /** What came behind the handshake in the same packet. */
   readonly rest: Buffer;
 }
@@ -98,17 +100,27 @@ class Inbox {
 export class DialerHandshake {
   readonly #identity: Identity;
   readonly #target: NodeId;
+  readonly #purpose: ConnectionPurpose;
   readonly #inbox = new Inbox();
   /** The bytes sent first. */
   readonly hello: Buffer;
   #transcript: Buffer | undefined;
 
-  constructor(identity: Identity, target: NodeId) {
+  constructor(identity: Identity, target: NodeId, purpose: ConnectionPurpose = 'link') {
     this.#identity = identity;
     this.#target = target;
+    this.#purpose = purpose;
     const { clusterName, incarnation, versions, nodeId } = identity;
     const nonce = randomBytes(nonceBytes);
-    this.hello = encodeHello({ versions, from: nodeId, to: target, incarnation, nonce, clusterName });
+    this.hello = encodeHello({
+      versions,
+      from: nodeId,
+      to: target,
+      purpose,
+      incarnation,
+      nonce,
+      clusterName,
+    });
   }
 
   push(chunk: Buffer): HandshakeStep {
@@ -137,7 +149,10 @@ export class DialerHandshake {
     if (name !== 'accepted') return this.#reject(name, verdict.node, verdict.clusterName, verdict.versions);
     if (verdict.node !== this.#target) return this.#reject('wrong-node', verdict.node, '', verdict.versions);
     const { node, incarnation, version } = verdict;
-    return { result: { kind: 'accepted', peer: node, incarnation, version, rest: this.#inbox.rest() } };
+    const rest = this.#inbox.rest();
+    return {
+      result: { kind: 'accepted', peer: node, incarnation, version, purpose: this.#purpose, rest },
+    };
   }
 
   #reject(rejection: Rejection, node: NodeId, cluster: string, versions: VersionRange): HandshakeStep {
@@ -198,8 +213,9 @@ export class ListenerHandshake {
     const version = rejection === undefined ? this.#commonVersion(hello.value) : 0;
     const send = proved ? this.#verdict(hello, proof, rejection, version) : refusalOfStranger();
     if (rejection !== undefined) return { send, result: this.#failed(rejection, hello.value) };
-    const { from, incarnation } = hello.value;
-    return { send, result: { kind: 'accepted', peer: from, incarnation, version, rest: this.#inbox.rest() } };
+    const { from, incarnation, purpose } = hello.value;
+    const rest = this.#inbox.rest();
+    return { send, result: { kind: 'accepted', peer: from, incarnation, version, purpose, rest } };
   }
 
   /** Only for somebody who knows the secret. The order matters: the first thing wrong explains the others. */

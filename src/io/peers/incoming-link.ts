@@ -18,6 +18,10 @@ export interface IncomingLinkEvents {
   /** The peer has proved itself. */
   readonly onAccepted: (link: IncomingLink, accepted: Accepted) => void;
   readonly onMessage: (from: NodeId, message: PeerMessage) => void;
+  /** It has proved itself for something else: the socket, paused, is the owner's, and this object is through. */
+  readonly onStream: (link: IncomingLink, accepted: Accepted, socket: Socket) => void;
+  /** The system at the other end has closed the link in good order: the process there has ended. */
+  readonly onPeerStopped: (link: IncomingLink) => void;
   /** At most once, at the end; `claimed` as in the handshake's result. */
   readonly onEnded: (link: IncomingLink, reason: LinkReason, claimed: NodeId | undefined) => void;
 }
@@ -50,6 +54,9 @@ export class IncomingLink {
     socket.setKeepAlive(true, 10_000);
     socket.on('data', (chunk: Buffer) => this.#received(chunk));
     socket.on('error', (error) => this.close(linkReason('network', error.message)));
+    socket.on('end', () => {
+      if (!this.#ended && this.#peer !== undefined) events.onPeerStopped(this);
+    });
     socket.on('close', () => this.close(linkReason('closed-by-peer', 'the peer closed the link')));
   }
 
@@ -61,7 +68,9 @@ export class IncomingLink {
   close(reason: LinkReason, claimed: NodeId | undefined = this.#peer?.node): void {
     if (this.#ended) return;
     this.#end();
-    this.#socket.destroy();
+    // Reset, not closed: a link that ends in good order tells the peer that this process has ended.
+    if (this.#peer !== undefined && reason.kind !== 'stopped') this.#socket.resetAndDestroy();
+    else this.#socket.destroy();
     this.#events.onEnded(this, reason, claimed);
   }
 
@@ -78,10 +87,18 @@ export class IncomingLink {
     if (result?.kind === 'failed') return this.#reject(result, send);
     if (send !== undefined) this.#socket.write(send);
     if (result === undefined) return;
+    if (result.purpose !== 'link') return this.#handOver(result);
     clearTimeout(this.#deadline);
     this.#peer = { node: result.peer, incarnation: result.incarnation };
     this.#events.onAccepted(this, result);
     if (result.rest.length > 0 && !this.#ended) this.#read(result.rest);
+  }
+
+  #handOver(accepted: Accepted): void {
+    this.#end();
+    this.#socket.removeAllListeners();
+    this.#socket.pause();
+    this.#events.onStream(this, accepted, this.#socket);
   }
 
   #reject({ reason, claimed }: Failed, send: Buffer | undefined): void {

@@ -37,10 +37,12 @@ export interface OutgoingLinkOptions {
   readonly log: LinkLog;
   /** The peer has proved that it is `incarnation`; a reason when it must not be talked to. */
   readonly admit: (incarnation: number) => LinkReason | undefined;
-  readonly onUp: () => void;
+  readonly onUp: (incarnation: number) => void;
   /** Also when the reason why the link is not up has changed. */
   readonly onDown: (reason: LinkReason) => void;
   readonly onDrained: () => void;
+  /** The system at the other end has closed the link in good order: the process there has ended. */
+  readonly onPeerStopped: (incarnation: number) => void;
 }
 
 type State =
@@ -162,6 +164,11 @@ export class OutgoingLink {
     socket.on('error', (error) => {
       if (this.#isCurrent(socket)) this.#fail(linkReason('network', `${this.#where()}: ${describe(error)}`));
     });
+    // A living gateway resets what it gives up (see #fail), so this comes from its system, after its end.
+    socket.on('end', () => {
+      if (this.#isCurrent(socket) && this.#state.kind === 'up')
+        this.#options.onPeerStopped(this.#state.incarnation);
+    });
     socket.on('close', () => {
       if (this.#isCurrent(socket))
         this.#fail(linkReason('closed-by-peer', `${this.#where()} closed the link`));
@@ -194,7 +201,7 @@ export class OutgoingLink {
     this.#state = { kind: 'up', socket, incarnation, checks, since: this.#options.now() };
     log.info({ peer: peer.id, incarnation }, 'link to peer is up');
     if (rest.length > 0) this.#acknowledged(rest);
-    this.#options.onUp();
+    this.#options.onUp(incarnation);
   }
 
   #acknowledged(bytes: Buffer): void {
@@ -254,7 +261,8 @@ export class OutgoingLink {
     const before = this.#state;
     assert(before.kind === 'dialling' || before.kind === 'up', 'only an attempt or a link fails');
     this.#leave(before);
-    before.socket.destroy();
+    if (before.kind === 'up') before.socket.resetAndDestroy();
+    else before.socket.destroy();
     if (before.kind === 'up' && this.#options.now() - before.since >= stableAfterMs) this.#attempts = 0;
     this.#writer = new MessageWriter();
     const timer = setTimeout(() => this.#dial(), this.#backOff());

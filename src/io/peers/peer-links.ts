@@ -12,10 +12,12 @@ import { assert } from '../../lib/assert.ts';
 import type { Accepted, Identity } from './handshake.ts';
 import { maxClusterNameBytes } from './handshake-message.ts';
 import type { IncomingLink } from './incoming-link.ts';
+import { LifeLine, LifeLines } from './life-line.ts';
 import { isMisconfiguration, linkReason, type LinkReason, type Rejection } from './link-reason.ts';
 import { defaultLinkSettings, type LinkLog, type LinkSettings } from './link-settings.ts';
 import { OutgoingLink, type PeerAddress } from './outgoing-link.ts';
 import { PeerListener } from './peer-listener.ts';
+import { dialStream, ownStream, type PeerStream } from './peer-stream.ts';
 
 export interface PeerLinksHandler {
   onMessage(from: NodeId, message: PeerMessage): void;
@@ -28,8 +30,12 @@ export interface PeerLinksHandler {
    * one.
    */
   onPeerIncarnation(from: NodeId, incarnation: number): void;
+  /** The process that was introduced last has certainly ended, and serves nobody any more. */
+  onPeerStopped(from: NodeId): void;
   /** The queue is short again after `send` had returned false. */
   onDrained(to: NodeId): void;
+  /** A peer asks for its history on a connection of its own; it is closed where nobody serves streams. */
+  onStream?(from: NodeId, stream: PeerStream): void;
 }
 
 export interface PeerLinksOptions {
@@ -56,6 +62,8 @@ export interface LinkStatus {
   readonly connected: boolean;
   /** The peer's own link to this node is up. */
   readonly incoming: boolean;
+  /** The end of the peer's process would be noticed at once. */
+  readonly watched: boolean;
   /** Time since the last message of the peer, ms; undefined when there was none. */
   readonly lastHeardMs: number | undefined;
   /** Why the outgoing link is not up. */
@@ -67,6 +75,7 @@ export interface LinkStatus {
 /** What is known of one peer. */
 interface Peer {
   readonly outgoing: OutgoingLink;
+  readonly lifeLine: LifeLine;
   incoming: IncomingLink | undefined;
   /** The highest seen; 0 when none was. */
   incarnation: number;
@@ -82,6 +91,7 @@ export class PeerLinks {
   readonly #identity: Identity;
   readonly #listener: PeerListener;
   readonly #peers = new Map<NodeId, Peer>();
+  readonly #lifeLines = new LifeLines();
   /** By kind and claimed node: when it was logged last. Both are bounded. */
   readonly #refusals = new Map<string, number>();
   #stopped = false;
@@ -103,14 +113,29 @@ export class PeerLinks {
       admit: ({ from, incarnation: claimed }) => this.#admit(from, claimed),
       onAccepted: (link, accepted) => this.#accepted(link, accepted),
       onMessage: (from, message) => this.#message(from, message),
+      onStream: (_link, accepted, socket) => {
+        const peer = this.#peers.get(accepted.peer);
+        assert(peer !== undefined, 'only configured peers are let in');
+        this.#introduce(accepted.peer, peer, accepted.incarnation);
+        if (accepted.purpose === 'life-line' && !this.#stopped) {
+          return this.#lifeLines.keep(accepted.peer, socket);
+        }
+        const serve = this.#stopped ? undefined : options.handler.onStream?.bind(options.handler);
+        if (serve === undefined) socket.destroy();
+        else serve(accepted.peer, ownStream(socket, accepted));
+      },
+      onPeerStopped: ({ peer }) => {
+        if (peer !== undefined) this.#peerStopped(peer.node, peer.incarnation);
+      },
       onEnded: (link, reason, claimed) => this.#ended(link, reason, claimed),
       onAcceptFailed: (error) =>
         options.log.warn({ err: error }, 'a connection on the peer port could not be accepted'),
     });
     for (const peer of peers) {
-      const outgoing = this.#outgoing(peer, settings);
+      const lifeLine = this.#lifeLine(peer, settings);
+      const outgoing = this.#outgoing(peer, settings, lifeLine);
       const unknown = { incoming: undefined, incarnation: 0, heardAt: undefined, incomingReason: undefined };
-      this.#peers.set(peer.id, { outgoing, ...unknown });
+      this.#peers.set(peer.id, { outgoing, lifeLine, ...unknown });
     }
   }
 
@@ -133,9 +158,11 @@ export class PeerLinks {
     this.#stopped = true;
     const closing: Promise<void>[] = [];
     for (const peer of this.#peers.values()) {
+      peer.lifeLine.stop();
       closing.push(peer.outgoing.stop());
       peer.incoming?.close(linkReason('stopped', 'this gateway is stopping'));
     }
+    this.#lifeLines.close();
     await Promise.all([...closing, this.#listener.close()]);
   }
 
@@ -157,6 +184,7 @@ export class PeerLinks {
       node,
       connected: peer.outgoing.up,
       incoming: peer.incoming !== undefined,
+      watched: peer.lifeLine.watching,
       lastHeardMs: peer.heardAt === undefined ? undefined : now - peer.heardAt,
       reason: peer.outgoing.reason,
       incomingReason: peer.incomingReason,
@@ -176,7 +204,33 @@ export class PeerLinks {
     return undefined;
   }
 
-  #outgoing(address: PeerAddress, settings: LinkSettings): OutgoingLink {
+  /**
+   * A connection to the peer's port for a stream of bytes. Rejects with why the peer cannot be reached or
+   * does not let this node in.
+   */
+  async openStream(to: NodeId): Promise<PeerStream> {
+    const peer = this.#peers.get(to);
+    const address = this.#options.peers.find(({ id }) => id === to);
+    assert(peer !== undefined && address !== undefined, 'streams are opened to configured peers');
+    const settings = { ...defaultLinkSettings, ...this.#options.settings };
+    const stream = await dialStream(this.#identity, address, settings.handshakeTimeoutMs);
+    const stale = this.#stopped || this.#meet(to, stream.incarnation) !== undefined;
+    if (!stale) return stream;
+    stream.socket.destroy();
+    throw new Error(`a former gateway of node ${to} answered, or this one is stopping`);
+  }
+
+  #lifeLine(peer: PeerAddress, settings: LinkSettings): LifeLine {
+    return new LifeLine({
+      identity: this.#identity,
+      peer,
+      timeoutMs: settings.handshakeTimeoutMs,
+      wanted: () => this.#peers.get(peer.id)?.outgoing.up === true,
+      onPeerStopped: (incarnation) => this.#peerStopped(peer.id, incarnation),
+    });
+  }
+
+  #outgoing(address: PeerAddress, settings: LinkSettings, lifeLine: LifeLine): OutgoingLink {
     const { handler, random, now, log } = this.#options;
     return new OutgoingLink({
       identity: this.#identity,
@@ -186,8 +240,10 @@ export class PeerLinks {
       now,
       log,
       admit: (incarnation) => this.#meet(address.id, incarnation),
-      onUp: () => {
-        if (!this.#stopped) handler.onLinkUp(address.id);
+      onUp: (incarnation) => {
+        if (this.#stopped) return;
+        lifeLine.watch(incarnation);
+        handler.onLinkUp(address.id);
       },
       onDown: (reason) => {
         if (!this.#stopped) handler.onLinkDown(address.id, reason);
@@ -195,7 +251,14 @@ export class PeerLinks {
       onDrained: () => {
         if (!this.#stopped) handler.onDrained(address.id);
       },
+      onPeerStopped: (incarnation) => this.#peerStopped(address.id, incarnation),
     });
+  }
+
+  /** Links and life line may tell; a newer process of the peer goes on. */
+  #peerStopped(node: NodeId, incarnation: number): void {
+    if (this.#stopped || this.#peers.get(node)?.incarnation !== incarnation) return;
+    this.#options.handler.onPeerStopped(node);
   }
 
   #admit(from: NodeId, incarnation: number): Rejection | undefined {

@@ -32,6 +32,10 @@ export class PeerListener {
         this.#strangers.delete(link);
         events.onAccepted(link, accepted);
       },
+      onStream: (link, accepted, socket) => {
+        this.#strangers.delete(link);
+        events.onStream(link, accepted, socket);
+      },
       onEnded: (link, reason, claimed) => {
         this.#strangers.delete(link);
         events.onEnded(link, reason, claimed);

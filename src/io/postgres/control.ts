@@ -5,12 +5,11 @@
  * back.
  */
 import pg from 'pg';
-import type { Gid, Lsn } from '../../core/identity.ts';
+import type { Gid } from '../../core/identity.ts';
 import { parseGid } from '../../core/identity.ts';
 import type { Suspicions } from '../../core/statement/context.ts';
 import { builtInWriters } from '../../core/statement/built-in-writers.ts';
 import { suspicionQuery } from '../../core/statement/suspicion-query.ts';
-import { decodePgoutput } from '../../core/pgoutput/decoder.ts';
 import type { ServerLogin } from './raw-connection.ts';
 import { startupOptions } from './raw-connection.ts';
 import { noTimeouts } from './pinned-settings.ts';
@@ -19,7 +18,6 @@ export interface TakeOver {
   readonly incarnation: number;
   readonly serverVersion: number;
   readonly prepared: readonly Gid[];
-  readonly committed: readonly Gid[];
 }
 
 /** How long a backend that was told to end may take, ms. */
@@ -81,12 +79,10 @@ export class Control {
     );
     await this.endSessions();
     const prepared = await this.preparedGids();
-    const committed = await this.#committedSinceSyncpoint();
     return {
       incarnation: Number(raised.rows[0]!.incarnation),
       serverVersion: Number(version.rows[0]!.v),
       prepared,
-      committed,
     };
   }
 
@@ -133,29 +129,12 @@ export class Control {
     return rows.map(({ gid }) => gid).filter((gid) => parseGid(gid) !== undefined);
   }
 
-  /** What the retained slot shows as committed: the memory of outcomes that a restart would lose. */
-  async #committedSinceSyncpoint(): Promise<Gid[]> {
-    const { rows } = await this.#client.query<{ data: Buffer }>(
-      `SELECT data FROM pg_logical_slot_peek_binary_changes('mtm_retain', NULL, NULL,
-         'proto_version', '3', 'publication_names', 'mtm_headers', 'messages', 'true')
-       WHERE get_byte(data, 0) = ascii('K')`,
-    );
-    const gids: Gid[] = [];
-    for (const { data } of rows) {
-      const message = decodePgoutput(data, 0, data.length);
-      if (message.kind === 'commit-prepared' && parseGid(message.gid) !== undefined) gids.push(message.gid);
-    }
-    return gids;
-  }
-
-  /** Everything before `lsn` is finished on all nodes: the retained slot lets go of it. */
-  async advanceRetained(lsn: Lsn): Promise<void> {
-    const text = `${(lsn >> 32n).toString(16)}/${(lsn & 0xffffffffn).toString(16)}`;
-    await this.#client.query(
-      `SELECT pg_replication_slot_advance('mtm_retain', $1::pg_lsn)
-       FROM pg_replication_slots WHERE slot_name = 'mtm_retain' AND confirmed_flush_lsn < $1::pg_lsn`,
-      [text],
-    );
+  /** Makes something durable: what a vote needs of the server. Resolves when it has. */
+  async writeProbe(): Promise<void> {
+    await this.#client.query({
+      name: 'mtm_probe',
+      text: "SELECT pg_catalog.pg_logical_emit_message(true, 'mtm-probe', '')",
+    });
   }
 
   async mayBypass(user: string, adminRole: string): Promise<boolean> {
@@ -188,8 +167,20 @@ export class Control {
   }
 }
 
+/** A client whose queries wait for each other (pg's own queue is deprecated). */
+class QueuedClient extends pg.Client {
+  #last: Promise<unknown> = Promise.resolve();
+
+  override query(...parameters: unknown[]): never {
+    const query = super.query.bind(this) as (...all: unknown[]) => Promise<unknown>;
+    const result = this.#last.then(() => query(...parameters));
+    this.#last = result.catch(() => undefined); // its caller hears of it
+    return result as never;
+  }
+}
+
 async function connected(login: ServerLogin): Promise<pg.Client> {
-  const client = new pg.Client({
+  const client = new QueuedClient({
     host: login.host,
     port: login.port,
     user: login.user,

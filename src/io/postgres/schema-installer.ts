@@ -19,6 +19,7 @@ const sqlFiles = [
   'rewrite.sql',
   'sequences.sql',
   'tables.sql',
+  'generation.sql',
   'status.sql',
   'apply.sql',
   'triggers.sql',

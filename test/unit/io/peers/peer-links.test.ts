@@ -1,9 +1,11 @@
 /** Links over real sockets on loopback. Waiting is always for an event, never for a time. */
-import { createServer, connect, type Server, type Socket } from 'node:net';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { createServer, connect, type Server, type Socket } from 'node:net';
+import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { PeerMessage } from '../../../../src/core/peer/message.ts';
-import type { LinkSettings } from '../../../../src/io/peers/link-settings.ts';
+import { acknowledgeDelayMs, type LinkSettings } from '../../../../src/io/peers/link-settings.ts';
 import {
   PeerLinks,
   type PeerLinksHandler,
@@ -28,6 +30,9 @@ class Ear implements PeerLinksHandler {
   }
   onPeerIncarnation(from: number, incarnation: number): void {
     this.#note(`incarnation of ${from}: ${incarnation}`);
+  }
+  onPeerStopped(from: number): void {
+    this.#note(`stopped ${from}`);
   }
   onDrained(to: number): void {
     this.#note(`drained ${to}`);
@@ -147,6 +152,29 @@ describe('two gateways', () => {
     expect(a.links.linkStatus()).toMatchObject([{ connected: true, incoming: true }]);
   });
 });
+
+test('a process that is killed is known to have ended, whatever it had not read', async () => {
+  const ports = await twoPorts();
+  const a = await gateway(1, ports);
+  const program = fileURLToPath(new URL('gateway-process.ts', import.meta.url));
+  const child = spawn(process.execPath, [program, String(ports[2]), String(ports[1])], { stdio: 'inherit' });
+  cleanups.push(async () => void child.kill('SIGKILL'));
+  await watchedBy(a.links, 2);
+  await a.ear.hears(/message from 2/);
+  child.kill('SIGSTOP');
+  expect(a.links.send(2, finished('unread'))).toBe(true);
+  // Now there are an unread message on the one link and an unread acknowledgement on the other.
+  await new Promise((resolve) => setTimeout(resolve, 2 * acknowledgeDelayMs));
+  child.kill('SIGKILL');
+  await Promise.all([a.ear.hears(/down 2: network/), a.ear.hears(/stopped 2/)]);
+});
+
+/** Resolves when the end of the peer's process would be noticed. */
+async function watchedBy(links: PeerLinks, node: number): Promise<void> {
+  while (links.linkStatus().find((link) => link.node === node)?.watched !== true) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
 
 describe('a wrong peer is named on both sides', () => {
   test.each([

@@ -1,0 +1,125 @@
+-- What a node must not forget of elections, syncpoints and peers, and what the gateway tells the server of outcomes.
+-- Rule: what the protocol rests on is logged and never goes back: a lower promise or last_online is refused here as well. The
+-- gateway's own connections write it with synchronous_commit=on. The outcomes are unlogged: after a crash of the server
+-- they are gone together with what says how complete they are, so a loss is never read as "aborted".
+
+-- promised, accepted, chosen, last_online: src/core/generation/record.ts. One row.
+CREATE TABLE IF NOT EXISTS mtm.generation_state (
+  one boolean PRIMARY KEY DEFAULT true CHECK (one),
+  promised_generation bigint NOT NULL DEFAULT 0,
+  promised_proposer integer NOT NULL DEFAULT 0,
+  accepted jsonb,
+  chosen jsonb,
+  last_online bigint NOT NULL DEFAULT 0
+);
+INSERT INTO mtm.generation_state DEFAULT VALUES ON CONFLICT DO NOTHING;
+
+-- The last syncpoint. A gid is below it when its generation is lower than `generation`, or the same and its counter is lower
+-- than counters[node]. lost_*: this node gave up the history before lost_position (max_retained_wal): a node that was not
+-- online in lost_generation cannot be served, and of gids stamped up to it this node may have forgotten commits. One row.
+CREATE TABLE IF NOT EXISTS mtm.syncpoint (
+  one boolean PRIMARY KEY DEFAULT true CHECK (one),
+  generation bigint NOT NULL DEFAULT 0,
+  counters jsonb NOT NULL DEFAULT '{}',
+  position pg_lsn NOT NULL DEFAULT '0/0',
+  lost_generation bigint NOT NULL DEFAULT 0,
+  lost_position pg_lsn NOT NULL DEFAULT '0/0'
+);
+INSERT INTO mtm.syncpoint DEFAULT VALUES ON CONFLICT DO NOTHING;
+
+-- The servers of the peers as they were last reported: one that went back in time is known by it.
+CREATE TABLE IF NOT EXISTS mtm.peer_position (
+  node integer PRIMARY KEY,
+  system_identifier text NOT NULL,
+  timeline bigint NOT NULL,
+  flushed pg_lsn NOT NULL,
+  noted_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- Outcomes that the gateway knows, as ranges of counters. `complete_below`: of gids stamped lower, whatever is not in
+-- `committed`, not prepared here and not below the syncpoint was aborted, or never was.
+CREATE UNLOGGED TABLE IF NOT EXISTS mtm.outcome (
+  node integer,
+  generation bigint,
+  incarnation bigint,
+  committed int8multirange NOT NULL DEFAULT '{}',
+  aborted int8multirange NOT NULL DEFAULT '{}',
+  PRIMARY KEY (node, generation, incarnation)
+);
+CREATE UNLOGGED TABLE IF NOT EXISTS mtm.outcome_cover (
+  one boolean PRIMARY KEY DEFAULT true CHECK (one),
+  complete_below bigint NOT NULL
+);
+
+-- Writes the fields of `change` that are there, and with lastOnline the mark at which nodes that catch up stop.
+CREATE OR REPLACE FUNCTION mtm.persist(change jsonb) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE s mtm.generation_state; generation bigint; proposer integer; online bigint;
+BEGIN
+  SELECT * INTO STRICT s FROM mtm.generation_state FOR UPDATE;
+  generation := coalesce((change #>> '{promised,generation}')::bigint, s.promised_generation);
+  proposer := coalesce((change #>> '{promised,proposer}')::integer, s.promised_proposer);
+  online := coalesce((change ->> 'lastOnline')::bigint, s.last_online);
+  IF (generation, proposer) < (s.promised_generation, s.promised_proposer) OR online < s.last_online THEN
+    RAISE EXCEPTION '[multimaster] the state of this node would go back: % after promise (%, %), last online %', change,
+      s.promised_generation, s.promised_proposer, s.last_online USING ERRCODE = 'XX000';
+  END IF;
+  UPDATE mtm.generation_state SET promised_generation = generation, promised_proposer = proposer, last_online = online,
+    accepted = coalesce(change -> 'accepted', s.accepted), chosen = coalesce(change -> 'chosen', s.chosen);
+  IF change ? 'lastOnline' THEN PERFORM pg_logical_emit_message(true, 'mtm-mark', online::text); END IF;
+END $$;
+
+-- Adds what became known. `outcomes`: [{node, generation, incarnation, committed, aborted}], both int8multiranges as text.
+CREATE OR REPLACE FUNCTION mtm.note_outcomes(outcomes jsonb, complete_below bigint) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+  INSERT INTO mtm.outcome AS o (node, generation, incarnation, committed, aborted)
+  SELECT node, generation, incarnation, committed, aborted FROM jsonb_to_recordset(outcomes)
+    AS r(node integer, generation bigint, incarnation bigint, committed int8multirange, aborted int8multirange)
+  ON CONFLICT (node, generation, incarnation) DO UPDATE
+    SET committed = o.committed + excluded.committed, aborted = o.aborted + excluded.aborted;
+  INSERT INTO mtm.outcome_cover AS c (complete_below) VALUES (note_outcomes.complete_below)
+  ON CONFLICT (one) DO UPDATE SET complete_below = greatest(c.complete_below, excluded.complete_below)
+$$;
+
+-- Everything below is finished everywhere, so what it is need not be known any longer.
+CREATE OR REPLACE FUNCTION mtm.set_syncpoint(floor_generation bigint, floor_counters jsonb, at_position pg_lsn)
+RETURNS void LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+  UPDATE mtm.syncpoint SET generation = floor_generation, counters = floor_counters, position = at_position
+  WHERE generation <= floor_generation;
+  DELETE FROM mtm.outcome WHERE generation < floor_generation;
+$$;
+
+-- What became of a transaction, asked on any node:
+--   'committed'    it is decided so; a node that still catches up may not show its rows yet
+--   'aborted'      it did not commit and never will, or there was none of that id
+--   'in progress'  it is prepared here: decided or not, it is not finished here
+--   'forgotten'    it is older than the last syncpoint: finished on all nodes, and not remembered how
+--   'unknown'      this node cannot tell (yet): ask again when it is online, or on another node
+CREATE OR REPLACE FUNCTION mtm.transaction_outcome(gid text) RETURNS text
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE parts text[] := regexp_match(transaction_outcome.gid, '^mtm:([0-9]{1,3}):([0-9]{1,15}):([0-9]{1,15}):([0-9]{1,15})$');
+  stamp bigint; counter bigint; found mtm.outcome; point mtm.syncpoint;
+BEGIN
+  IF parts IS NULL THEN RETURN 'unknown'; END IF;
+  stamp := parts[2]::bigint;
+  counter := parts[4]::bigint;
+  SELECT * INTO found FROM mtm.outcome o
+  WHERE o.node = parts[1]::integer AND o.generation = stamp AND o.incarnation = parts[3]::bigint;
+  IF found.committed @> counter THEN RETURN 'committed'; END IF;
+  IF found.aborted @> counter THEN RETURN 'aborted'; END IF;
+  IF EXISTS (SELECT FROM mtm.generation_state WHERE chosen -> 'commits' ? transaction_outcome.gid) THEN
+    RETURN 'committed';
+  END IF;
+  IF EXISTS (SELECT FROM pg_prepared_xacts x WHERE x.gid = transaction_outcome.gid AND x.database = current_database())
+  THEN RETURN 'in progress'; END IF;
+  SELECT * INTO STRICT point FROM mtm.syncpoint;
+  IF stamp < point.generation OR stamp = point.generation AND counter < (point.counters ->> parts[1])::bigint THEN
+    RETURN 'forgotten';
+  END IF;
+  IF stamp > point.lost_generation AND stamp < (SELECT complete_below FROM mtm.outcome_cover) THEN RETURN 'aborted'; END IF;
+  RETURN 'unknown';
+END $$;
+
+REVOKE EXECUTE ON FUNCTION mtm.persist(jsonb), mtm.note_outcomes(jsonb, bigint),
+  mtm.set_syncpoint(bigint, jsonb, pg_lsn) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION mtm.transaction_outcome(text) TO PUBLIC;

@@ -1,0 +1,60 @@
+/**
+ * Opens the server session that replays: the settings of an apply connection, commits that do not wait for
+ * the disk, and the recovery's own replication origin, by which its commits are told from others.
+ */
+import { noTimeouts, pinnedFormats } from '../postgres/pinned-settings.ts';
+import { RawConnection } from '../postgres/raw-connection.ts';
+import type { ServerLogin } from '../postgres/raw-connection.ts';
+import { recoveryOrigin } from '../postgres/replay-names.ts';
+import { QueryError, simpleQuery } from '../postgres/simple-query.ts';
+
+const settings: Readonly<Record<string, string>> = {
+  ...pinnedFormats,
+  ...noTimeouts,
+  session_replication_role: 'replica',
+  row_security: 'off',
+  default_transaction_read_only: 'off',
+  default_transaction_isolation: 'read committed',
+  synchronous_commit: 'off',
+  deadlock_timeout: '1s',
+  jit: 'off',
+  // As in io/postgres/applier.ts.
+  plan_cache_mode: 'force_generic_plan',
+  enable_seqscan: 'off',
+  client_connection_check_interval: '1s',
+};
+
+const originWaitMs = 15_000;
+
+/** Rejects with what the server said; waits a while for a former session to let go of the origin. */
+export async function openReplaySession(login: ServerLogin): Promise<RawConnection> {
+  const connection = await RawConnection.open({ login, applicationName: 'mtm_recovery', settings });
+  try {
+    const version = await simpleQuery(connection, 'SHOW server_version_num');
+    if (Number(version[0]?.[0]) >= 170_000) await simpleQuery(connection, 'SET transaction_timeout = 0');
+    await takeOrigin(connection);
+  } catch (error) {
+    connection.destroy();
+    throw error;
+  }
+  return connection;
+}
+
+/** A former session may still hold it for a moment. */
+async function takeOrigin(connection: RawConnection): Promise<void> {
+  await simpleQuery(
+    connection,
+    `SELECT pg_replication_origin_create('${recoveryOrigin}')
+     WHERE pg_replication_origin_oid('${recoveryOrigin}') IS NULL`,
+  );
+  for (let waitedMs = 0; ; waitedMs += 50) {
+    try {
+      await simpleQuery(connection, `SELECT pg_replication_origin_session_setup('${recoveryOrigin}')`);
+      return;
+    } catch (error) {
+      const held = error instanceof QueryError && error.sqlstate === '55006';
+      if (!held || waitedMs >= originWaitMs) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+}
