@@ -1,14 +1,16 @@
 #!/bin/sh
-# Installs psql and pgbench where they are missing and we may (Debian, root). Tests that need them skip by name otherwise.
+# Installs psql, pgbench and redis-server where they are missing and we may (Debian, root). Tests that need them skip by name
+# otherwise.
 set -eu
 missing=
 command -v psql >/dev/null 2>&1 || missing="postgresql-client"
 if ! command -v pgbench >/dev/null 2>&1 && ! ls /usr/lib/postgresql/*/bin/pgbench >/dev/null 2>&1; then
   missing="$missing postgresql-contrib"
 fi
+command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server"
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
-  echo "not installed:$missing (tests that need psql or pgbench are skipped)" >&2
+  echo "not installed:$missing (tests that need them are skipped)" >&2
   exit 0
 fi
 # Debian starts a server right after the installation of one: we want the programs, not the server.

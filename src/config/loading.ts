@@ -5,11 +5,12 @@
  * Rule: this reads the configuration file and the files with secrets, and nothing else.
  */
 import { readFileSync } from 'node:fs';
-import { isAbsolute, dirname, join } from 'node:path';
+import { isAbsolute, dirname, join, resolve } from 'node:path';
 import { parse, YAMLParseError } from 'yaml';
 import type { z } from 'zod';
 import { GatewayError } from '../lib/gateway-error.ts';
 import { nearestName } from './nearest-name.ts';
+import { parseRefereeAddress, type RefereeAddress } from './referee-address.ts';
 import { fileSchema, toGatewayConfig, type FileConfig, type GatewayConfig } from './schema.ts';
 import { isSecret, settings, type Setting } from './settings.ts';
 
@@ -148,6 +149,27 @@ function firstLine(path: string, base: string, what: string): string {
   return text.split(/\r?\n/, 1)[0] ?? '';
 }
 
+/** Undefined also when the text makes no sense: that is said elsewhere. */
+function refereeOf(config: FileConfig, base: string): RefereeAddress | undefined {
+  const file = config.referee_password_file;
+  const password =
+    file === undefined ? undefined : firstLine(file, base, 'the file named by referee_password_file,');
+  const address = parseRefereeAddress(config.referee_connstring);
+  if (typeof address === 'string') return undefined;
+  const absolute = (path: string | undefined) => (path === undefined ? undefined : resolve(base, path));
+  const { mode, rootCertFile, certFile, keyFile } = address.tls;
+  return {
+    ...address,
+    password: password ?? address.password,
+    tls: {
+      mode,
+      rootCertFile: absolute(rootCertFile),
+      certFile: absolute(certFile),
+      keyFile: absolute(keyFile),
+    },
+  };
+}
+
 function readSecrets(config: FileConfig, base: string, problems: string[]) {
   if (config.cluster_secret !== undefined && config.cluster_secret_file !== undefined) {
     problems.push('cluster_secret and cluster_secret_file exclude each other');
@@ -172,7 +194,8 @@ function readSecrets(config: FileConfig, base: string, problems: string[]) {
     passwordFile === undefined
       ? config.postgres.password
       : firstLine(passwordFile, base, 'the file named by postgres.password_file,');
-  return { clusterSecret: clusterSecret ?? '', password };
+  const referee = refereeOf(config, base);
+  return { clusterSecret: clusterSecret ?? '', password, referee };
 }
 
 /**
@@ -180,6 +203,24 @@ function readSecrets(config: FileConfig, base: string, problems: string[]) {
  * silence.
  */
 const laterSettings = ['referee_connstring', 'monotonic_sequences'];
+
+function refereeProblems(config: FileConfig): string[] {
+  const { referee_connstring: text, referee_password_file: passwordFile } = config;
+  if (text === '') {
+    return passwordFile === undefined ? [] : ['referee_password_file is there and referee_connstring is not'];
+  }
+  const problems: string[] = [];
+  const address = parseRefereeAddress(text);
+  if (typeof address === 'string') problems.push(`referee_connstring ${address}`);
+  else if (address.password !== undefined && passwordFile !== undefined)
+    problems.push('referee_password_file and a password in referee_connstring exclude each other');
+  const nodes = config.peers.length + 1;
+  if (nodes !== 2) {
+    const hint = 'leave it out, or name one peer';
+    problems.push(`referee_connstring is for clusters of 2 nodes, and ${nodes} are configured: ${hint}`);
+  }
+  return problems;
+}
 
 function contradictions(config: FileConfig): string[] {
   const problems: string[] = [];
@@ -204,6 +245,7 @@ function contradictions(config: FileConfig): string[] {
     if (other !== undefined) problems.push(`${name} and ${other} are both ${address}`);
     addresses.set(address, name);
   }
+  problems.push(...refereeProblems(config));
   for (const name of laterSettings) {
     const setting = settings.find((candidate) => candidate.name === name);
     const value = Reflect.get(config, name) as unknown;

@@ -20,6 +20,7 @@ import {
   text,
   textList,
 } from './fields.ts';
+import type { RefereeAddress } from './referee-address.ts';
 
 const address = (host: string, usualPort: number, what: string) =>
   z
@@ -30,7 +31,7 @@ const address = (host: string, usualPort: number, what: string) =>
     .prefault({});
 
 const postgres = z.strictObject({
-  host: text('127.0.0.1', 'Where the PostgreSQL of this node is.'),
+  host: text('127.0.0.1', 'Where the PostgreSQL of this node is: a host, or the folder of its Unix socket.'),
   port: port(5432, 'Its port.'),
   user: text('postgres', 'A superuser, for the connections of the gateway itself.'),
   password: optionalText('Its password; better: password_file.'),
@@ -116,7 +117,11 @@ export const fileSchema = z.strictObject({
   remote_functions: textList('Functions that run on all nodes instead of replicating the rows they write.'),
   referee_connstring: text(
     '',
-    'Where the referee of a cluster of two nodes is: a Redis URL or a PostgreSQL conninfo.',
+    'The referee of a cluster of two nodes, the same on both: redis://host:port, rediss://… or ' +
+      'postgres://user@host:port/database; TLS by ?sslmode=…&sslrootcert=….',
+  ),
+  referee_password_file: optionalText(
+    'A file whose first line is the password of the referee; better than one in referee_connstring.',
   ),
   trans_spill_threshold: size(
     '100MB',
@@ -153,10 +158,14 @@ export const fileSchema = z.strictObject({
 
 export type FileConfig = z.output<typeof fileSchema>;
 
-/** The settings as the code uses them. `clusterSecret` and `password` are already read from their files. */
+/** The settings as the code uses them. What is in files of their own was read before. */
 export function toGatewayConfig(
   file: FileConfig,
-  secrets: { clusterSecret: string; password: string | undefined },
+  secrets: {
+    clusterSecret: string;
+    password: string | undefined;
+    referee?: RefereeAddress | undefined;
+  },
 ) {
   return {
     nodeId: file.node_id,
@@ -190,6 +199,8 @@ export function toGatewayConfig(
     ignoreTablesWithoutPk: file.ignore_tables_without_pk,
     remoteFunctions: file.remote_functions,
     refereeConnstring: file.referee_connstring,
+    /** What it says, with the password of its file and absolute paths; undefined: there is no referee. */
+    referee: secrets.referee,
     transSpillThresholdBytes: file.trans_spill_threshold,
     syncpointIntervalBytes: file.syncpoint_interval,
     binaryBasetypes: file.binary_basetypes,

@@ -5,6 +5,7 @@
  */
 import { z } from 'zod';
 import type { FieldKind } from './fields.ts';
+import { withoutRefereePassword } from './referee-address.ts';
 import { fileSchema, type GatewayConfig } from './schema.ts';
 
 export interface Setting {
@@ -63,9 +64,9 @@ function collect(node: SchemaNode, path: readonly string[]): Setting[] {
 
 export const settings: readonly Setting[] = collect(jsonSchema(), []);
 
-/** Never shown in an error, a table or a SHOW. */
+/** Never shown in an error or a table; in a SHOW only what is no secret of it. */
 export function isSecret(name: string): boolean {
-  return name === 'cluster_secret' || name === 'postgres.password';
+  return name === 'cluster_secret' || name === 'postgres.password' || name === 'referee_connstring';
 }
 
 function shownSize(bytes: number): string {
@@ -94,6 +95,7 @@ export function shownSettings(config: GatewayConfig): ReadonlyMap<string, string
     if (value === undefined) continue;
     shown.set(setting.name, shownValue(setting.kind, value));
   }
+  shown.set('referee_connstring', withoutRefereePassword(config.refereeConnstring));
   return shown;
 }
 

@@ -84,6 +84,12 @@ export const errorCatalogue = {
     meaning: 'a gateway of the cluster does not answer',
     remedy: 'check that it runs and that its peer_listen address is reachable',
   },
+  'referee-unsuitable': {
+    sqlstate: '55000',
+    retryable: false,
+    meaning: 'the referee answers, but it might forget or repeat what it granted, or cannot be judged',
+    remedy: 'change what is named, or point referee_connstring of both nodes to another server',
+  },
   'not-online': {
     sqlstate: '57P03',
     retryable: true,

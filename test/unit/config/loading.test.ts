@@ -132,10 +132,32 @@ describe('problems are one sentence each', () => {
       'heartbeat_recv_timeout (300ms) must be at least twice heartbeat_send_timeout (200ms)',
     ],
     ['http: {port: 7001}', 'http and listen are both 127.0.0.1:7001'],
-    ['referee_connstring: redis://a', 'referee_connstring is not implemented in this version: leave it out'],
+    [
+      'referee_connstring: redis://a\npeers: [{id: 2, host: b}]',
+      'referee_connstring is not implemented in this version: leave it out',
+    ],
     ['monotonic_sequences: on', 'monotonic_sequences is not implemented in this version: leave it out'],
   ])('%s', (line, sentence) => {
     expect(problem(`${enough}${line}\n`)).toBe(sentence);
+  });
+
+  test('the referee: an address that makes sense, two nodes, and its password is nowhere', () => {
+    const peer = `${enough}peers: [{id: 2, host: b}]\n`;
+    expect(problem(`${enough}referee_connstring: redis://a\n`)).toContain(
+      'referee_connstring is for clusters of 2 nodes, and 1 are configured: leave it out, or name one peer',
+    );
+    for (const address of ['redi://:hush@a', 'postgres://u:hush@a', 'redis://:hush@a?ssl=on', 'hush']) {
+      const sentence = problem(`${peer}referee_connstring: '${address}'\n`);
+      expect(sentence).toMatch(/^referee_connstring (must be|has the parameter ssl,)/);
+      expect(sentence).not.toContain('hush');
+    }
+    expect(problem(`${enough}referee_connstring: [hush]\n`)).not.toContain('hush');
+    writeFileSync(join(folder, 'referee'), 'hush');
+    const twice = `${peer}referee_connstring: redis://:p@a\nreferee_password_file: referee\n`;
+    expect(problem(twice)).toContain('exclude each other');
+    expect(problem(`${enough}referee_password_file: referee\n`)).toBe(
+      'referee_password_file is there and referee_connstring is not',
+    );
   });
 
   test('all of them at once', () => {
