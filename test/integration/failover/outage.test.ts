@@ -1,0 +1,82 @@
+/** Everything is killed at once under load and started in any order: what was acknowledged is there. */
+import { setTimeout as hold } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { Prng } from '../../../src/lib/prng.ts';
+import { failureOf } from '../../support/cluster.ts';
+import { eventually } from '../../support/polling.ts';
+import { createWorkload, judgeAtRest, startLoad, testSeed, type Workload } from './fault-rounds.ts';
+import { inflict } from './faults.ts';
+import { ask, loopbackSite, wholeAgain, type Site } from './site.ts';
+
+vi.setConfig({ testTimeout: 150_000 });
+
+const random = new Prng(testSeed());
+
+let site: Site;
+let workload: Workload;
+
+beforeAll(async () => {
+  site = await loopbackSite();
+  workload = await createWorkload(site, random);
+});
+
+afterAll(async () => {
+  await site?.stop();
+});
+
+async function killAllUnderLoad(): Promise<void> {
+  const load = startLoad(site, workload);
+  try {
+    await eventually('load runs', () => site.numbers.every((number) => load.writtenBy(number) > 10), 20_000);
+    await inflict(site, { kind: 'kill all', node: 1, other: 2, holdMs: 0, order: [] });
+  } finally {
+    await load.stop();
+  }
+}
+
+async function start(number: number): Promise<void> {
+  await site.startServer(number);
+  await site.startGateway(number);
+}
+
+const write = `INSERT INTO list VALUES ((SELECT max(id) + 1000 FROM list), '{}')`;
+
+async function writesOn(number: number): Promise<boolean> {
+  return ask(site, number, 'gateway', write, [], 5000).then(
+    () => true,
+    () => false,
+  );
+}
+
+describe('all nodes killed at once', () => {
+  test.each([[1, 2, 3], [3, 2, 1], random.shuffled([1, 2, 3])])(
+    'started in the order %i, %i, %i',
+    async (...order) => {
+      await killAllUnderLoad();
+      const [first = 1, second = 2, third = 3] = order;
+      await start(first);
+      // Longer than any timeout: one of three may not begin alone.
+      await hold(3000);
+      const failure = await failureOf(
+        ask(site, first, 'gateway', 'SELECT 1'),
+        'a read on the first one alone',
+      );
+      expect(failure.code).toBe('57P03');
+      await start(second);
+      await eventually('two of three write', () => writesOn(second), 30_000);
+      await start(third);
+      await wholeAgain(site, 40_000);
+      await judgeAtRest(site, workload);
+    },
+  );
+
+  test('servers first, then the gateways at the same time', async () => {
+    await killAllUnderLoad();
+    await Promise.all(site.numbers.map((number) => site.startServer(number)));
+    await Promise.all(site.numbers.map((number) => site.startGateway(number)));
+    await wholeAgain(site, 40_000);
+    for (const number of site.numbers)
+      await eventually(`node ${number} writes`, () => writesOn(number), 10_000);
+    await judgeAtRest(site, workload);
+  });
+});
