@@ -1,54 +1,41 @@
 /**
- * The one drain loop: events of the commit and liveness machines in, effects out, in order.
- * Rule: an event that comes up while effects are executed waits its turn, so that a machine is never entered
- * twice.
+ * The one drain loop: events of the node machine in, effects out, in order.
+ * Rule: an event that comes up while effects are executed waits its turn, so that the machine is never entered
+ * twice, and its time is read only then, so that time never runs backwards.
  */
-import type { CommitEffect, CommitEvent } from '../core/commit/event.ts';
-import type { CommitMachine } from '../core/commit/machine.ts';
-import type { Liveness } from '../core/generation/liveness.ts';
-import type { LivenessEffect, LivenessEvent } from '../core/generation/liveness-event.ts';
+import { failPoint } from './fail-point.ts';
+import type { NodeEffect, NodeEvent } from '../core/node/node-event.ts';
+import type { NodeMachine } from '../core/node/node-machine.ts';
 
-type Queued =
-  | { readonly machine: 'commit'; readonly event: CommitEvent }
-  | { readonly machine: 'liveness'; readonly event: () => LivenessEvent };
+type Timed = Extract<NodeEvent, { readonly now: number }>;
+/** What the machine is told of at `now`. */
+export type Happening = (now: number) => Timed;
 
 export class Drain {
-  readonly #commit: CommitMachine;
-  readonly #liveness: Liveness;
-  readonly #execute: (effect: CommitEffect | LivenessEffect) => void;
-  readonly #queue: Queued[] = [];
+  readonly #machine: NodeMachine;
+  readonly #execute: (effect: NodeEffect) => void;
+  readonly #queue: (NodeEvent | Happening)[] = [];
   #running = false;
 
-  constructor(
-    commit: CommitMachine,
-    liveness: Liveness,
-    execute: (effect: CommitEffect | LivenessEffect) => void,
-  ) {
-    this.#commit = commit;
-    this.#liveness = liveness;
+  constructor(machine: NodeMachine, execute: (effect: NodeEffect) => void) {
+    this.#machine = machine;
     this.#execute = execute;
   }
 
-  commit(event: CommitEvent): void {
-    this.#queue.push({ machine: 'commit', event });
-    this.#drain();
-  }
-
-  /** The event is made when its turn comes, so that its `now` never runs backwards. */
-  liveness(event: () => LivenessEvent): void {
-    this.#queue.push({ machine: 'liveness', event });
-    this.#drain();
-  }
-
-  #drain(): void {
+  /** Events that carry a time are given as functions of it. */
+  push(event: Exclude<NodeEvent, Timed> | Happening): void {
+    this.#queue.push(event);
     if (this.#running) return;
     this.#running = true;
     let at = 0;
     while (at < this.#queue.length) {
       const queued = this.#queue[at++]!;
-      const effects =
-        queued.machine === 'commit' ? this.#commit.step(queued.event) : this.#liveness.step(queued.event());
-      for (const effect of effects) this.#execute(effect);
+      const event = typeof queued === 'function' ? queued(performance.now()) : queued;
+      failPoint?.('event', event);
+      for (const effect of this.#machine.step(event)) {
+        failPoint?.('effect', effect);
+        this.#execute(effect);
+      }
       if (at > 1024) {
         this.#queue.splice(0, at);
         at = 0;

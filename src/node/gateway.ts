@@ -13,7 +13,12 @@ import { loadClassifier } from '../io/parser.ts';
 import { checkServer, connectForCheck, requireSuitable } from '../io/postgres-check.ts';
 import { Control } from '../io/postgres/control.ts';
 import { ensureSlots, installSchema, verifySensors } from '../io/postgres/schema-installer.ts';
+import { NodeStore } from '../io/store/node-store.ts';
+import { readHistory } from '../io/store/history-reader.ts';
+import { RetainedSlot } from '../io/store/retained-slot.ts';
+import type { Gid } from '../core/identity.ts';
 import { Node } from './node.ts';
+import { headerProof } from './session-desk.ts';
 
 export interface RunningGateway {
   /** Ends sessions, links and connections in good order. */
@@ -105,12 +110,23 @@ async function startNode(config: GatewayConfig, log: Logger): Promise<Node> {
     }
     const takeOver = await control.takeOver();
     const observer = await Control.open(config.postgres, onLost);
+    const probe = await Control.open(config.postgres, onLost);
+    const store = await NodeStore.open(config.postgres, onLost);
+    const committed: Gid[] = [];
+    const empty: Gid[] = [];
+    const verify = (gid: Gid, hmac: string): boolean => hmac === headerProof(config.clusterSecret, gid);
+    await readHistory(config.postgres, verify, (gid, isEmpty) => (isEmpty ? empty : committed).push(gid));
     node = new Node({
       config,
       log,
       control,
       observer,
+      probe,
       takeOver,
+      store,
+      slot: await RetainedSlot.load(() => observer.client),
+      committed,
+      empty,
       classifier: await loadClassifier(),
       announceKey: await control.announceKey(),
       shownSettings: shownSettings(config),

@@ -4,7 +4,7 @@
  * catalog says about the reach of statements.
  * Rule: whatever breaks here ends the node's part (`lost`); nothing is patched up from memory.
  */
-import type { CommitEvent } from '../core/commit/event.ts';
+import type { GidEvent } from '../core/node/node-event.ts';
 import type { Gid, Lsn } from '../core/identity.ts';
 import { contextOf, unknownSuspicions } from '../core/statement/context.ts';
 import type { Applier } from '../io/postgres/applier.ts';
@@ -18,7 +18,9 @@ const finishRetryMs = 250;
 const nothing = new Uint8Array(0);
 
 export interface LocalServerHandler {
-  event(event: CommitEvent): void;
+  event(event: GidEvent): void;
+  /** COMMIT PREPARED was executed. */
+  committed(gid: Gid): void;
   lost(reason: string): void;
 }
 
@@ -34,6 +36,7 @@ export class LocalServer {
   readonly #changing = new Set<Gid>();
   #stream: ReplicationStream | undefined;
   #unsupervised = 0;
+  #stopped = false;
 
   constructor(parts: NodeParts, applier: Applier, finisher: Finisher, handler: LocalServerHandler) {
     this.#parts = parts;
@@ -49,6 +52,12 @@ export class LocalServer {
   /** Writes that went past the gateway since it started. */
   get unsupervised(): number {
     return this.#unsupervised;
+  }
+
+  /** Nothing is tried again from here on. */
+  stop(): void {
+    this.#stopped = true;
+    this.#stream?.close();
   }
 
   definitionsChange(gid: Gid): void {
@@ -95,8 +104,10 @@ export class LocalServer {
 
   /** Executes an outcome, again and again until the server has said done or missing. */
   finish(gid: Gid, finish: 'commit' | 'rollback'): void {
+    if (this.#stopped) return; // the successor finds it and asks the others
     this.#finisher.finish(gid, finish, (result) => {
       if (result !== 'done' && 'error' in result) {
+        if (this.#stopped) return;
         const { log } = this.#parts;
         log.error(
           { gid, finish, reason: result.error },
@@ -105,8 +116,10 @@ export class LocalServer {
         setTimeout(() => this.finish(gid, finish), finishRetryMs).unref();
         return;
       }
-      const ended = (): void =>
+      const ended = (): void => {
+        if (finish === 'commit') this.#handler.committed(gid);
         this.#handler.event({ kind: 'finish-ended', gid, finish, missing: result !== 'done' });
+      };
       if (!this.#changing.delete(gid)) {
         ended();
         return;

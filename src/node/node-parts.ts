@@ -2,7 +2,10 @@
 import type { Logger } from 'pino';
 import type { GatewayConfig } from '../config/schema.ts';
 import type { Classifier } from '../core/statement/classifier.ts';
+import type { Gid } from '../core/identity.ts';
 import type { Control, TakeOver } from '../io/postgres/control.ts';
+import type { NodeStore } from '../io/store/node-store.ts';
+import type { RetainedSlot } from '../io/store/retained-slot.ts';
 
 export interface NodeParts {
   readonly config: GatewayConfig;
@@ -10,7 +13,14 @@ export interface NodeParts {
   readonly control: Control;
   /** For looks at the lock table: nothing urgent waits behind them. */
   readonly observer: Control;
+  /** For the question whether the server answers: nothing waits behind it, and it behind nothing. */
+  readonly probe: Control;
   readonly takeOver: TakeOver;
+  readonly store: NodeStore;
+  readonly slot: RetainedSlot;
+  /** What the retained slot shows as committed; in `empty` what changed nothing. */
+  readonly committed: readonly Gid[];
+  readonly empty: readonly Gid[];
   readonly classifier: Classifier;
   readonly announceKey: Uint8Array;
   readonly shownSettings: ReadonlyMap<string, string>;

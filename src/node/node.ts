@@ -1,28 +1,30 @@
 /**
- * One node: the machines, the adapters, and what connects them. Every effect of a machine is executed here
- * and every end of an
- * adapter's work becomes an event.
- * Rule: it decides nothing. What is decided is decided in src/core, so that the simulation runs the same
- * code.
+ * One node: the machine, the adapters, and what connects them. Every effect of the machine is executed here and
+ * every end of an adapter's work becomes an event.
+ * Rule: it decides nothing. What is decided is decided in src/core, so that the simulation runs the same code.
  */
-import type { CommitEffect } from '../core/commit/event.ts';
-import { CommitMachine } from '../core/commit/machine.ts';
 import { HybridClock } from '../core/generation/hybrid-clock.ts';
-import { Liveness } from '../core/generation/liveness.ts';
-import type { LivenessEffect, LocalHealth } from '../core/generation/liveness-event.ts';
-import { blockingSize } from '../core/generation/quorum.ts';
+import type { LocalHealth } from '../core/generation/liveness-event.ts';
+import type { DurableChange } from '../core/generation/record.ts';
 import type { Gid } from '../core/identity.ts';
+import type { NodeEffect } from '../core/node/node-event.ts';
+import { NodeMachine } from '../core/node/node-machine.ts';
+import { unreachable } from '../lib/assert.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
 import { ClientListener } from '../io/clients/client-listener.ts';
 import { Applier } from '../io/postgres/applier.ts';
 import type { ApplyHandle } from '../io/postgres/applier.ts';
 import { Finisher } from '../io/postgres/finisher.ts';
-import { Flow } from './flow.ts';
+import { ServerProbe } from './server-probe.ts';
 import { ConflictWatch } from './conflict-watch.ts';
 import { Drain } from './drain.ts';
-import type { NodeParts } from './node-parts.ts';
+import { Flow } from './flow.ts';
 import { LocalServer } from './local-server.ts';
 import { Members } from './members.ts';
+import type { NodeParts } from './node-parts.ts';
+import { OutcomeNotes } from './outcome-notes.ts';
+import { Patience } from './patience.ts';
+import { RecoveryDesk } from './recovery-desk.ts';
 import { RuntimeReport } from './runtime-report.ts';
 import { SessionDesk, headerProof } from './session-desk.ts';
 import { SyncpointKeeper } from './syncpoint.ts';
@@ -31,13 +33,14 @@ import { SyncpointKeeper } from './syncpoint.ts';
 const retainBytes = 8 * 1024 * 1024;
 const drainLimitMs = 10_000;
 const watchMs = 10;
+/** A server that hangs does not keep a gateway from ending, ms. */
+const closeLimitMs = 2000;
 /** A gateway that is turned away by a peer and not online for so long is configured wrongly, ms. */
 const misconfiguredMs = 3_000;
 
 export class Node {
   readonly #parts: NodeParts;
-  readonly #commit: CommitMachine;
-  readonly #liveness: Liveness;
+  readonly #machine: NodeMachine;
   readonly #clock = new HybridClock();
   readonly #drain: Drain;
   readonly #members: Members;
@@ -48,11 +51,20 @@ export class Node {
   readonly #listener: ClientListener;
   readonly #watch: ConflictWatch;
   readonly #syncpoint: SyncpointKeeper;
+  readonly #recovery: RecoveryDesk;
+  readonly #outcomes: OutcomeNotes;
+  readonly #patience: Patience;
+  readonly #probe: ServerProbe;
   readonly #flow: Flow;
+  readonly #report: RuntimeReport;
   readonly #applying = new Map<Gid, ApplyHandle>();
   readonly #timers: NodeJS.Timeout[] = [];
+  #watchTimer: NodeJS.Timeout | undefined;
   #serverTrouble: string | undefined = 'the change stream is not open yet';
-  readonly #report: RuntimeReport;
+  /** New transactions are stamped with it. */
+  #generation: number | undefined;
+  #wasOnline = false;
+  #startedAt = 0;
   #draining = false;
   #stopping = false;
   #fail: (error: Error) => void = () => undefined;
@@ -60,26 +72,11 @@ export class Node {
 
   constructor(parts: NodeParts) {
     this.#parts = parts;
-    const { config, log } = parts;
-    const members = [config.nodeId, ...config.peers.map(({ id }) => id)].sort((a, b) => a - b);
-    const generation = { number: 1, members, configured: members };
-    this.#liveness = new Liveness({
-      self: config.nodeId,
-      generation,
-      sendTimeoutMs: config.heartbeatSendTimeoutMs,
-      recvTimeoutMs: config.heartbeatRecvTimeoutMs,
-      clock: this.#clock,
-    });
-    this.#commit = new CommitMachine({
-      self: config.nodeId,
-      members,
-      blockingSize: blockingSize(members.length),
-      waitPeerCommits: config.waitPeerCommits,
-      retainBytes,
-      deadlockPrevention: config.deadlockPrevention,
-      blockerTimeoutMs: config.blockerTimeoutMs,
-    });
-    this.#drain = new Drain(this.#commit, this.#liveness, (effect) => this.#execute(effect));
+    const { config, log, slot } = parts;
+    const now = performance.now();
+    this.#machine = this.#newMachine(now);
+    this.#patience = new Patience(this.#machine, config.heartbeatRecvTimeoutMs, now);
+    this.#drain = new Drain(this.#machine, (effect) => this.#execute(effect));
     const login = config.postgres;
     this.#applier = new Applier({
       login,
@@ -88,23 +85,31 @@ export class Node {
       cancelBackend: (pid) => parts.control.cancelBackend(pid),
     });
     this.#finisher = new Finisher({ login, connections: 8 });
+    this.#outcomes = new OutcomeNotes(parts.observer);
+    this.#outcomes.committed(parts.committed);
+    this.#outcomes.committed(parts.empty);
     this.#server = new LocalServer(parts, this.#applier, this.#finisher, {
-      event: (event) => this.#drain.commit(event),
+      event: (event) => this.#drain.push(event),
+      committed: (gid) => this.#outcomes.committed([gid]),
       lost: (reason) => this.#serverLost(reason),
     });
     this.#members = new Members(config, parts.takeOver.incarnation, log, {
-      commit: (event) => this.#drain.commit(event),
-      liveness: (event) => this.#drain.liveness(event),
+      event: (event) => this.#drain.push(event),
       flow: (from, open) => (open ? this.#flow.released(from) : this.#flow.asked(from, false)),
       linkUp: () => this.#flow.linkUp(),
       startTimeSeen: (startTime) => this.#clock.observe(startTime),
+      stream: (from, stream) => this.#recovery.serve(from, stream),
       changed: () => this.#report.changed(),
     });
     this.#desk = new SessionDesk(config, this.#deskNode(), parts.shownSettings);
     this.#listener = new ClientListener(this.#desk.services);
     this.#watch = this.#newWatch();
-    this.#syncpoint = new SyncpointKeeper(this.#commit, parts.control, config.syncpointIntervalBytes);
-    this.#report = new RuntimeReport(parts, this.#liveness, {
+    this.#syncpoint = new SyncpointKeeper(this.#machine, slot, config.syncpointIntervalBytes, (floor) =>
+      this.#drain.push({ kind: 'floor-raised', floor }),
+    );
+    this.#recovery = this.#newRecovery();
+    this.#probe = new ServerProbe(parts.probe, config.heartbeatRecvTimeoutMs);
+    this.#report = new RuntimeReport(parts, this.#machine, {
       links: () => this.#members.links,
       unsupervised: () => this.#server.unsupervised,
       workers: () => this.#applying.size,
@@ -125,50 +130,99 @@ export class Node {
     this.failed.catch(() => undefined);
   }
 
+  #newMachine(now: number): NodeMachine {
+    const { config, takeOver, store, slot, committed, empty } = this.#parts;
+    return new NodeMachine({
+      self: config.nodeId,
+      configured: [config.nodeId, ...config.peers.map(({ id }) => id)].sort((a, b) => a - b),
+      incarnation: takeOver.incarnation,
+      sendTimeoutMs: config.heartbeatSendTimeoutMs,
+      recvTimeoutMs: config.heartbeatRecvTimeoutMs,
+      clock: this.#clock,
+      now,
+      state: store.state,
+      prepared: takeOver.prepared,
+      committed,
+      empty,
+      floor: slot.syncpoint.floor,
+      commit: {
+        self: config.nodeId,
+        waitPeerCommits: config.waitPeerCommits,
+        retainBytes,
+        deadlockPrevention: config.deadlockPrevention,
+        blockerTimeoutMs: config.blockerTimeoutMs,
+      },
+    });
+  }
+
   #newWatch(): ConflictWatch {
     return new ConflictWatch(this.#parts.observer, {
       applying: () => this.#applying.values(),
       startTimeOf: (pid) => this.#desk.startTimeOf(pid),
-      blocked: (event) => this.#drain.commit(event),
+      blocked: (event) => this.#drain.push(event),
       walsender: () => this.#server.stream?.pid,
-      captureBlocked: (gid) => this.#drain.commit({ kind: 'capture-blocked', gid }),
+      captureBlocked: (gid) => this.#drain.push({ kind: 'capture-blocked', gid }),
+    });
+  }
+
+  #newRecovery(): RecoveryDesk {
+    return new RecoveryDesk(this.#parts, this.#parts.slot, {
+      event: (event) => this.#drain.push(event),
+      replayed: (gids, ddl) => {
+        this.#outcomes.committed(gids);
+        this.#drain.push({ kind: 'replayed', gids });
+        if (ddl) this.#definitionsChanged();
+      },
+      openStream: (to) => this.#members.links.openStream(to),
+      isKnown: (gid) => this.#machine.isKnown(gid),
+      lastOnline: () => this.#parts.store.state.lastOnline,
+      unfit: () => (this.#machine.liveness.onlineIn === 0 ? 'it is not online itself' : undefined),
+      lost: (reason) => this.#serverLost(reason),
     });
   }
 
   #deskNode(): ConstructorParameters<typeof SessionDesk>[1] {
     const { classifier, announceKey, takeOver, control, config } = this.#parts;
+    const machine = this.#machine;
     return {
       classifier,
       incarnation: takeOver.incarnation,
       announceKey,
-      generation: () => this.#liveness.generation.number,
+      generation: () => this.#generation,
       clock: () => this.#clock.read(Date.now()),
       notOnline: () => {
         const now = performance.now();
-        if (this.#liveness.serving(now) && this.#commit.doubtful === 0) return undefined;
-        this.#updateHealth();
-        return { ...this.#liveness.status(now), passing: false };
+        if (machine.liveness.serving(now)) return undefined;
+        return { ...machine.status(now), passing: this.#patience.forService(now) };
       },
       unreachable: () => {
-        const members = this.#liveness.unreachableMembers(performance.now());
-        return members.length === 0 ? undefined : { members, passing: false };
+        const now = performance.now();
+        if (machine.liveness.membersReachable(now)) return undefined;
+        const members = machine.liveness.unreachableMembers(now);
+        return { members, passing: this.#patience.forMembers(now) };
       },
-      prepareSent: (gid, startTime) => this.#drain.commit({ kind: 'prepare-sent', gid, startTime }),
+      prepareSent: (gid, startTime) => this.#drain.push({ kind: 'prepare-sent', gid, startTime }),
       prepareEnded: (gid, end) => this.#prepareEnded(gid, end),
       prepareLost: (gid, pid) => void this.#server.prepareLost(gid, pid),
+      cancelBackend: (pid) => this.#cancelBackend(pid),
       mayBypass: (user) => control.mayBypass(user, config.adminRole),
     };
   }
 
+  #cancelBackend(pid: number): void {
+    // The control connection reports its own end, and the cancel is repeated while it is needed.
+    this.#parts.control.cancelBackend(pid).catch(() => undefined);
+  }
+
   #prepareEnded(gid: Gid, end: 'prepared' | 'empty' | 'failed'): void {
     if (end === 'failed') {
-      this.#drain.commit({ kind: 'prepare-failed', gid });
+      this.#drain.push({ kind: 'prepare-failed', gid });
       return;
     }
-    this.#drain.commit({ kind: 'prepare-returned', gid });
+    this.#drain.push({ kind: 'prepare-returned', gid });
     // Without a transaction id there is nothing that the slot could show.
     if (end === 'empty')
-      this.#drain.commit({ kind: 'captured', gid, ddl: false, data: new Uint8Array(0), last: true });
+      this.#drain.push({ kind: 'captured', gid, ddl: false, data: new Uint8Array(0), last: true });
   }
 
   // ---- start and stop
@@ -177,10 +231,10 @@ export class Node {
     const { config, takeOver, log } = this.#parts;
     await this.#finisher.start();
     await this.#server.refreshSuspicions();
-    this.#drain.commit({ kind: 'recovered', prepared: takeOver.prepared, committed: takeOver.committed });
     await this.#server.openStream();
     this.#serverTrouble = undefined;
     this.#startedAt = performance.now();
+    this.#updateHealth();
     await this.#members.links.start();
     await this.#listener.listen(config.listen.host, config.listen.port);
     this.#every(Math.min(50, config.heartbeatSendTimeoutMs / 4), () => this.#tick());
@@ -195,9 +249,9 @@ export class Node {
 
   #tick(): void {
     this.#updateHealth();
-    this.#drain.liveness(() => ({ kind: 'ticked', now: performance.now(), wallMs: Date.now() }));
-    this.#members.lookForSilence(performance.now());
-    this.#drain.commit({ kind: 'tick' });
+    const wallMs = Date.now();
+    this.#drain.push((now) => ({ kind: 'ticked', now, wallMs, random: Math.random() }));
+    this.#patience.look(performance.now());
     this.#flow.look();
   }
 
@@ -208,14 +262,13 @@ export class Node {
     if (reason !== undefined) this.#fail(new GatewayError('peer-rejected', reason.text));
   }
 
-  #wasOnline = false;
-  #startedAt = 0;
-
   #slowTick(): void {
     this.#endIfMisconfigured();
+    this.#probe.look(performance.now());
     void this.#syncpoint.look(this.#server.stream?.received ?? 0n);
     void this.#report.write();
-    if (this.#commit.openTransactions.own > 0) void this.#watch.lookAtWalsender();
+    void this.#outcomes.write();
+    if (this.#machine.openTransactions.own > 0) void this.#watch.lookAtWalsender();
   }
 
   async stop(): Promise<void> {
@@ -236,94 +289,115 @@ export class Node {
     await this.#close();
   }
 
+  /** The links end last: that they close in good order tells the peers that nobody is served here any more. */
   async #close(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
     clearInterval(this.#watchTimer);
-    this.#server.stream?.close();
-    await this.#members.links.stop();
+    this.#recovery.close();
+    this.#server.stop();
     this.#applier.stop();
     this.#finisher.stop();
-    const { control, observer } = this.#parts;
-    await Promise.allSettled([control.close(), observer.close()]); // one of them may be what has failed
+    await this.#members.links.stop();
+    const { control, observer, probe, store } = this.#parts;
+    const connections = [control, observer, probe, store];
+    // One of them may be what has failed, and a server that hangs answers none.
+    const closed = Promise.allSettled([this.#recovery.ended, ...connections.map((each) => each.close())]);
+    await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, closeLimitMs).unref())]);
   }
 
   /** Gives what is decided the time to be executed, so that the next start has less to ask for. */
   async #commitsFinished(limitMs: number): Promise<void> {
     const until = performance.now() + limitMs;
     while (performance.now() < until) {
-      const { own, foreign } = this.#commit.openTransactions;
+      const { own, foreign } = this.#machine.openTransactions;
       if (own === 0 && foreign === 0) return;
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   }
 
   get ready(): boolean {
-    const now = performance.now();
-    return !this.#draining && this.#liveness.serving(now) && this.#commit.doubtful === 0;
+    return !this.#draining && this.#machine.liveness.serving(performance.now());
   }
 
   get writable(): boolean {
-    return this.ready && this.#liveness.membersReachable(performance.now());
+    return this.ready && this.#machine.liveness.membersReachable(performance.now());
   }
 
   get status(): { readonly status: string; readonly reason: string } {
-    return this.#liveness.status(performance.now());
+    return this.#machine.status(performance.now());
   }
 
   // ---- effects
 
-  #execute(effect: CommitEffect | LivenessEffect): void {
+  #execute(effect: NodeEffect): void {
     switch (effect.kind) {
       case 'send':
-        this.#members.send(effect.to, effect.message);
-        return;
+        return this.#members.send(effect.to, effect.message);
       case 'open-apply':
-        this.#openApply(effect.gid);
-        return;
+        return this.#openApply(effect.gid);
       case 'push-apply':
-        this.#applying.get(effect.gid)?.push(effect.data);
-        return;
+        return this.#applying.get(effect.gid)?.push(effect.data);
       case 'end-apply':
-        this.#applying.get(effect.gid)?.end();
-        return;
+        return this.#applying.get(effect.gid)?.end();
       case 'cancel-apply':
-        this.#applying.get(effect.gid)?.cancel(effect.refusal);
-        return;
+        return this.#applying.get(effect.gid)?.cancel(effect.refusal);
       case 'finish':
-        this.#server.finish(effect.gid, effect.finish);
-        return;
+        return this.#server.finish(effect.gid, effect.finish);
       case 'answer':
-        this.#desk.answer(effect.gid, effect.answer);
-        return;
+        return this.#desk.answer(effect.gid, effect.answer);
+      case 'end-prepare':
+        return this.#desk.endPrepare(effect.gid, effect.refusal);
       case 'interrupt-session':
-        this.#desk.interrupt(effect.pid, effect.winner);
-        return;
+        return this.#desk.interrupt(effect.pid, effect.winner);
       case 'alarm':
-        this.#parts.log.error(
-          { gid: effect.gid, text: effect.text },
-          'the nodes may differ: stop writing and compare them',
-        );
-        return;
-      case 'lease-lost':
-      case 'lease-gained':
-        this.#drain.commit({ kind: effect.kind });
-        return;
+        return this.#alarm(effect);
+      case 'persist':
+        return void this.#persist(effect.token, effect.change);
+      case 'serve':
+        return this.#serve(effect.generation);
+      case 'recover':
+        this.#desk.endTransactions();
+        return this.#recovery.recover(effect.donor, effect.generation);
+      case 'recovery-follow':
+        return this.#recovery.follow(effect.generation);
+      case 'stop-recovery':
+        return this.#recovery.stop();
       case 'status-changed':
-        this.#statusChanged(effect.status, effect.reason);
-        return;
+        return this.#statusChanged(effect.status, effect.reason);
       case 'member-lost':
         this.#parts.log.warn({ node: effect.node, reason: effect.reason }, 'a member cannot take part');
-        this.#report.changed();
-        this.#members.lost(effect.node);
-        this.#drain.commit({ kind: 'member-lost', node: effect.node, reason: effect.reason });
-        return;
+        return this.#report.changed();
       case 'member-back':
         this.#parts.log.info({ node: effect.node }, 'a member takes part again');
-        this.#report.changed();
-        this.#members.back(effect.node);
-        this.#drain.commit({ kind: 'member-back', node: effect.node });
-        return;
+        return this.#report.changed();
+      default:
+        return unreachable(effect);
     }
+  }
+
+  #alarm({ gid, text }: { readonly gid?: Gid; readonly text: string }): void {
+    this.#parts.log.error({ gid, text }, 'the nodes may differ: stop writing and compare them');
+  }
+
+  async #persist(token: number, change: DurableChange): Promise<void> {
+    try {
+      // What was replayed is part of what a vote tells.
+      await this.#recovery.ended;
+      await this.#parts.store.persist(change);
+    } catch (error) {
+      this.#serverLost(`the state of elections could not be written: ${(error as Error).message}`);
+      return;
+    }
+    this.#drain.push((now) => ({ kind: 'persisted', now, token }));
+  }
+
+  #serve(generation: number | undefined): void {
+    this.#generation = generation;
+    this.#report.changed();
+    if (generation === undefined) return;
+    this.#outcomes.online(generation);
+    const members = this.#machine.generation?.members;
+    this.#parts.log.info({ generation, members }, 'this node is online');
   }
 
   #statusChanged(status: string, reason: string): void {
@@ -348,8 +422,6 @@ export class Node {
     this.#watchTimer = undefined;
   }
 
-  #watchTimer: NodeJS.Timeout | undefined;
-
   #openApply(gid: Gid): void {
     const handle = this.#applier.open(gid, headerProof(this.#parts.config.clusterSecret, gid));
     this.#applying.set(gid, handle);
@@ -357,16 +429,21 @@ export class Node {
     handle.onDone = (result) => {
       this.#applying.delete(gid);
       if (handle.ddl) this.#server.definitionsChange(gid);
-      this.#drain.commit({ kind: 'apply-ended', gid, result });
+      this.#drain.push({ kind: 'apply-ended', gid, result });
     };
+  }
+
+  #definitionsChanged(): void {
+    this.#applier.invalidate();
+    void this.#server.refreshSuspicions();
   }
 
   // ---- the local server
 
   /**
-   * The server or a connection to it is gone: what this process remembers of its transactions may no longer
-   * be true. The gateway
-   * ends; its successor takes the server over and looks (architecture §3: a restart ends the node's part).
+   * The server or a connection to it is gone: what this process remembers of its transactions may no longer be
+   * true. The gateway ends; its successor takes the server over and looks (architecture §3: a restart ends the
+   * node's part).
    */
   #serverLost(reason: string): void {
     if (this.#stopping) return;
@@ -386,18 +463,13 @@ export class Node {
     const text = JSON.stringify(health);
     if (text === this.#lastHealth) return;
     this.#lastHealth = text;
-    this.#drain.liveness(() => ({ kind: 'local-health-changed', now: performance.now(), health }));
+    this.#drain.push((now) => ({ kind: 'local-health-changed', now, health }));
   }
 
   #health(): LocalHealth {
     if (this.#stopping) return { healthy: false, status: 'disabled', reason: 'the gateway is shutting down' };
-    if (this.#serverTrouble !== undefined)
-      return { healthy: false, status: 'disabled', reason: this.#serverTrouble };
-    const { doubtful } = this.#commit;
-    if (doubtful > 0) {
-      const reason = `${doubtful} prepared transactions wait for the word of their coordinator`;
-      return { healthy: false, status: 'recovery', reason };
-    }
-    return { healthy: true };
+    const trouble = this.#serverTrouble ?? this.#probe.trouble(performance.now());
+    if (trouble === undefined) return { healthy: true };
+    return { healthy: false, status: 'disabled', reason: trouble };
   }
 }

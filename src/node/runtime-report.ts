@@ -1,5 +1,5 @@
 /** What mtm.status() and mtm.nodes() show (surface.md, SQL), made from what the node knows now. */
-import type { Liveness } from '../core/generation/liveness.ts';
+import type { NodeMachine } from '../core/node/node-machine.ts';
 import type { PeerLinks } from '../io/peers/peer-links.ts';
 import type { GatewayConfig } from '../config/schema.ts';
 import type { NodeParts } from './node-parts.ts';
@@ -19,14 +19,14 @@ export interface RuntimeSource {
  */
 export class RuntimeReport {
   readonly #parts: NodeParts;
-  readonly #liveness: Liveness;
+  readonly #machine: NodeMachine;
   readonly #source: RuntimeSource;
   #dirty = true;
   #writtenAt = -Infinity;
 
-  constructor(parts: NodeParts, liveness: Liveness, source: RuntimeSource) {
+  constructor(parts: NodeParts, machine: NodeMachine, source: RuntimeSource) {
     this.#parts = parts;
-    this.#liveness = liveness;
+    this.#machine = machine;
     this.#source = source;
   }
 
@@ -39,13 +39,45 @@ export class RuntimeReport {
     if (!this.#dirty && now - this.#writtenAt < renewMs) return;
     this.#dirty = false;
     this.#writtenAt = now;
-    const counts = { unsupervised: this.#source.unsupervised(), workers: this.#source.workers() };
-    const state = runtimeState(this.#parts.config, this.#liveness, this.#source.links(), now, counts);
     try {
-      await this.#parts.control.writeRuntime(state);
+      const counts = {
+        unsupervised: this.#source.unsupervised(),
+        workers: this.#source.workers(),
+        retainedBytes: await this.#parts.slot.retainedBytes(),
+      };
+      await this.#parts.control.writeRuntime(this.#state(now, counts));
     } catch (error) {
       this.#source.lost(`mtm.runtime could not be written: ${(error as Error).message}`);
     }
+  }
+
+  #state(now: number, counts: RuntimeCounts): object {
+    const { config } = this.#parts;
+    const machine = this.#machine;
+    const { liveness, generation } = machine;
+    const { status, reason } = machine.status(now);
+    const members = generation?.members ?? [];
+    const unreachable = liveness.unreachableMembers(now);
+    const troubled = new Set(unreachable.map(({ node }) => node));
+    const { replay } = machine;
+    return {
+      status: {
+        status,
+        connected: liveness.connected(now),
+        gen_num: generation?.number ?? 0,
+        gen_members: members,
+        gen_members_online: liveness.onlineIn === 0 ? [] : members.filter((member) => !troubled.has(member)),
+        gen_configured: generation?.configured ?? [config.nodeId, ...config.peers.map(({ id }) => id)].sort(),
+        reason,
+        retained_wal_bytes: counts.retainedBytes,
+        unsupervised_writes: counts.unsupervised,
+      },
+      nodes: nodesOf(config, this.#source.links(), counts.workers, {
+        receiving: replay?.donor,
+        lag: replay?.lagBytes ?? null,
+        members,
+      }),
+    };
   }
 }
 
@@ -53,60 +85,50 @@ interface RuntimeCounts {
   readonly unsupervised: number;
   /** Transactions of other nodes that are being applied. */
   readonly workers: number;
+  readonly retainedBytes: number;
 }
 
-function runtimeState(
+interface Replaying {
+  readonly receiving: number | undefined;
+  readonly lag: number | null;
+  readonly members: readonly number[];
+}
+
+function nodesOf(
   config: GatewayConfig,
-  liveness: Liveness,
   links: PeerLinks,
-  now: number,
-  counts: RuntimeCounts,
-): object {
-  const { status, reason } = liveness.status(now);
-  const { number: genNum, members, configured } = liveness.generation;
-  const unreachable = liveness.unreachableMembers(now);
-  const troubled = new Set(unreachable.map(({ node }) => node));
-  const trouble = unreachable.map(({ node, text }) => `node ${node}: ${text}`).join('; ');
-  const connected = liveness.connected(now);
+  workers: number,
+  { receiving, lag, members }: Replaying,
+): object[] {
   const address = `host=${config.listen.host} port=${config.listen.port} dbname=${config.postgres.database}`;
   const self = {
     id: config.nodeId,
     conninfo: address,
     is_self: true,
-    enabled: true,
+    enabled: members.includes(config.nodeId),
     connected: true,
     sender_pid: process.pid,
     receiver_pid: process.pid,
-    n_workers: counts.workers,
-    receiver_mode: 'normal',
-    lag: null,
+    n_workers: workers,
+    receiver_mode: receiving === undefined ? 'normal' : 'recovery',
+    lag,
     last_heartbeat: null,
   };
   const peers = links.linkStatus().map((link) => {
     const peer = config.peers.find(({ id }) => id === link.node);
+    const mode = link.node === receiving ? 'recovery' : link.connected ? 'normal' : 'disabled';
     return {
       ...self,
       id: link.node,
       conninfo: peer?.conninfo ?? `host=${peer?.host} port=${peer?.port}`,
       is_self: false,
+      enabled: members.includes(link.node),
       connected: link.connected,
-      receiver_mode: link.connected ? 'normal' : 'disabled',
+      receiver_mode: mode,
+      lag: link.node === receiving ? lag : null,
       last_heartbeat:
         link.lastHeardMs === undefined ? null : new Date(Date.now() - link.lastHeardMs).toISOString(),
     };
   });
-  return {
-    status: {
-      status,
-      connected,
-      gen_num: genNum,
-      gen_members: members,
-      gen_members_online: members.filter((member) => !troubled.has(member) || member === config.nodeId),
-      gen_configured: configured,
-      reason: [reason, trouble].filter((text) => text !== '').join('; '),
-      retained_wal_bytes: null,
-      unsupervised_writes: counts.unsupervised,
-    },
-    nodes: [self, ...peers],
-  };
+  return [self, ...peers];
 }

@@ -14,11 +14,14 @@ import type { ClientSession } from '../io/clients/client-session.ts';
 import type { SessionServices } from '../io/clients/session-services.ts';
 import type { GatewayConfig } from '../config/schema.ts';
 
+const cancelRepeatMs = 50;
+
 export interface DeskNode {
   readonly classifier: Classifier;
   readonly incarnation: number;
   readonly announceKey: Uint8Array;
-  generation(): number;
+  /** Undefined while nothing may be prepared. */
+  generation(): number | undefined;
   clock(): number;
   /** Undefined while the node is online; otherwise why not. */
   notOnline(): { readonly status: string; readonly reason: string; readonly passing: boolean } | undefined;
@@ -27,6 +30,7 @@ export interface DeskNode {
   prepareSent(gid: Gid, startTime: number): void;
   prepareEnded(gid: Gid, end: 'prepared' | 'empty' | 'failed'): void;
   prepareLost(gid: Gid, backendPid: number): void;
+  cancelBackend(pid: number): void;
   mayBypass(user: string): Promise<boolean>;
 }
 
@@ -35,6 +39,8 @@ export class SessionDesk {
   readonly #node: DeskNode;
   readonly #sessions = new Set<ClientSession>();
   readonly #waiting = new Map<Gid, ClientSession>();
+  /** Their PREPARE is on its way. */
+  readonly #preparing = new Set<Gid>();
   readonly #startTimes = new Map<ClientSession, number>();
   readonly services: SessionServices;
   #counter = 0;
@@ -69,10 +75,12 @@ export class SessionDesk {
       headerSql: (gid, checked, announced) => this.#headerSql(gid, checked, announced),
       announceSql: (command, tag, pid) => this.#announceSql(command, tag, pid),
       prepareEnded: (gid, end) => {
+        this.#preparing.delete(gid);
         if (end === 'failed') this.#waiting.delete(gid);
         node.prepareEnded(gid, end);
       },
       prepareLost: (gid, pid) => {
+        this.#preparing.delete(gid);
         this.#waiting.delete(gid);
         node.prepareLost(gid, pid);
       },
@@ -100,16 +108,14 @@ export class SessionDesk {
       : { text: notAllMembers(missing.members), passing: missing.passing };
   }
 
-  #newTransaction(session: ClientSession, startTime: number): Gid {
+  #newTransaction(session: ClientSession, startTime: number): Gid | undefined {
     const node = this.#config.nodeId;
     const { incarnation } = this.#node;
-    const gid = formatGid({
-      node,
-      generation: this.#node.generation(),
-      incarnation,
-      counter: ++this.#counter,
-    });
+    const generation = this.#node.generation();
+    if (generation === undefined) return undefined;
+    const gid = formatGid({ node, generation, incarnation, counter: ++this.#counter });
     this.#waiting.set(gid, session);
+    this.#preparing.add(gid);
     this.#node.prepareSent(gid, startTime);
     return gid;
   }
@@ -175,6 +181,30 @@ export class SessionDesk {
       retryable: true,
     };
     this.#byPid(backendPid)?.drive((machine) => void machine.interrupt(refusal));
+  }
+
+  /** The generation ends: the PREPARE of this gid must end at once, one way or the other. */
+  endPrepare(gid: Gid, refusal: Refusal): void {
+    const session = this.#waiting.get(gid);
+    if (session === undefined || !this.#preparing.has(gid)) return;
+    let interrupted = false;
+    session.drive((machine) => (interrupted = machine.interrupt(refusal)));
+    if (interrupted || !this.#preparing.has(gid)) return;
+    // A request that comes before PREPARE has begun is lost: deferred triggers may wait for locks for ever.
+    this.#node.cancelBackend(session.backendPid);
+    setTimeout(() => this.endPrepare(gid, refusal), cancelRepeatMs).unref();
+  }
+
+  /** This node is about to replay what it missed: no open transaction may be in its way, or show old rows. */
+  endTransactions(): void {
+    const refusal: Refusal = {
+      sqlstate: '40001',
+      message: '[multimaster] the node fell behind and catches up: the transaction cannot go on',
+      hint: 'Repeat the transaction.',
+      node: this.#config.nodeId,
+      retryable: true,
+    };
+    for (const session of this.#sessions) session.drive((machine) => void machine.interrupt(refusal));
   }
 
   #byPid(backendPid: number): ClientSession | undefined {

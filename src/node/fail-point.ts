@@ -1,0 +1,24 @@
+/**
+ * For tests: the gateway kills itself just before a named step of the protocol. MTM_FAIL_POINT is `event:KIND` or
+ * `effect:KIND`, where KIND is that of a node event or effect, or for messages `message-received/KIND` and
+ * `send/KIND`; with `#N` at the N-th time (1). The kill is SIGKILL: nothing of the process gets to say goodbye.
+ * Rule: without the variable there is nothing to be called.
+ */
+import type { NodeEffect, NodeEvent } from '../core/node/node-event.ts';
+
+type Step = (side: 'event' | 'effect', step: NodeEvent | NodeEffect) => void;
+
+export const failPoint: Step | undefined = makeFailPoint(process.env['MTM_FAIL_POINT']);
+
+function makeFailPoint(text: string | undefined): Step | undefined {
+  if (text === undefined || text === '') return undefined;
+  const [name, times = '1'] = text.split('#');
+  let left = Number(times);
+  return (side, step) => {
+    const kind = 'message' in step ? `${step.kind}/${step.message.kind}` : step.kind;
+    if (`${side}:${kind}` !== name || --left > 0) return;
+    process.kill(process.pid, 'SIGKILL');
+    // The signal is delivered before the next step: nothing of it may happen.
+    for (;;);
+  };
+}

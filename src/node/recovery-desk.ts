@@ -1,0 +1,137 @@
+/**
+ * Catching up, as the node machine orders it, and the other side of it: this node's history for others.
+ * Rule: one replay at a time; a new one, and anything that must come after the end of the former, waits until
+ * nothing of that will be committed any more.
+ */
+import type { Gid, NodeId } from '../core/identity.ts';
+import { Recovery, type RecoveryHandler } from '../io/recovery/recovery.ts';
+import { RecoveryDonor } from '../io/recovery/donor.ts';
+import type { PeerStream } from '../io/peers/peer-stream.ts';
+import type { RetainedSlot } from '../io/store/retained-slot.ts';
+import type { Happening } from './drain.ts';
+import type { NodeParts } from './node-parts.ts';
+import { headerProof } from './session-desk.ts';
+
+export interface RecoveryDeskNode {
+  event(event: Happening): void;
+  /** Committed here by the replay. */
+  replayed(gids: readonly Gid[], ddl: boolean): void;
+  openStream(to: NodeId): Promise<PeerStream>;
+  isKnown(gid: Gid): boolean;
+  lastOnline(): number;
+  /** Why this node is no donor; undefined when it is. */
+  unfit(): string | undefined;
+  lost(reason: string): void;
+}
+
+export class RecoveryDesk {
+  readonly #parts: NodeParts;
+  readonly #node: RecoveryDeskNode;
+  readonly #donor: RecoveryDonor;
+  /** Each order begins a new run; what a former one still says concerns nobody. */
+  #run = 0;
+  #recovery: Recovery | undefined;
+  #target: number | undefined;
+  #ended: Promise<void> = Promise.resolve();
+
+  constructor(parts: NodeParts, slot: RetainedSlot, node: RecoveryDeskNode) {
+    this.#parts = parts;
+    this.#node = node;
+    const { config, log } = parts;
+    this.#donor = new RecoveryDonor({
+      login: config.postgres,
+      verifyHeader: (gid, hmac) => hmac === headerProof(config.clusterSecret, gid),
+      lost: () => slot.lost,
+      unfit: () => node.unfit(),
+      walEnd: () => slot.walEnd(),
+      log: log.child({ component: 'donor' }),
+    });
+  }
+
+  /** Resolves when nothing of a replay that was ended will be committed any more. */
+  get ended(): Promise<void> {
+    return this.#ended;
+  }
+
+  serve(to: NodeId, stream: PeerStream): void {
+    this.#donor.serve(to, stream);
+  }
+
+  recover(donor: NodeId, target: number | undefined): void {
+    const run = ++this.#run;
+    this.#target = target;
+    this.#parts.log.info({ donor, target }, 'this node replays what it has missed');
+    void this.#start(run, donor);
+  }
+
+  follow(target: number): void {
+    this.#target = target;
+    this.#recovery?.follow(target);
+  }
+
+  stop(): void {
+    this.#run++;
+    const recovery = this.#recovery;
+    this.#recovery = undefined;
+    if (recovery !== undefined) this.#ended = this.#ended.then(() => recovery.stop());
+  }
+
+  close(): void {
+    this.stop();
+    this.#donor.stop();
+  }
+
+  async #start(run: number, donor: NodeId): Promise<void> {
+    const { config } = this.#parts;
+    try {
+      await this.#ended;
+      const stream = await this.#node.openStream(donor);
+      if (run !== this.#run) return void stream.socket.destroy();
+      const options = {
+        donor,
+        stream,
+        login: config.postgres,
+        lastOnline: this.#node.lastOnline(),
+        isKnown: (gid: Gid) => this.#node.isKnown(gid),
+        proof: (gid: Gid) => headerProof(config.clusterSecret, gid),
+        handler: this.#handler(run),
+      };
+      const recovery = await Recovery.start(options, this.#target);
+      if (run === this.#run) {
+        this.#recovery = recovery;
+        recovery.follow(this.#target);
+      } else this.#ended = this.#ended.then(() => recovery.stop());
+    } catch (error) {
+      this.#failed(run, `node ${donor}: ${(error as Error).message}`);
+    }
+  }
+
+  #handler(run: number): RecoveryHandler {
+    const current = (): boolean => run === this.#run;
+    return {
+      replayed: (gids, ddl) => this.#node.replayed(gids, ddl),
+      progressed: ({ lagBytes }) => {
+        if (!current() || lagBytes === undefined) return;
+        this.#node.event((now) => ({ kind: 'recovery-progressed', now, lagBytes }));
+      },
+      reached: (generation) => {
+        if (!current()) return;
+        this.#recovery = undefined;
+        this.#parts.log.info({ generation }, 'this node has replayed what it had missed');
+        this.#node.event((now) => ({ kind: 'recovery-reached', now, generation }));
+      },
+      failed: (cause, reason) => {
+        if (cause === 'local') return this.#node.lost(reason);
+        const hint = cause === 'donor' ? '' : '; this node needs to be re-seeded';
+        this.#failed(run, `${reason}${hint}`);
+      },
+    };
+  }
+
+  #failed(run: number, reason: string): void {
+    if (run !== this.#run) return;
+    this.#recovery = undefined;
+    this.#parts.log.warn({ reason }, 'the replay has ended before its time');
+    this.#node.event((now) => ({ kind: 'recovery-failed', now, reason }));
+  }
+}
