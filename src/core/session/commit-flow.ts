@@ -40,10 +40,11 @@ export function* settled(session: SessionMachine, reply: Reply): Part<void> {
 
 /**
  * Header and PREPARE in one packet behind whatever runs: in a failed block the first fails and the second
- * rolls back.
+ * rolls back. Undefined while nothing may be prepared.
  */
-export function sendPrepare(session: SessionMachine, block: Block): Flight {
+export function sendPrepare(session: SessionMachine, block: Block): Flight | undefined {
   const gid = session.ports.newTransaction(block.startTime);
+  if (gid === undefined) return undefined;
   block.gid = gid;
   const header = session.sendOwn(session.ports.headerSql(gid, false, block.announced));
   const prepare = session.sendOwn(`PREPARE TRANSACTION '${gid}'`);
@@ -97,10 +98,19 @@ export function* endBlock(session: SessionMachine, block: Block, flight: Flight 
     if (block.temporary) session.mayHaveTemporary = true;
     if (!block.wrote || block.uncertain || session.mayHaveTemporary) return yield* askThenEnd(session, block);
     flight = sendPrepare(session, block);
+    if (flight === undefined) return yield* generationEnded(session);
   }
   block.preparing = true;
   yield* settled(session, flight.prepare);
   return yield* afterPrepare(session, block, flight.gid, flight.header, flight.prepare);
+}
+
+/** An election began after the transaction had been admitted: nothing of it is left, it may run again. */
+function* generationEnded(session: SessionMachine): Part<BlockEnd> {
+  if (session.serverStatus !== status.idle) yield* rollBack(session);
+  const message = '[multimaster] the generation ended before the transaction could be prepared';
+  const error = errorResponse({ severity: 'ERROR', sqlstate: '40001', message, hint: 'Repeat the transaction.' });
+  return { kind: 'error', error, retryable: true };
 }
 
 function* interrupted(session: SessionMachine, refusal: Refusal): Part<BlockEnd> {
@@ -118,6 +128,7 @@ function failed(session: SessionMachine, block: Block, gid: Gid): void {
 /** The tags leave open whether there is anything to replicate: the header function sees it. */
 function* askThenEnd(session: SessionMachine, block: Block): Part<BlockEnd> {
   const gid = session.ports.newTransaction(block.startTime);
+  if (gid === undefined) return yield* generationEnded(session);
   const header = session.sendOwn(session.ports.headerSql(gid, block.uncertain, block.announced));
   yield* settled(session, header);
   if (header.error !== undefined) {

@@ -35,8 +35,11 @@ export interface SessionPorts {
   /** Hybrid logical clock, ms. */
   clock(): number;
 
-  /** A new gid, whose PREPARE is about to be sent; the answer comes as `answered()`. */
-  newTransaction(startTime: number): Gid;
+  /**
+   * A new gid, whose PREPARE is about to be sent; the answer comes as `answered()`. Undefined while the node is
+   * in no generation: then nothing may be prepared.
+   */
+  newTransaction(startTime: number): Gid | undefined;
   /**
    * The SQL that marks the transaction with its header just before PREPARE. `checked`: with all checks of
    * what PREPARE cannot bear.

@@ -14,7 +14,7 @@ export interface SessionServices {
   obstacle(write: boolean): Obstacle | undefined;
   hasLease(): boolean;
   clock(): number;
-  newTransaction(session: ClientSession, startTime: number): Gid;
+  newTransaction(session: ClientSession, startTime: number): Gid | undefined;
   headerSql(gid: Gid, checked: boolean, announced: boolean): string;
   announceSql(command: string, tag: string, backendPid: number): string;
   prepareEnded(gid: Gid, end: 'prepared' | 'empty' | 'failed'): void;
