@@ -7,6 +7,7 @@ import { blockingSize } from '../../src/core/generation/quorum.ts';
 import type { GenerationRecord } from '../../src/core/generation/record.ts';
 import { parseGid } from '../../src/core/identity.ts';
 import type { Gid, NodeId } from '../../src/core/identity.ts';
+import type { PeerMessage } from '../../src/core/peer/message.ts';
 import type { NodeEffect } from '../../src/core/node/node-event.ts';
 import type { Change, Server } from './server.ts';
 import { Violation } from './world.ts';
@@ -34,6 +35,8 @@ export class Checker {
   #highest = 0;
   /** `node gid`: the node said that it will never prepare it. */
   readonly #promised = new Set<string>();
+  /** `node incarnation ballot`: votes that were told. */
+  readonly #votes = new Set<string>();
   readonly #committed = new Map<NodeId, Set<Gid>>();
   /** Acknowledged commits, in order. */
   readonly acknowledged: Gid[] = [];
@@ -188,8 +191,17 @@ export class Checker {
     } else if (message.kind === 'rolled-back') {
       this.#promise(node, message.gid, 'confirmed the rollback of');
     } else if (message.kind === 'election-vote') {
-      for (const gid of message.prepared) this.#holds(node, gid, 'told in an election that it holds');
+      this.#toldInElection(node, message);
     }
+  }
+
+  /** True when it is told; it is repeated as it was. */
+  #toldInElection(node: NodeId, vote: Extract<PeerMessage, { kind: 'election-vote' }>): void {
+    const { ballot, incarnation, prepared } = vote;
+    const key = `${node} ${incarnation} ${ballot.generation} ${ballot.proposer}`;
+    if (this.#votes.has(key)) return;
+    this.#votes.add(key);
+    for (const gid of prepared) this.#holds(node, gid, 'told in an election that it holds');
   }
 
   #promise(node: NodeId, gid: Gid, said: string): void {

@@ -90,7 +90,7 @@ export class LifeLine {
     }
     this.#watched = stream;
     socket.on('end', () => {
-      if (this.#watched === undefined) this.#options.onPeerStopped(incarnation);
+      if (this.#watched === stream) this.#options.onPeerStopped(incarnation);
     });
     socket.on('close', () => {
       if (this.#watched !== stream) return;

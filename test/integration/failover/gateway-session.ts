@@ -44,7 +44,7 @@ async function bounded<T>(work: Promise<T>, limitMs = statementLimitMs): Promise
 }
 
 function gidIn(error: DatabaseError): string | undefined {
-  return /mtm:[^\s"',;)]+/.exec(`${error.detail ?? ''} ${error.message}`)?.[0];
+  return /mtm:\d+:\d+:\d+:\d+/.exec(`${error.detail ?? ''} ${error.message}`)?.[0];
 }
 
 /** `undecided`: COMMIT, or the statement that is the transaction, was sent. */

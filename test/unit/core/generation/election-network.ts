@@ -28,9 +28,14 @@ export type Mutant =
   | 'behind-counts'
   | 'silence-does-not-bind'
   | 'decides-after-the-vote'
-  | 'told-before-durable';
+  | 'told-before-durable'
+  | 'forgotten-early'
+  | 'nothing-carried';
 
-type TransactionMessage = { readonly kind: 'begin' | 'yes' | 'no' | 'undo' | 'undone'; readonly gid: Gid };
+type TransactionMessage = {
+  readonly kind: 'begin' | 'yes' | 'no' | 'undo' | 'undone' | 'commit';
+  readonly gid: Gid;
+};
 interface Message {
   readonly from: NodeId;
   readonly to: NodeId;
@@ -103,6 +108,12 @@ class Peer {
   readonly own = new Map<Gid, Own>();
   /** Refused by this process. */
   readonly refused = new Set<Gid>();
+  /** Prepared by this process, so that a late outcome is for it. */
+  readonly known = new Set<Gid>();
+  /** Committed, and known to this process to be finished everywhere: told no more. */
+  readonly forgotten = new Set<Gid>();
+  /** All members of this generation were seen online in it. */
+  releasedIn = 0;
   incarnation = 0;
   noting = 0;
 
@@ -149,7 +160,8 @@ export class Network {
     else if (dice < 0.62) this.#tick(peer);
     else if (dice < 0.82) this.#write(peer);
     else if (dice < 0.89) this.#begin(peer);
-    else if (dice < 0.94) this.#prepareEnds(peer);
+    else if (dice < 0.92) this.#prepareEnds(peer);
+    else if (dice < 0.94) this.#forget(peer);
     else if (dice < 0.95) this.#giveUp(peer);
     else if (dice < 0.97) this.#relink(0.8);
     else if (dice < 0.98) this.#crash(peer);
@@ -224,6 +236,9 @@ export class Network {
     peer.preparing.clear();
     peer.own.clear();
     peer.refused.clear();
+    peer.known.clear();
+    peer.forgotten.clear();
+    peer.releasedIn = 0;
   }
 
   #start(peer: Peer): void {
@@ -250,7 +265,7 @@ export class Network {
         exclusion,
         contacts: () => this.#contacts(peer),
         quiet: () => peer.preparing.size === 0 || this.#mutant === 'vote-while-preparing',
-        holdings: () => ({ prepared: [...peer.prepared], committed: [...peer.committed] }),
+        holdings: () => this.#holdings(peer),
       },
       this.#mutant === 'promise-forgotten'
         ? { ...peer.state, promised: { generation: peer.state.chosen?.number ?? 0, proposer: 1 } }
@@ -258,6 +273,30 @@ export class Network {
       this.#now,
     );
     for (const other of this.#peers) other.election?.peerRestarted(peer.id, this.#now);
+  }
+
+  /** As core/node/node-machine.ts: what is finished everywhere is not told, what a record carries is. */
+  #holdings(peer: Peer): { prepared: Gid[]; committed: Gid[] } {
+    const { chosen, lastOnline } = peer.election!;
+    const executed =
+      chosen !== undefined && lastOnline >= chosen.number && this.#mutant !== 'nothing-carried';
+    const carried = executed && peer.releasedIn !== chosen.number ? chosen.commits : [];
+    const told = [...peer.committed].filter((gid) => !peer.forgotten.has(gid));
+    return { prepared: [...peer.prepared], committed: [...new Set([...told, ...carried])] };
+  }
+
+  /** The node hears that others have finished; it need not hear of all. */
+  #forget(peer: Peer): void {
+    const members = peer.election?.chosen?.members ?? [];
+    if (peer.online !== 0 && members.every((id) => this.#peers[id - 1]!.online === peer.online))
+      peer.releasedIn = peer.online;
+    for (const gid of peer.committed) {
+      const everywhere =
+        this.#mutant === 'forgotten-early' ||
+        this.#membersOf(gid).every((id) => this.#peers[id - 1]!.committed.has(gid));
+      const released = peer.releasedIn > parseGid(gid)!.generation;
+      if ((everywhere || released) && this.#random.chance(0.7)) peer.forgotten.add(gid);
+    }
   }
 
   // ---- one node
@@ -328,7 +367,11 @@ export class Network {
       const donor = this.#peers.find(({ id, online }) => id !== peer.id && online === record.number);
       if (donor === undefined || !this.#random.chance(0.2)) return;
       peer.prepared.clear();
-      for (const gid of donor.committed) peer.committed.add(gid);
+      // What is replayed is told by nobody but the record that it was executed for.
+      for (const gid of donor.committed) {
+        if (!peer.committed.has(gid)) peer.forgotten.add(gid);
+        peer.committed.add(gid);
+      }
       if (!peer.taking) return;
     }
     peer.noting = record.number;
@@ -341,6 +384,7 @@ export class Network {
       if (record.commits.includes(gid)) {
         this.checker.commit(gid);
         peer.committed.add(gid);
+        if (this.#random.chance(0.5)) peer.forgotten.add(gid);
       } else {
         this.checker.abort(gid);
       }
@@ -374,6 +418,7 @@ export class Network {
   }
 
   #transaction(peer: Peer, from: NodeId, { kind, gid }: TransactionMessage): void {
+    if (kind === 'commit') return this.#outcome(peer, gid);
     if (!this.#works(peer, gid)) return;
     const own = peer.own.get(gid);
     const answer = (reply: TransactionMessage['kind']): void =>
@@ -411,10 +456,19 @@ export class Network {
       peer.prepared.delete(gid);
       peer.committed.add(gid);
       peer.own.delete(gid);
+      for (const to of this.#membersOf(gid)) {
+        if (to !== peer.id) this.#send(peer.id, to, { transaction: { kind: 'commit', gid } });
+      }
     } else if (own.aborting && own.gone.size >= blockingSize(this.#ids.length)) {
       this.checker.abort(gid);
       peer.own.delete(gid);
     }
+  }
+
+  /** What was decided is executed also after this node's vote, but by no other process than that which prepared. */
+  #outcome(peer: Peer, gid: Gid): void {
+    if (!peer.known.has(gid) || !peer.prepared.delete(gid)) return;
+    peer.committed.add(gid);
   }
 
   /** The coordinator begins to abort: its own branch first, durably. */
@@ -434,7 +488,7 @@ export class Network {
     for (const gid of peer.preparing) {
       peer.preparing.delete(gid);
       // A switch cancels it, but it may have been too late for that.
-      if (this.#works(peer, gid) || this.#random.chance(0.5)) peer.prepared.add(gid);
+      if (this.#works(peer, gid) || this.#random.chance(0.5)) peer.prepared.add(gid) && peer.known.add(gid);
       else peer.refused.add(gid);
       const from = parseGid(gid)!.node;
       if (this.#works(peer, gid) || this.#mutant === 'vote-while-preparing')
