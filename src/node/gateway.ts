@@ -9,14 +9,16 @@ import { HttpServer } from '../admin/http-server.ts';
 import type { GatewayConfig } from '../config/schema.ts';
 import { shownSettings } from '../config/settings.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
+import { ClientListener } from '../io/clients/client-listener.ts';
 import { loadClassifier } from '../io/parser.ts';
 import { checkServer, connectForCheck, requireSuitable } from '../io/postgres-check.ts';
-import { Control } from '../io/postgres/control.ts';
+import { Control, type Holding } from '../io/postgres/control.ts';
 import { ensureSlots, installSchema, verifySensors } from '../io/postgres/schema-installer.ts';
 import { NodeStore } from '../io/store/node-store.ts';
 import { readHistory } from '../io/store/history-reader.ts';
 import { RetainedSlot } from '../io/store/retained-slot.ts';
 import type { Gid } from '../core/identity.ts';
+import { newHolding, orSuperseded, superseded } from './hold.ts';
 import { Node } from './node.ts';
 import { headerProof } from './session-desk.ts';
 
@@ -33,10 +35,16 @@ const retryMs = 500;
 export async function startGateway(config: GatewayConfig, log: Logger): Promise<RunningGateway> {
   let node: Node | undefined;
   let stopping = false;
+  const holding = newHolding();
   const http = new HttpServer(() => node);
   await http.listen(config.http.host, config.http.port);
+  let listener: ClientListener;
   try {
-    node = await startNode(config, log);
+    const first = await startNode(config, log, holding);
+    // Open as long as the gateway runs: while the server is away, clients are told so.
+    listener = new ClientListener(() => (node ?? first).reception);
+    await listenForClients(listener, first, config);
+    node = first;
   } catch (error) {
     http.close();
     throw error;
@@ -45,18 +53,31 @@ export async function startGateway(config: GatewayConfig, log: Logger): Promise<
     while (!stopping) {
       await watch(node!, log);
       if (stopping) return;
-      node = await restart(config, log, () => stopping);
+      node = await restart(config, log, holding, () => stopping);
     }
   };
-  const done = run().finally(() => http.close());
+  const done = run().finally(() => {
+    listener.close();
+    http.close();
+  });
   return {
     stop: async () => {
       stopping = true;
+      listener.close();
       await node?.stop();
       http.close();
     },
     done,
   };
+}
+
+async function listenForClients(listener: ClientListener, node: Node, config: GatewayConfig): Promise<void> {
+  try {
+    await listener.listen(config.listen.host, config.listen.port);
+  } catch (error) {
+    await node.abandon();
+    throw error;
+  }
 }
 
 /** Resolves when the node has failed and is stopped. */
@@ -73,13 +94,14 @@ async function watch(node: Node, log: Logger): Promise<void> {
 async function restart(
   config: GatewayConfig,
   log: Logger,
+  holding: Holding,
   stopped: () => boolean,
 ): Promise<Node | undefined> {
   for (;;) {
     await new Promise((resolve) => setTimeout(resolve, retryMs));
     if (stopped()) return undefined;
     try {
-      return await startNode(config, log);
+      return await startNode(config, log, holding);
     } catch (error) {
       if (!(error instanceof GatewayError) || !error.retryable) throw error;
       log.warn({ reason: error.message }, 'the server is not back yet');
@@ -87,7 +109,7 @@ async function restart(
   }
 }
 
-async function startNode(config: GatewayConfig, log: Logger): Promise<Node> {
+async function startNode(config: GatewayConfig, log: Logger, holding: Holding): Promise<Node> {
   await requireServer(config);
   let node: Node | undefined;
   let lost: string | undefined;
@@ -98,6 +120,7 @@ async function startNode(config: GatewayConfig, log: Logger): Promise<Node> {
   const control = await Control.open(config.postgres, onLost);
   try {
     const nodeCount = config.peers.length + 1;
+    if (!(await control.claim(holding))) throw superseded(config);
     await control.endSessions();
     await installSchema(control.client, { myId: config.nodeId, nodeCount, clusterName: config.clusterName });
     await ensureSlots(control.client);
@@ -108,7 +131,8 @@ async function startNode(config: GatewayConfig, log: Logger): Promise<Node> {
         `sensors are missing in the database: ${missing.join('; ')}`,
       );
     }
-    const takeOver = await control.takeOver();
+    const takeOver = await control.takeOver(holding);
+    if (takeOver === undefined) throw superseded(config);
     const observer = await Control.open(config.postgres, onLost);
     const probe = await Control.open(config.postgres, onLost);
     const store = await NodeStore.open(config.postgres, onLost);
@@ -137,7 +161,7 @@ async function startNode(config: GatewayConfig, log: Logger): Promise<Node> {
   } catch (error) {
     if (node !== undefined) await node.abandon();
     else await control.close();
-    throw asGatewayError(error, config);
+    throw await orSuperseded(asGatewayError(error, config, lost), config, holding);
   }
 }
 
@@ -155,10 +179,11 @@ async function requireServer(config: GatewayConfig): Promise<void> {
   }
 }
 
-function asGatewayError(error: unknown, config: GatewayConfig): unknown {
+function asGatewayError(error: unknown, config: GatewayConfig, lost: string | undefined): unknown {
   if (error instanceof GatewayError) return error;
   const { code, message } = error as { code?: unknown; message: string };
-  if (typeof code !== 'string') return error; // our own bug: it keeps its stack
+  // Without a code and with all connections alive it is our own bug: it keeps its stack.
+  if (typeof code !== 'string' && lost === undefined) return error;
   const where = `${config.postgres.host}:${config.postgres.port}`;
   return new GatewayError(
     'server-lost',

@@ -11,7 +11,7 @@ import type { NodeEffect } from '../core/node/node-event.ts';
 import { NodeMachine } from '../core/node/node-machine.ts';
 import { unreachable } from '../lib/assert.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
-import { ClientListener } from '../io/clients/client-listener.ts';
+import type { Reception } from '../io/clients/client-listener.ts';
 import { Applier } from '../io/postgres/applier.ts';
 import type { ApplyHandle } from '../io/postgres/applier.ts';
 import { Finisher } from '../io/postgres/finisher.ts';
@@ -26,7 +26,7 @@ import { OutcomeNotes } from './outcome-notes.ts';
 import { Patience } from './patience.ts';
 import { RecoveryDesk } from './recovery-desk.ts';
 import { RuntimeReport } from './runtime-report.ts';
-import { SessionDesk, headerProof } from './session-desk.ts';
+import { SessionDesk, headerProof, notOnline } from './session-desk.ts';
 import { SyncpointKeeper } from './syncpoint.ts';
 
 /** Bytes of a transaction's changes kept for a repeat after a link broke. */
@@ -48,7 +48,6 @@ export class Node {
   readonly #applier: Applier;
   readonly #finisher: Finisher;
   readonly #desk: SessionDesk;
-  readonly #listener: ClientListener;
   readonly #watch: ConflictWatch;
   readonly #syncpoint: SyncpointKeeper;
   readonly #recovery: RecoveryDesk;
@@ -102,7 +101,6 @@ export class Node {
       changed: () => this.#report.changed(),
     });
     this.#desk = new SessionDesk(config, this.#deskNode(), parts.shownSettings);
-    this.#listener = new ClientListener(this.#desk.services);
     this.#watch = this.#newWatch();
     this.#syncpoint = new SyncpointKeeper(this.#machine, slot, config.syncpointIntervalBytes, (floor) =>
       this.#drain.push({ kind: 'floor-raised', floor }),
@@ -236,7 +234,6 @@ export class Node {
     this.#startedAt = performance.now();
     this.#updateHealth();
     await this.#members.links.start();
-    await this.#listener.listen(config.listen.host, config.listen.port);
     this.#every(Math.min(50, config.heartbeatSendTimeoutMs / 4), () => this.#tick());
     this.#every(100, () => this.#slowTick());
     const { incarnation, prepared } = takeOver;
@@ -274,7 +271,6 @@ export class Node {
   async stop(): Promise<void> {
     if (this.#draining) return;
     this.#draining = true;
-    this.#listener.close();
     await this.#desk.drain(drainLimitMs);
     this.#stopping = true;
     await this.#commitsFinished(2000);
@@ -284,7 +280,6 @@ export class Node {
   /** Ends at once what is left after a failure: nothing can be finished any more. */
   async abandon(): Promise<void> {
     this.#stopping = true;
-    this.#listener.close();
     await this.#desk.drain(0);
     await this.#close();
   }
@@ -313,6 +308,11 @@ export class Node {
       if (own === 0 && foreign === 0) return;
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
+  }
+
+  /** For a client that connects now. */
+  get reception(): Reception {
+    return this.#stopping ? notOnline('FATAL', this.status) : this.#desk.services;
   }
 
   get ready(): boolean {
@@ -447,7 +447,7 @@ export class Node {
    */
   #serverLost(reason: string): void {
     if (this.#stopping) return;
-    this.#serverTrouble = reason;
+    this.#serverTrouble = `PostgreSQL has failed here: ${reason}; the gateway waits until it is back`;
     this.#updateHealth();
     this.#fail(new Error(reason));
   }

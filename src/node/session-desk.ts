@@ -237,7 +237,8 @@ interface Trouble {
   readonly text: string;
 }
 
-function notOnline(
+/** What a client is told that wants something of this node now. */
+export function notOnline(
   severity: 'FATAL' | 'ERROR',
   trouble: { readonly status: string; readonly reason: string },
 ): ErrorText {

@@ -61,9 +61,18 @@ export class Faults {
         victim.server.slowness = random.pick([5, 20, 60]);
         this.#world.scheduler.after(durationMs, () => (victim.server.slowness = 1));
         return;
+      case 'slow-prepare':
+        victim.server.prepareMs = random.pick([50, 300, 600]);
+        this.#world.scheduler.after(durationMs, () => (victim.server.prepareMs = 0));
+        return;
       case 'refusing-server':
         victim.server.refuses = true;
         this.#world.scheduler.after(durationMs, () => (victim.server.refuses = false));
+        return;
+      case 'isolate-and-crash':
+        // Whoever is cut off must not be forgotten by a process that begins anew at that moment.
+        this.#isolate(victim, durationMs + 200);
+        if (other !== undefined) this.gatewayCrash(other, random.between(1, 60));
         return;
       case 'donor-crash': {
         const donor = this.#gateways.find(({ id }) => this.#gateways.some((other) => other.donor === id));
@@ -105,6 +114,9 @@ export class Faults {
   heal(): void {
     this.#over = true;
     this.#network.heal();
-    for (const { server } of this.#gateways) server.refuses = false;
+    for (const { server } of this.#gateways) {
+      server.refuses = false;
+      server.prepareMs = 0;
+    }
   }
 }

@@ -9,6 +9,7 @@ import { Leftovers } from '../../src/core/commit/leftovers.ts';
 import { CommitMachine } from '../../src/core/commit/machine.ts';
 import type { CommitOptions } from '../../src/core/commit/machine.ts';
 import { Exclusion } from '../../src/core/generation/exclusion.ts';
+import { Liveness } from '../../src/core/generation/liveness.ts';
 import { Proposer } from '../../src/core/generation/proposer.ts';
 import { parseGid } from '../../src/core/identity.ts';
 import type { Gid, NodeId } from '../../src/core/identity.ts';
@@ -213,45 +214,42 @@ function both(first: MachineMaker, second: Surgery): MachineMaker {
   };
 }
 
-/** It is quiet as soon as it is frozen: its vote does not wait for what is on its way. */
-function hastyMachine(options: CommitOptions): CommitMachine {
-  const machine = new CommitMachine(options);
-  const holdings = (): ReturnType<CommitMachine['holdings']> => {
-    const prepared = machine.openGids().filter((gid) => machine.holds(gid));
-    return machine.quiet ? machine.holdings() : { prepared, committed: [] };
+/**
+ * A commit machine that says "quiet" as soon as it is frozen, so that its vote does not wait for what is on its
+ * way, and is frozen only by the record. Until then it goes on: in everything, or only (`deaf`) with what is on
+ * its way, so that a YES follows the vote that knew nothing of it.
+ */
+function hasty(deaf: boolean): (options: CommitOptions) => CommitMachine {
+  return (options) => {
+    const machine = new CommitMachine(options);
+    const held = (): Gid[] => machine.openGids().filter((gid) => machine.holds(gid));
+    let frozen = false;
+    let record: CommitEvent | undefined;
+    /** Settled as soon as that is possible. */
+    const settling = (): readonly CommitEffect[] => {
+      if (record === undefined || !machine.quiet) return [];
+      const event = record;
+      record = undefined;
+      return machine.step(event);
+    };
+    const step = (event: CommitEvent): readonly CommitEffect[] => {
+      if (event.kind === 'frozen') {
+        frozen = true;
+        return [];
+      }
+      if (frozen && deaf && (event.kind === 'message-received' || event.kind === 'member-lost')) return [];
+      if (event.kind !== 'settled') return [...machine.step(event), ...settling()];
+      record = event;
+      return [...machine.step({ kind: 'frozen' }), ...settling()];
+    };
+    return overlaid(machine, {
+      get quiet() {
+        return frozen;
+      },
+      holdings: () => (machine.quiet ? machine.holdings() : { prepared: held(), committed: [] }),
+      step,
+    });
   };
-  return overlaid(machine, {
-    get quiet() {
-      return machine.frozen;
-    },
-    holdings,
-    step: (event: CommitEvent) => {
-      return event.kind === 'settled' && !machine.quiet ? [] : machine.step(event);
-    },
-  });
-}
-
-/** Frozen or not, it goes on. */
-function unfrozenMachine(options: CommitOptions): CommitMachine {
-  const machine = new CommitMachine(options);
-  let frozen = false;
-  let settled = false;
-  return overlaid(machine, {
-    get quiet() {
-      return frozen;
-    },
-    get settled() {
-      return settled && machine.openGids().every((gid) => !machine.holds(gid));
-    },
-    holdings: () => ({ prepared: machine.openGids().filter((gid) => machine.holds(gid)), committed: [] }),
-    step: (event: CommitEvent) => {
-      if (event.kind === 'frozen') frozen = true;
-      if (event.kind === 'settled') settled = true;
-      return event.kind === 'frozen' || event.kind === 'settled' || event.kind === 'released'
-        ? []
-        : machine.step(event);
-    },
-  });
 }
 
 /** A node that fell behind finishes what it holds at once, not at its place in the donor's history. */
@@ -267,6 +265,19 @@ function impatientMachine(options: CommitOptions): CommitMachine {
 const leftoversOutOfPlace = patched(Leftovers.prototype, 'settle', (settle) => {
   return function (this: Leftovers, commits, complete) {
     return settle.call(this, complete ? commits : new Set(this.holdings().prepared), true);
+  };
+});
+
+/** It hears neither that others have voted higher nor that they are in a higher generation. */
+const beliefInLease = patched(Liveness.prototype, 'step', (step) => {
+  return function (this: Liveness, event) {
+    const { onlineIn } = this;
+    if (onlineIn === 0) return step.call(this, event);
+    if (event.kind === 'heartbeat-answer-received')
+      return step.call(this, { ...event, message: { ...event.message, maxVoted: onlineIn } });
+    if (event.kind !== 'heartbeat-received') return step.call(this, event);
+    const generation = Math.min(event.message.generation, onlineIn);
+    return step.call(this, { ...event, message: { ...event.message, generation } });
   };
 });
 
@@ -313,13 +324,9 @@ export const mutants: readonly Mutant[] = [
   adapter('does not wait until its promise is durable', 1000, { persistNotAwaited: true }),
   part('judges each gid by itself', 1000, gidByGid),
   part('forgets a record that was chosen and not executed', 1000, forgottenRecord),
-  mutant('promises while a PREPARE is on its way', 1000, commitMachines(hastyMachine)),
-  mutant('is not frozen by its promise', 300, commitMachines(unfrozenMachine)),
-  mutant(
-    'renews leases after its vote',
-    1000,
-    saying((message) => (message.kind === 'heartbeat-answer' ? { ...message, maxVoted: 0 } : message)),
-  ),
+  mutant('promises while a PREPARE is on its way', 1000, commitMachines(hasty(true))),
+  mutant('is not frozen by its promise', 300, commitMachines(hasty(false))),
+  part('believes its lease whatever the others have voted for', 1000, beliefInLease),
   adapter('looks at the lease when a block begins, not when its answers leave', 300, {
     leaseCheckedBefore: true,
   }),
@@ -343,7 +350,7 @@ export const mutants: readonly Mutant[] = [
   ),
   mutant('answers "aborted" where it does not know', 300, unknownIsAborted),
   // Recovery.
-  adapter('says how far it is before that is durable', 2000, { reportsBeforeFlush: true }),
+  adapter('says that it has reached a mark when it has seen it', 1000, { reachesBeforeApplied: true }),
   mutant('finishes what it holds out of its place', 1000, commitMachines(impatientMachine)),
   part('finishes leftovers out of their place', 1000, leftoversOutOfPlace),
   // Inside one generation.

@@ -16,8 +16,10 @@ export const faultKinds = [
   'two-crashes',
   'pause',
   'slow-disk',
+  'slow-prepare',
   'refusing-server',
   'donor-crash',
+  'isolate-and-crash',
   'walsender-reconnect',
 ] as const;
 

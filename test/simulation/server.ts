@@ -94,6 +94,8 @@ export class Server {
   up = true;
   /** No PREPARE succeeds. */
   refuses = false;
+  /** What a PREPARE takes besides the disk, ms: deferred triggers. */
+  prepareMs = 0;
   /** Factor on everything that waits for the disk. */
   slowness = 1;
   readonly #world: World;
@@ -247,7 +249,7 @@ export class Server {
     const returning = (): void => {};
     this.#inFlight.add(becomeDurable);
     this.#preparing.set(backend, becomeDurable);
-    this.later(this.#diskMs(), () => {
+    this.later(this.prepareMs + this.#diskMs(), () => {
       if (!this.#inFlight.has(becomeDurable)) return; // canceled
       becomeDurable();
       this.#inFlight.add(returning);

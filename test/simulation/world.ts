@@ -12,8 +12,8 @@ export type MachineMaker = (options: NodeOptions) => NodeMachine;
 
 /** Adapters that are broken on purpose. */
 export interface Sabotage {
-  /** Recovery says how far it is before that is durable. */
-  readonly reportsBeforeFlush?: boolean;
+  /** Recovery tells of a mark while what stands before it is still being applied. */
+  readonly reachesBeforeApplied?: boolean;
   /** The lease is looked at when a transaction begins, and not when its results leave. */
   readonly leaseCheckedBefore?: boolean;
   /** What is to be persisted counts as persisted at once. */

@@ -2,7 +2,8 @@
  * The voter's and acceptor's side of elections, and all that this node keeps durably of them.
  *
  * A vote goes through: promised (the node leaves its generation, the promise is being persisted) → durable →
- * told, once the node is quiet. What it tells does not change any more until a higher ballot or a record comes.
+ * told, once the node is quiet. What it tells does not change any more until a higher ballot or a record
+ * comes.
  *
  * Rules: a promise is durable before the vote is sent. One vote per generation number, so at most one record
  * per number is chosen. A record is accepted only by the process that voted for its ballot, and nothing is

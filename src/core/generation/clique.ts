@@ -1,11 +1,13 @@
 /**
- * Who can be a generation together: members must hear each other, both ways (architecture §4, Partial splits).
- * Rule: everybody with the same view picks the same clique: the largest, of several the one that comes first
- * when they are compared member by member.
+ * Who can be a generation together: members must hear each other, both ways (architecture §4, Partial
+ * splits). Rule: everybody with the same view picks the same clique: the largest, of several the one that
+ * comes first when they are compared member by member.
  */
 import type { NodeId } from '../identity.ts';
 
-/** A view with so many broken links that the search takes longer is answered with the best found until then. */
+/**
+ * A view with so many broken links that the search takes longer is answered with the best found until then.
+ */
 const maxSteps = 100_000;
 
 /** The best clique of `nodes` (ascending) under the symmetric relation `linked`; ascending. */

@@ -30,8 +30,8 @@ export interface ElectionNode {
 export type ElectionEffect =
   | { readonly kind: 'send'; readonly to: NodeId; readonly message: ElectionMessage }
   /**
-   * Written with synchronous_commit=on, in the order of the tokens, and confirmed by 'persisted'. A change with
-   * `lastOnline` also writes the mark of that generation into the WAL (a transactional logical message
+   * Written with synchronous_commit=on, in the order of the tokens, and confirmed by 'persisted'. A change
+   * with `lastOnline` also writes the mark of that generation into the WAL (a transactional logical message
    * 'mtm-mark'), in the same transaction: whatever is committed before it here belongs to older generations.
    */
   | { readonly kind: 'persist'; readonly token: number; readonly change: DurableChange }
@@ -41,8 +41,8 @@ export type ElectionEffect =
    */
   | { readonly kind: 'leave-generation'; readonly ballot: Ballot }
   /**
-   * The record is chosen and noted here. `voted`: this process voted for it, so it takes part in it; a process
-   * that began later does not, for it forgot what its predecessor had refused.
+   * The record is chosen and noted here. `voted`: this process voted for it, so it takes part in it; a
+   * process that began later does not, for it forgot what its predecessor had refused.
    */
   | { readonly kind: 'record-chosen'; readonly record: GenerationRecord; readonly voted: boolean }
   /** It is noted durably that this node was online in the generation. */

@@ -57,8 +57,8 @@ export class Election {
   }
 
   /**
-   * At least every heartbeat_send_timeout, and when a heartbeat or a link brings news. `random`: between 0 and
-   * 1, anew each time. `taking`: this node takes part in the chosen generation.
+   * At least every heartbeat_send_timeout, and when a heartbeat or a link brings news. `random`: between 0
+   * and 1, anew each time. `taking`: this node takes part in the chosen generation.
    */
   tick(now: number, random: number, taking: boolean): ElectionEffect[] {
     this.#now = now;

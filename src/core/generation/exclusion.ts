@@ -2,10 +2,10 @@
  * Whom this node must not vote to leave out (architecture §4, Leases): a node that it answered may hold a
  * lease that lives in part from that answer, and serve reads until it has run out.
  *
- * The argument: a lease lives from the answers of a majority to heartbeats that claimed it. Every majority that
- * elects without the node has a voter in common with that majority, and that voter has answered no claim for
- * longer than the term (its later answers say that it voted higher and renew nothing). A node that ceases to
- * claim drops its lease first, so its next heartbeat without a claim is proof that no lease lives.
+ * The argument: a lease lives from the answers of a majority to heartbeats that claimed it. Every majority
+ * that elects without the node has a voter in common with that majority, and that voter has answered no
+ * claim for longer than the term (its later answers say that it voted higher and renew nothing). A node that
+ * ceases to claim drops its lease first, so its next heartbeat without a claim is proof that no lease lives.
  *
  * Rule: times of this node's monotonic clock only; whom a former process of this node answered is not known,
  * so at its start a gateway counts as having just answered everybody.
@@ -46,7 +46,9 @@ export class Exclusion {
     answered.sentAt = Math.max(answered.sentAt, sentAt);
   }
 
-  /** A heartbeat without a claim, sent after every claim that was answered: the peer has dropped its lease. */
+  /**
+   * A heartbeat without a claim, sent after every claim that was answered: the peer has dropped its lease.
+   */
   claimEnded(peer: NodeId, sentAt: number): void {
     const answered = this.#of(peer);
     if (sentAt > answered.sentAt) answered.at = -Infinity;

@@ -2,8 +2,8 @@
  * The right to answer clients: it runs for the term from the *sending* of a heartbeat that a majority of the
  * configured nodes, this one included, answered (architecture §4, Leases).
  * Rule: only an answer to a heartbeat that this process sent and that claimed the right counts, so neither an
- * answer to a former process nor one that waited out a stall in a socket's buffer can prolong anything. Whoever
- * ceases to claim drops the lease first: the others rely on it (exclusion.ts).
+ * answer to a former process nor one that waited out a stall in a socket's buffer can prolong anything.
+ * Whoever ceases to claim drops the lease first: the others rely on it (exclusion.ts).
  */
 import { assert } from '../../lib/assert.ts';
 import type { NodeId } from '../identity.ts';

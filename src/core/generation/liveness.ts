@@ -249,7 +249,8 @@ export class Liveness {
     const claimed = this.onlineIn;
     const former = this.#standing.generation?.number;
     this.#standing = standing;
-    // Before anybody hears of it, and before the vote that follows: the end of a claim is the end of its lease.
+    // Before anybody hears of it, and before the vote that follows: the end of a claim is the end of its
+    // lease.
     if (this.onlineIn !== claimed) this.#lease.drop();
     if (standing.generation?.number !== former) {
       for (const peer of this.#peers.values()) peer.reportedReachable = false;

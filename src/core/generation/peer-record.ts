@@ -38,8 +38,8 @@ export class PeerRecord {
   }
 
   /**
-   * What a former process of the peer said is void. True when this is another process than the one before: the
-   * first that is introduced may be one that a former process of this node has answered.
+   * What a former process of the peer said is void. True when this is another process than the one before:
+   * the first that is introduced may be one that a former process of this node has answered.
    */
   introduce(incarnation: number): boolean {
     const known = this.#incarnation;

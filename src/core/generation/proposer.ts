@@ -136,8 +136,8 @@ export class Proposer {
   }
 
   /**
-   * A node that promised more than was ever chosen does nothing with the present generation, not even catch up
-   * with it: after a while it needs a higher one, with or without it.
+   * A node that promised more than was ever chosen does nothing with the present generation, not even catch
+   * up with it: after a while it needs a higher one, with or without it.
    */
   #promiseStuck(contacts: readonly Contact[], now: number): string | undefined {
     const above = this.#acceptor.chosen?.number ?? 0;

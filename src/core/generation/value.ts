@@ -2,8 +2,8 @@
  * From the votes of an election to its record: what becomes of every older transaction (architecture §3,
  * "Decision rule", step 2).
  *
- * Rule: a commit that anybody may have executed or acknowledged is committed; everything older that the record
- * does not list is aborted. A pure function of the votes; whatever it cannot explain it refuses.
+ * Rule: a commit that anybody may have executed or acknowledged is committed; everything older that the
+ * record does not list is aborted. A pure function of the votes; whatever it cannot explain it refuses.
  */
 import { assert } from '../../lib/assert.ts';
 import { parseGid, type Gid, type NodeId } from '../identity.ts';
@@ -96,16 +96,17 @@ function fates(
     if (stamp === undefined || base === undefined || stamp > base.number) return 'impossible';
     if (stamp < base.number && bound.has(gid)) return 'commit';
     if (!prepared.has(gid)) {
-      // Executed wherever it is held among the voters; listed for those who are not here. A complete member that
-      // does not know it any more proves that all members have executed it (or that it changed nothing, and then
-      // only its home has it). What is older than the base was listed there, if anybody had to hear of it.
+      // Executed wherever it is held among the voters; listed for those who are not here. A complete member
+      // that does not know it any more proves that all members have executed it (or that it changed nothing,
+      // and then only its home has it). What is older than the base was listed there, if anybody had to hear
+      // of it.
       return stamp === base.number && committedAt.every((held) => held.has(gid)) ? 'commit' : 'unlisted';
     }
     if (committed.has(gid)) return 'commit';
     // The base may have been chosen and acted upon: what it is silent about may have been rolled back.
     if (stamp < base.number) return 'abort';
-    // Ballot 0: if all members of the gid's generation prepared it, its coordinator may have committed it, and
-    // then every voter among them says so. One that does not proves that it was not committed.
+    // Ballot 0: if all members of the gid's generation prepared it, its coordinator may have committed it,
+    // and then every voter among them says so. One that does not proves that it was not committed.
     return preparedAt.every((held) => held.has(gid)) ? 'commit' : 'abort';
   };
 }

@@ -55,7 +55,9 @@ export class Execution {
     this.#catchUp.adjust(record, this.#taking);
   }
 
-  /** Goes on as far as it can now. To be called while the node is not online, after everything that happens. */
+  /**
+   * Goes on as far as it can now. To be called while the node is not online, after everything that happens.
+   */
   look(now: number, contacts: () => readonly Contact[]): readonly ElectionEffect[] {
     const { chosen: record, promised, lastOnline } = this.#election;
     if (record === undefined || promised.generation > record.number || lastOnline >= record.number) return [];

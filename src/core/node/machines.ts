@@ -23,6 +23,9 @@ import type { GidEvent } from './node-event.ts';
 export type CommitSettings = Omit<CommitOptions, 'generation' | 'members' | 'blockingSize'>;
 export type MachineMaker = (options: CommitOptions) => CommitMachine;
 
+/** What has become of a transaction; to users a forgotten one is unknown (mtm.transaction_outcome). */
+export type KnownOutcome = 'committed' | 'aborted' | 'in doubt' | 'unknown' | 'forgotten';
+
 interface Closing {
   readonly machine: CommitMachine;
   settled: boolean;
@@ -117,8 +120,8 @@ export class Machines {
   }
 
   /**
-   * A record decides about everything older. `complete`: what it does not list is aborted; otherwise everything
-   * prepared is rolled back and comes again from a donor. Needs `quiet`.
+   * A record decides about everything older. `complete`: what it does not list is aborted; otherwise
+   * everything prepared is rolled back and comes again from a donor. Needs `quiet`.
    */
   settle(commits: ReadonlySet<Gid>, complete: boolean): void {
     for (const closing of this.#closing) {

@@ -49,9 +49,9 @@ export type NodeEffect =
   | LivenessEffect
   | Extract<ElectionEffect, { kind: 'persist' }>
   /**
-   * Replay the donor's commits that are not known here (`isKnown`), in one phase, each followed by its header,
-   * and tell of every mark once everything before it is flushed. It may end at the mark of `generation`;
-   * undefined: it goes on until it is told.
+   * Replay the donor's commits that are not known here (`isKnown`), in one phase, each followed by its
+   * header, and tell of every mark once everything before it is flushed. It may end at the mark of
+   * `generation`; undefined: it goes on until it is told.
    */
   | { readonly kind: 'recover'; readonly donor: NodeId; readonly generation: number | undefined }
   /** The recovery that runs may end at the mark of this generation, also when that has come already. */

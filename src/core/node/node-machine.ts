@@ -3,9 +3,9 @@
  * Both the gateway and the simulation drive only this: `step(event)` gives the effects in their order.
  *
  * The way of a node, again and again:
- *   in no generation → votes → the record is chosen and noted → (complete: everything older is finished as the
- *   record says | otherwise: what is prepared is rolled back, the donor's history is replayed up to its mark) →
- *   notes that it is online, with its own mark → online → votes for a higher one: at once out of it, frozen.
+ *   in no generation → votes → the record is chosen and noted → (complete: everything older is finished as
+ *   the record says | otherwise: what is prepared is rolled back, a donor's history replayed up to its mark)
+ *   → notes that it is online, with its own mark → online → votes for a higher one: at once out of it, frozen.
  *
  * Rules: it serves only in the generation that it is online in, and leaves it before its vote is told. It is
  * complete only when it is one of the record's donors and holds every commit of the record. A process takes
@@ -26,13 +26,10 @@ import type { PeerMessage } from '../peer/message.ts';
 import { CatchUp, type Replay } from './catch-up.ts';
 import { Execution } from './execution.ts';
 import type { Syncpoint } from './floors.ts';
-import { Machines } from './machines.ts';
+import { Machines, type KnownOutcome } from './machines.ts';
 import type { NodeEffect, NodeEvent } from './node-event.ts';
 import type { NodeOptions } from './node-options.ts';
 import { statusOf, type StatusWords } from './status.ts';
-
-/** What has become of a transaction, for mtm.transaction_outcome. */
-export type KnownOutcome = 'committed' | 'aborted' | 'in progress' | 'unknown' | 'forgotten';
 
 export class NodeMachine {
   readonly #self: NodeId;
@@ -89,8 +86,8 @@ export class NodeMachine {
   }
 
   /**
-   * Commits of the record that this node has executed, until all its members have: whoever takes this node for
-   * complete must hear of them, although nothing here remembers them as unfinished.
+   * Commits of the record that this node has executed, until all its members have: whoever takes this node
+   * for complete must hear of them, although nothing here remembers them as unfinished.
    */
   #carried(): readonly Gid[] {
     const { chosen, lastOnline } = this.#election;
@@ -317,10 +314,7 @@ export class NodeMachine {
   // ---- questions
 
   /** Whom it hears and whether it may serve: see Liveness. Nobody else may step it. */
-  get liveness(): Pick<
-    Liveness,
-    'connected' | 'hasLease' | 'health' | 'inMajority' | 'membersReachable' | 'onlineIn' | 'serving' | 'unreachableMembers'
-  > {
+  get liveness(): Omit<Liveness, 'exclusion' | 'step'> {
     return this.#liveness;
   }
 
@@ -354,7 +348,7 @@ export class NodeMachine {
 
   outcomeOf(gid: Gid): KnownOutcome {
     const outcome = this.#memory.outcomeOf(gid, this.#online);
-    return outcome !== 'committed' && this.#machines.isOpen(gid) ? 'in progress' : outcome;
+    return outcome !== 'committed' && this.#machines.isOpen(gid) ? 'in doubt' : outcome;
   }
 
   status(now: number): StatusWords {
@@ -378,8 +372,8 @@ export class NodeMachine {
   }
 
   /**
-   * Begins a syncpoint at the position in the WAL that the caller reads *before* this call; undefined while not
-   * all configured nodes are online members of one generation.
+   * Begins a syncpoint at the position in the WAL that the caller reads *before* this call; undefined while
+   * not all configured nodes are online members of one generation.
    */
   takeSyncpoint(): Syncpoint | undefined {
     const members = this.#election.chosen?.members;
@@ -389,8 +383,9 @@ export class NodeMachine {
   }
 
   /**
-   * The floor to be made durable, after which the retained slot may move to the syncpoint's position; undefined
-   * while something that was seen before it is not finished everywhere. 'void' when its generation is over.
+   * The floor to be made durable, after which the retained slot may move to the syncpoint's position;
+   * undefined while something that was seen before it is not finished everywhere. 'void' when its generation
+   * is over.
    */
   passedFloor(syncpoint: Syncpoint): Floor | 'void' | undefined {
     const { floors, current } = this.#machines;

@@ -53,7 +53,10 @@ export function statusOf(facts: StatusFacts): StatusWords {
     return { status: 'isolated', reason: `${reason}${whoIsMissing(facts)}` };
   }
   if (facts.donor !== undefined)
-    return { status: 'catchup', reason: `replays what it missed from node ${facts.donor}` };
+    return {
+      status: 'catchup',
+      reason: `replays what it missed from node ${facts.donor}${whoIsMissing(facts)}`,
+    };
   return { status: 'recovery', reason: onTheWay(facts) };
 }
 

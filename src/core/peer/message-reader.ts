@@ -20,6 +20,7 @@ import {
   maxTextLength,
   optionalTypeBit,
 } from './frame.ts';
+import { gidsOf } from './gid-runs.ts';
 import type { PeerMessage } from './message.ts';
 import { refusalTexts } from './message-writer.ts';
 
@@ -216,8 +217,8 @@ function readElectionBody(type: number, reader: ByteReader): PeerMessage | undef
         incarnation: reader.u53(),
         lastOnline: reader.u53(),
         accepted: reader.bool() ? readRecord(reader) : undefined,
-        prepared: readGids(reader),
-        committed: readGids(reader),
+        prepared: readRuns(reader),
+        committed: readRuns(reader),
       };
     case frameType.voteRefused:
       return {
@@ -312,10 +313,25 @@ function readRecord(reader: ByteReader): GenerationRecord {
     members: readNodes(reader),
     configured: readNodes(reader),
     donors: readNodes(reader),
-    commits: readGids(reader),
+    commits: readRuns(reader),
   };
   if (record.number < 1 || record.proposer < 1 || record.proposer > maxNode) reader.fail();
   return record;
+}
+
+function readRuns(reader: ByteReader): Gid[] {
+  const runs = reader.list(reader.u32(), () => {
+    return {
+      node: reader.u8(),
+      generation: reader.u53(),
+      incarnation: reader.u53(),
+      first: reader.u53(),
+      length: reader.u32(),
+    };
+  });
+  const gids = reader.failed ? undefined : gidsOf(runs);
+  if (gids === undefined) reader.fail();
+  return gids ?? [];
 }
 
 function readNodes(reader: ByteReader): NodeId[] {

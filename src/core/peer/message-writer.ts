@@ -5,13 +5,15 @@
  *
  *     gid, text = length:uint32 utf8 · nodes = count:uint8 node:uint8… · gids = count:uint32 gid…
  *     ballot = generation:uint53 proposer:uint8
- *     record = ballot members:nodes configured:nodes donors:nodes commits:gids
+ *     runs = count:uint32 (node:uint8 generation:uint53 incarnation:uint53 first:uint53 length:uint32)…
+ *     record = ballot members:nodes configured:nodes donors:nodes commits:runs
  */
 import { assert, unreachable } from '../../lib/assert.ts';
 import type { Gid, NodeId, Refusal } from '../identity.ts';
 import { ByteWriter } from './byte-writer.ts';
 import { frameType, maxDataBytes, maxFrameBytes, maxGidBytes, maxTextLength } from './frame.ts';
 import type { Ballot, GenerationRecord } from '../generation/record.ts';
+import { runsOf } from './gid-runs.ts';
 import type { ElectionMessage, PeerMessage } from './message.ts';
 
 /** Refusal's optional texts, in the order of their bits and of their place in the body. */
@@ -53,19 +55,8 @@ export class MessageWriter {
   #body(message: PeerMessage): void {
     const bytes = this.#bytes;
     switch (message.kind) {
-      // sentAt:float64 generation:uint53 maxVoted:uint53 lastOnline:uint53 onlineIn:uint53 level:uint8
-      // nodes healthy:uint8 reason:text clock:float64
       case 'heartbeat':
-        bytes.f64(message.sentAt);
-        bytes.u53(message.generation);
-        bytes.u53(message.maxVoted);
-        bytes.u53(message.lastOnline);
-        bytes.u53(message.onlineIn);
-        bytes.u8(message.level ? 1 : 0);
-        this.#nodes(message.connected);
-        bytes.u8(message.healthy ? 1 : 0);
-        this.#text(message.reason);
-        return bytes.f64(message.clock);
+        return this.#heartbeat(message);
       // sentAt:float64 maxVoted:uint53 clock:float64
       case 'heartbeat-answer':
         bytes.f64(message.sentAt);
@@ -123,6 +114,24 @@ export class MessageWriter {
     }
   }
 
+  /**
+   * sentAt:float64 generation:uint53 maxVoted:uint53 lastOnline:uint53 onlineIn:uint53 level:uint8 nodes
+   * healthy:uint8 reason:text clock:float64
+   */
+  #heartbeat(message: Extract<PeerMessage, { kind: 'heartbeat' }>): void {
+    const bytes = this.#bytes;
+    bytes.f64(message.sentAt);
+    bytes.u53(message.generation);
+    bytes.u53(message.maxVoted);
+    bytes.u53(message.lastOnline);
+    bytes.u53(message.onlineIn);
+    bytes.u8(message.level ? 1 : 0);
+    this.#nodes(message.connected);
+    bytes.u8(message.healthy ? 1 : 0);
+    this.#text(message.reason);
+    bytes.f64(message.clock);
+  }
+
   #election(message: ElectionMessage): void {
     const bytes = this.#bytes;
     switch (message.kind) {
@@ -131,15 +140,15 @@ export class MessageWriter {
         this.#ballot(message.ballot);
         this.#nodes(message.members);
         return this.#nodes(message.configured);
-      // ballot incarnation:uint53 lastOnline:uint53 accepted:uint8 [record] prepared:gids committed:gids
+      // ballot incarnation:uint53 lastOnline:uint53 accepted:uint8 [record] prepared:runs committed:runs
       case 'election-vote':
         this.#ballot(message.ballot);
         bytes.u53(message.incarnation);
         bytes.u53(message.lastOnline);
         bytes.u8(message.accepted === undefined ? 0 : 1);
         if (message.accepted !== undefined) this.#record(message.accepted);
-        this.#gids(message.prepared);
-        return this.#gids(message.committed);
+        this.#runs(message.prepared);
+        return this.#runs(message.committed);
       // ballot reason:text retryAfterMs:float64 promised:ballot
       case 'vote-refused':
         this.#ballot(message.ballot);
@@ -176,7 +185,7 @@ export class MessageWriter {
     this.#nodes(record.members);
     this.#nodes(record.configured);
     this.#nodes(record.donors);
-    this.#gids(record.commits);
+    this.#runs(record.commits);
   }
 
   /**
@@ -214,6 +223,18 @@ export class MessageWriter {
   #gid(gid: Gid): void {
     assert(gid.length >= 1 && gid.length <= maxGidBytes, `a gid of ${gid.length} characters`);
     this.#bytes.text(gid);
+  }
+
+  #runs(gids: readonly Gid[]): void {
+    const runs = runsOf(gids);
+    this.#bytes.u32(runs.length);
+    for (const { node, generation, incarnation, first, length } of runs) {
+      this.#bytes.u8(node);
+      this.#bytes.u53(generation);
+      this.#bytes.u53(incarnation);
+      this.#bytes.u53(first);
+      this.#bytes.u32(length);
+    }
   }
 
   #gids(gids: readonly Gid[]): void {

@@ -19,12 +19,16 @@ import type { SessionServices } from './session-services.ts';
 const loginTimeoutMs = 60_000;
 const refusal = Uint8Array.of(0x4e);
 
+/** Who takes care of a new connection; an error: nobody does, and this is why. */
+export type Reception = SessionServices | ErrorText;
+
 export class ClientListener {
   readonly #server: Server;
-  readonly #services: SessionServices;
+  readonly #reception: () => Reception;
 
-  constructor(services: SessionServices) {
-    this.#services = services;
+  /** `reception` is asked for each connection, when its startup packet has come. */
+  constructor(reception: () => Reception) {
+    this.#reception = reception;
     this.#server = createServer({
       noDelay: true,
       keepAlive: true,
@@ -102,29 +106,30 @@ export class ClientListener {
         return packet.bytes;
       case 'cancel':
         give();
-        this.#services.cancel(packet.processId, packet.key);
+        this.#cancel(packet.processId, packet.key);
         socket.end();
         return 0;
       case 'startup': {
         give();
         const { parameters } = packet;
-        const refused = this.#refusal(parameters);
-        if (refused !== undefined) {
-          end(socket, refused);
+        const services = this.#admit(parameters);
+        if ('severity' in services) {
+          end(socket, services);
           return 0;
         }
         const protocol = packet.major === 3 ? (packet.major << 16) | packet.minor : protocol30;
-        new ClientSession(
-          socket,
-          { protocol, parameters, rest: received.slice(packet.bytes) },
-          this.#services,
-        );
+        new ClientSession(socket, { protocol, parameters, rest: received.slice(packet.bytes) }, services);
         return 0;
       }
     }
   }
 
-  #refusal(parameters: ReadonlyMap<string, string>): ErrorText | undefined {
+  #cancel(processId: number, key: Uint8Array): void {
+    const services = this.#reception();
+    if (!('severity' in services)) services.cancel(processId, key);
+  }
+
+  #admit(parameters: ReadonlyMap<string, string>): Reception {
     if ((parameters.get('user') ?? '') === '') {
       return {
         severity: 'FATAL',
@@ -141,7 +146,10 @@ export class ClientListener {
         hint: 'Connect to the PostgreSQL server of one node, or with application_name=mtm_admin.',
       };
     }
-    return (admin ? undefined : startupRefusal(startupSettings(parameters))) ?? this.#services.admission();
+    const refused = admin ? undefined : startupRefusal(startupSettings(parameters));
+    if (refused !== undefined) return refused;
+    const services = this.#reception();
+    return 'severity' in services ? services : (services.admission() ?? services);
   }
 }
 

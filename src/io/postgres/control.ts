@@ -20,6 +20,14 @@ export interface TakeOver {
   readonly prepared: readonly Gid[];
 }
 
+/** A process's hold on its server. */
+export interface Holding {
+  /** Which process it is. */
+  readonly holder: string;
+  /** What it has raised the incarnation to; undefined before it did. */
+  incarnation: number | undefined;
+}
+
 /** How long a backend that was told to end may take, ms. */
 const endLimitMs = 15_000;
 
@@ -67,20 +75,43 @@ export class Control {
   }
 
   /**
-   * Makes this process the only gateway of the server (architecture §3, Takeover): the incarnation is raised
-   * durably, every
-   * session of the database that a former gateway may have left is ended, and only then is looked at what is
-   * prepared.
+   * The first half of the takeover, before anybody's session is ended: whoever held the server can know then that
+   * it has lost it. False when another process has taken over since this one did. A server without our schema has
+   * no gateway.
    */
-  async takeOver(): Promise<TakeOver> {
-    const raised = await this.#client.query<{ incarnation: string }>('SELECT mtm.take_over() AS incarnation');
+  async claim(holding: Holding): Promise<boolean> {
+    const { rows } = await this.#client.query<{ known: boolean }>(
+      "SELECT to_regprocedure('mtm.take_over(text, bigint)') IS NOT NULL AS known",
+    );
+    return rows[0]?.known !== true || (await this.#raise(holding)) !== undefined;
+  }
+
+  async #raise(holding: Holding): Promise<number | undefined> {
+    const { rows } = await this.#client.query<{ incarnation: string | null }>(
+      'SELECT mtm.take_over($1, $2) AS incarnation',
+      [holding.holder, holding.incarnation ?? null],
+    );
+    const raised = rows[0]?.incarnation ?? undefined;
+    if (raised === undefined) return undefined;
+    holding.incarnation = Number(raised);
+    return holding.incarnation;
+  }
+
+  /**
+   * Makes this process the only gateway of the server (architecture §3, Takeover): the incarnation is raised
+   * durably, every session of the database that a former gateway may have left is ended, and only then is looked
+   * at what is prepared. Undefined when another process has taken over since this one did.
+   */
+  async takeOver(holding: Holding): Promise<TakeOver | undefined> {
+    const incarnation = await this.#raise(holding);
+    if (incarnation === undefined) return undefined;
     const version = await this.#client.query<{ v: string }>(
       "SELECT current_setting('server_version_num') AS v",
     );
     await this.endSessions();
     const prepared = await this.preparedGids();
     return {
-      incarnation: Number(raised.rows[0]!.incarnation),
+      incarnation,
       serverVersion: Number(version.rows[0]!.v),
       prepared,
     };

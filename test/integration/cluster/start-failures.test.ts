@@ -2,14 +2,16 @@
 import { spawn } from 'node:child_process';
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as hold } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { startGateways, startServers } from '../../../src/io/launcher/embedded-cluster.ts';
 import { startGatewayProcess, stopGatewayProcess } from '../../../src/io/launcher/gateway-process.ts';
 import { stopServer } from '../../../src/io/launcher/postgres-server.ts';
+import { waitUntilGone } from '../../../src/io/launcher/process-control.ts';
 import { makeCluster, type Cluster } from '../../support/cluster.ts';
-import { eventually, within } from '../../support/polling.ts';
+import { within } from '../../support/polling.ts';
 
 vi.setConfig({ testTimeout: 40_000 });
 
@@ -61,6 +63,12 @@ function expectSentence(run: Run, sentence: RegExp): void {
   expect(run.stderr, 'a stack trace').not.toMatch(/\n\s+at /);
   expect(run.stderr.trim().split('\n').length, run.stderr).toBeLessThanOrEqual(3);
   expect(run.code).not.toBe(0);
+}
+
+/** What the gateway of the node has said last on standard error. */
+function lastSentence(number: number): string | undefined {
+  const lines = cluster.gatewayLog(number).trim().split('\n');
+  return lines.filter((line) => line.startsWith('mtm-gateway: ')).at(-1);
 }
 
 describe('bad configuration', () => {
@@ -185,13 +193,7 @@ describe('the cluster', () => {
       const running = await startGatewayProcess(node);
       const end = await within('the gateway with the wrong secret', 15_000, running.ended);
       expect(end).toMatch(/^exit code [1-9]/);
-      const sentence = cluster
-        .gatewayLog(3)
-        .trim()
-        .split('\n')
-        .filter((line) => line.startsWith('mtm-gateway: '))
-        .at(-1);
-      expect(sentence).toMatch(/secret of node 3 differs/);
+      expect(lastSentence(3)).toMatch(/secret of node 3 differs/);
       // The others are not harmed.
       expect(await cluster.query(1, 'SELECT 1 AS one')).toEqual([{ one: 1 }]);
     } finally {
@@ -202,25 +204,27 @@ describe('the cluster', () => {
     }
   });
 
-  test('a second gateway for the same server takes it over; the first ends its part', async () => {
-    // Not a way to work: but never may two serve one server.
+  test('a second gateway for the same server takes it over; the first ends and says why', async () => {
     const node = cluster.node(3);
     const file = changedConfig(3, () => ({
       listen: { host: '127.0.0.1', port: node.gatewayPort + 20 },
       http: { host: '127.0.0.1', port: node.httpPort + 20 },
       peer_listen: { host: '127.0.0.1', port: node.peerPort + 20 },
     }));
+    const first = cluster.gatewayPid(3);
     const child = spawn(process.execPath, [program, 'serve', '--config', file], { stdio: 'ignore' });
-    const before = cluster.gatewayPid(3);
+    const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
     try {
-      await eventually('one of the two has gone or is not ready', async () => {
-        const alive = child.exitCode === null;
-        return !alive || !(await cluster.isOnline(3));
-      });
+      if (!(await waitUntilGone(first, 15_000))) throw new Error(`gateway ${first} does not end`);
+      expect(lastSentence(3)).toMatch(/another gateway has taken over the PostgreSQL at .*: this one ends/);
+      // And it does not turn the tables: nobody else wants the server.
+      await hold(2000);
+      expect(child.exitCode).toBe(null);
+      expect(await cluster.query(1, 'SELECT 1 AS one')).toEqual([{ one: 1 }]);
     } finally {
-      child.kill('SIGKILL');
+      child.kill('SIGTERM');
+      await within('the second gateway', 15_000, ended);
     }
-    expect(before).toBeGreaterThan(0);
     await stopGatewayProcess(node);
     await cluster.startGateway(3);
     await cluster.whole();

@@ -8,15 +8,14 @@ import { failureOf } from '../../support/cluster.ts';
 import { needsNetworkLab, networkLabObstacle } from '../../support/network-lab.ts';
 import { eventually } from '../../support/polling.ts';
 import { createBeats, failoverText, failoverTime } from './failover-time.ts';
-import { createWorkload, faultRound, say, testSeed, wishedRounds, type Workload } from './fault-rounds.ts';
+import { createWorkload, faultRound, say, testSeed, timeFactor, wishedRounds } from './fault-rounds.ts';
+import type { Workload } from './fault-rounds.ts';
 import { faultText, mend, networkFaults, processFaults, randomFault, randomFaults } from './faults.ts';
 import { ask, connect, hangUp, labSite, wholeAgain, type Site } from './site.ts';
 
 vi.setConfig({ testTimeout: 150_000 });
 
 const numbers = [1, 2, 3];
-/** A slow machine can ask for more. */
-const factor = Number(process.env['MTM_TEST_TIME_FACTOR'] ?? 1);
 
 describe.skipIf(networkLabObstacle !== undefined)(`three hosts${needsNetworkLab}`, () => {
   const random = new Prng(testSeed());
@@ -53,7 +52,7 @@ describe.skipIf(networkLabObstacle !== undefined)(`three hosts${needsNetworkLab}
   test('a host is cut off: the others write again within heartbeat_recv_timeout + 1 s', async () => {
     const time = await failoverTime(site, [1, 2], () => site.network?.cutOff(3));
     say(`  cut off: ${failoverText(time)}`);
-    expect(Math.max(...time.firstMs.values())).toBeLessThan(3000 * factor);
+    expect(Math.max(...time.firstMs.values())).toBeLessThan(3000 * timeFactor);
     expect(time.lostSessions, 'sessions on the others stay open').toBe(0);
   });
 

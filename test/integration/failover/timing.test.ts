@@ -1,15 +1,12 @@
 /** From the death of a process to the next write on the other nodes: within a second when somebody notices, else recv_timeout + 1 s. */
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { createBeats, failoverText, failoverTime } from './failover-time.ts';
-import { say } from './fault-rounds.ts';
+import { say, timeFactor } from './fault-rounds.ts';
 import { mend } from './faults.ts';
 import { killGateway, killServer, pauseGateway, pauseServer } from './process-faults.ts';
 import { loopbackSite, wholeAgain, type Site } from './site.ts';
 
 vi.setConfig({ testTimeout: 120_000 });
-
-/** A slow machine can ask for more. */
-const factor = Number(process.env['MTM_TEST_TIME_FACTOR'] ?? 1);
 
 let site: Site;
 
@@ -49,7 +46,7 @@ describe('the others write again', () => {
     try {
       const time = await failoverTime(site, survivors, inflict);
       say(`  ${what}: ${failoverText(time)}`);
-      expect(Math.max(...time.firstMs.values())).toBeLessThan(limitMs * factor);
+      expect(Math.max(...time.firstMs.values())).toBeLessThan(limitMs * timeFactor);
       expect(time.lostSessions, 'sessions on the others stay open').toBe(0);
     } finally {
       await mend(site, site.numbers);

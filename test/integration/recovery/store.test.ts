@@ -64,11 +64,13 @@ describe.each([0, 1])('site %i', (index) => {
     await store.close().catch(() => undefined); // its server was killed
   });
 
-  test('outcomes: committed, aborted, in progress, forgotten, unknown', async () => {
+  test('outcomes: committed, aborted, in doubt, unknown', async () => {
     const site = lab.sites[index]!;
     const { admin } = site;
     const outcome = async (gid: string): Promise<unknown> =>
       (await site.rows(`SELECT mtm.transaction_outcome('${gid}')`))[0]?.[0];
+    const forgotten = async (gid: string): Promise<unknown> =>
+      (await site.rows(`SELECT mtm.is_forgotten('${gid}')`))[0]?.[0];
     expect(await outcome('mtm:1:1:1:7')).toBe('committed'); // the chosen record says so
     expect(await outcome('mtm:1:1:1:8')).toBe('unknown');
     await admin.query('CREATE TABLE IF NOT EXISTS o (id int PRIMARY KEY)');
@@ -83,19 +85,20 @@ describe.each([0, 1])('site %i', (index) => {
     expect(await outcome('mtm:2:1:6:40')).toBe('unknown');
     expect(await outcome('mtm:1:1:1:4')).toBe('aborted');
     expect(await outcome('mtm:1:1:1:6')).toBe('unknown');
-    expect(await outcome('mtm:1:1:1:9')).toBe('in progress');
+    expect(await outcome('mtm:1:1:1:9')).toBe('in doubt');
     expect(await outcome('nothing of ours')).toBe('unknown');
+    expect(await forgotten('nothing of ours')).toBe(false);
     await noteOutcomes(admin, { committed: [], completeBelow: 2 });
     expect(await outcome('mtm:1:1:1:6')).toBe('aborted');
-    expect(await outcome('mtm:1:1:1:9')).toBe('in progress');
+    expect(await outcome('mtm:1:1:1:9')).toBe('in doubt');
     expect(await outcome('mtm:1:2:1:1')).toBe('unknown');
     await admin.query(`ROLLBACK PREPARED 'mtm:1:1:1:9'`);
     const position = await site.retained.walEnd();
     await site.retained.moveTo(position, { generation: 2, counters: new Map([[1, 50]]) });
-    expect(await outcome('mtm:1:1:1:3')).toBe('forgotten');
-    expect(await outcome('mtm:1:2:1:49')).toBe('forgotten');
-    expect(await outcome('mtm:1:2:1:50')).toBe('unknown');
-    expect(await outcome('mtm:2:2:1:50')).toBe('unknown');
+    expect([await outcome('mtm:1:1:1:3'), await forgotten('mtm:1:1:1:3')]).toEqual(['unknown', true]);
+    expect([await outcome('mtm:1:2:1:49'), await forgotten('mtm:1:2:1:49')]).toEqual(['unknown', true]);
+    expect([await outcome('mtm:1:2:1:50'), await forgotten('mtm:1:2:1:50')]).toEqual(['unknown', false]);
+    expect([await outcome('mtm:2:2:1:50'), await forgotten('mtm:2:2:1:50')]).toEqual(['unknown', false]);
     await site.retained.giveUp(position, { generation: 2, counters: new Map([[1, 50]]) }, 3);
     await noteOutcomes(admin, { committed: [], completeBelow: 5 });
     expect(await outcome('mtm:1:3:1:1')).toBe('unknown');

@@ -234,9 +234,19 @@ describe.each(testedMajors)('adjustment on PostgreSQL %i', (major) => {
       { id: 2, is_self: true },
     ]);
     expect((await app.query('SELECT mtm.ping()')).rows).toEqual([{ ping: true }]);
-    const first = await lab.admin.query<{ i: string }>('SELECT mtm.take_over() AS i');
-    const second = await lab.admin.query<{ i: string }>('SELECT mtm.take_over() AS i');
-    expect(Number(second.rows[0]?.i)).toBe(Number(first.rows[0]?.i) + 1);
+    const raised = async (holder: string, held: number | null): Promise<number | undefined> => {
+      const text = 'SELECT mtm.take_over($1, $2)::int AS i';
+      return (await lab.admin.query<{ i: number | null }>(text, [holder, held])).rows[0]?.i ?? undefined;
+    };
+    const first = (await raised('a', null)) ?? 0;
+    expect(await raised('a', first)).toBe(first + 1);
+    // What its answer was lost of is its own; what another one has raised is not.
+    expect(await raised('a', first)).toBe(first + 2);
+    expect(await raised('b', null)).toBe(first + 3);
+    expect(await raised('a', first + 2)).toBe(undefined);
+    expect(await raised('b', first + 3)).toBe(first + 4);
+    // A server that went back is nobody's.
+    expect(await raised('a', first + 5)).toBe(first + 5);
     expect(await refusalOf(() => app.query(`UPDATE mtm.node SET my_id = 1`))).toMatch(/^42501 /);
   });
 

@@ -376,7 +376,7 @@ describe.each(testedMajors)('DDL capture on PostgreSQL %i', (major) => {
     for (const call of [
       `SELECT pg_logical_emit_message(true, 'mtm-ddl', '{}')`,
       `SELECT mtm.emit_ddl('x', 'y')`,
-      'SELECT mtm.take_over()',
+      "SELECT mtm.take_over('x', NULL)",
     ]) {
       expect(await refusalOf(() => app.query(call))).toMatch(/^42501 /);
     }

@@ -89,12 +89,24 @@ RETURNS void LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
   DELETE FROM mtm.outcome WHERE generation < floor_generation;
 $$;
 
+-- Older than the last syncpoint: finished on all nodes, and not remembered how.
+CREATE OR REPLACE FUNCTION mtm.is_forgotten(gid text) RETURNS boolean
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE parts text[] := regexp_match(is_forgotten.gid, '^mtm:([0-9]{1,3}):([0-9]{1,15}):[0-9]{1,15}:([0-9]{1,15})$');
+  stamp bigint := parts[2]::bigint; point mtm.syncpoint;
+BEGIN
+  SELECT * INTO STRICT point FROM mtm.syncpoint;
+  RETURN coalesce(stamp < point.generation OR
+    stamp = point.generation AND parts[3]::bigint < (point.counters ->> parts[1])::bigint, false);
+END $$;
+
 -- What became of a transaction, asked on any node:
---   'committed'    it is decided so; a node that still catches up may not show its rows yet
---   'aborted'      it did not commit and never will, or there was none of that id
---   'in progress'  it is prepared here: decided or not, it is not finished here
---   'forgotten'    it is older than the last syncpoint: finished on all nodes, and not remembered how
---   'unknown'      this node cannot tell (yet): ask again when it is online, or on another node
+--   'committed'  it is decided so; a node that still catches up may not show its rows yet
+--   'aborted'    it did not commit and never will, or there was none of that id
+--   'in doubt'   it is prepared here: decided or not, it is not finished here; ask again soon
+--   'unknown'    this node cannot tell. Either it is finished on all nodes and so old that nobody remembers how
+--                (mtm.is_forgotten(gid) is true then, and asking again does not help), or this node does not know it yet
+--                (mtm.is_forgotten(gid) is false: ask again when it is online, or on another node).
 CREATE OR REPLACE FUNCTION mtm.transaction_outcome(gid text) RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE parts text[] := regexp_match(transaction_outcome.gid, '^mtm:([0-9]{1,3}):([0-9]{1,15}):([0-9]{1,15}):([0-9]{1,15})$');
@@ -111,15 +123,13 @@ BEGIN
     RETURN 'committed';
   END IF;
   IF EXISTS (SELECT FROM pg_prepared_xacts x WHERE x.gid = transaction_outcome.gid AND x.database = current_database())
-  THEN RETURN 'in progress'; END IF;
+  THEN RETURN 'in doubt'; END IF;
+  IF mtm.is_forgotten(transaction_outcome.gid) THEN RETURN 'unknown'; END IF;
   SELECT * INTO STRICT point FROM mtm.syncpoint;
-  IF stamp < point.generation OR stamp = point.generation AND counter < (point.counters ->> parts[1])::bigint THEN
-    RETURN 'forgotten';
-  END IF;
   IF stamp > point.lost_generation AND stamp < (SELECT complete_below FROM mtm.outcome_cover) THEN RETURN 'aborted'; END IF;
   RETURN 'unknown';
 END $$;
 
 REVOKE EXECUTE ON FUNCTION mtm.persist(jsonb), mtm.note_outcomes(jsonb, bigint),
   mtm.set_syncpoint(bigint, jsonb, pg_lsn) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION mtm.transaction_outcome(text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION mtm.transaction_outcome(text), mtm.is_forgotten(text) TO PUBLIC;

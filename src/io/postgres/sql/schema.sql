@@ -25,11 +25,12 @@ CREATE TABLE IF NOT EXISTS mtm.node (
 );
 GRANT SELECT ON mtm.node TO PUBLIC;
 
--- Raised at each takeover of the server by a gateway (architecture §3, Takeover).
+-- Raised at each takeover of the server by a gateway (architecture §3, Takeover); holder: the process that did it.
 CREATE TABLE IF NOT EXISTS mtm.incarnation (
   one boolean PRIMARY KEY DEFAULT true CHECK (one),
   incarnation bigint NOT NULL
 );
+ALTER TABLE mtm.incarnation ADD COLUMN IF NOT EXISTS holder text NOT NULL DEFAULT '';
 INSERT INTO mtm.incarnation (incarnation) VALUES (0) ON CONFLICT DO NOTHING;
 
 -- With it the gateway proves that an announcement is its own (mtm.announce). Superusers only.

@@ -32,10 +32,14 @@ $$;
 CREATE OR REPLACE FUNCTION mtm.ping() RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS 'SELECT true';
 
--- Raises the incarnation and returns it: gateways with a lower one are out.
-CREATE OR REPLACE FUNCTION mtm.take_over() RETURNS bigint
+-- Raises the incarnation and returns it: gateways with a lower one are out. `held`: the incarnation that the process
+-- `holder` got last, NULL when it begins; NULL comes back when another process has taken over since.
+DROP FUNCTION IF EXISTS mtm.take_over();
+CREATE OR REPLACE FUNCTION mtm.take_over(holder text, held bigint) RETURNS bigint
 LANGUAGE sql SET search_path = pg_catalog, pg_temp SET synchronous_commit = on AS $$
-  UPDATE mtm.incarnation SET incarnation = incarnation + 1 RETURNING incarnation
+  UPDATE mtm.incarnation i SET incarnation = i.incarnation + 1, holder = take_over.holder
+  WHERE take_over.held IS NULL OR i.holder = take_over.holder OR i.incarnation < take_over.held
+  RETURNING i.incarnation
 $$;
 
 -- Unqualified names of relations whose mere SELECT can run code that is not built in: views (through views, operators and
@@ -64,4 +68,4 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT DISTINCT oprname::text FROM pg_operator WHERE oid >= 16384
 $$;
 
-REVOKE EXECUTE ON FUNCTION mtm.set_runtime(jsonb), mtm.take_over() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION mtm.set_runtime(jsonb), mtm.take_over(text, bigint) FROM PUBLIC;

@@ -488,8 +488,12 @@ export class Network {
     for (const gid of peer.preparing) {
       peer.preparing.delete(gid);
       // A switch cancels it, but it may have been too late for that.
-      if (this.#works(peer, gid) || this.#random.chance(0.5)) peer.prepared.add(gid) && peer.known.add(gid);
-      else peer.refused.add(gid);
+      if (this.#works(peer, gid) || this.#random.chance(0.5)) {
+        peer.prepared.add(gid);
+        peer.known.add(gid);
+      } else {
+        peer.refused.add(gid);
+      }
       const from = parseGid(gid)!.node;
       if (this.#works(peer, gid) || this.#mutant === 'vote-while-preparing')
         this.#send(peer.id, from, { transaction: { kind: 'yes', gid } });

@@ -12,6 +12,20 @@ const counter = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER });
 const text = fc.string({ unit: 'grapheme', maxLength: 60 });
 const gid = fc.tuple(node, counter, counter, counter).map((parts) => `mtm:${parts.join(':')}`);
 const gids = fc.array(gid, { maxLength: 20 });
+/** As a set comes out of its runs: by origin process, ascending; some in a row. */
+const gidSet = fc
+  .uniqueArray(
+    fc.tuple(
+      fc.tuple(node, fc.integer({ min: 0, max: 9e14 }), fc.integer({ min: 0, max: 9e14 })),
+      fc.uniqueArray(fc.oneof(fc.nat(9), fc.integer({ min: 0, max: 9e14 })), { minLength: 1, maxLength: 9 }),
+    ),
+    { maxLength: 3, selector: ([origin]) => origin.join() },
+  )
+  .map((origins) =>
+    origins.flatMap(([origin, counters]) =>
+      counters.sort((a, b) => a - b).map((counter) => `mtm:${origin.join(':')}:${counter}`),
+    ),
+  );
 const ballot = fc.record({ generation: counter, proposer: fc.integer({ min: 0, max: 64 }) });
 const record = fc.record({
   number: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),
@@ -19,7 +33,7 @@ const record = fc.record({
   members: nodes,
   configured: nodes,
   donors: nodes,
-  commits: gids,
+  commits: gidSet,
 });
 
 const refusal: fc.Arbitrary<Refusal> = fc
@@ -86,8 +100,8 @@ export const anyMessage: fc.Arbitrary<PeerMessage> = fc.oneof(
     incarnation: counter,
     lastOnline: counter,
     accepted: fc.option(record, { nil: undefined }),
-    prepared: gids,
-    committed: gids,
+    prepared: gidSet,
+    committed: gidSet,
   }),
   fc.record({
     kind: fc.constant('vote-refused' as const),
