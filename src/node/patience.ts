@@ -39,6 +39,6 @@ export class Patience {
 
   #hopes(now: number): boolean {
     const { liveness } = this.#machine;
-    return liveness.health.healthy && liveness.inMajority(now);
+    return liveness.health.healthy && this.#machine.hopeful(now);
   }
 }

@@ -225,12 +225,21 @@ function hasty(deaf: boolean): (options: CommitOptions) => CommitMachine {
     const held = (): Gid[] => machine.openGids().filter((gid) => machine.holds(gid));
     let frozen = false;
     let record: CommitEvent | undefined;
+    const applying = new Set<Gid>();
+    const watched = (event: CommitEvent): readonly CommitEffect[] => {
+      if (event.kind === 'apply-ended') applying.delete(event.gid);
+      const effects = machine.step(event);
+      for (const effect of effects) if (effect.kind === 'open-apply') applying.add(effect.gid);
+      return effects;
+    };
     /** Settled as soon as that is possible. */
     const settling = (): readonly CommitEffect[] => {
-      if (record === undefined || !machine.quiet) return [];
+      if (record === undefined || applying.size > 0) return [];
+      const effects = machine.step({ kind: 'frozen' });
+      if (!machine.quiet) return effects;
       const event = record;
       record = undefined;
-      return machine.step(event);
+      return [...effects, ...machine.step(event)];
     };
     const step = (event: CommitEvent): readonly CommitEffect[] => {
       if (event.kind === 'frozen') {
@@ -238,9 +247,9 @@ function hasty(deaf: boolean): (options: CommitOptions) => CommitMachine {
         return [];
       }
       if (frozen && deaf && (event.kind === 'message-received' || event.kind === 'member-lost')) return [];
-      if (event.kind !== 'settled') return [...machine.step(event), ...settling()];
+      if (event.kind !== 'settled') return [...watched(event), ...settling()];
       record = event;
-      return [...machine.step({ kind: 'frozen' }), ...settling()];
+      return settling();
     };
     return overlaid(machine, {
       get quiet() {

@@ -7,12 +7,14 @@
  *
  * Rules: a promise is durable before the vote is sent. One vote per generation number, so at most one record
  * per number is chosen. A record is accepted only by the process that voted for its ballot, and nothing is
- * done with a chosen record before it is noted durably.
+ * done with a chosen record before it is noted durably. Members that are no majority are voted for and
+ * accepted only by the one who holds the referee's grant of exactly that number.
  */
 import { assert } from '../../lib/assert.ts';
 import type { NodeId } from '../identity.ts';
 import type { ElectionMessage } from '../peer/message.ts';
 import type { ElectionEffect, ElectionNode, ElectionOptions } from './election-event.ts';
+import { isMajority } from './quorum.ts';
 import { ballotOf, compareBallots } from './record.ts';
 import type { Ballot, DurableChange, DurableState, GenerationRecord } from './record.ts';
 
@@ -101,6 +103,9 @@ export class Acceptor {
       return this.#refuse(from, ballot, reason, this.#options.recvTimeoutMs);
     }
     if (!members.includes(this.#options.self)) return;
+    if (!this.#enough(from, ballot, members)) {
+      return this.#refuse(from, ballot, 'its members are no majority, and there is no grant', 0);
+    }
     const blocked = mayLeaveOut(members, now);
     if (blocked !== undefined) {
       const reason = `node ${blocked.node} may still hold a lease that it answered`;
@@ -109,6 +114,13 @@ export class Acceptor {
     this.#vote = { ballot, durable: false, told: undefined };
     this.#emit({ kind: 'leave-generation', ballot });
     this.#persist({ promised: ballot }, { kind: 'promise', ballot });
+  }
+
+  /** The referee stands for the other node, for this node's own ballot only. */
+  #enough(from: NodeId, ballot: Ballot, members: readonly NodeId[]): boolean {
+    const { self, configured } = this.#options;
+    if (isMajority(members, configured)) return true;
+    return from === self && members.length === 1 && this.#node.grant?.() === ballot.generation;
   }
 
   #refuse(
@@ -148,7 +160,8 @@ export class Acceptor {
   acceptRequest(from: NodeId, record: GenerationRecord): void {
     const ballot = ballotOf(record);
     const voted = this.#vote?.told !== undefined && compareBallots(this.#vote.ballot, ballot) === 0;
-    if (!voted || compareBallots(ballot, this.promised) !== 0) {
+    const enough = this.#enough(from, ballot, record.members);
+    if (!voted || !enough || compareBallots(ballot, this.promised) !== 0) {
       return this.#send(from, { kind: 'accept-refused', ballot, promised: this.promised });
     }
     const { accepted } = this.#state;

@@ -5,19 +5,21 @@
 import type { NodeId } from '../identity.ts';
 import { bestClique } from './clique.ts';
 import type { Contact } from './liveness-event.ts';
-import { isMajority } from './quorum.ts';
+import { isAlone, isMajority } from './quorum.ts';
 import type { GenerationRecord } from './record.ts';
 
 /**
  * The best members for a generation: a clique of healthy nodes that contains a majority. Undefined when there
  * is none with this node in it. Nodes that are behind are in it when they are nearly level, or when there is
- * no majority without them: then everybody has to wait for them anyway.
+ * no majority without them: then everybody has to wait for them anyway. `referee`: one of two nodes may be
+ * enough, this one when the other is out of reach or behind while this one works alone.
  */
 export function candidates(
   self: NodeId,
   contacts: readonly Contact[],
   configured: readonly NodeId[],
   chosen: GenerationRecord | undefined,
+  referee = false,
 ): readonly NodeId[] | undefined {
   const healthy = contacts.filter((contact) => contact.healthy);
   const maxOnline = Math.max(0, ...healthy.map(({ lastOnline }) => lastOnline));
@@ -26,12 +28,27 @@ export function candidates(
     ({ node, level, lastOnline }) =>
       level || lastOnline === maxOnline || chosen?.donors.includes(node) === true,
   );
-  for (const group of [fit, healthy]) {
+  const alone = referee ? healthy.find((contact) => worksAlone(contact, self, configured, chosen)) : undefined;
+  // Whoever works alone goes on until the other is nearly level.
+  for (const group of alone === undefined ? [fit, healthy] : [fit]) {
     const clique = cliqueOf(group);
     if (!isMajority(clique, configured)) continue;
     return clique.includes(self) ? clique : undefined;
   }
-  return undefined;
+  if (!referee || (alone !== undefined && alone.node !== self)) return undefined;
+  return healthy.some(({ node }) => node === self) ? [self] : undefined;
+}
+
+/** It takes part in a generation of its own; of one that is not known here yet that is the likely reason. */
+function worksAlone(
+  { node, generation }: Contact,
+  self: NodeId,
+  configured: readonly NodeId[],
+  chosen: GenerationRecord | undefined,
+): boolean {
+  if (generation === 0) return false;
+  if (generation !== chosen?.number) return node !== self && generation > (chosen?.number ?? 0);
+  return isAlone(chosen.members, configured) && chosen.members.includes(node);
 }
 
 function cliqueOf(contacts: readonly Contact[]): readonly NodeId[] {

@@ -25,6 +25,11 @@ export interface ElectionNode {
   quiet(): boolean;
   /** What the vote tells; asked only while quiet. */
   holdings(): Holdings;
+  /**
+   * The number of the generation that this node may be the only member of (referee.ts). The function is absent
+   * where there is no referee.
+   */
+  readonly grant?: () => number | undefined;
 }
 
 export type ElectionEffect =

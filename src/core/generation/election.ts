@@ -56,6 +56,11 @@ export class Election {
     return this.#proposer.waiting;
   }
 
+  /** The number of the generation that this node would be the only member of, if the referee granted it. */
+  get wanted(): number | undefined {
+    return this.#proposer.wanted;
+  }
+
   /**
    * At least every heartbeat_send_timeout, and when a heartbeat or a link brings news. `random`: between 0
    * and 1, anew each time. `taking`: this node takes part in the chosen generation.
@@ -151,7 +156,8 @@ export class Election {
     // This node would leave it out as well: then it stops prolonging what the others wait for.
     const contacts = this.#node.contacts(now);
     const heard = contacts.some(({ node }) => node === blocked.node);
-    const best = candidates(self, contacts, configured, this.chosen);
+    const referee = this.#node.grant !== undefined;
+    const best = candidates(self, contacts, configured, this.chosen, referee);
     if (heard && best?.includes(blocked.node) === false) exclusion.withhold(blocked.node, now);
     return blocked;
   }

@@ -27,7 +27,7 @@ import type {
   Standing,
 } from './liveness-event.ts';
 import { PeerRecord } from './peer-record.ts';
-import { isMajority } from './quorum.ts';
+import { isAlone, isMajority } from './quorum.ts';
 
 export interface LivenessOptions {
   readonly self: NodeId;
@@ -153,7 +153,16 @@ export class Liveness {
   hasLease(now: number, generation: number = this.onlineIn): boolean {
     const online = this.onlineIn;
     if (online === 0 || generation !== online || this.#maxKnown > online) return false;
-    return now < this.#lease.until && !this.#stalled(now);
+    return (now < this.#lease.until || this.#alone) && !this.#stalled(now);
+  }
+
+  /**
+   * Its generation has only this one of two nodes, by the referee's grant. Then nobody's answer is needed: the
+   * other is granted nothing before both were online together again, and that takes this node's vote.
+   */
+  get #alone(): boolean {
+    const { generation } = this.#standing;
+    return generation !== undefined && isAlone(generation.members, generation.configured);
   }
 
   /** The node answers clients: its PostgreSQL is well, it is online in its generation and it has a lease. */
@@ -228,9 +237,10 @@ export class Liveness {
     return contacts;
   }
 
-  /** This node and those in contact are a majority of the configuration. */
+  /** This node and those in contact are a majority of the configuration, or it needs none. */
   inMajority(now: number): boolean {
     const healthy = this.contacts(now).filter((contact) => contact.healthy);
+    if (this.#alone) return healthy.some(({ node }) => node === this.#self);
     return isMajority(
       healthy.map(({ node }) => node),
       this.#configured,

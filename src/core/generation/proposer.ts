@@ -8,6 +8,7 @@
  *
  * Rules: no ballot is used twice (the own promise is durable before a value is sent, and a number that was
  * tried is not tried again by this process). Nothing is proposed that this node would refuse to vote for.
+ * One of two nodes proposes itself alone only with the referee's grant, and takes its number.
  */
 import { assert } from '../../lib/assert.ts';
 import type { NodeId } from '../identity.ts';
@@ -16,6 +17,7 @@ import type { Acceptor } from './acceptor.ts';
 import { candidates, electionReason } from './candidates.ts';
 import type { ElectionEffect, ElectionNode, ElectionOptions } from './election-event.ts';
 import type { Contact } from './liveness-event.ts';
+import { isMajority } from './quorum.ts';
 import { ballotOf, compareBallots, type Ballot, type GenerationRecord } from './record.ts';
 import { recordFromVotes, type ElectionVote } from './value.ts';
 
@@ -54,6 +56,7 @@ export class Proposer {
   #chosenAt = -Infinity;
   /** Why there is no generation yet, for the status; empty when none is needed. */
   #waiting = '';
+  #wanted: number | undefined;
 
   constructor(
     options: ElectionOptions,
@@ -69,6 +72,11 @@ export class Proposer {
 
   get waiting(): string {
     return this.#waiting;
+  }
+
+  /** The number that the referee is to grant; undefined while it is not needed. */
+  get wanted(): number | undefined {
+    return this.#wanted;
   }
 
   /** The ballot of the own round, when that one is to be preferred. */
@@ -97,13 +105,15 @@ export class Proposer {
   /** Looks whether a generation is needed. `taking`: this node takes part in the chosen one. */
   tick(now: number, random: number, taking: boolean): void {
     const contacts = this.#node.contacts(now);
+    this.#wanted = undefined;
     if (this.#round !== undefined) {
       this.#watchRound(this.#round, contacts, now, random);
       return;
     }
     const { self, configured, sendTimeoutMs } = this.#options;
     const { chosen } = this.#acceptor;
-    const members = candidates(self, contacts, configured, chosen);
+    const referee = this.#node.grant !== undefined;
+    const members = candidates(self, contacts, configured, chosen, referee);
     const settled = now - this.#chosenAt > 2 * sendTimeoutMs;
     const stuck = this.#promiseStuck(contacts, now);
     const reason = members && (electionReason(members, contacts, chosen, taking, settled) ?? stuck);
@@ -132,7 +142,24 @@ export class Proposer {
       this.#due = { members: members.join(), at };
     }
     const { at } = this.#due;
-    if (now >= Math.max(at, this.#backOffUntil, this.#patientUntil)) this.#begin(members, contacts, now);
+    if (now < Math.max(at, this.#backOffUntil, this.#patientUntil)) return;
+    const number = this.#numberFor(members, contacts);
+    if (number !== undefined) this.#begin(number, members, now);
+  }
+
+  /** Above all that is known; alone it has to be the one of the grant, which is wanted until it is there. */
+  #numberFor(members: readonly NodeId[], contacts: readonly Contact[]): number | undefined {
+    const known = Math.max(
+      this.#highestTried,
+      this.#acceptor.promised.generation,
+      this.#acceptor.chosen?.number ?? 0,
+      ...contacts.map(({ maxVoted }) => maxVoted),
+    );
+    if (isMajority(members, this.#options.configured)) return known + 1;
+    const grant = this.#node.grant?.();
+    if (grant !== undefined && grant > known) return grant;
+    this.#wanted = known + 1;
+    return undefined;
   }
 
   /**
@@ -155,17 +182,10 @@ export class Proposer {
     return this.#options.sendTimeoutMs / 4;
   }
 
-  #begin(members: readonly NodeId[], contacts: readonly Contact[], now: number): void {
-    const { self } = this.#options;
-    const known = Math.max(
-      this.#highestTried,
-      this.#acceptor.promised.generation,
-      this.#acceptor.chosen?.number ?? 0,
-      ...contacts.map(({ maxVoted }) => maxVoted),
-    );
-    this.#highestTried = known + 1;
+  #begin(number: number, members: readonly NodeId[], now: number): void {
+    this.#highestTried = number;
     this.#round = {
-      ballot: { generation: known + 1, proposer: self },
+      ballot: { generation: number, proposer: this.#options.self },
       members,
       startedAt: now,
       sentAt: now,
@@ -223,7 +243,11 @@ export class Proposer {
 
   #propose(round: Round, now: number): void {
     const { ballot, members, votes } = round;
-    const value = recordFromVotes({ ballot, members, configured: this.#options.configured }, votes);
+    const { configured } = this.#options;
+    const grant = this.#node.grant?.();
+    // The grant was for the situation in which the round began.
+    if (!isMajority(members, configured) && grant !== ballot.generation) return this.#fail(now, 1, 0);
+    const value = recordFromVotes({ ballot, members, configured, grant }, votes);
     if (value.kind === 'contradiction') {
       this.#waiting = `the votes contradict each other: ${value.reason}`;
       this.#emit({ kind: 'alarm', gid: '', text: value.reason });

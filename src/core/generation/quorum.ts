@@ -33,6 +33,14 @@ export function isBlockingSet(
   return countIn(nodes, members) >= blockingSize(configured.length);
 }
 
+/**
+ * True for a generation of one of two nodes: such a one is chosen only with the referee's grant, which stands
+ * for the other node.
+ */
+export function isAlone(members: readonly NodeId[], configured: readonly NodeId[]): boolean {
+  return configured.length === 2 && members.length === 1;
+}
+
 function countIn(nodes: Iterable<NodeId>, known: readonly NodeId[]): number {
   let count = 0;
   for (const node of new Set(nodes)) if (known.includes(node)) count += 1;

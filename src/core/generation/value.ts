@@ -7,7 +7,7 @@
  */
 import { assert } from '../../lib/assert.ts';
 import { parseGid, type Gid, type NodeId } from '../identity.ts';
-import { isMajority } from './quorum.ts';
+import { isAlone, isMajority } from './quorum.ts';
 import { ballotOf, compareBallots, type Ballot, type GenerationRecord, type Holdings } from './record.ts';
 
 /** What one voter said. */
@@ -20,6 +20,8 @@ export interface Proposal {
   readonly ballot: Ballot;
   readonly members: readonly NodeId[];
   readonly configured: readonly NodeId[];
+  /** The referee's, if there is one: with it the node's own vote is enough for the generation of that number. */
+  readonly grant?: number | undefined;
 }
 
 export type ElectionValue =
@@ -31,12 +33,13 @@ type Votes = ReadonlyMap<NodeId, ElectionVote>;
 
 /** The record to propose, given the votes of all proposed members. */
 export function recordFromVotes(proposal: Proposal, votes: Votes): ElectionValue {
-  const { ballot, members, configured } = proposal;
+  const { ballot, members, configured, grant } = proposal;
   assert(
     members.every((node) => votes.has(node)),
     'the value needs the votes of all members',
   );
-  assert(isMajority(votes.keys(), configured), 'the value needs the votes of a majority');
+  const granted = grant === ballot.generation && isAlone(members, configured);
+  assert(granted || isMajority(votes.keys(), configured), 'the value needs the votes of a majority');
   const base = highestAccepted(votes);
   const maxOnline = Math.max(...[...votes.values()].map(({ lastOnline }) => lastOnline));
   if (maxOnline > (base?.number ?? 0)) {

@@ -36,6 +36,8 @@ export class Machines {
   readonly #make: MachineMaker;
   readonly #memory: OutcomeMemory;
   readonly #emit: (effect: CommitEffect) => void;
+  /** With a referee the other of two nodes may go on alone with what it holds, so both must have rolled back. */
+  readonly #referee: boolean;
   #leftovers: Leftovers | undefined;
   #leftoversSettled = false;
   #current: CommitMachine | undefined;
@@ -48,12 +50,14 @@ export class Machines {
     leftovers: Leftovers,
     memory: OutcomeMemory,
     emit: (effect: CommitEffect) => void,
+    referee: boolean,
   ) {
     this.#settings = settings;
     this.#make = make;
     this.#leftovers = leftovers;
     this.#memory = memory;
     this.#emit = emit;
+    this.#referee = referee;
   }
 
   get current(): CommitMachine | undefined {
@@ -80,7 +84,7 @@ export class Machines {
       ...this.#settings,
       generation: number,
       members,
-      blockingSize: blockingSize(configured.length),
+      blockingSize: this.#referee ? members.length : blockingSize(configured.length),
     });
     return this.#current;
   }

@@ -6,15 +6,18 @@
 import type { CommitEffect, CommitEvent } from '../commit/event.ts';
 import type { Floor } from '../commit/outcome-memory.ts';
 import type { ElectionEffect } from '../generation/election-event.ts';
+import type { RefereeEffect } from '../generation/referee.ts';
 import type { LivenessEffect, LivenessEvent, NodeStatus } from '../generation/liveness-event.ts';
 import type { Gid, NodeId } from '../identity.ts';
 import type { PeerMessage } from '../peer/message.ts';
+import type { RefereeNews } from './arbiter.ts';
 
 /** Events about one transaction: their meaning stands in core/commit/event.ts. */
 export type GidEvent = Extract<CommitEvent, { readonly gid: Gid }>;
 
 export type NodeEvent =
   | GidEvent
+  | RefereeNews
   | Extract<CommitEvent, { kind: 'capture-restarted' }>
   | Extract<
       LivenessEvent,
@@ -48,6 +51,7 @@ export type NodeEffect =
   | CommitEffect
   | LivenessEffect
   | Extract<ElectionEffect, { kind: 'persist' }>
+  | Extract<RefereeEffect, { kind: 'request-grant' | 'report-online' }>
   /**
    * Replay the donor's commits that are not known here (`isKnown`), in one phase, each followed by its
    * header, and tell of every mark once everything before it is flushed. It may end at the mark of

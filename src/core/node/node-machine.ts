@@ -5,7 +5,7 @@
  * The way of a node, again and again:
  *   in no generation → votes → the record is chosen and noted → (complete: everything older is finished as
  *   the record says | otherwise: what is prepared is rolled back, a donor's history replayed up to its mark)
- *   → notes that it is online, with its own mark → online → votes for a higher one: at once out of it, frozen.
+ *   → notes that it is online, with its own mark → online → votes for a higher one: at once out, frozen.
  *
  * Rules: it serves only in the generation that it is online in, and leaves it before its vote is told. It is
  * complete only when it is one of the record's donors and holds every commit of the record. A process takes
@@ -23,6 +23,7 @@ import type { LivenessEvent, Standing } from '../generation/liveness-event.ts';
 import type { GenerationRecord } from '../generation/record.ts';
 import type { Gid, NodeId } from '../identity.ts';
 import type { PeerMessage } from '../peer/message.ts';
+import { arbiterOf, type Arbiter, type RefereeNews } from './arbiter.ts';
 import { CatchUp, type Replay } from './catch-up.ts';
 import { Execution } from './execution.ts';
 import type { Syncpoint } from './floors.ts';
@@ -41,6 +42,7 @@ export class NodeMachine {
   readonly #memory: OutcomeMemory;
   readonly #catchUp: CatchUp;
   readonly #execution: Execution;
+  readonly #arbiter: Arbiter | undefined;
   readonly #incarnations = new Map<NodeId, number>();
   readonly #linked = new Set<NodeId>();
   #effects: NodeEffect[] = [];
@@ -68,20 +70,24 @@ export class NodeMachine {
       new Leftovers(options.prepared, options.committed),
       this.#memory,
       emit,
+      options.referee !== undefined,
     );
     this.#liveness = new Liveness(options);
-    this.#election = new Election(options, this.#electionNode(), options.state, now);
+    const node = this.#electionNode(options.referee !== undefined);
+    this.#election = new Election(options, node, options.state, now);
+    this.#arbiter = arbiterOf(options, this.#election);
     this.#catchUp = new CatchUp(self, recvTimeoutMs / 4, emit);
     this.#execution = new Execution(self, this.#election, this.#machines, this.#catchUp);
     this.#liveness.step({ kind: 'standing-changed', now, standing: this.#standing() });
   }
 
-  #electionNode(): ConstructorParameters<typeof Election>[1] {
+  #electionNode(referee: boolean): ConstructorParameters<typeof Election>[1] {
     return {
       exclusion: this.#liveness.exclusion,
       contacts: (now) => this.#liveness.contacts(now),
       quiet: () => this.#machines.quiet,
       holdings: () => this.#machines.holdings(this.#carried()),
+      ...(referee ? { grant: () => this.#arbiter?.grant } : {}),
     };
   }
 
@@ -141,6 +147,10 @@ export class NodeMachine {
         return this.#memory.raise(event.floor);
       case 'capture-restarted':
         return this.#machines.broadcast(event);
+      case 'referee-connected':
+      case 'referee-lost':
+      case 'referee-answered':
+        return this.#consult(event.now, event);
       default:
         return this.#machines.gidEvent(event);
     }
@@ -172,6 +182,7 @@ export class NodeMachine {
     this.#random = random;
     this.#live({ kind: 'ticked', now, wallMs });
     this.#machines.broadcast({ kind: 'tick' });
+    this.#consult(now);
     this.#giveUp(now);
     this.#reportStatus(now);
   }
@@ -244,6 +255,7 @@ export class NodeMachine {
           this.#leave();
           break;
         case 'record-chosen':
+          this.#arbiter?.recordChosen(effect.record);
           this.#execution.recordChosen(effect.record, effect.voted);
           this.#tellStanding();
           break;
@@ -253,6 +265,14 @@ export class NodeMachine {
         default:
           unreachable(effect);
       }
+    }
+  }
+
+  #consult(now: number, news?: RefereeNews): void {
+    for (const effect of this.#arbiter?.step(now, news) ?? []) {
+      if (effect.kind === 'grant-gained')
+        this.#elect(this.#election.tick(now, this.#random, this.#execution.takesPart));
+      else if (effect.kind !== 'referee-changed') this.#effects.push(effect);
     }
   }
 
@@ -300,7 +320,7 @@ export class NodeMachine {
     if (this.#liveness.serving(now)) this.#servedAt = now;
     const withoutMs = now - this.#servedAt;
     if (withoutMs <= this.#recvTimeoutMs) return;
-    if (this.#liveness.inMajority(now) && withoutMs <= 5 * this.#recvTimeoutMs) return;
+    if (this.hopeful(now) && withoutMs <= 5 * this.#recvTimeoutMs) return;
     this.#machines.giveUp(this.status(now).reason);
   }
 
@@ -312,6 +332,11 @@ export class NodeMachine {
   }
 
   // ---- questions
+
+  /** A generation may be there soon: there is a majority, or the referee may stand for the other node. */
+  hopeful(now: number): boolean {
+    return this.#liveness.inMajority(now) || this.#arbiter?.hopeful === true;
+  }
 
   /** Whom it hears and whether it may serve: see Liveness. Nobody else may step it. */
   get liveness(): Omit<Liveness, 'exclusion' | 'step'> {
@@ -354,7 +379,7 @@ export class NodeMachine {
   status(now: number): StatusWords {
     const { chosen, promised, waiting } = this.#election;
     const liveness = this.#liveness;
-    return statusOf({
+    const words = statusOf({
       health: liveness.health,
       configured: this.#configured,
       serving: liveness.serving(now),
@@ -369,6 +394,8 @@ export class NodeMachine {
       donor: this.#catchUp.replay?.donor,
       donorFailure: this.#catchUp.failure,
     });
+    const reason = [words.reason, this.#arbiter?.reason].filter((text) => text).join('; ');
+    return { ...words, reason };
   }
 
   /**

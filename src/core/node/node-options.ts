@@ -3,6 +3,7 @@ import type { Floor } from '../commit/outcome-memory.ts';
 import type { HybridClock } from '../generation/hybrid-clock.ts';
 import type { DurableState } from '../generation/record.ts';
 import type { Gid, NodeId } from '../identity.ts';
+import type { RefereeTimes } from './arbiter.ts';
 import type { CommitSettings, MachineMaker } from './machines.ts';
 
 export interface NodeOptions {
@@ -27,6 +28,8 @@ export interface NodeOptions {
   readonly empty: readonly Gid[];
   readonly floor: Floor;
   readonly commit: CommitSettings;
+  /** Only with two nodes, and on both of them. */
+  readonly referee?: RefereeTimes;
   /** Makes other machines than the real ones: for tests of the tests. */
   readonly makeMachine?: MachineMaker;
 }

@@ -47,10 +47,9 @@ export function runsOf(gids: readonly Gid[]): GidRun[] {
   return runs;
 }
 
-/** The gids of the runs; undefined when there are more than a list may have. */
-export function gidsOf(runs: readonly GidRun[]): Gid[] | undefined {
-  const total = runs.reduce((sum, { length }) => sum + length, 0);
-  if (total > maxGidsInRuns) return undefined;
+/** The gids of the runs; undefined when they are not `total` ones, or more than a list may have. */
+export function gidsOf(runs: readonly GidRun[], total: number): Gid[] | undefined {
+  if (total > maxGidsInRuns || runs.reduce((sum, { length }) => sum + length, 0) !== total) return undefined;
   const gids: Gid[] = [];
   for (const { first, length, ...parts } of runs) {
     for (let counter = first; counter < first + length; counter += 1)

@@ -320,6 +320,7 @@ function readRecord(reader: ByteReader): GenerationRecord {
 }
 
 function readRuns(reader: ByteReader): Gid[] {
+  const total = reader.u32();
   const runs = reader.list(reader.u32(), () => {
     return {
       node: reader.u8(),
@@ -329,7 +330,7 @@ function readRuns(reader: ByteReader): Gid[] {
       length: reader.u32(),
     };
   });
-  const gids = reader.failed ? undefined : gidsOf(runs);
+  const gids = reader.failed ? undefined : gidsOf(runs, total);
   if (gids === undefined) reader.fail();
   return gids ?? [];
 }

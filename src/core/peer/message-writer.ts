@@ -5,7 +5,8 @@
  *
  *     gid, text = length:uint32 utf8 · nodes = count:uint8 node:uint8… · gids = count:uint32 gid…
  *     ballot = generation:uint53 proposer:uint8
- *     runs = count:uint32 (node:uint8 generation:uint53 incarnation:uint53 first:uint53 length:uint32)…
+ *     runs = gids:uint32 count:uint32
+ *            (node:uint8 generation:uint53 incarnation:uint53 first:uint53 length:uint32)…
  *     record = ballot members:nodes configured:nodes donors:nodes commits:runs
  */
 import { assert, unreachable } from '../../lib/assert.ts';
@@ -227,6 +228,8 @@ export class MessageWriter {
 
   #runs(gids: readonly Gid[]): void {
     const runs = runsOf(gids);
+    // What the runs amount to: a claim that is damaged does not fit, and nothing is expanded.
+    this.#bytes.u32(runs.reduce((sum, { length }) => sum + length, 0));
     this.#bytes.u32(runs.length);
     for (const { node, generation, incarnation, first, length } of runs) {
       this.#bytes.u8(node);

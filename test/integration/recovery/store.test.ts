@@ -95,7 +95,9 @@ describe.each([0, 1])('site %i', (index) => {
     await admin.query(`ROLLBACK PREPARED 'mtm:1:1:1:9'`);
     const position = await site.retained.walEnd();
     await site.retained.moveTo(position, { generation: 2, counters: new Map([[1, 50]]) });
-    expect([await outcome('mtm:1:1:1:3'), await forgotten('mtm:1:1:1:3')]).toEqual(['unknown', true]);
+    // The gateway forgets, the table does not.
+    expect([await outcome('mtm:1:1:1:3'), await forgotten('mtm:1:1:1:3')]).toEqual(['committed', true]);
+    expect([await outcome('mtm:1:1:1:6'), await forgotten('mtm:1:1:1:6')]).toEqual(['aborted', true]);
     expect([await outcome('mtm:1:2:1:49'), await forgotten('mtm:1:2:1:49')]).toEqual(['unknown', true]);
     expect([await outcome('mtm:1:2:1:50'), await forgotten('mtm:1:2:1:50')]).toEqual(['unknown', false]);
     expect([await outcome('mtm:2:2:1:50'), await forgotten('mtm:2:2:1:50')]).toEqual(['unknown', false]);
@@ -129,7 +131,12 @@ describe.each([0, 1])('site %i', (index) => {
     const outcome = `SELECT mtm.transaction_outcome('mtm:1:4:1:1')`;
     expect(await lab.sites[index]!.rows(outcome)).toEqual([['aborted']]);
     await lab.kill(index);
-    expect(await (await lab.restart(index)).rows(outcome)).toEqual([['unknown']]);
+    const site = await lab.restart(index);
+    expect(await site.rows(outcome)).toEqual([['unknown']]);
+    // Filled again, it does not vouch for what was below the floor then.
+    await noteOutcomes(site.admin, { committed: [], completeBelow: 5 });
+    expect(await site.rows(outcome)).toEqual([['aborted']]);
+    expect(await site.rows(`SELECT mtm.transaction_outcome('mtm:1:1:1:3')`)).toEqual([['unknown']]);
   });
 
   test('a restart remembers what committed since the syncpoint, and only that', async () => {

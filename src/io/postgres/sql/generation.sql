@@ -36,7 +36,8 @@ CREATE TABLE IF NOT EXISTS mtm.peer_position (
   noted_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
--- Outcomes that the gateway knows, as ranges of counters. `complete_below`: of gids stamped lower, whatever is not in
+-- Outcomes that the gateway knows, as ranges of counters. `complete_below`: of gids stamped lower (and, below the floor, higher
+-- than `complete_from`), whatever is not in
 -- `committed`, not prepared here and not below the syncpoint was aborted, or never was.
 CREATE UNLOGGED TABLE IF NOT EXISTS mtm.outcome (
   node integer,
@@ -50,6 +51,7 @@ CREATE UNLOGGED TABLE IF NOT EXISTS mtm.outcome_cover (
   one boolean PRIMARY KEY DEFAULT true CHECK (one),
   complete_below bigint NOT NULL
 );
+ALTER TABLE mtm.outcome_cover ADD COLUMN IF NOT EXISTS complete_from bigint NOT NULL DEFAULT 0;
 
 -- Writes the fields of `change` that are there, and with lastOnline the mark at which nodes that catch up stop.
 CREATE OR REPLACE FUNCTION mtm.persist(change jsonb) RETURNS void
@@ -77,19 +79,21 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     AS r(node integer, generation bigint, incarnation bigint, committed int8multirange, aborted int8multirange)
   ON CONFLICT (node, generation, incarnation) DO UPDATE
     SET committed = o.committed + excluded.committed, aborted = o.aborted + excluded.aborted;
-  INSERT INTO mtm.outcome_cover AS c (complete_below) VALUES (note_outcomes.complete_below)
+  -- Filled from nothing it knows what the gateway remembers: everything that is not below the floor.
+  INSERT INTO mtm.outcome_cover AS c (complete_below, complete_from)
+  SELECT note_outcomes.complete_below, p.generation FROM mtm.syncpoint p
   ON CONFLICT (one) DO UPDATE SET complete_below = greatest(c.complete_below, excluded.complete_below)
 $$;
 
--- Everything below is finished everywhere, so what it is need not be known any longer.
+-- Everything below is finished everywhere, and the gateway forgets it. Outcomes are kept on: somebody may ask late.
 CREATE OR REPLACE FUNCTION mtm.set_syncpoint(floor_generation bigint, floor_counters jsonb, at_position pg_lsn)
 RETURNS void LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
   UPDATE mtm.syncpoint SET generation = floor_generation, counters = floor_counters, position = at_position
   WHERE generation <= floor_generation;
-  DELETE FROM mtm.outcome WHERE generation < floor_generation;
+  DELETE FROM mtm.outcome WHERE generation < floor_generation - 1000;
 $$;
 
--- Older than the last syncpoint: finished on all nodes, and not remembered how.
+-- Older than the last syncpoint: finished on all nodes. Remembered is how only if mtm.outcome has been there since.
 CREATE OR REPLACE FUNCTION mtm.is_forgotten(gid text) RETURNS boolean
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE parts text[] := regexp_match(is_forgotten.gid, '^mtm:([0-9]{1,3}):([0-9]{1,15}):[0-9]{1,15}:([0-9]{1,15})$');
@@ -124,9 +128,11 @@ BEGIN
   END IF;
   IF EXISTS (SELECT FROM pg_prepared_xacts x WHERE x.gid = transaction_outcome.gid AND x.database = current_database())
   THEN RETURN 'in doubt'; END IF;
-  IF mtm.is_forgotten(transaction_outcome.gid) THEN RETURN 'unknown'; END IF;
   SELECT * INTO STRICT point FROM mtm.syncpoint;
-  IF stamp > point.lost_generation AND stamp < (SELECT complete_below FROM mtm.outcome_cover) THEN RETURN 'aborted'; END IF;
+  IF stamp > point.lost_generation AND EXISTS (
+    SELECT FROM mtm.outcome_cover c WHERE stamp < c.complete_below
+      AND (stamp > c.complete_from OR NOT mtm.is_forgotten(transaction_outcome.gid)))
+  THEN RETURN 'aborted'; END IF;
   RETURN 'unknown';
 END $$;
 

@@ -14,18 +14,20 @@ test('counters in a row are one run, whatever their order; doubles are lost', ()
 
 test('nothing is no run', () => {
   expect(runsOf([])).toEqual([]);
-  expect(gidsOf([])).toEqual([]);
+  expect(gidsOf([], 0)).toEqual([]);
 });
 
 test('hundreds of thousands in a row are a few bytes and come back', () => {
   const gids = Array.from({ length: 100_000 }, (_, counter) => `mtm:1:5:2:${counter}`);
   const runs = runsOf(gids);
   expect(runs.length).toBe(1);
-  expect(gidsOf(runs)).toEqual(gids);
+  expect(gidsOf(runs, gids.length)).toEqual(gids);
 });
 
 test('a claim beyond the limit is not expanded', () => {
-  expect(gidsOf([{ ...origin, first: 0, length: maxGidsInRuns + 1 }])).toBeUndefined();
+  const length = maxGidsInRuns + 1;
+  expect(gidsOf([{ ...origin, first: 0, length }], length)).toBeUndefined();
+  expect(gidsOf([{ ...origin, first: 0, length: 3 }], 2)).toBeUndefined();
 });
 
 test('what is no gid of ours is a bug of ours', () => {

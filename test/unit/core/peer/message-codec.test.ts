@@ -202,8 +202,16 @@ describe('what a peer must not send is an error value', () => {
       'malformed-body',
     ],
     ['a type of a former version', [frame(13, 0, [0, 0, 0, 0])], 'unknown-type'],
-    ['a record without a proposer', [frame(22, 0, [...u53(1), 0, 0, 0, 0, 0, 0, 0, 0])], 'malformed-body'],
-    ['a record of generation 0', [frame(22, 0, [...u53(0), 1, 0, 0, 0, 0, 0, 0, 0])], 'malformed-body'],
+    [
+      'a record without a proposer',
+      [frame(22, 0, [...u53(1), 0, 0, 0, 0, ...Array<number>(8).fill(0)])],
+      'malformed-body',
+    ],
+    [
+      'a record of generation 0',
+      [frame(22, 0, [...u53(0), 1, 0, 0, 0, ...Array<number>(8).fill(0)])],
+      'malformed-body',
+    ],
     ['a ballot of a node that cannot be', [frame(20, 0, [...u53(1), 65])], 'malformed-body'],
   ] as const)('%s', (_name, chunks, reason) => {
     expect(readAll(chunks).at(-1)).toMatchObject({ kind: 'codec-error', reason });
