@@ -13,8 +13,8 @@ import { readOnlyDefault, startupSettings, supervisedPacket } from '../../core/s
 import { backend, frontend } from '../../core/wire/codes.ts';
 import { FrameScanner } from '../../core/wire/frame-scanner.ts';
 import { errorResponse, int32At, startup, terminateMessage } from '../../core/wire/messages.ts';
-import { connectDirectly, readDirectly } from '../direct-reading.ts';
-import { serverAddress } from '../server-address.ts';
+import { connectDirectly, readDirectly } from '../wire/direct-reading.ts';
+import { serverAddress } from '../postgres/server-address.ts';
 import { ByteOutput } from './byte-output.ts';
 import { cancelUntilGone, sendCancelTo } from './cancel-target.ts';
 import type { CancelTarget } from './cancel-target.ts';

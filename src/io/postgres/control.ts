@@ -13,6 +13,7 @@ import { suspicionQuery } from '../../core/statement/suspicion-query.ts';
 import type { ServerLogin } from './raw-connection.ts';
 import { startupOptions } from './raw-connection.ts';
 import { noTimeouts } from './pinned-settings.ts';
+import { GatewayError } from '../../lib/gateway-error.ts';
 
 export interface TakeOver {
   readonly incarnation: number;
@@ -119,13 +120,19 @@ export class Control {
 
   /**
    * Ends all other sessions of the database but administrators' (mtm_admin), and waits until their processes
-   * are gone.
+   * are gone. Whoever connects meanwhile, past the gateways, is not waited for.
    */
   async endSessions(): Promise<void> {
-    const others = `datname = current_database() AND pid <> pg_backend_pid()
-      AND backend_type IN ('client backend', 'walsender') AND application_name <> 'mtm_admin'`;
-    await this.#client.query(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE ${others}`);
-    await this.#untilGone(`SELECT count(*)::int AS left FROM pg_stat_activity WHERE ${others}`, []);
+    const { rows } = await this.#client.query<{ pid: number; begun: string }>(
+      `SELECT pid, backend_start::text AS begun, pg_terminate_backend(pid) FROM pg_stat_activity
+       WHERE datname = current_database() AND pid <> pg_backend_pid()
+         AND backend_type IN ('client backend', 'walsender') AND application_name <> 'mtm_admin'`,
+    );
+    await this.#untilGone(
+      `SELECT count(*)::int AS left FROM pg_stat_activity
+       WHERE (pid, backend_start) IN (SELECT * FROM unnest($1::int[], $2::timestamptz[]))`,
+      [rows.map(({ pid }) => pid), rows.map(({ begun }) => begun)],
+    );
   }
 
   async #untilGone(sql: string, values: unknown[]): Promise<void> {
@@ -133,7 +140,10 @@ export class Control {
       const { rows } = await this.#client.query<{ left: number }>(sql, values);
       if (rows[0]!.left === 0) return;
       if (waitedMs > endLimitMs)
-        throw new Error(`${rows[0]!.left} server processes did not end when they were told to`);
+        throw new GatewayError(
+          'server-lost',
+          `${rows[0]!.left} server processes did not end when they were told to`,
+        );
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   }

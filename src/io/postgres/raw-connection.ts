@@ -5,8 +5,8 @@
  */
 import type { Socket } from 'node:net';
 import pg from 'pg';
-import { readDirectly } from '../direct-reading.ts';
-import { serverAddress } from '../server-address.ts';
+import { readDirectly } from '../wire/direct-reading.ts';
+import { serverAddress } from './server-address.ts';
 import { FrameScanner } from '../../core/wire/frame-scanner.ts';
 import { cancelRequest } from '../../core/wire/messages.ts';
 import { connect as connectSocket } from 'node:net';
