@@ -30,5 +30,6 @@ EXPOSE 7001 7201 7301
 # The process answers; whether the node takes part in the cluster is /ready. Uses MTM_HTTP_PORT, not the file.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.MTM_HTTP_PORT ?? 7201}/healthz`).then((answer) => process.exit(answer.ok ? 0 : 1), () => process.exit(1))"]
-ENTRYPOINT ["node", "/app/dist/main.js"]
+# Next to nothing of what a gateway allocates lives long: a large new space is only memory.
+ENTRYPOINT ["node", "--max-semi-space-size=2", "/app/dist/main.js"]
 CMD ["serve"]

@@ -20,6 +20,8 @@ import {
 
 const stopLimitMs = 20_000;
 const probeLimitMs = 1000;
+/** Of what a gateway allocates next to nothing lives long: a large new space is only memory (146 against 103 MB idle). */
+const smallNewSpace = '--max-semi-space-size=2';
 const compileCache = process.env['NODE_COMPILE_CACHE'] ?? join(tmpdir(), 'mtm-gateway-compile-cache');
 
 /** Settings for tests and for people who try things; names as in gateway.yaml. */
@@ -90,7 +92,7 @@ export async function startGatewayProcess(
   return spawnLogged({
     title: `gateway of node ${node.node}`,
     command: process.execPath,
-    args: [mainProgram(), 'serve', '--config', node.configFile],
+    args: [smallNewSpace, mainProgram(), 'serve', '--config', node.configFile],
     logFile: node.gatewayLog,
     pidFile: node.gatewayPidFile,
     account: undefined,
