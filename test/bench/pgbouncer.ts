@@ -12,9 +12,10 @@ export function findPgbouncer(): { program: string; version: string } | undefine
   return { program, version: version ?? 'PgBouncer' };
 }
 
-function settings(serverPort: number, database: string, port: number, folder: string): string {
+/** Beside its server like a gateway, so it reaches it as a gateway does: through the Unix socket, where there is one. */
+function settings(host: string, serverPort: number, database: string, port: number, folder: string): string {
   return `[databases]
-${database} = host=127.0.0.1 port=${serverPort} dbname=${database}
+${database} = host=${host} port=${serverPort} dbname=${database}
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = ${port}
@@ -39,6 +40,7 @@ export async function startPgbouncer(
   port: number,
 ): Promise<Candidate> {
   const [server] = group.servers;
+  const host = group.cluster.nodes[0]?.socketFolder ?? '127.0.0.1';
   if (server === undefined) throw new Error('the group has no server');
   const proxy = new ProxyProcess({
     title: 'PgBouncer',
@@ -47,7 +49,7 @@ export async function startPgbouncer(
     folder,
     port,
     files: {
-      'pgbouncer.ini': settings(server.port, server.database, port, folder),
+      'pgbouncer.ini': settings(host, server.port, server.database, port, folder),
       'users.txt': '"postgres" ""\n',
     },
     stopSignals: ['SIGTERM'],
