@@ -25,6 +25,7 @@ import {
 } from '../io/launcher/embedded-cluster.ts';
 import { connectionString, requireFreePorts, type NodeLayout } from '../io/launcher/node-layout.ts';
 import { endedEarly, type RunningProcess } from '../io/launcher/process-control.ts';
+import { refereeAddress, startReferee, stopReferee } from '../io/launcher/referee-process.ts';
 import { postgresMajors, type PostgresMajor } from '../io/launcher/server-binaries.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
 import { stopSignals } from './signals.ts';
@@ -63,17 +64,12 @@ interface DevArguments {
 }
 
 function wishOf(args: DevArguments): ClusterWish {
-  if (args.referee === true) {
-    throw new GatewayError(
-      'config-invalid',
-      '--referee is not there yet: it comes with the referee; use three nodes',
-    );
-  }
   return {
     folder: args.data,
     nodes: args.nodes === undefined ? undefined : numberOption('nodes', args.nodes, 1, 5),
     port: args.port === undefined ? undefined : numberOption('port', args.port, 1024, 65_000),
     pg: args.pg === undefined ? undefined : majorsOption(args.pg),
+    referee: args.referee,
   };
 }
 
@@ -81,6 +77,27 @@ interface Started {
   readonly node: NodeLayout;
   readonly part: Part;
   readonly running: RunningProcess;
+}
+
+/** The referee first: a gateway without it is slower to say what is wrong. */
+async function startItsReferee(
+  { referee }: ClusterFolder,
+  signal: AbortSignal,
+): Promise<{ readonly referee_connstring?: string }> {
+  if (referee === undefined) return {};
+  const running = await startReferee(referee);
+  void running.ended.then((reason) => {
+    if (!signal.aborted) say(`the referee ended with ${reason}; see ${running.logFile}`);
+  });
+  say(`referee ${refereeAddress(referee)}`);
+  return { referee_connstring: refereeAddress(referee) };
+}
+
+/** Orderly: gateways, servers, and last the referee. */
+async function stopAll({ nodes, referee }: ClusterFolder): Promise<string[]> {
+  const stopped = await stopCluster(nodes);
+  if (referee !== undefined && (await stopReferee(referee))) stopped.push('referee');
+  return stopped;
 }
 
 /** Servers and gateways; throws as soon as one of them ends, and when nothing is starting any more. */
@@ -94,13 +111,14 @@ async function startProcesses(cluster: ClusterFolder, signal: AbortSignal): Prom
       void running.ended.then((reason) => died.abort(endedEarly(running, reason)));
     },
   };
+  const settings = await startItsReferee(cluster, signal);
   await startServers(cluster, options);
-  await startGateways(cluster, options);
+  await startGateways(cluster, { ...options, settings });
   return started;
 }
 
 async function startAll(cluster: ClusterFolder, args: DevArguments, signal: AbortSignal): Promise<void> {
-  const left = await stopCluster(cluster.nodes);
+  const left = await stopAll(cluster);
   if (left.length > 0) say(`stopped what an earlier run had left: ${left.join(', ')}`);
   const versions = [...new Set(cluster.nodes.map((node) => node.major))];
   say(`PostgreSQL ${versions.join(', ')}, data in ${cluster.folder}`);
@@ -133,7 +151,7 @@ async function dev(args: DevArguments): Promise<void> {
     } finally {
       stopping.abort(new GatewayError('launcher-failed', 'stopped by a signal'));
       await Promise.allSettled([startup]);
-      await stopCluster(cluster.nodes);
+      await stopAll(cluster);
     }
   } finally {
     lock.release();
@@ -195,7 +213,10 @@ function withDevOptions(command: Argv) {
       requiresArg: true,
       describe: 'PostgreSQL 15, 16, 17 or 18, or a list with one for each node [default: 18]',
     })
-    .option('referee', { type: 'boolean', hidden: true })
+    .option('referee', {
+      type: 'boolean',
+      describe: 'Two nodes, and a Redis as their referee on port P+400 (needs redis-server in PATH)',
+    })
     .option('restart', { type: 'boolean', default: false, describe: 'Start again what dies' });
 }
 
@@ -205,11 +226,10 @@ export const devCommand: CommandModule = {
   builder: (command) =>
     withDevOptions(command)
       .command('start', 'Start one node of the cluster, or a part of it', withNodeOptions, async (args) => {
-        await startNode(
-          nodeOf(existingClusterFolder(args.data), args.node),
-          partsOf(args.only as Part | undefined),
-        );
-        say(`node ${args.node}: ${args.only ?? 'gateway and postgres'} started`);
+        const node = nodeOf(existingClusterFolder(args.data), args.node);
+        const started = await startNode(node, partsOf(args.only as Part | undefined));
+        const what = started.length === 0 ? 'everything was running' : `${started.join(' and ')} started`;
+        say(`node ${args.node}: ${what}`);
       })
       .command('stop', 'Stop one node of the cluster, or a part of it', withNodeOptions, async (args) => {
         const node = nodeOf(existingClusterFolder(args.data), args.node);
@@ -233,6 +253,7 @@ export const devCommand: CommandModule = {
       )
       .example('$0 dev', 'three nodes on ports 7001, 7002, 7003; Ctrl-C stops all')
       .example('$0 dev --pg 15,16,18 --data /tmp/mixed --port 7401', 'three versions in one cluster')
+      .example('$0 dev --referee', 'two nodes, of which each may go on alone, with a Redis that decides which')
       .example('$0 dev stop --node 2', 'from another terminal: node 2 goes away')
       .example('$0 dev status --json', ''),
   handler: async (args) => {

@@ -164,8 +164,8 @@ export class Cluster {
   }
 
   /** Resolves when the node is online. */
-  startGateway(number: number): Promise<void> {
-    return startNode(this.node(number), ['gateway']);
+  async startGateway(number: number): Promise<void> {
+    await startNode(this.node(number), ['gateway']);
   }
 
   /** kill -9 of the postmaster. */

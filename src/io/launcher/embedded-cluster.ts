@@ -98,20 +98,24 @@ export async function stopCluster(nodes: readonly NodeLayout[]): Promise<string[
   return stopped;
 }
 
-/** Starts what does not run on one node; false for what already did. */
+/** Starts what does not run on one node; resolves with that once the node is online. */
 export async function startNode(
   node: NodeLayout,
   parts: readonly Part[],
   onlineLimitMs = 60_000,
-): Promise<void> {
+): Promise<readonly Part[]> {
+  const started: Part[] = [];
   if (parts.includes('postgres') && postgresPid(node) === undefined) {
     await requireFreePorts([node], ['postgres']);
     await startServer(node);
+    started.push('postgres');
   }
   if (parts.includes('gateway') && gatewayPid(node) === undefined) {
     await requireFreePorts([node], ['gateway']);
     await waitUntilOnline(node, await startGatewayProcess(node), onlineLimitMs);
+    started.push('gateway');
   }
+  return started;
 }
 
 /** Stops one node, or a part of it. */
