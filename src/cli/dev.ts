@@ -253,7 +253,10 @@ export const devCommand: CommandModule = {
       )
       .example('$0 dev', 'three nodes on ports 7001, 7002, 7003; Ctrl-C stops all')
       .example('$0 dev --pg 15,16,18 --data /tmp/mixed --port 7401', 'three versions in one cluster')
-      .example('$0 dev --referee', 'two nodes, of which each may go on alone, with a Redis that decides which')
+      .example(
+        '$0 dev --referee',
+        'two nodes, of which each may go on alone, with a Redis that decides which',
+      )
       .example('$0 dev stop --node 2', 'from another terminal: node 2 goes away')
       .example('$0 dev status --json', ''),
   handler: async (args) => {

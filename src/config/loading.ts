@@ -202,7 +202,7 @@ function readSecrets(config: FileConfig, base: string, problems: string[]) {
  * Settings that are known by name, so that files can be shared, but have no effect yet: never accepted in
  * silence.
  */
-const laterSettings = ['referee_connstring', 'monotonic_sequences'];
+const laterSettings = ['monotonic_sequences'];
 
 function refereeProblems(config: FileConfig): string[] {
   const { referee_connstring: text, referee_password_file: passwordFile } = config;

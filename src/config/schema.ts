@@ -147,7 +147,10 @@ export const fileSchema = z.strictObject({
     100_000,
     'How often an autocommit statement that lost a conflict is repeated before the client gets 40001.',
   ),
-  max_retained_wal: size('16GB', 'WAL kept for a node that is away; beyond that it must be seeded anew.'),
+  max_retained_wal: size(
+    '16GB',
+    'WAL kept for a node that is away; beyond that it must be seeded anew. 0: as much as it takes.',
+  ),
   admin_role: text('', 'Members of this role may change the cluster, beside superusers.'),
   log_level: choice(
     ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],

@@ -33,8 +33,18 @@ export interface Queryable {
 
 const usualNeeds: ServerNeeds = { nodes: 3, maxWorkers: 100, maxConnections: 250 };
 
-/** Connections of the gateway beside client sessions and apply workers. */
-const controlConnections = 10;
+/**
+ * Connections of the gateway beside client sessions and apply workers: control, observer, probe and store;
+ * eight that finish transactions; one that replays what was missed; one that looks around at the start.
+ * Streams of the WAL do not count: they are the server's max_wal_senders.
+ */
+const ownConnections = 4 + 8 + 1 + 1;
+/** mtm_live and mtm_retain; at the start one copy, by which the gateway reads what it has committed. */
+const ownSlots = 2 + 1;
+/** Sender of changes, and at the start the reader of the history: a former one may still be ending. */
+const ownSenders = 2 + 1;
+/** mtm_recovery. */
+const ownOrigins = 1;
 
 const factsQuery = `
   SELECT current_setting('server_version_num')::int AS version_num,
@@ -142,9 +152,16 @@ function clockFinding(facts: Facts, nowMs: number): ServerFinding {
 
 function settingFindings(facts: Facts, needs: ServerNeeds): ServerFinding[] {
   const origins = facts.version_num >= 180_000 ? 'max_active_replication_origins' : 'max_replication_slots';
-  const slots = needs.nodes + 2;
-  const workers = 'one for each apply connection (max_workers)';
-  const own = 'two slots of our own and one for each node that returns';
+  const others = needs.nodes - 1;
+  const slots = ownSlots + others;
+  const workerOrigins = needs.maxWorkers + ownOrigins;
+  const workers = 'one for each apply connection (max_workers) and one for recovery';
+  const own = 'three slots of our own and one for each node that returns';
+  // Clients that are no superusers do not get the last ones.
+  const reserved = ['superuser_reserved_connections', 'reserved_connections'].reduce(
+    (sum, name) => sum + Number(facts.settings[name] ?? 0),
+    0,
+  );
   return [
     exactly(facts, 'wal_level', 'logical', 'changes are read from the WAL', 'restart'),
     exactly(facts, 'fsync', 'on', 'a vote that a crash forgets would break the cluster', 'reload'),
@@ -165,20 +182,20 @@ function settingFindings(facts: Facts, needs: ServerNeeds): ServerFinding[] {
     atLeast(
       facts,
       'max_wal_senders',
-      needs.nodes + 2,
-      'the stream of changes and one for each node that returns',
+      ownSenders + others,
+      'three streams of our own and one for each node that returns',
     ),
     ...(origins === 'max_replication_slots'
-      ? [atLeast(facts, origins, slots + needs.maxWorkers, `${own}; and ${workers}`)]
+      ? [atLeast(facts, origins, slots + workerOrigins, `${own}; and ${workers}`)]
       : [
           atLeast(facts, 'max_replication_slots', slots, own),
-          atLeast(facts, origins, needs.maxWorkers, workers),
+          atLeast(facts, origins, workerOrigins, workers),
         ]),
     atLeast(
       facts,
       'max_connections',
-      needs.maxConnections + needs.maxWorkers + controlConnections,
-      'max_connections and max_workers of the gateway together',
+      needs.maxConnections + needs.maxWorkers + ownConnections + reserved,
+      `max_connections and max_workers of the gateway, ${ownConnections} of its own, ${reserved} reserved`,
       false,
     ),
     exactly(

@@ -66,6 +66,12 @@ export const errorCatalogue = {
     meaning: 'another gateway has taken over this PostgreSQL',
     remedy: 'run one gateway per server only',
   },
+  'server-went-back': {
+    sqlstate: '55000',
+    retryable: false,
+    meaning: 'a peer remembers the PostgreSQL of this node further ahead, or as another server',
+    remedy: 'do not start a restored backup as a node: remove the node and seed it anew from an online one',
+  },
   'cluster-mismatch': {
     sqlstate: '55000',
     retryable: false,

@@ -17,6 +17,7 @@ import { ensureSlots, installSchema, verifySensors } from '../io/postgres/schema
 import { NodeStore } from '../io/store/node-store.ts';
 import { readHistory } from '../io/store/history-reader.ts';
 import { RetainedSlot } from '../io/store/retained-slot.ts';
+import { loadPeerPositions, readPosition } from '../io/store/server-position.ts';
 import type { Gid } from '../core/identity.ts';
 import { newHolding, orSuperseded, superseded } from './hold.ts';
 import { Node } from './node.ts';
@@ -120,6 +121,7 @@ async function startNode(config: GatewayConfig, log: Logger, holding: Holding): 
   const control = await Control.open(config.postgres, onLost);
   try {
     const nodeCount = config.peers.length + 1;
+    const positionAtStart = await readPosition(control.client);
     if (!(await control.claim(holding))) throw superseded(config);
     await control.endSessions();
     await installSchema(control.client, { myId: config.nodeId, nodeCount, clusterName: config.clusterName });
@@ -149,6 +151,8 @@ async function startNode(config: GatewayConfig, log: Logger, holding: Holding): 
       takeOver,
       store,
       slot: await RetainedSlot.load(() => observer.client),
+      positionAtStart,
+      peerPositions: await loadPeerPositions(observer.client),
       committed,
       empty,
       classifier: await loadClassifier(),

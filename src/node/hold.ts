@@ -1,6 +1,6 @@
 /**
- * This process's hold on its server, across the in-process restarts of the node: by it a gateway recognises that
- * another one has taken the server over.
+ * This process's hold on its server, across the in-process restarts of the node: by it a gateway recognises
+ * that another one has taken the server over.
  * Rule: a process takes the server from whoever has it only once, when it begins. Whoever loses it afterwards
  * ends: two gateways would take it from each other for ever.
  */

@@ -10,11 +10,18 @@ import { PeerLinks } from '../io/peers/peer-links.ts';
 import type { PeerStream } from '../io/peers/peer-stream.ts';
 import type { Happening } from './drain.ts';
 
+export type ServerPositionMessage = Extract<
+  PeerMessage,
+  { kind: 'server-position' | 'server-position-verdict' }
+>;
+
 export interface MembersHandler {
   event(event: Happening): void;
   /** The member can take more changes, or cannot. */
   flow(member: NodeId, open: boolean): void;
   linkUp(member: NodeId): void;
+  /** About the member's server, or about this node's. */
+  serverPosition(from: NodeId, message: ServerPositionMessage): void;
   startTimeSeen(startTime: number): void;
   /** A node asks for this node's history. */
   stream(from: NodeId, stream: PeerStream): void;
@@ -71,6 +78,9 @@ export class Members {
 
   #received(from: NodeId, message: PeerMessage): void {
     if (message.kind === 'flow') return this.#handler.flow(from, message.open);
+    if (message.kind === 'server-position' || message.kind === 'server-position-verdict') {
+      return this.#handler.serverPosition(from, message);
+    }
     if (message.kind === 'transaction-start') this.#handler.startTimeSeen(message.startTime);
     this.#handler.event((now) => ({ kind: 'message-received', now, from, message }));
   }

@@ -2,10 +2,11 @@
 import type { Logger } from 'pino';
 import type { GatewayConfig } from '../config/schema.ts';
 import type { Classifier } from '../core/statement/classifier.ts';
-import type { Gid } from '../core/identity.ts';
+import type { Gid, NodeId } from '../core/identity.ts';
 import type { Control, TakeOver } from '../io/postgres/control.ts';
 import type { NodeStore } from '../io/store/node-store.ts';
 import type { RetainedSlot } from '../io/store/retained-slot.ts';
+import type { RememberedPosition, ServerPosition } from '../io/store/server-position.ts';
 
 export interface NodeParts {
   readonly config: GatewayConfig;
@@ -21,6 +22,10 @@ export interface NodeParts {
   /** What the retained slot shows as committed; in `empty` what changed nothing. */
   readonly committed: readonly Gid[];
   readonly empty: readonly Gid[];
+  /** Where the servers of the peers were when they told it last. */
+  readonly peerPositions: Map<NodeId, RememberedPosition>;
+  /** Where the own server was before this gateway touched it. */
+  readonly positionAtStart: ServerPosition;
   readonly classifier: Classifier;
   readonly announceKey: Uint8Array;
   readonly shownSettings: ReadonlyMap<string, string>;

@@ -16,6 +16,7 @@ import { Applier } from '../io/postgres/applier.ts';
 import type { ApplyHandle } from '../io/postgres/applier.ts';
 import { Finisher } from '../io/postgres/finisher.ts';
 import { ServerProbe } from './server-probe.ts';
+import { ServerWitness } from './server-witness.ts';
 import { ConflictWatch } from './conflict-watch.ts';
 import { Drain } from './drain.ts';
 import { Flow } from './flow.ts';
@@ -25,6 +26,7 @@ import type { NodeParts } from './node-parts.ts';
 import { OutcomeNotes } from './outcome-notes.ts';
 import { Patience } from './patience.ts';
 import { RecoveryDesk } from './recovery-desk.ts';
+import { RefereeDesk } from './referee-desk.ts';
 import { RuntimeReport } from './runtime-report.ts';
 import { SessionDesk, headerProof, notOnline } from './session-desk.ts';
 import { SyncpointKeeper } from './syncpoint.ts';
@@ -51,9 +53,11 @@ export class Node {
   readonly #watch: ConflictWatch;
   readonly #syncpoint: SyncpointKeeper;
   readonly #recovery: RecoveryDesk;
+  readonly #referee: RefereeDesk;
   readonly #outcomes: OutcomeNotes;
   readonly #patience: Patience;
   readonly #probe: ServerProbe;
+  readonly #witness: ServerWitness;
   readonly #flow: Flow;
   readonly #report: RuntimeReport;
   readonly #applying = new Map<Gid, ApplyHandle>();
@@ -95,18 +99,26 @@ export class Node {
     this.#members = new Members(config, parts.takeOver.incarnation, log, {
       event: (event) => this.#drain.push(event),
       flow: (from, open) => (open ? this.#flow.released(from) : this.#flow.asked(from, false)),
-      linkUp: () => this.#flow.linkUp(),
+      linkUp: (to) => {
+        this.#flow.linkUp();
+        this.#witness.linkUp(to);
+      },
+      serverPosition: (from, message) => this.#witness.received(from, message),
       startTimeSeen: (startTime) => this.#clock.observe(startTime),
       stream: (from, stream) => this.#recovery.serve(from, stream),
       changed: () => this.#report.changed(),
     });
     this.#desk = new SessionDesk(config, this.#deskNode(), parts.shownSettings);
     this.#watch = this.#newWatch();
-    this.#syncpoint = new SyncpointKeeper(this.#machine, slot, config.syncpointIntervalBytes, (floor) =>
-      this.#drain.push({ kind: 'floor-raised', floor }),
-    );
+    this.#syncpoint = new SyncpointKeeper(this.#machine, slot, config, log, {
+      raising: () => this.#outcomes.flush(),
+      raised: (floor) => this.#drain.push({ kind: 'floor-raised', floor }),
+      givenUp: (position) => this.#recovery.cutOff(position),
+    });
     this.#recovery = this.#newRecovery();
+    this.#referee = new RefereeDesk(config, (event) => this.#drain.push(event));
     this.#probe = new ServerProbe(parts.probe, config.heartbeatRecvTimeoutMs);
+    this.#witness = this.#newWitness();
     this.#report = new RuntimeReport(parts, this.#machine, {
       links: () => this.#members.links,
       unsupervised: () => this.#server.unsupervised,
@@ -130,6 +142,7 @@ export class Node {
 
   #newMachine(now: number): NodeMachine {
     const { config, takeOver, store, slot, committed, empty } = this.#parts;
+    const referee = RefereeDesk.times(config);
     return new NodeMachine({
       self: config.nodeId,
       configured: [config.nodeId, ...config.peers.map(({ id }) => id)].sort((a, b) => a - b),
@@ -150,6 +163,7 @@ export class Node {
         deadlockPrevention: config.deadlockPrevention,
         blockerTimeoutMs: config.blockerTimeoutMs,
       },
+      ...(referee === undefined ? {} : { referee }),
     });
   }
 
@@ -160,6 +174,25 @@ export class Node {
       blocked: (event) => this.#drain.push(event),
       walsender: () => this.#server.stream?.pid,
       captureBlocked: (gid) => this.#drain.push({ kind: 'capture-blocked', gid }),
+    });
+  }
+
+  #newWitness(): ServerWitness {
+    const { config, observer, peerPositions, positionAtStart, log } = this.#parts;
+    const memory = { atStart: positionAtStart, known: peerPositions };
+    return new ServerWitness(observer, memory, log, {
+      self: config.nodeId,
+      peers: config.peers.map(({ id }) => id),
+      aloneMs: config.heartbeatRecvTimeoutMs,
+      send: (to, message) => this.#members.send(to, message),
+      contacts: () => {
+        const heard = this.#machine.liveness.connected(performance.now());
+        return this.#members.links.linkStatus().flatMap(({ node, connected }) => {
+          return connected && heard.includes(node) ? [node] : [];
+        });
+      },
+      refused: (reason) => this.#fail(new GatewayError('server-went-back', reason)),
+      answered: () => this.#updateHealth(),
     });
   }
 
@@ -202,14 +235,8 @@ export class Node {
       prepareSent: (gid, startTime) => this.#drain.push({ kind: 'prepare-sent', gid, startTime }),
       prepareEnded: (gid, end) => this.#prepareEnded(gid, end),
       prepareLost: (gid, pid) => void this.#server.prepareLost(gid, pid),
-      cancelBackend: (pid) => this.#cancelBackend(pid),
       mayBypass: (user) => control.mayBypass(user, config.adminRole),
     };
-  }
-
-  #cancelBackend(pid: number): void {
-    // The control connection reports its own end, and the cancel is repeated while it is needed.
-    this.#parts.control.cancelBackend(pid).catch(() => undefined);
   }
 
   #prepareEnded(gid: Gid, end: 'prepared' | 'empty' | 'failed'): void {
@@ -227,7 +254,7 @@ export class Node {
 
   async start(): Promise<void> {
     const { config, takeOver, log } = this.#parts;
-    await this.#finisher.start();
+    await Promise.all([this.#finisher.start(), this.#referee.start()]);
     await this.#server.refreshSuspicions();
     await this.#server.openStream();
     this.#serverTrouble = undefined;
@@ -256,15 +283,19 @@ export class Node {
   #endIfMisconfigured(): void {
     if (this.#wasOnline || performance.now() - this.#startedAt < misconfiguredMs) return;
     const reason = this.#members.links.misconfiguration();
-    if (reason !== undefined) this.#fail(new GatewayError('peer-rejected', reason.text));
+    if (reason === undefined) return;
+    // It holds its server: what a peer has seen of a newer gateway is of a future that the server has lost.
+    const code = reason.kind === 'stale-incarnation' ? 'server-went-back' : 'peer-rejected';
+    this.#fail(new GatewayError(code, reason.text));
   }
 
   #slowTick(): void {
     this.#endIfMisconfigured();
     this.#probe.look(performance.now());
+    this.#witness.look(performance.now());
     void this.#syncpoint.look(this.#server.stream?.received ?? 0n);
     void this.#report.write();
-    void this.#outcomes.write();
+    this.#outcomes.write();
     if (this.#machine.openTransactions.own > 0) void this.#watch.lookAtWalsender();
   }
 
@@ -289,6 +320,7 @@ export class Node {
     for (const timer of this.#timers) clearInterval(timer);
     clearInterval(this.#watchTimer);
     this.#recovery.close();
+    this.#referee.stop();
     this.#server.stop();
     this.#applier.stop();
     this.#finisher.stop();
@@ -362,6 +394,9 @@ export class Node {
         return this.#recovery.follow(effect.generation);
       case 'stop-recovery':
         return this.#recovery.stop();
+      case 'request-grant':
+      case 'report-online':
+        return this.#referee.carryOut(effect);
       case 'status-changed':
         return this.#statusChanged(effect.status, effect.reason);
       case 'member-lost':
@@ -469,7 +504,8 @@ export class Node {
   #health(): LocalHealth {
     if (this.#stopping) return { healthy: false, status: 'disabled', reason: 'the gateway is shutting down' };
     const trouble = this.#serverTrouble ?? this.#probe.trouble(performance.now());
-    if (trouble === undefined) return { healthy: true };
-    return { healthy: false, status: 'disabled', reason: trouble };
+    if (trouble !== undefined) return { healthy: false, status: 'disabled', reason: trouble };
+    const waits = this.#witness.trouble(performance.now());
+    return waits === undefined ? { healthy: true } : { healthy: false, status: 'recovery', reason: waits };
   }
 }

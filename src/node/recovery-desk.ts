@@ -3,7 +3,7 @@
  * Rule: one replay at a time; a new one, and anything that must come after the end of the former, waits until
  * nothing of that will be committed any more.
  */
-import type { Gid, NodeId } from '../core/identity.ts';
+import type { Gid, Lsn, NodeId } from '../core/identity.ts';
 import { Recovery, type RecoveryHandler } from '../io/recovery/recovery.ts';
 import { RecoveryDonor } from '../io/recovery/donor.ts';
 import type { PeerStream } from '../io/peers/peer-stream.ts';
@@ -76,6 +76,11 @@ export class RecoveryDesk {
     if (recovery !== undefined) this.#ended = this.#ended.then(() => recovery.stop());
   }
 
+  /** The history before `position` is given up: streams that have not come so far end. */
+  cutOff(position: Lsn): void {
+    this.#donor.cutOff(position, 'what comes next is not kept any more (max_retained_wal)');
+  }
+
   close(): void {
     this.stop();
     this.#donor.stop();
@@ -122,16 +127,15 @@ export class RecoveryDesk {
       },
       failed: (cause, reason) => {
         if (cause === 'local') return this.#node.lost(reason);
-        const hint = cause === 'donor' ? '' : '; this node needs to be re-seeded';
-        this.#failed(run, `${reason}${hint}`);
+        this.#failed(run, reason, cause === 'reseed' || cause === 'diverged');
       },
     };
   }
 
-  #failed(run: number, reason: string): void {
+  #failed(run: number, reason: string, reseed = false): void {
     if (run !== this.#run) return;
     this.#recovery = undefined;
-    this.#parts.log.warn({ reason }, 'the replay has ended before its time');
-    this.#node.event((now) => ({ kind: 'recovery-failed', now, reason }));
+    this.#parts.log.warn({ reason, reseed }, 'the replay has ended before its time');
+    this.#node.event((now) => ({ kind: 'recovery-failed', now, reason, reseed }));
   }
 }

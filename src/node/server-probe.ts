@@ -5,14 +5,16 @@
  */
 import type { Control } from '../io/postgres/control.ts';
 
-/** Between an answer and the next question, ms. */
+/** Between the end of a question and the next one, ms. */
 const pauseMs = 500;
 
 export class ServerProbe {
   readonly #control: Control;
   readonly #limitMs: number;
-  #askedAt: number | undefined;
-  #answeredAt = -Infinity;
+  #asking = false;
+  #endedAt = -Infinity;
+  /** Since when an answer is owed. */
+  #owedSince: number | undefined;
 
   constructor(control: Control, limitMs: number) {
     this.#control = control;
@@ -21,24 +23,26 @@ export class ServerProbe {
 
   /** To be called often. */
   look(now: number): void {
-    if (this.#askedAt !== undefined || now - this.#answeredAt < pauseMs) return;
-    this.#askedAt = now;
+    if (this.#asking || now - this.#endedAt < pauseMs) return;
+    this.#owedSince ??= now;
+    this.#asking = true;
     void this.#ask();
   }
 
   async #ask(): Promise<void> {
     try {
       await this.#control.writeProbe();
-      this.#answeredAt = performance.now();
-      this.#askedAt = undefined;
+      this.#owedSince = undefined;
     } catch {
-      // The connection reports its own end; another error is an answer that is still owed.
+      // No answer that counts: it is asked again. That the connection broke, that tells itself.
     }
+    this.#asking = false;
+    this.#endedAt = performance.now();
   }
 
   /** Why the server cannot be counted on; undefined while it can. */
   trouble(now: number): string | undefined {
-    if (this.#askedAt === undefined || now - this.#askedAt <= this.#limitMs) return undefined;
+    if (this.#owedSince === undefined || now - this.#owedSince <= this.#limitMs) return undefined;
     return 'PostgreSQL does not answer, or cannot write';
   }
 }

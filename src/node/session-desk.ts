@@ -30,7 +30,6 @@ export interface DeskNode {
   prepareSent(gid: Gid, startTime: number): void;
   prepareEnded(gid: Gid, end: 'prepared' | 'empty' | 'failed'): void;
   prepareLost(gid: Gid, backendPid: number): void;
-  cancelBackend(pid: number): void;
   mayBypass(user: string): Promise<boolean>;
 }
 
@@ -187,11 +186,8 @@ export class SessionDesk {
   endPrepare(gid: Gid, refusal: Refusal): void {
     const session = this.#waiting.get(gid);
     if (session === undefined || !this.#preparing.has(gid)) return;
-    let interrupted = false;
-    session.drive((machine) => (interrupted = machine.interrupt(refusal)));
-    if (interrupted || !this.#preparing.has(gid)) return;
+    session.drive((machine) => machine.withdraw(refusal));
     // A request that comes before PREPARE has begun is lost: deferred triggers may wait for locks for ever.
-    this.#node.cancelBackend(session.backendPid);
     setTimeout(() => this.endPrepare(gid, refusal), cancelRepeatMs).unref();
   }
 

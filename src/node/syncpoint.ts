@@ -3,8 +3,8 @@
  * configured nodes; and, when more than max_retained_wal is held for nodes that are away, to one before which
  * all is finished on the members: those nodes must be seeded anew then.
  * Rule: the position is read first, then what had been seen until then; the slot moves only when every origin
- * says that all of that is finished everywhere. So what a restarted gateway must remember is always behind it,
- * and what a node that was away misses as well, unless it was given up before.
+ * says that all of that is finished everywhere. So what a restarted gateway must remember is always behind
+ * it, and what a node that was away misses as well, unless it was given up before.
  */
 import type { Logger } from 'pino';
 import type { Floor } from '../core/commit/outcome-memory.ts';
@@ -102,7 +102,7 @@ export class SyncpointKeeper {
     return syncpoint === undefined ? undefined : { position: received, syncpoint, givesUp: true };
   }
 
-  /** What the server keeps is more than what is behind the slot: it frees nothing before its own next look. */
+  /** The server keeps more than what is behind the slot: it frees nothing before its own next look. */
   async #heldBytes(received: Lsn): Promise<bigint> {
     const retained = BigInt(await this.#slot.retainedBytes());
     const behind = received - this.#slot.syncpoint.position;

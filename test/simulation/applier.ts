@@ -4,7 +4,8 @@
  */
 import type { ApplyResult, Holder } from '../../src/core/commit/event.ts';
 import type { Gid, Refusal } from '../../src/core/identity.ts';
-import type { Backend, Change, Server } from './server.ts';
+import type { Backend, Change, Owner } from './server-record.ts';
+import type { Server } from './server.ts';
 import { Violation } from './world.ts';
 import type { World } from './world.ts';
 
@@ -132,7 +133,7 @@ export class Applier {
   }
 }
 
-function holderOf(owner: NonNullable<ReturnType<Server['holder']>>): Holder {
+function holderOf(owner: Owner): Holder {
   if (owner.kind === 'gid') return { kind: 'transaction', gid: owner.gid };
   const { backend } = owner;
   if (backend.gid !== undefined) return { kind: 'transaction', gid: backend.gid };

@@ -9,7 +9,8 @@ import { parseGid } from '../../src/core/identity.ts';
 import type { Gid, NodeId } from '../../src/core/identity.ts';
 import type { PeerMessage } from '../../src/core/peer/message.ts';
 import type { NodeEffect } from '../../src/core/node/node-event.ts';
-import type { Change, Server } from './server.ts';
+import type { Change } from './server-record.ts';
+import type { Server } from './server.ts';
 import { Violation } from './world.ts';
 
 interface Record {
@@ -29,6 +30,8 @@ interface Record {
 export class Checker {
   readonly #servers = new Map<NodeId, Server>();
   readonly #waitPeerCommits: boolean;
+  /** One of two nodes may go on alone with what it holds: a blocking set is everybody. */
+  readonly #referee: boolean;
   readonly #records = new Map<Gid, Record>();
   /** By generation: the record that is chosen. */
   readonly #generations = new Map<number, GenerationRecord>();
@@ -54,8 +57,9 @@ export class Checker {
     recovered: 0,
   };
 
-  constructor(waitPeerCommits: boolean) {
+  constructor(waitPeerCommits: boolean, referee = false) {
     this.#waitPeerCommits = waitPeerCommits;
+    this.#referee = referee;
   }
 
   addServer(node: NodeId, server: Server): void {
@@ -243,7 +247,8 @@ export class Checker {
     const own = this.#generations.get(generation);
     const members = own?.members ?? [];
     const without = members.filter((member) => !this.#servers.get(member)!.prepared.has(gid)).length;
-    if (own !== undefined && without >= blockingSize(own.configured.length)) return;
+    const blocking = this.#referee ? members.length : blockingSize(own?.configured.length ?? 1);
+    if (own !== undefined && without >= blocking) return;
     const later = [...this.#generations.values()].filter((record) => record.number > generation);
     if (later.length > 0 && later.every(({ commits }) => !commits.includes(gid))) return;
     throw new Violation(
@@ -272,6 +277,17 @@ export class Checker {
     this.counts.reads += 1;
     if (missing === undefined) return;
     throw new Violation(`a read on node ${node} misses ${missing}, acknowledged before it began`);
+  }
+
+  /** What a node says has become of a transaction (mtm.transaction_outcome) is true, though it may be forgotten. */
+  outcomes(node: NodeId, outcomeOf: (gid: Gid) => string): void {
+    for (const { gid, empty, everCommitted, committedOn } of this.#records.values()) {
+      const outcome = outcomeOf(gid);
+      const here = everCommitted && (!empty || committedOn.has(node));
+      const right = here ? ['committed', 'forgotten'] : ['aborted', 'forgotten', 'unknown'];
+      if (!right.includes(outcome))
+        throw new Violation(`node ${node} says "${outcome}" of ${gid}, committed on ${[...committedOn]}`);
+    }
   }
 
   /** After phase 2: nothing is left over and all nodes are equal. */

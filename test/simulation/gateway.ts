@@ -7,6 +7,7 @@ import { HybridClock } from '../../src/core/generation/hybrid-clock.ts';
 import { formatGid } from '../../src/core/identity.ts';
 import type { Gid, NodeId } from '../../src/core/identity.ts';
 import type { Syncpoint } from '../../src/core/node/floors.ts';
+import type { RefereeNews } from '../../src/core/node/arbiter.ts';
 import type { NodeMachine } from '../../src/core/node/node-machine.ts';
 import type { NodeEffect, NodeEvent } from '../../src/core/node/node-event.ts';
 import type { PeerMessage } from '../../src/core/peer/message.ts';
@@ -14,7 +15,9 @@ import { Applier } from './applier.ts';
 import { finishPrepared } from './finisher.ts';
 import type { RunOptions } from './options.ts';
 import type { Endpoint, Network } from './network.ts';
+import { Process } from './process.ts';
 import { Recovery } from './recovery.ts';
+import { refereeTimes, type Referee } from './referee.ts';
 import type { Server } from './server.ts';
 import type { Session } from './session.ts';
 import { describe } from './story.ts';
@@ -27,13 +30,13 @@ export interface GatewayCluster {
   peer(node: NodeId): Gateway | undefined;
   /** A connection between the two nodes holds. */
   connected(a: NodeId, b: NodeId): boolean;
+  readonly referee: Referee | undefined;
 }
 
-export class Gateway implements Endpoint {
+export class Gateway extends Process implements Endpoint {
   readonly id: NodeId;
   readonly server: Server;
   readonly options: RunOptions;
-  incarnation: number | undefined;
   readonly #world: World;
   readonly #network: Network;
   readonly #cluster: GatewayCluster;
@@ -49,8 +52,6 @@ export class Gateway implements Endpoint {
   /** Clocks differ, and run differently. */
   readonly #wallSkewMs: number;
   readonly #clockRate: number;
-  #pausedUntil = 0;
-  #inbox: (() => void)[] = [];
 
   constructor(
     world: World,
@@ -60,6 +61,7 @@ export class Gateway implements Endpoint {
     options: RunOptions,
     cluster: GatewayCluster,
   ) {
+    super(world);
     this.#world = world;
     this.#network = network;
     this.#cluster = cluster;
@@ -78,35 +80,6 @@ export class Gateway implements Endpoint {
 
   get #wallMs(): number {
     return this.#now + this.#wallSkewMs;
-  }
-
-  deliver(action: () => void): void {
-    if (this.incarnation === undefined) return;
-    if (this.#pausedUntil > this.#world.scheduler.now || this.#inbox.length > 0) this.#inbox.push(action);
-    else action();
-  }
-
-  /** An action of this process, later; it dies with the process. */
-  later(ms: number, action: () => void): void {
-    const incarnation = this.incarnation;
-    this.#world.scheduler.after(ms, () => {
-      if (this.incarnation === incarnation) this.deliver(action);
-    });
-  }
-
-  pause(ms: number): void {
-    if (this.incarnation === undefined) return;
-    const { scheduler } = this.#world;
-    this.#pausedUntil = Math.max(this.#pausedUntil, scheduler.now + ms);
-    const incarnation = this.incarnation;
-    scheduler.after(ms, () => {
-      if (this.#pausedUntil > scheduler.now || this.incarnation !== incarnation) return;
-      while (this.#inbox.length > 0) {
-        const inbox = this.#inbox;
-        this.#inbox = [];
-        for (const action of inbox) if (this.incarnation === incarnation) action();
-      }
-    });
   }
 
   /** Takeover: former backends are gone, the incarnation is raised, then the server is looked at. */
@@ -144,11 +117,13 @@ export class Gateway implements Endpoint {
         deadlockPrevention: options.deadlockPrevention,
         blockerTimeoutMs: 150,
       },
+      ...(this.#cluster.referee === undefined ? {} : { referee: refereeTimes }),
     });
     this.#syncpoint = undefined;
     this.step({ kind: 'local-health-changed', now: this.#now, health: { healthy: true } });
     this.#walsender = new Walsender(this.#world, server, this);
     this.#network.started(id);
+    this.#cluster.referee?.serve(this);
     this.#tick();
   }
 
@@ -156,9 +131,7 @@ export class Gateway implements Endpoint {
   crash(): void {
     if (this.incarnation === undefined) return;
     this.#world.trace?.(`node ${this.id}`, 'gateway crashes');
-    this.incarnation = undefined;
-    this.#inbox = [];
-    this.#pausedUntil = 0;
+    this.ended();
     this.#walsender?.stop();
     this.#walsender = undefined;
     this.#recovery?.stream.stop();
@@ -248,6 +221,11 @@ export class Gateway implements Endpoint {
     return this.#machine.openTransactions;
   }
 
+  /** mtm.transaction_outcome. */
+  outcomeOf(gid: Gid): string {
+    return this.#machine.outcomeOf(gid);
+  }
+
   /** How it is, for a person. */
   get story(): string {
     return JSON.stringify(this.#machine.status(this.#now));
@@ -314,6 +292,11 @@ export class Gateway implements Endpoint {
 
   applyBlocked(gid: Gid, holder: Holder, waitedMs: number): void {
     this.deliver(() => this.step({ kind: 'apply-blocked', gid, ddl: false, holder, waitedMs }));
+  }
+
+  /** News of the link to the referee. */
+  hears(news: (now: number) => RefereeNews): void {
+    this.step(news(this.#now));
   }
 
   // ---- recovery
@@ -396,6 +379,9 @@ export class Gateway implements Endpoint {
         this.#recovery?.stream.stop();
         this.#recovery = undefined;
         return;
+      case 'request-grant':
+      case 'report-online':
+        return this.#cluster.referee?.carryOut(this, effect);
       case 'member-lost':
       case 'member-back':
       case 'alarm':

@@ -1,9 +1,9 @@
 /**
  * `npm run sim -- [--seed N] [--runs K]`: runs seeds N, N+1, … and stops at the first that fails, with its
- * last events (--lines, --grep). --keep-going names all that fail.
+ * last events (--lines, --grep). --keep-going names all that fail. --referee: two nodes and a referee.
  */
 import { parseArgs } from 'node:util';
-import { optionsOfSeed } from './options.ts';
+import { optionsOfSeed, optionsWithReferee } from './options.ts';
 import { realMachine, runSeed, type Cluster } from './run.ts';
 
 const { values } = parseArgs({
@@ -13,10 +13,12 @@ const { values } = parseArgs({
     lines: { type: 'string', default: '80' },
     grep: { type: 'string' },
     'keep-going': { type: 'boolean', default: false },
+    referee: { type: 'boolean', default: false },
   },
 });
 const firstSeed = values.seed === undefined ? Math.floor(Math.random() * 1e9) : Number(values.seed);
 const runs = Number(values.runs);
+const optionsOf = values.referee ? optionsWithReferee : optionsOfSeed;
 
 function story(seed: number): string[] {
   const lines: string[] = [];
@@ -24,7 +26,7 @@ function story(seed: number): string[] {
     if (text.includes('kind:tick') || text.includes('kind:heartbeat')) return;
     lines.push(`${at.toFixed(1).padStart(8)} ${who.padEnd(7)} ${text}`);
   };
-  runSeed(optionsOfSeed(seed), { makeMachine: realMachine, trace });
+  runSeed(optionsOf(seed), { makeMachine: realMachine, trace });
   const shown = values.grep === undefined ? lines : lines.filter((line) => line.includes(values.grep!));
   const wanted = Number(values.lines);
   return wanted === 0 ? [] : shown.slice(-wanted);
@@ -42,7 +44,7 @@ const totals: Cluster['checker']['counts'] = {
   recovered: 0,
 };
 for (let seed = firstSeed; seed < firstSeed + runs; seed += 1) {
-  const { violation, cluster } = runSeed(optionsOfSeed(seed));
+  const { violation, cluster } = runSeed(optionsOf(seed));
   for (const key of Object.keys(totals) as (keyof typeof totals)[])
     totals[key] += cluster.checker.counts[key];
   if (violation === undefined) continue;
@@ -52,7 +54,7 @@ for (let seed = firstSeed; seed < firstSeed + runs; seed += 1) {
     continue;
   }
   console.log(story(seed).join('\n'));
-  console.log(JSON.stringify(optionsOfSeed(seed)));
+  console.log(JSON.stringify(optionsOf(seed)));
   console.log(`seed ${seed} fails at ${cluster.scheduler.now.toFixed(1)} ms: ${violation.stack}`);
   break;
 }

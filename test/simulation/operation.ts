@@ -3,7 +3,8 @@
  */
 import type { Prng } from '../../src/lib/prng.ts';
 import type { RunOptions } from './options.ts';
-import type { Row, Server } from './server.ts';
+import type { Row } from './server-record.ts';
+import type { Server } from './server.ts';
 
 export interface Statement {
   readonly key: string;

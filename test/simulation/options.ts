@@ -43,6 +43,13 @@ export interface RunOptions {
   readonly clockDrift: number;
   /** Length of phase 1, ms. */
   readonly durationMs: number;
+  /** Two nodes with a referee. */
+  readonly referee?: boolean;
+}
+
+/** The same load and the same faults for two nodes and a referee. */
+export function optionsWithReferee(seed: number): RunOptions {
+  return { ...optionsOfSeed(seed), nodes: [1, 2], referee: true };
 }
 
 export function optionsOfSeed(seed: number): RunOptions {

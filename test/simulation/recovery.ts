@@ -4,7 +4,8 @@
  * flushes and says how far it is. It breaks with either process, either server, the network.
  */
 import type { Gid, NodeId } from '../../src/core/identity.ts';
-import type { HistoryEntry, Server } from './server.ts';
+import type { HistoryEntry } from './server-record.ts';
+import type { Server } from './server.ts';
 import type { World } from './world.ts';
 
 export interface RecoveryDonor {

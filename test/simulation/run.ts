@@ -13,6 +13,7 @@ import { Network } from './network.ts';
 import { accountKeys, counterKeys, incrementOf, openingBalance, randomOperation } from './operation.ts';
 import type { Operation } from './operation.ts';
 import type { RunOptions } from './options.ts';
+import { Referee } from './referee.ts';
 import { Scheduler } from './scheduler.ts';
 import { Server } from './server.ts';
 import { Session } from './session.ts';
@@ -37,13 +38,14 @@ export class Cluster {
   readonly gateways: Gateway[] = [];
   readonly world: World;
   readonly faults: Faults;
+  readonly referee: Referee | undefined;
   readonly #options: RunOptions;
   readonly #increments = new Map<Gid, string>();
   #busyClients = 0;
 
   constructor(options: RunOptions, hooks: RunHooks = {}) {
     this.#options = options;
-    this.checker = new Checker(options.waitPeerCommits);
+    this.checker = new Checker(options.waitPeerCommits, options.referee);
     const { scheduler, checker } = this;
     const { trace } = hooks;
     this.world = {
@@ -56,6 +58,10 @@ export class Cluster {
     };
     this.network = new Network(this.world);
     this.network.maxDelayMs = options.maxDelayMs;
+    if (options.referee === true) {
+      const faultEveryMs = options.faults.length > 0 ? options.faultEveryMs : undefined;
+      this.referee = new Referee(this.world, options.maxDelayMs, faultEveryMs);
+    }
     for (const id of options.nodes) this.#addNode(id);
     this.network.connectAll(this.gateways);
     for (const gateway of this.gateways) gateway.start();
@@ -71,6 +77,7 @@ export class Cluster {
     const cluster: GatewayCluster = {
       peer: (node) => this.gateways.find((gateway) => gateway.id === node),
       connected: (a, b) => this.network.passes(a, b) && this.network.passes(b, a),
+      referee: this.referee,
     };
     this.gateways.push(new Gateway(this.world, this.network, id, server, this.#options, cluster));
   }
@@ -114,9 +121,45 @@ export class Cluster {
     if (operation.kind === 'increment') this.#increments.set(gid, operation.statements[0]!.key);
   }
 
+  /** Phase 1. With a referee it is looked at all the time whether both decide alone. */
+  runFor(ms: number): void {
+    const { scheduler } = this;
+    const until = scheduler.now + ms;
+    if (this.referee === undefined) return scheduler.run(until);
+    scheduler.run(until, () => {
+      const serving = this.gateways.filter((gateway) => gateway.serving).map(({ generation }) => generation);
+      if (new Set(serving).size > 1) throw new Violation(`both serve, in ${serving.join(' and ')}`);
+      return false;
+    });
+  }
+
+  /** With a referee: one node dies and stays away, the other goes on alone; then both are whole again. */
+  #oneAlone(victim: Gateway): void {
+    const { scheduler } = this;
+    victim.crash();
+    victim.server.crash();
+    const survivor = this.gateways.find((gateway) => gateway !== victim)!;
+    scheduler.run(scheduler.now + convergenceMs, () => survivor.writable);
+    if (!survivor.writable) throw new Violation(`node ${survivor.id} does not go on alone (liveness)`);
+    let open = 3;
+    const write = (): void => {
+      this.runOperation(survivor, incrementOf(counterKeys[0]!), 1000, () => {
+        open -= 1;
+        if (open > 0) write();
+      });
+    };
+    write();
+    scheduler.run(scheduler.now + convergenceMs, () => open === 0);
+    if (open > 0) throw new Violation('writes of one node alone do not succeed (liveness)');
+    victim.server.start();
+    victim.start();
+    this.#settle();
+  }
+
   /** Ends all faults, lets everything settle, writes once on every node, and compares. */
   converge(): void {
     this.faults.heal();
+    this.referee?.heal();
     for (const gateway of this.gateways) {
       gateway.server.slowness = 1;
       gateway.server.start();
@@ -125,7 +168,9 @@ export class Cluster {
     this.#settle();
     this.#writeEverywhere();
     this.#settle();
+    if (this.referee !== undefined) for (const gateway of this.gateways) this.#oneAlone(gateway);
     this.checker.final();
+    for (const gateway of this.gateways) this.checker.outcomes(gateway.id, (gid) => gateway.outcomeOf(gid));
     this.#countIncrements();
   }
 
@@ -163,6 +208,10 @@ export class Cluster {
       if (incarnation === undefined) return `gateway ${id} is down`;
       if (!gateway.writable) return `node ${id} takes no writes: ${gateway.story}`;
       if (server.prepared.size > 0) return `node ${id} holds ${[...server.prepared.keys()].join(' ')}`;
+      const grant = this.referee?.grant;
+      if (grant !== undefined) return `node ${grant.winner} still has the grant of ${grant.generation}`;
+      if (this.referee !== undefined && this.referee.cleared !== gateway.generation)
+        return `the referee has cleared ${this.referee.cleared}`;
       const { own, foreign, left } = gateway.openTransactions;
       if (own + foreign + left > 0)
         return `node ${id} remembers ${own} own, ${foreign} foreign, ${left} left`;
@@ -194,7 +243,7 @@ export function runSeed(options: RunOptions, hooks: RunHooks = {}): Outcome {
   const cluster = new Cluster(options, hooks);
   try {
     cluster.startClients(options.durationMs);
-    cluster.scheduler.run(options.durationMs);
+    cluster.runFor(options.durationMs);
     cluster.converge();
     return { violation: undefined, cluster };
   } catch (error) {

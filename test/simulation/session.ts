@@ -8,7 +8,7 @@ import type { Gid } from '../../src/core/identity.ts';
 import type { Gateway } from './gateway.ts';
 import { openingBalance } from './operation.ts';
 import type { Operation, Statement } from './operation.ts';
-import type { Backend, Row } from './server.ts';
+import type { Backend, Row } from './server-record.ts';
 import { Violation } from './world.ts';
 import type { World } from './world.ts';
 

@@ -5,7 +5,7 @@ import { runSeed } from './run.ts';
 import kept from './seeds.json' with { type: 'json' };
 
 const firstSeed = Number(process.env['SIM_SEED'] ?? 100_001);
-const runs = Number(process.env['SIM_RUNS'] ?? 600);
+const runs = Number(process.env['SIM_RUNS'] ?? 2000);
 
 function fails(seed: number): string | undefined {
   const { violation } = runSeed(optionsOfSeed(seed));

@@ -4,7 +4,8 @@
  * back before it was decoded comes without its rows (architecture §9).
  */
 import type { NodeEvent } from '../../src/core/node/node-event.ts';
-import type { Server, WalRecord } from './server.ts';
+import type { WalRecord } from './server-record.ts';
+import type { Server } from './server.ts';
 import type { World } from './world.ts';
 
 export interface WalsenderOwner {

@@ -5,6 +5,7 @@ import type { NodeMachine } from '../../src/core/node/node-machine.ts';
 import type { NodeOptions } from '../../src/core/node/node-options.ts';
 import type { Prng } from '../../src/lib/prng.ts';
 import type { Checker } from './checker.ts';
+import type { RefereeRules } from './referee.ts';
 import type { Scheduler } from './scheduler.ts';
 
 /** Mutants wrap the real one. */
@@ -18,6 +19,8 @@ export interface Sabotage {
   readonly leaseCheckedBefore?: boolean;
   /** What is to be persisted counts as persisted at once. */
   readonly persistNotAwaited?: boolean;
+  /** The referee judges wrongly. */
+  readonly refereeRules?: RefereeRules;
 }
 
 export interface World {

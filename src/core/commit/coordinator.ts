@@ -1,6 +1,6 @@
 /**
- * The coordinator's side of one node in one generation: every transaction that began here, from its PREPARE to
- * its decision (decision.ts takes over there). The states are those of own-transaction.ts.
+ * The coordinator's side of one node in one generation: every transaction that began here, from its PREPARE
+ * to its decision (decision.ts takes over there). The states are those of own-transaction.ts.
  *
  * Rules: commit needs the PREPARE of every member (invariant 3). After `freeze` it decides nothing any more:
  * what it has decided goes on, the rest waits for `settle`.
@@ -294,7 +294,9 @@ export class Coordinator {
     this.#reach.memberBack(node);
   }
 
-  /** Its locks must not wait for the next generation. The text is what the client sees if it is not repeated. */
+  /**
+   * Its locks must not wait for the next generation. The text is what the client sees if it is not repeated.
+   */
   #abortWithoutVote(transaction: OwnTransaction, node: NodeId, reason: string): void {
     if (transaction.state !== 'collecting' || transaction.votes.has(node) || transaction.homeOnly) return;
     this.#decision.abort(

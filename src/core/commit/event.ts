@@ -76,8 +76,8 @@ export type CommitEvent =
   /** The outgoing link to a node works (again); its gateway runs with this incarnation. */
   | { readonly kind: 'link-up'; readonly node: NodeId; readonly incarnation: number }
   /**
-   * The node has opened a (new) link to this one: what it said on the former one may be lost with it, and what
-   * it will not say again by itself is asked for.
+   * The node has opened a (new) link to this one: what it said on the former one may be lost with it, and
+   * what it will not say again by itself is asked for.
    */
   | { readonly kind: 'link-accepted'; readonly node: NodeId }
   | { readonly kind: 'link-down'; readonly node: NodeId }
@@ -87,18 +87,22 @@ export type CommitEvent =
    */
   | { readonly kind: 'member-lost'; readonly node: NodeId; readonly reason: string }
   | { readonly kind: 'member-back'; readonly node: NodeId }
-  /** The generation is over for this node: it is about to vote for a higher one, or knows of one. For good. */
+  /**
+   * The generation is over for this node: it is about to vote for a higher one, or knows of one. For good.
+   */
   | { readonly kind: 'frozen' }
   /**
    * A higher generation was chosen, and the machine is quiet: `commits` is its record's word about all older
-   * transactions that some complete node still holds prepared. `complete`: this node is one of the record's donors and holds all of them, so that silence
-   * means aborted. Otherwise the node recovers: what it holds prepared is rolled back, whatever its fate, and
-   * comes back from the donor; its sessions are answered by 'released'.
+   * transactions that are prepared anywhere; what is committed stays so. `complete`: this node is one of the
+   * record's donors and holds all of `commits`, so that silence means aborted. Otherwise the node recovers:
+   * what it holds prepared is rolled back, whatever its fate, and comes back from the donor; its sessions are
+   * answered by 'released'.
    */
   | { readonly kind: 'settled'; readonly commits: ReadonlySet<Gid>; readonly complete: boolean }
   /**
-   * Every member of the newer generation is online in it, this node too: from now on every read shows what was
-   * committed. `committed`: what this node's outcome memory says, complete for the generation of this machine.
+   * Every member of the newer generation is online in it, this node too: from now on every read shows what
+   * was committed. `committed`: what this node's outcome memory says, complete for the generation of this
+   * machine.
    */
   | { readonly kind: 'released'; readonly committed: CommittedGids }
   /**

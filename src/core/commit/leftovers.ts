@@ -16,8 +16,8 @@ export class Leftovers {
   readonly #finishing = new Set<Gid>();
 
   /**
-   * `prepared`: what pg_prepared_xacts lists after the takeover. `committed`: what the retained slot shows since
-   * the syncpoint.
+   * `prepared`: what pg_prepared_xacts lists after the takeover. `committed`: what the retained slot shows
+   * since the syncpoint.
    */
   constructor(prepared: Iterable<Gid>, committed: Iterable<Gid>) {
     this.#prepared = new Set(prepared);

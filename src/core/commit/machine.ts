@@ -114,8 +114,8 @@ export class CommitMachine {
   }
 
   /**
-   * What a vote tells: to be asked while quiet. A gid that is finished everywhere is in neither list, nor is a
-   * transaction without changes, which no other node has.
+   * What a vote tells: to be asked while quiet. A gid that is finished everywhere is in neither list, nor is
+   * a transaction without changes, which no other node has.
    */
   holdings(): Holdings {
     assert(this.quiet || this.#settled, 'holdings are certain only when nothing is on its way');

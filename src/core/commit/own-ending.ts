@@ -2,8 +2,8 @@
  * The end of a generation for the transactions that began here: freeze (nothing is decided any more), settle
  * (the record of a higher generation decides), and the answers that are still owed.
  *
- * Rules: what was decided before the freeze goes on. The record's silence means aborted only to a node that is
- * complete; any other rolls back, recovers, and knows the outcome afterwards. No answer before that.
+ * Rules: what was decided before the freeze goes on. The record's silence means aborted only to a node that
+ * is complete; any other rolls back, recovers, and knows the outcome afterwards. No answer before that.
  */
 import { assert } from '../../lib/assert.ts';
 import type { Gid, Refusal } from '../identity.ts';

@@ -4,8 +4,8 @@
  *
  * Rules: a transaction is applied only after all its deps are committed here (invariant 6); a YES is sent
  * only after PREPARE has returned; after the node has voted NO on a gid, or confirmed its rollback, it never
- * prepares it (invariant 7). After `freeze` nothing is prepared, refused or confirmed as rolled back any more;
- * a commit that is decided is executed.
+ * prepares it (invariant 7). After `freeze` nothing is prepared, refused or confirmed as rolled back any
+ * more; a commit that is decided is executed.
  */
 import type { Gid, NodeId, Refusal } from '../identity.ts';
 import { ApplyFeed } from './apply-feed.ts';

@@ -9,7 +9,9 @@ export function gatewayRefusal(sqlstate: string, message: string, retryable: boo
   return { sqlstate, message: `[multimaster] ${message}`, node: 0, retryable };
 }
 
-/** The generation ended first, and its successor's record does not list the transaction: it can be repeated. */
+/**
+ * The generation ended first, and its successor's record does not list the transaction: it can be repeated.
+ */
 export const generationEnded: Refusal = {
   ...gatewayRefusal('40001', 'the generation ended before the transaction was decided', true),
   hint: 'Repeat the transaction.',

@@ -28,7 +28,11 @@ export function candidates(
     ({ node, level, lastOnline }) =>
       level || lastOnline === maxOnline || chosen?.donors.includes(node) === true,
   );
-  const alone = referee ? healthy.find((contact) => worksAlone(contact, self, configured, chosen)) : undefined;
+  const alone = referee
+    ? healthy.find((contact) => worksAlone(contact, self, configured, chosen))
+    : undefined;
+  // The record is on its way, and says whether this node is a member.
+  if (alone !== undefined && alone.generation !== chosen?.number) return undefined;
   // Whoever works alone goes on until the other is nearly level.
   for (const group of alone === undefined ? [fit, healthy] : [fit]) {
     const clique = cliqueOf(group);

@@ -26,8 +26,8 @@ export interface ElectionNode {
   /** What the vote tells; asked only while quiet. */
   holdings(): Holdings;
   /**
-   * The number of the generation that this node may be the only member of (referee.ts). The function is absent
-   * where there is no referee.
+   * The number of the generation that this node may be the only member of (referee.ts). The function is
+   * absent where there is no referee.
    */
   readonly grant?: () => number | undefined;
 }

@@ -6,7 +6,7 @@
  * out in their order; 'leave-generation' before anything that follows it.
  */
 import { unreachable } from '../../lib/assert.ts';
-import type { NodeId } from '../identity.ts';
+import type { Gid, NodeId } from '../identity.ts';
 import type { ElectionMessage } from '../peer/message.ts';
 import { Acceptor } from './acceptor.ts';
 import { candidates } from './candidates.ts';
@@ -49,6 +49,16 @@ export class Election {
 
   get lastOnline(): number {
     return this.#acceptor.lastOnline;
+  }
+
+  /**
+   * Commits of the record that this node has executed, until all its members have (`releasedIn`): whoever
+   * takes this node for complete must hear of them, although nothing here remembers them as unfinished.
+   */
+  carried(releasedIn: number): readonly Gid[] {
+    const { chosen, lastOnline } = this;
+    if (chosen === undefined || lastOnline < chosen.number || releasedIn === chosen.number) return [];
+    return chosen.commits;
   }
 
   /** Why a generation is needed and not there yet; empty when none is needed or there is no majority. */

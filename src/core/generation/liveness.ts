@@ -157,8 +157,8 @@ export class Liveness {
   }
 
   /**
-   * Its generation has only this one of two nodes, by the referee's grant. Then nobody's answer is needed: the
-   * other is granted nothing before both were online together again, and that takes this node's vote.
+   * Its generation has only this one of two nodes, by the referee's grant. Then nobody's answer is needed:
+   * the other is granted nothing before both were online together again, and that takes this node's vote.
    */
   get #alone(): boolean {
     const { generation } = this.#standing;

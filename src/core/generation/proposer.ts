@@ -112,8 +112,7 @@ export class Proposer {
     }
     const { self, configured, sendTimeoutMs } = this.#options;
     const { chosen } = this.#acceptor;
-    const referee = this.#node.grant !== undefined;
-    const members = candidates(self, contacts, configured, chosen, referee);
+    const members = this.#candidates(contacts, now);
     const settled = now - this.#chosenAt > 2 * sendTimeoutMs;
     const stuck = this.#promiseStuck(contacts, now);
     const reason = members && (electionReason(members, contacts, chosen, taking, settled) ?? stuck);
@@ -145,6 +144,18 @@ export class Proposer {
     if (now < Math.max(at, this.#backOffUntil, this.#patientUntil)) return;
     const number = this.#numberFor(members, contacts);
     if (number !== undefined) this.#begin(number, members, now);
+  }
+
+  /** A referee that grants nothing does not keep the other node stuck for ever. */
+  #candidates(contacts: readonly Contact[], now: number): readonly NodeId[] | undefined {
+    const { self, configured, recvTimeoutMs } = this.#options;
+    const { chosen } = this.#acceptor;
+    const stuckMs = now - (this.#stuckSince ?? now);
+    const majority =
+      this.#node.grant === undefined || stuckMs > 3 * recvTimeoutMs
+        ? candidates(self, contacts, configured, chosen)
+        : undefined;
+    return majority ?? candidates(self, contacts, configured, chosen, this.#node.grant !== undefined);
   }
 
   /** Above all that is known; alone it has to be the one of the grant, which is wanted until it is there. */

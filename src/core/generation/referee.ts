@@ -17,7 +17,7 @@
  * who asks again.
  * Only a node that was online in the highest generation that it voted for asks anew; any other can only get
  * its own grant again. Reports come from a node whose last generation had both members and that holds no
- * grant: a winner that works alone does not vouch for what was before.
+ * grant and has not voted higher: a winner that works alone, or soon will, does not vouch for what was before.
  * A grant is given back only by a node that is online in the highest generation it voted for, and only above
  * that: no ballot can have been begun with it.
  * It must never: take a timeout for a grant, use a grant for another number than the one asked for, report
@@ -197,7 +197,10 @@ export class RefereeMachine {
     // Online since the grant: in its own generation, or level with the other in whatever number.
     if (situation.lastOnline !== before.lastOnline) {
       this.#layDown();
+      this.#nextAskAt = -Infinity;
     }
+    // What was refused then says nothing of the next time that it is wanted.
+    if (situation.wanted === undefined || situation.lastOnline !== before.lastOnline) this.#refusal = '';
     if (this.#grant !== undefined && situation.promised > this.#grant) this.#grant = undefined;
     if (this.#grant !== undefined && situation.promised < this.#grant && situation.wanted === undefined)
       this.#layDown();
@@ -238,8 +241,9 @@ export class RefereeMachine {
   }
 
   #vouches(): boolean {
-    const { lastOnline, lastOnlineFull } = this.#situation;
-    return lastOnlineFull && lastOnline > 0 && this.#grant === undefined;
+    const { promised, lastOnline, lastOnlineFull } = this.#situation;
+    // A higher vote may have been one for itself alone, and its record may be all that forbids the other.
+    return lastOnlineFull && lastOnline > 0 && promised === lastOnline && this.#grant === undefined;
   }
 
   #report(now: number, effects: RefereeEffect[]): void {

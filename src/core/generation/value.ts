@@ -20,7 +20,9 @@ export interface Proposal {
   readonly ballot: Ballot;
   readonly members: readonly NodeId[];
   readonly configured: readonly NodeId[];
-  /** The referee's, if there is one: with it the node's own vote is enough for the generation of that number. */
+  /**
+   * The referee's, if there is one: with it the node's own vote is enough for the generation of that number.
+   */
   readonly grant?: number | undefined;
 }
 

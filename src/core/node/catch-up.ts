@@ -12,6 +12,8 @@ import type { NodeEffect } from './node-event.ts';
 
 /** A node that lacks less of the donor's WAL than this is nearly level. */
 const levelBytes = 1_048_576;
+/** Donors that have no longer what this node lacks are asked so much later again. */
+const hopelessPauses = 20;
 
 export interface Replay {
   readonly donor: NodeId;
@@ -26,6 +28,9 @@ export class CatchUp {
   readonly #pauseMs: number;
   readonly #emit: (effect: NodeEffect) => void;
   #replay: Replay | undefined;
+  /** Donors that cannot help this node, whatever it tries. */
+  readonly #hopeless = new Set<NodeId>();
+  #reseed: string | undefined;
   #failed: { readonly donor: NodeId; readonly at: number; readonly reason: string } | undefined;
 
   constructor(self: NodeId, pauseMs: number, emit: (effect: NodeEffect) => void) {
@@ -43,6 +48,11 @@ export class CatchUp {
     return this.#replay === undefined ? this.#failed?.reason : undefined;
   }
 
+  /** Why this node must be seeded anew; undefined while a donor may still help, as far as is known. */
+  get reseed(): string | undefined {
+    return this.#reseed;
+  }
+
   /** As the heartbeats say it: a member counts as level until its replay fails. */
   level(member: boolean): boolean {
     const lagBytes = this.#replay?.lagBytes ?? Infinity;
@@ -51,16 +61,19 @@ export class CatchUp {
 
   /**
    * The donor to begin with now; undefined while a replay runs or none is there. After a failure the next one
-   * in order is tried, after a pause.
+   * in order is tried, after a pause: first those that may help.
    */
   nextDonor(record: GenerationRecord, contacts: readonly Contact[], now: number): NodeId | undefined {
     if (this.#replay !== undefined) return undefined;
     const failed = this.#failed;
-    if (failed !== undefined && now - failed.at < this.#pauseMs) return undefined;
-    const donors = contacts
+    const all = contacts
       .filter(({ node, onlineIn }) => node !== this.#self && onlineIn === record.number)
       .map(({ node }) => node)
       .sort((a, b) => a - b);
+    const hopeful = all.filter((node) => !this.#hopeless.has(node));
+    const donors = hopeful.length > 0 ? hopeful : all;
+    const pauseMs = this.#pauseMs * (hopeful.length > 0 ? 1 : hopelessPauses);
+    if (failed !== undefined && now - failed.at < pauseMs) return undefined;
     return donors.find((node) => node > (failed?.donor ?? 0)) ?? donors[0];
   }
 
@@ -83,6 +96,7 @@ export class CatchUp {
   progressed(lagBytes: number): void {
     if (this.#replay === undefined) return;
     this.#replay.lagBytes = lagBytes;
+    this.#reseed = undefined;
     if (lagBytes <= levelBytes) this.#failed = undefined;
   }
 
@@ -91,11 +105,17 @@ export class CatchUp {
     if (this.#replay === undefined || this.#replay.target !== generation) return false;
     this.stop();
     this.#failed = undefined;
+    this.#reseed = undefined;
+    this.#hopeless.clear();
     return true;
   }
 
-  failed(reason: string, now: number): void {
+  failed(reason: string, now: number, reseed = false): void {
     if (this.#replay === undefined) return;
+    if (reseed) {
+      this.#hopeless.add(this.#replay.donor);
+      this.#reseed = reason;
+    }
     this.#failed = { donor: this.#replay.donor, at: now, reason };
     this.#replay = undefined;
   }

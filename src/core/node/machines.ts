@@ -10,13 +10,13 @@ import { assert } from '../../lib/assert.ts';
 import type { CommitEffect, CommitEvent } from '../commit/event.ts';
 import type { Leftovers } from '../commit/leftovers.ts';
 import type { CommitMachine, CommitOptions } from '../commit/machine.ts';
-import type { OutcomeMemory } from '../commit/outcome-memory.ts';
+import type { Floor, OutcomeMemory } from '../commit/outcome-memory.ts';
 import type { Generation } from '../generation/liveness-event.ts';
 import { blockingSize } from '../generation/quorum.ts';
 import type { Holdings } from '../generation/record.ts';
 import type { Gid, NodeId } from '../identity.ts';
 import type { PeerMessage } from '../peer/message.ts';
-import { Floors } from './floors.ts';
+import { Floors, type Syncpoint } from './floors.ts';
 import type { GidEvent } from './node-event.ts';
 
 /** What is the same in every generation. */
@@ -36,7 +36,7 @@ export class Machines {
   readonly #make: MachineMaker;
   readonly #memory: OutcomeMemory;
   readonly #emit: (effect: CommitEffect) => void;
-  /** With a referee the other of two nodes may go on alone with what it holds, so both must have rolled back. */
+  /** One of two nodes may go on alone with what it holds, so both must have rolled back. */
   readonly #referee: boolean;
   #leftovers: Leftovers | undefined;
   #leftoversSettled = false;
@@ -151,6 +151,16 @@ export class Machines {
     const closing = this.#closing;
     this.#closing = [];
     for (const { machine } of closing) this.#step(machine, { kind: 'released', committed: this.#memory });
+  }
+
+  /** The floor of what was seen before the syncpoint, if that is finished everywhere (NodeMachine). */
+  passedFloor(self: NodeId, syncpoint: Syncpoint): Floor | 'void' | undefined {
+    const floors = this.#floors;
+    if (floors === undefined || this.#current === undefined || floors.generation !== syncpoint.generation)
+      return 'void';
+    floors.ownFloor(self, this.#current.openGids());
+    const counters = floors.passed(syncpoint);
+    return counters === undefined ? undefined : { generation: syncpoint.generation, counters };
   }
 
   /** Nobody waits any longer for nodes that are not there. */

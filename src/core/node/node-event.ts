@@ -42,8 +42,16 @@ export type NodeEvent =
   | { readonly kind: 'recovery-progressed'; readonly now: number; readonly lagBytes: number }
   /** The donor's mark of the generation was seen, and everything before it is flushed here. */
   | { readonly kind: 'recovery-reached'; readonly now: number; readonly generation: number }
-  /** The recovery has ended without that; nothing of it will be committed any more. */
-  | { readonly kind: 'recovery-failed'; readonly now: number; readonly reason: string }
+  /**
+   * The recovery has ended without that; nothing of it will be committed any more. `reseed`: the donor has no
+   * longer what this node lacks, or this node's data do not fit.
+   */
+  | {
+      readonly kind: 'recovery-failed';
+      readonly now: number;
+      readonly reason: string;
+      readonly reseed?: boolean;
+    }
   /** The floor is durable: what is below is forgotten. */
   | { readonly kind: 'floor-raised'; readonly floor: Floor };
 

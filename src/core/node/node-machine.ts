@@ -30,7 +30,7 @@ import type { Syncpoint } from './floors.ts';
 import { Machines, type KnownOutcome } from './machines.ts';
 import type { NodeEffect, NodeEvent } from './node-event.ts';
 import type { NodeOptions } from './node-options.ts';
-import { statusOf, type StatusWords } from './status.ts';
+import { statusOfNode, type StatusWords } from './status.ts';
 
 export class NodeMachine {
   readonly #self: NodeId;
@@ -73,32 +73,21 @@ export class NodeMachine {
       options.referee !== undefined,
     );
     this.#liveness = new Liveness(options);
-    const node = this.#electionNode(options.referee !== undefined);
-    this.#election = new Election(options, node, options.state, now);
+    this.#election = new Election(options, this.#electionNode(options), options.state, now);
     this.#arbiter = arbiterOf(options, this.#election);
     this.#catchUp = new CatchUp(self, recvTimeoutMs / 4, emit);
     this.#execution = new Execution(self, this.#election, this.#machines, this.#catchUp);
     this.#liveness.step({ kind: 'standing-changed', now, standing: this.#standing() });
   }
 
-  #electionNode(referee: boolean): ConstructorParameters<typeof Election>[1] {
+  #electionNode({ referee }: NodeOptions): ConstructorParameters<typeof Election>[1] {
     return {
       exclusion: this.#liveness.exclusion,
       contacts: (now) => this.#liveness.contacts(now),
       quiet: () => this.#machines.quiet,
-      holdings: () => this.#machines.holdings(this.#carried()),
-      ...(referee ? { grant: () => this.#arbiter?.grant } : {}),
+      holdings: () => this.#machines.holdings(this.#election.carried(this.#releasedIn)),
+      ...(referee !== undefined ? { grant: () => this.#arbiter?.grant } : {}),
     };
-  }
-
-  /**
-   * Commits of the record that this node has executed, until all its members have: whoever takes this node
-   * for complete must hear of them, although nothing here remembers them as unfinished.
-   */
-  #carried(): readonly Gid[] {
-    const { chosen, lastOnline } = this.#election;
-    if (chosen === undefined || lastOnline < chosen.number || this.#releasedIn === chosen.number) return [];
-    return chosen.commits;
   }
 
   // ---- events
@@ -142,7 +131,7 @@ export class NodeMachine {
       case 'recovery-reached':
         return this.#elect(this.#execution.markReached(event.generation));
       case 'recovery-failed':
-        return this.#catchUp.failed(event.reason, event.now);
+        return this.#catchUp.failed(event.reason, event.now, event.reseed);
       case 'floor-raised':
         return this.#memory.raise(event.floor);
       case 'capture-restarted':
@@ -318,10 +307,8 @@ export class NodeMachine {
   /** No client waits for ever: without a quorum not longer than the term, in any case not much longer. */
   #giveUp(now: number): void {
     if (this.#liveness.serving(now)) this.#servedAt = now;
-    const withoutMs = now - this.#servedAt;
-    if (withoutMs <= this.#recvTimeoutMs) return;
-    if (this.hopeful(now) && withoutMs <= 5 * this.#recvTimeoutMs) return;
-    this.#machines.giveUp(this.status(now).reason);
+    const patienceMs = (this.hopeful(now) ? 5 : 1) * this.#recvTimeoutMs;
+    if (now - this.#servedAt > patienceMs) this.#machines.giveUp(this.status(now).reason);
   }
 
   #reportStatus(now: number): void {
@@ -377,35 +364,28 @@ export class NodeMachine {
   }
 
   status(now: number): StatusWords {
-    const { chosen, promised, waiting } = this.#election;
-    const liveness = this.#liveness;
-    const words = statusOf({
-      health: liveness.health,
-      configured: this.#configured,
-      serving: liveness.serving(now),
-      inMajority: liveness.inMajority(now),
-      onlineIn: liveness.onlineIn,
-      chosen,
-      missing: liveness.missing(now),
-      troubles: liveness.unreachableMembers(now),
-      waiting,
-      voted: promised.generation > (chosen?.number ?? 0),
-      settling: this.#execution.settling,
-      donor: this.#catchUp.replay?.donor,
-      donorFailure: this.#catchUp.failure,
-    });
-    const reason = [words.reason, this.#arbiter?.reason].filter((text) => text).join('; ');
-    return { ...words, reason };
+    return statusOfNode(
+      {
+        configured: this.#configured,
+        liveness: this.#liveness,
+        election: this.#election,
+        execution: this.#execution,
+        catchUp: this.#catchUp,
+        arbiter: this.#arbiter,
+      },
+      now,
+    );
   }
 
   /**
    * Begins a syncpoint at the position in the WAL that the caller reads *before* this call; undefined while
-   * not all configured nodes are online members of one generation.
+   * not all nodes concerned are online members of one generation. 'members': it says nothing of configured
+   * nodes outside the generation, so it serves only to give up what they still need.
    */
-  takeSyncpoint(): Syncpoint | undefined {
+  takeSyncpoint(concerned: 'configured' | 'members' = 'configured'): Syncpoint | undefined {
     const members = this.#election.chosen?.members;
     if (this.#online === 0 || this.#releasedIn !== this.#online) return undefined;
-    if (members?.length !== this.#configured.length) return undefined;
+    if (concerned === 'configured' && members?.length !== this.#configured.length) return undefined;
     return this.#machines.floors?.take();
   }
 
@@ -415,11 +395,6 @@ export class NodeMachine {
    * is over.
    */
   passedFloor(syncpoint: Syncpoint): Floor | 'void' | undefined {
-    const { floors, current } = this.#machines;
-    if (floors === undefined || current === undefined || floors.generation !== syncpoint.generation)
-      return 'void';
-    floors.ownFloor(this.#self, current.openGids());
-    const counters = floors.passed(syncpoint);
-    return counters === undefined ? undefined : { generation: syncpoint.generation, counters };
+    return this.#machines.passedFloor(this.#self, syncpoint);
   }
 }

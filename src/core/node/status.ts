@@ -2,16 +2,21 @@
  * What a node calls itself, in the manual's words, and a sentence that says why and what to do.
  * Rule: the texts hold no times and no amounts, so that they stay put while nothing changes.
  *
- *   disabled   its PostgreSQL does not work, or it is shutting down
+ *   disabled   its PostgreSQL does not work, or it is shutting down, or it must be seeded anew
  *   isolated   too few nodes are in contact, or too few have answered lately: no lease
  *   catchup    it replays from a donor what it missed
  *   recovery   anything else on the way to online: an election, the ends of older transactions, no donor yet
  *   online     it serves; the reason names who is missing, and whether that stops writes
  */
+import type { Election } from '../generation/election.ts';
+import type { Liveness } from '../generation/liveness.ts';
 import type { LocalHealth, MemberTrouble, NodeStatus } from '../generation/liveness-event.ts';
 import { majoritySize } from '../generation/quorum.ts';
 import type { GenerationRecord } from '../generation/record.ts';
 import type { NodeId } from '../identity.ts';
+import type { Arbiter } from './arbiter.ts';
+import type { CatchUp } from './catch-up.ts';
+import type { Execution } from './execution.ts';
 
 export interface StatusFacts {
   readonly health: LocalHealth;
@@ -34,6 +39,8 @@ export interface StatusFacts {
   readonly donor: NodeId | undefined;
   /** Why the last donor did not do. */
   readonly donorFailure: string | undefined;
+  /** Why no donor can help this node. */
+  readonly reseed: string | undefined;
 }
 
 export interface StatusWords {
@@ -52,12 +59,51 @@ export function statusOf(facts: StatusFacts): StatusWords {
     const reason = `fewer than ${majoritySize(size)} of ${size} nodes have answered lately`;
     return { status: 'isolated', reason: `${reason}${whoIsMissing(facts)}` };
   }
+  if (facts.reseed !== undefined) return { status: 'disabled', reason: seedAnew(facts.reseed) };
   if (facts.donor !== undefined)
     return {
       status: 'catchup',
       reason: `replays what it missed from node ${facts.donor}${whoIsMissing(facts)}`,
     };
   return { status: 'recovery', reason: onTheWay(facts) };
+}
+
+function seedAnew(reason: string): string {
+  const remedy = 'remove it with mtm.drop_node and seed it anew from an online node (mtm.join_node)';
+  return `needs re-seed: ${reason}; ${remedy}`;
+}
+
+/** The parts of a node that its status depends on. */
+export interface StatusParts {
+  readonly configured: readonly NodeId[];
+  readonly liveness: Liveness;
+  readonly election: Pick<Election, 'chosen' | 'promised' | 'waiting'>;
+  readonly execution: Pick<Execution, 'settling'>;
+  readonly catchUp: Pick<CatchUp, 'replay' | 'failure' | 'reseed'>;
+  readonly arbiter: Pick<Arbiter, 'reason'> | undefined;
+}
+
+/** The status of the node now; what the referee has to say comes last. */
+export function statusOfNode(parts: StatusParts, now: number): StatusWords {
+  const { configured, liveness, election, execution, catchUp, arbiter } = parts;
+  const { chosen, promised, waiting } = election;
+  const { status, reason } = statusOf({
+    health: liveness.health,
+    configured,
+    serving: liveness.serving(now),
+    inMajority: liveness.inMajority(now),
+    onlineIn: liveness.onlineIn,
+    chosen,
+    missing: liveness.missing(now),
+    troubles: liveness.unreachableMembers(now),
+    waiting,
+    voted: promised.generation > (chosen?.number ?? 0),
+    settling: execution.settling,
+    donor: catchUp.replay?.donor,
+    donorFailure: catchUp.failure,
+    reseed: catchUp.reseed,
+  });
+  return { status, reason: [reason, arbiter?.reason].filter((text) => text).join('; ') };
 }
 
 function named(troubles: readonly MemberTrouble[]): string {

@@ -56,4 +56,6 @@ export const frameType = {
   acceptRefused: 21,
   record: 22,
   recordRequest: 23,
+  serverPosition: 24,
+  serverPositionVerdict: 25,
 } as const;

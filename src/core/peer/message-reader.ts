@@ -8,7 +8,7 @@
  */
 import { assert } from '../../lib/assert.ts';
 import type { Ballot, GenerationRecord } from '../generation/record.ts';
-import type { Gid, NodeId, Refusal } from '../identity.ts';
+import type { Gid, Lsn, NodeId, Refusal } from '../identity.ts';
 import { ByteReader } from './byte-reader.ts';
 import {
   frameHeadBytes,
@@ -196,6 +196,10 @@ function readBody(type: number, reader: ByteReader): PeerMessage | undefined {
       return { kind: 'refuse-request', gid: readGid(reader), winner: readGid(reader) };
     case frameType.flow:
       return { kind: 'flow', open: reader.bool() };
+    case frameType.serverPosition:
+      return readServerPosition(reader);
+    case frameType.serverPositionVerdict:
+      return { kind: 'server-position-verdict', refusal: readText(reader) };
     default:
       return readElectionBody(type, reader);
   }
@@ -269,6 +273,21 @@ function readTransactionStart(reader: ByteReader): PeerMessage {
     members: readNodes(reader),
     deps: readGids(reader),
   };
+}
+
+function readServerPosition(reader: ByteReader): PeerMessage {
+  return {
+    kind: 'server-position',
+    systemIdentifier: readText(reader),
+    timeline: reader.u32(),
+    flushed: readLsn(reader),
+    branches: reader.list(reader.u32(), () => ({ timeline: reader.u32(), at: readLsn(reader) })),
+  };
+}
+
+function readLsn(reader: ByteReader): Lsn {
+  const high = BigInt(reader.u32());
+  return (high << 32n) | BigInt(reader.u32());
 }
 
 function readRefusal(reader: ByteReader): Refusal {

@@ -4,18 +4,21 @@
  * writer. The grammar of each body stands at its case; message-reader.ts is its mirror.
  *
  *     gid, text = length:uint32 utf8 · nodes = count:uint8 node:uint8… · gids = count:uint32 gid…
+ *     lsn = high:uint32 low:uint32
  *     ballot = generation:uint53 proposer:uint8
  *     runs = gids:uint32 count:uint32
  *            (node:uint8 generation:uint53 incarnation:uint53 first:uint53 length:uint32)…
  *     record = ballot members:nodes configured:nodes donors:nodes commits:runs
  */
 import { assert, unreachable } from '../../lib/assert.ts';
-import type { Gid, NodeId, Refusal } from '../identity.ts';
+import type { Gid, Lsn, NodeId, Refusal } from '../identity.ts';
 import { ByteWriter } from './byte-writer.ts';
 import { frameType, maxDataBytes, maxFrameBytes, maxGidBytes, maxTextLength } from './frame.ts';
 import type { Ballot, GenerationRecord } from '../generation/record.ts';
 import { runsOf } from './gid-runs.ts';
 import type { ElectionMessage, PeerMessage } from './message.ts';
+
+type ServerPosition = Extract<PeerMessage, { kind: 'server-position' }>;
 
 /** Refusal's optional texts, in the order of their bits and of their place in the body. */
 export const refusalTexts = ['detail', 'hint', 'schema', 'table', 'column', 'constraint'] as const;
@@ -101,6 +104,11 @@ export class MessageWriter {
       case 'refuse-request':
         this.#gid(message.gid);
         return this.#gid(message.winner);
+      case 'server-position':
+        return this.#position(message);
+      // refusal:text
+      case 'server-position-verdict':
+        return this.#text(message.refusal);
       case 'vote-request':
       case 'election-vote':
       case 'vote-refused':
@@ -131,6 +139,18 @@ export class MessageWriter {
     bytes.u8(message.healthy ? 1 : 0);
     this.#text(message.reason);
     bytes.f64(message.clock);
+  }
+
+  /** systemIdentifier:text timeline:uint32 flushed:lsn count:uint32 (timeline:uint32 at:lsn)… */
+  #position({ systemIdentifier, timeline, flushed, branches }: ServerPosition): void {
+    this.#text(systemIdentifier);
+    this.#bytes.u32(timeline);
+    this.#lsn(flushed);
+    this.#bytes.u32(branches.length);
+    for (const branch of branches) {
+      this.#bytes.u32(branch.timeline);
+      this.#lsn(branch.at);
+    }
   }
 
   #election(message: ElectionMessage): void {
@@ -216,6 +236,11 @@ export class MessageWriter {
     this.#bytes.text(text.length > maxTextLength ? text.slice(0, maxTextLength) : text);
   }
 
+  #lsn(lsn: Lsn): void {
+    this.#bytes.u32(Number(lsn >> 32n));
+    this.#bytes.u32(Number(lsn & 0xffff_ffffn));
+  }
+
   #nodes(nodes: readonly NodeId[]): void {
     this.#bytes.u8(nodes.length);
     for (const node of nodes) this.#bytes.u8(node);
@@ -281,6 +306,8 @@ const types = {
   'accept-refused': frameType.acceptRefused,
   record: frameType.record,
   'record-request': frameType.recordRequest,
+  'server-position': frameType.serverPosition,
+  'server-position-verdict': frameType.serverPositionVerdict,
 } as const satisfies Record<PeerMessage['kind'], number>;
 
 function typeOf(message: PeerMessage): number {

@@ -3,7 +3,7 @@
  * Rule: every message may be lost with its link; whoever needs an answer asks again after a reconnect.
  */
 import type { Ballot, GenerationRecord } from '../generation/record.ts';
-import type { Gid, NodeId, Refusal } from '../identity.ts';
+import type { Gid, Lsn, NodeId, Refusal } from '../identity.ts';
 
 export type PeerMessage =
   /**
@@ -91,6 +91,17 @@ export type PeerMessage =
   | { readonly kind: 'flow'; readonly open: boolean }
   /** A member asks the coordinator of `gid` to refuse it: `winner` is older and waits for its locks. */
   | { readonly kind: 'refuse-request'; readonly gid: Gid; readonly winner: Gid }
+  // ---- servers (src/node/server-witness.ts)
+  /** How far the sender's server is: it never goes back. `branches`: where older timelines were left. */
+  | {
+      readonly kind: 'server-position';
+      readonly systemIdentifier: string;
+      readonly timeline: number;
+      readonly flushed: Lsn;
+      readonly branches: readonly { readonly timeline: number; readonly at: Lsn }[];
+    }
+  /** The answer. `refusal` is a sentence: the server is not what the answerer remembers; empty: it is. */
+  | { readonly kind: 'server-position-verdict'; readonly refusal: string }
   // ---- elections (core/generation/election.ts)
   /** Asks a proposed member for its promise. */
   | {

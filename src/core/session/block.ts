@@ -2,7 +2,7 @@
  * One transaction of a session: the client's own (explicit) or the one that the gateway opens around an
  * autocommit unit.
  */
-import type { Gid } from '../identity.ts';
+import type { Gid, Refusal } from '../identity.ts';
 import type { StatementClass, TransactionModes } from '../statement/statement-class.ts';
 import type { Reply } from './reply.ts';
 
@@ -27,6 +27,8 @@ export interface Block {
   announced: boolean;
   /** PREPARE is under way or has happened: the transaction can no longer be interrupted here. */
   preparing: boolean;
+  /** The PREPARE under way is being cancelled, for this reason. */
+  withdrawn: Refusal | undefined;
   /**
    * Header and PREPARE were sent under this name: if the connection breaks now, only the nodes together know
    * the outcome.
@@ -52,6 +54,7 @@ export function newBlock(
     temporary: false,
     announced: false,
     preparing: false,
+    withdrawn: undefined,
     gid: undefined,
     prepared: false,
   };

@@ -109,7 +109,12 @@ export function* endBlock(session: SessionMachine, block: Block, flight: Flight 
 function* generationEnded(session: SessionMachine): Part<BlockEnd> {
   if (session.serverStatus !== status.idle) yield* rollBack(session);
   const message = '[multimaster] the generation ended before the transaction could be prepared';
-  const error = errorResponse({ severity: 'ERROR', sqlstate: '40001', message, hint: 'Repeat the transaction.' });
+  const error = errorResponse({
+    severity: 'ERROR',
+    sqlstate: '40001',
+    message,
+    hint: 'Repeat the transaction.',
+  });
   return { kind: 'error', error, retryable: true };
 }
 
@@ -188,7 +193,9 @@ function* afterPrepare(
 ): Part<BlockEnd> {
   if (prepare.tag !== 'PREPARE TRANSACTION') {
     failed(session, block, gid);
-    const retryable = session.interruption !== undefined || isConflict(prepare.sqlstate);
+    const { withdrawn } = block;
+    const given = session.interruption !== undefined || withdrawn !== undefined;
+    const retryable = given || isConflict(prepare.sqlstate);
     // A cancelled PREPARE may leave the block open.
     if (session.serverStatus !== status.idle) yield* rollBack(session);
     if (header.value === 'temporary' || header.value === 'mixed') {
@@ -198,7 +205,8 @@ function* afterPrepare(
       return { kind: 'error', error: errorResponse(mixed), retryable: true };
     }
     const error = prepare.error ?? header.error ?? rolledBack;
-    return { kind: 'error', error: translated(session, error), retryable };
+    const told = withdrawn === undefined ? translated(session, error) : errorResponse(refusalText(withdrawn));
+    return { kind: 'error', error: told, retryable };
   }
   block.prepared = true;
   session.ports.prepareEnded(gid, header.value === 'empty' ? 'empty' : 'prepared');

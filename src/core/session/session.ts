@@ -378,6 +378,18 @@ export class SessionMachine {
     return true;
   }
 
+  /**
+   * The generation ends: a PREPARE that is on its way is cancelled, or has just succeeded. A request that comes
+   * before it has begun is lost, so this is to be repeated until the end of PREPARE was told.
+   */
+  withdraw(refusal: Refusal): void {
+    if (this.interrupt(refusal) || this.block?.preparing !== true || this.block.prepared) return;
+    this.block.withdrawn ??= refusal;
+    if (this.#cancelling) return;
+    this.#cancelling = true;
+    this.ports.cancelServer();
+  }
+
   /** The server has dealt with the cancel request. */
   cancelDelivered(): void {
     this.#cancelling = false;

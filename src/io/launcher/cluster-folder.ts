@@ -10,11 +10,13 @@ import { z } from 'zod';
 import { GatewayError } from '../../lib/gateway-error.ts';
 import { clusterLayout, type NodeLayout } from './node-layout.ts';
 import { livingPid } from './process-control.ts';
+import { refereeLayout, type RefereeLayout } from './referee-process.ts';
 import { postgresMajors, type PostgresMajor } from './server-binaries.ts';
 
 const description = z.strictObject({
   pg: z.array(z.literal(postgresMajors)).min(1),
   port: z.number().int(),
+  referee: z.boolean().optional(),
 });
 
 export interface ClusterFolder {
@@ -23,6 +25,8 @@ export interface ClusterFolder {
   readonly basePort: number;
   readonly nodes: readonly NodeLayout[];
   readonly secretFile: string;
+  /** Only with two nodes. */
+  readonly referee: RefereeLayout | undefined;
 }
 
 /** What the user asked for; undefined is "as it was, or the usual". */
@@ -31,15 +35,23 @@ export interface ClusterWish {
   readonly nodes: number | undefined;
   readonly pg: readonly PostgresMajor[] | undefined;
   readonly port: number | undefined;
+  /** Two nodes and a referee. */
+  readonly referee?: boolean | undefined;
 }
 
 const usualNodes = 3;
 const usualPort = 7001;
 const usualMajor = 18;
 
-function describe(folder: string, pg: readonly PostgresMajor[], basePort: number): ClusterFolder {
+function describe(
+  folder: string,
+  pg: readonly PostgresMajor[],
+  basePort: number,
+  withReferee: boolean | undefined,
+): ClusterFolder {
   const nodes = clusterLayout(folder, basePort, pg);
-  return { folder, basePort, nodes, secretFile: join(folder, 'secret') };
+  const referee = withReferee === true ? refereeLayout(folder, basePort) : undefined;
+  return { folder, basePort, nodes, secretFile: join(folder, 'secret'), referee };
 }
 
 function readDescription(folder: string): z.output<typeof description> | undefined {
@@ -57,7 +69,8 @@ function readDescription(folder: string): z.output<typeof description> | undefin
 
 function wishedMajors(wish: ClusterWish): PostgresMajor[] {
   const given = wish.pg ?? [usualMajor];
-  const count = wish.nodes ?? (given.length > 1 ? given.length : usualNodes);
+  const usual = wish.referee === true ? 2 : usualNodes;
+  const count = wish.nodes ?? (given.length > 1 ? given.length : usual);
   if (given.length !== 1 && given.length !== count) {
     throw new GatewayError(
       'config-invalid',
@@ -91,17 +104,21 @@ export function openClusterFolder(wish: ClusterWish): ClusterFolder {
   const folder = resolve(wish.folder);
   const known = readDescription(folder);
   // A first start that failed before it had made any data binds nobody.
-  const hasData = describe(folder, known?.pg ?? [], usualPort).nodes.some((node) =>
+  const hasData = describe(folder, known?.pg ?? [], usualPort, false).nodes.some((node) =>
     existsSync(node.dataFolder),
   );
   const found = hasData ? known : undefined;
   if (found !== undefined) refuseOther(folder, wish, found.pg);
   const pg = found?.pg ?? wishedMajors(wish);
+  const referee = wish.referee ?? found?.referee;
+  if (referee === true && pg.length !== 2) {
+    throw new GatewayError('config-invalid', `--referee is for two nodes, not ${pg.length}`);
+  }
   const basePort = wish.port ?? found?.port ?? usualPort;
   const created = mkdirSync(folder, { recursive: true });
   if (created !== undefined && process.getuid?.() === 0) chmodSync(folder, 0o755);
-  const cluster = describe(folder, pg, basePort);
-  writeFileSync(join(folder, 'cluster.json'), `${JSON.stringify({ pg, port: basePort })}\n`);
+  const cluster = describe(folder, pg, basePort, referee);
+  writeFileSync(join(folder, 'cluster.json'), `${JSON.stringify({ pg, port: basePort, referee })}\n`);
   if (!existsSync(cluster.secretFile)) {
     writeFileSync(cluster.secretFile, `${randomBytes(24).toString('hex')}\n`, { mode: 0o600 });
   }
@@ -112,7 +129,7 @@ export function openClusterFolder(wish: ClusterWish): ClusterFolder {
 export function existingClusterFolder(path: string): ClusterFolder {
   const folder = resolve(path);
   const found = readDescription(folder);
-  if (found !== undefined) return describe(folder, found.pg, found.port);
+  if (found !== undefined) return describe(folder, found.pg, found.port, found.referee);
   throw new GatewayError(
     'launcher-failed',
     `${folder} has no cluster: mtm-gateway dev --data ${path} makes one`,

@@ -1,7 +1,8 @@
 /**
  * Where everything of an embedded cluster is: ports, folders, pid files. The ports are a contract with users
  * and
- * tests: gateway of node k on P+k-1, its PostgreSQL on P+100+k-1, HTTP on P+200+k-1, peer links on P+300+k-1.
+ * tests: gateway of node k on P+k-1, its PostgreSQL on P+100+k-1, HTTP on P+200+k-1, peer links on P+300+k-1;
+ * the referee, where there is one, on P+400.
  */
 import { createServer } from 'node:net';
 import { join } from 'node:path';
@@ -69,7 +70,8 @@ export function connectionString(node: NodeLayout): string {
   return `postgresql://postgres@${embeddedHost}:${node.gatewayPort}/${embeddedDatabase}`;
 }
 
-async function isFree(port: number): Promise<boolean> {
+/** Nobody listens there. */
+export async function isFreePort(port: number): Promise<boolean> {
   const server = createServer();
   return new Promise((resolve) => {
     server.once('error', () => resolve(false));
@@ -90,7 +92,7 @@ export async function requireFreePorts(
     }
     if (parts.includes('postgres')) wanted.push([node.postgresPort, 'PostgreSQL']);
     for (const [port, what] of wanted) {
-      if (!(await isFree(port))) busy.push(`${port} (${what} of node ${node.node})`);
+      if (!(await isFreePort(port))) busy.push(`${port} (${what} of node ${node.node})`);
     }
   }
   if (busy.length === 0) return;

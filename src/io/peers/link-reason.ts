@@ -17,6 +17,7 @@ export type LinkReasonKind =
   | 'own-id'
   | 'unknown-node'
   | 'stale-incarnation'
+  | 'former-process'
   | 'closed-by-peer'
   | 'protocol-error'
   | 'no-acknowledgement'

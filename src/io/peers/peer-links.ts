@@ -198,6 +198,8 @@ export class PeerLinks {
   misconfiguration(): LinkReason | undefined {
     for (const { outgoing, incomingReason } of this.#peers.values()) {
       for (const reason of [outgoing.reason, incomingReason]) {
+        // A former gateway of the peer was refused here: that is its own affair.
+        if (reason === incomingReason && reason?.kind === 'stale-incarnation') continue;
         if (reason !== undefined && isMisconfiguration(reason)) return reason;
       }
     }
@@ -274,7 +276,7 @@ export class PeerLinks {
     if (incarnation < peer.incarnation) {
       const seen = peer.incarnation;
       const text = `incarnation ${incarnation} answers at node ${node}'s address, but ${seen} has been seen`;
-      return linkReason('stale-incarnation', text);
+      return linkReason('former-process', text);
     }
     this.#introduce(node, peer, incarnation);
     return undefined;

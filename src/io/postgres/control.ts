@@ -76,9 +76,9 @@ export class Control {
   }
 
   /**
-   * The first half of the takeover, before anybody's session is ended: whoever held the server can know then that
-   * it has lost it. False when another process has taken over since this one did. A server without our schema has
-   * no gateway.
+   * The first half of the takeover, before anybody's session is ended: whoever held the server can know then
+   * that it has lost it. False when another process has taken over since this one did. A server without our
+   * schema has no gateway.
    */
   async claim(holding: Holding): Promise<boolean> {
     const { rows } = await this.#client.query<{ known: boolean }>(
@@ -100,8 +100,8 @@ export class Control {
 
   /**
    * Makes this process the only gateway of the server (architecture §3, Takeover): the incarnation is raised
-   * durably, every session of the database that a former gateway may have left is ended, and only then is looked
-   * at what is prepared. Undefined when another process has taken over since this one did.
+   * durably, every session of the database that a former gateway may have left is ended, and only then is
+   * looked at what is prepared. Undefined when another process has taken over since this one did.
    */
   async takeOver(holding: Holding): Promise<TakeOver | undefined> {
     const incarnation = await this.#raise(holding);

@@ -187,8 +187,8 @@ class DonorSession {
     const lost = this.#options.lost();
     if (lost !== undefined && lastOnline < lost.generation) {
       const reason =
-        `node ${this.#to} was last online in generation ${lastOnline}, and what it missed before generation ` +
-        `${lost.generation} is not kept any more (max_retained_wal)`;
+        `node ${this.#to} was last online in generation ${lastOnline}, and what it missed before ` +
+        `generation ${lost.generation} is not kept any more (max_retained_wal)`;
       return this.#refuse(true, reason);
     }
     const unfit = this.#options.unfit();

@@ -2,7 +2,7 @@
  * A server that answers as PostgreSQL does, as far as a session must get it right: transaction states,
  * read-only transactions, the extended protocol with its skipping, COPY FROM STDIN, cancel. What a statement
  * does is told by its text: `rows N` gives N rows, `notice` a notice first, `fail CODE` that error, `hang`
- * waits until it is told to go on or cancelled.
+ * waits until it is told to go on or cancelled, and so does the next PREPARE TRANSACTION after `hangAtPrepare`.
  */
 import { backend, frontend } from '../../../src/core/wire/codes.ts';
 import { FrameScanner } from '../../../src/core/wire/frame-scanner.ts';
@@ -31,6 +31,7 @@ export class FakeServer {
   #hanging: { text: string; simple: boolean } | undefined;
   #copying: { simple: boolean } | undefined;
   #sensorOff = false;
+  hangAtPrepare = false;
 
   constructor() {
     this.#scanner = new FrameScanner({
@@ -128,6 +129,11 @@ export class FakeServer {
       return;
     }
     const word = /^\s*(\w+(?: (?:TO|TRANSACTION))?)/.exec(text)?.[1]?.toUpperCase() ?? '';
+    if (word === 'PREPARE TRANSACTION' && this.hangAtPrepare) {
+      this.hangAtPrepare = false;
+      this.#hanging = { text, simple };
+      return;
+    }
     if (word === 'PREPARE TRANSACTION') {
       const tag = this.#status === 'T' ? word : 'ROLLBACK';
       if (text.includes('fail')) return this.#fail('40001', 'could not serialize', simple);

@@ -5,8 +5,9 @@
  *     > client Q text · P name text · B portal statement · D · E portal · C name · S · H · d text · c · f reason
  *       · X
  *       (several in one packet: separated by ` | `; `-` stands for no name)
- *     > server goes on · gone · fatal
- *     > node committed · aborted · unknown · interrupt · cancel delivered · retry due
+ *     > server goes on · gone · fatal · hangs (at the next PREPARE)
+ *     > node committed · aborted · unknown · interrupt · withdraw · cancel delivered · request lost
+ *       · retry due
  *     > lease off · on                        > obstacle write · all · passing · none
  *     > client cancels
  *
@@ -154,10 +155,12 @@ class Stage {
     else if (who === 'obstacle') this.#obstacle = what;
     else if (who === 'server') this.#serverEvent(what);
     else if (what === 'interrupt') this.lines.push(`  accepted: ${machine.interrupt(conflict)}`);
+    else if (what === 'withdraw') machine.withdraw(conflict);
     else if (what === 'cancel') {
       this.#server.cancel();
       machine.cancelDelivered();
-    } else if (what === 'retry') machine.retryDue();
+    } else if (what === 'request') machine.cancelDelivered();
+    else if (what === 'retry') machine.retryDue();
     else {
       const gid = `mtm:1:1:1:${this.#gids}`;
       if (what === 'committed') machine.answered(gid, { kind: 'committed' });
@@ -170,6 +173,7 @@ class Stage {
 
   #serverEvent(what: string): void {
     if (what === 'goes') this.#server.goOn();
+    else if (what === 'hangs') this.#server.hangAtPrepare = true;
     else if (what === 'fatal') {
       this.#server.say(errorResponse({ severity: 'FATAL', sqlstate: '57P01', message: 'shut down' }));
     } else if (what === 'gone') {

@@ -44,6 +44,11 @@ export function randomFault(random: Prng, kind: FaultKind, numbers: readonly num
   return { kind, node, other, order, holdMs: Math.round(random.between(2500, 6000)) };
 }
 
+/** Broken only for a moment. */
+export function shortFault(random: Prng, kind: FaultKind, numbers: readonly number[]): Fault {
+  return { ...randomFault(random, kind, numbers), holdMs: 1000 };
+}
+
 /** `count` faults: each kind comes before any comes again. */
 export function randomFaults(
   random: Prng,

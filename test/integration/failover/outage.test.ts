@@ -1,10 +1,14 @@
-/** Everything is killed at once under load and started in any order: what was acknowledged is there. */
+/**
+ * Everything is killed at once under load and started in any order: what was acknowledged is there.
+ * MTM_TEST_FAULT_ROUNDS (any number): all orders instead of one.
+ */
 import { setTimeout as hold } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { Prng } from '../../../src/lib/prng.ts';
 import { failureOf } from '../../support/cluster.ts';
 import { eventually } from '../../support/polling.ts';
-import { createWorkload, judgeAtRest, startLoad, testSeed, type Workload } from './fault-rounds.ts';
+import { createWorkload, judgeAtRest, startLoad, testSeed, wishedRounds } from './fault-rounds.ts';
+import type { Workload } from './fault-rounds.ts';
 import { inflict } from './faults.ts';
 import { ask, loopbackSite, wholeAgain, type Site } from './site.ts';
 
@@ -48,8 +52,10 @@ async function writesOn(number: number): Promise<boolean> {
   );
 }
 
+const orders = [random.shuffled([1, 2, 3]), [1, 2, 3], [3, 2, 1]];
+
 describe('all nodes killed at once', () => {
-  test.each([[1, 2, 3], [3, 2, 1], random.shuffled([1, 2, 3])])(
+  test.each(wishedRounds === undefined ? orders.slice(0, 1) : orders)(
     'started in the order %i, %i, %i',
     async (...order) => {
       await killAllUnderLoad();
@@ -70,7 +76,7 @@ describe('all nodes killed at once', () => {
     },
   );
 
-  test('servers first, then the gateways at the same time', async () => {
+  test.skipIf(wishedRounds === undefined)('servers first, then the gateways at the same time', async () => {
     await killAllUnderLoad();
     await Promise.all(site.numbers.map((number) => site.startServer(number)));
     await Promise.all(site.numbers.map((number) => site.startGateway(number)));

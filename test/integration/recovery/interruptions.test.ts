@@ -141,7 +141,9 @@ test('a donor that is none, or gave up what is needed, refuses with the reason',
   const floor = { generation: 1, counters: new Map([[1, a.counter + 1]]) };
   await a.retained.giveUp(await a.retained.walEnd(), floor, generation + 1);
   const end = await (await b.recover(1)).ended;
-  expect(end).toMatch(/^reseed: .*was last online in generation \d+; .* needs to be re-seeded$/);
+  expect(end).toMatch(
+    /^reseed: .*was last online in generation \d+, .* is not kept any more \(max_retained_wal\)$/,
+  );
   // A node that was online since is served.
   await b.goOnline(generation + 1);
   generation++;

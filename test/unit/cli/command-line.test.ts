@@ -35,7 +35,7 @@ test.each([
   [[], 'which command? mtm-gateway --help lists them'],
   [['dev', '--prot', '1'], 'prot is unknown here; the nearest known name is --port'],
   [['serve', '--listen-prot', '1'], 'listen-prot is unknown here; the nearest known name is --listen-port'],
-  [['dev', '--referee'], '--referee is not there yet: it comes with the referee; use three nodes'],
+  [['dev', '--referee', '--nodes', '3'], '--referee is for two nodes, not 3'],
   [['dev', '--nodes', '9'], '--nodes must be a whole number from 1 to 5, not 9'],
   [['dev', '--pg', '14'], '--pg must be 15, 16, 17, 18 or one of them for each node, not 14'],
   [['serve', '--config', 'none.yaml'], 'the configuration file none.yaml does not exist'],

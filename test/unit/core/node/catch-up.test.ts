@@ -42,6 +42,28 @@ describe('the donor', () => {
     machine.failed('gone', 2000);
     expect(machine.nextDonor(record, contacts, 2500)).toBe(1);
   });
+  test('that lacks the history is asked again only when no other is there, and seldom', () => {
+    const { catchUp: machine } = catchUp();
+    const contacts = [contact(1, 4), contact(2, 4)];
+    machine.begin(1, undefined);
+    machine.failed('not kept', 0, true);
+    expect(machine.reseed).toBe('not kept');
+    expect(machine.nextDonor(record, contacts, 500)).toBe(2);
+    machine.begin(2, undefined);
+    machine.failed('it is silent', 1000);
+    expect(machine.reseed).toBe('not kept');
+    expect(machine.nextDonor(record, contacts, 1500)).toBe(2);
+    machine.begin(2, undefined);
+    machine.progressed(5_000_000);
+    expect(machine.reseed, 'this one may help').toBeUndefined();
+    machine.failed('not kept either', 2000, true);
+    expect(machine.nextDonor(record, contacts, 11_999)).toBeUndefined();
+    expect(machine.nextDonor(record, contacts, 12_000)).toBe(1);
+    machine.begin(1, 4);
+    expect(machine.reseed).toBe('not kept either');
+    expect(machine.reached(4)).toBe(true);
+    expect(machine.reseed).toBeUndefined();
+  });
 });
 
 describe('the replay', () => {

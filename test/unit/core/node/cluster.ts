@@ -10,6 +10,7 @@ import { freshState, type DurableChange, type DurableState } from '../../../../s
 import type { Gid, NodeId } from '../../../../src/core/identity.ts';
 import type { NodeEffect, NodeEvent } from '../../../../src/core/node/node-event.ts';
 import { NodeMachine } from '../../../../src/core/node/node-machine.ts';
+import type { NodeOptions } from '../../../../src/core/node/node-options.ts';
 import type { PeerMessage } from '../../../../src/core/peer/message.ts';
 
 export const sendTimeoutMs = 200;
@@ -66,7 +67,13 @@ export class Cluster {
   random: () => number = () => 0.5;
   #pending: Pending[] = [];
 
-  constructor(size: number) {
+  /** Options beside the usual ones. */
+  readonly #more: Partial<NodeOptions>;
+  /** What the nodes order beside the usual things. */
+  carryOut: (node: Node, effect: NodeEffect) => void = () => undefined;
+
+  constructor(size: number, more: Partial<NodeOptions> = {}) {
+    this.#more = more;
     this.nodes = Array.from({ length: size }, (_, index) => new Node(index + 1));
   }
 
@@ -108,6 +115,7 @@ export class Cluster {
           deadlockPrevention: 'smart',
           blockerTimeoutMs: 1000,
         },
+        ...this.#more,
       });
       this.step(node, { kind: 'local-health-changed', now: this.now, health: { healthy: true } });
       for (const other of this.nodes) {
@@ -269,7 +277,7 @@ export class Cluster {
       case 'stop-recovery':
         return void (node.replay = undefined);
       default:
-        return undefined;
+        return this.carryOut(node, effect);
     }
   }
 

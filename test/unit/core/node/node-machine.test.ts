@@ -256,6 +256,25 @@ describe('the syncpoint', () => {
     expect(machine!.takeSyncpoint()).toBeUndefined();
     expect(machine!.passedFloor(syncpoint!)).toBe('void');
   });
+
+  test('of the members only: what is finished on them, while a configured node is away', () => {
+    const cluster = started(3);
+    const { machine } = cluster.node(1);
+    cluster.crash(3, true);
+    cluster.until(() => cluster.writable(1, 2) && cluster.serving(1, 2), 1000);
+    const gids = [1, 2].map((id) => cluster.write(id));
+    cluster.run(30);
+    const syncpoint = machine!.takeSyncpoint('members');
+    expect([...syncpoint!.counters.keys()].sort()).toEqual([1, 2]);
+    expect(machine!.passedFloor(syncpoint!)).toBeUndefined();
+    cluster.until(() => gids.every((gid) => answerOf(cluster, gid) === 'committed'), 500);
+    cluster.run(200);
+    const floor = machine!.passedFloor(syncpoint!);
+    if (floor === undefined || floor === 'void') throw new Error(`the floor is ${floor}`);
+    expect(floor.generation).toBe(2);
+    cluster.step(cluster.node(1), { kind: 'floor-raised', floor });
+    for (const gid of gids) expect(machine!.isKnown(gid)).toBe(true);
+  });
 });
 
 test('messages of a generation without a part of this node go nowhere', () => {

@@ -25,6 +25,7 @@ const well: StatusFacts = {
   settling: false,
   donor: undefined,
   donorFailure: undefined,
+  reseed: undefined,
 };
 const off: StatusFacts = { ...well, serving: false, onlineIn: 0 };
 
@@ -74,6 +75,12 @@ test.each<[string, StatusFacts, string]>([
     'its donor has failed',
     { ...off, donorFailure: 'node 2: it is silent' },
     'recovery: it needs another donor: node 2: it is silent',
+  ],
+  [
+    'no donor has what it lacks, whichever is asked now',
+    { ...off, donor: 2, reseed: 'node 3 was away too long' },
+    'disabled: needs re-seed: node 3 was away too long; remove it with mtm.drop_node and seed it anew from an ' +
+      'online node (mtm.join_node)',
   ],
   ['no donor', off, 'recovery: it waits for a node that is online in generation 4'],
 ])('%s', (_name, facts, text) => {

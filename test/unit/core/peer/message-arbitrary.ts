@@ -26,6 +26,8 @@ const gidSet = fc
       counters.sort((a, b) => a - b).map((counter) => `mtm:${origin.join(':')}:${counter}`),
     ),
   );
+const timeline = fc.integer({ min: 1, max: 0xffff_ffff });
+const lsn = fc.bigInt({ min: 0n, max: 0xffff_ffff_ffff_ffffn });
 const ballot = fc.record({ generation: counter, proposer: fc.integer({ min: 0, max: 64 }) });
 const record = fc.record({
   number: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),
@@ -93,6 +95,14 @@ export const anyMessage: fc.Arbitrary<PeerMessage> = fc.oneof(
   fc.record({ kind: fc.constant('finished-everywhere' as const), gids, generation: counter, floor: counter }),
   fc.record({ kind: fc.constant('flow' as const), open: fc.boolean() }),
   fc.record({ kind: fc.constant('refuse-request' as const), gid, winner: gid }),
+  fc.record({
+    kind: fc.constant('server-position' as const),
+    systemIdentifier: text,
+    timeline,
+    flushed: lsn,
+    branches: fc.array(fc.record({ timeline, at: lsn }), { maxLength: 4 }),
+  }),
+  fc.record({ kind: fc.constant('server-position-verdict' as const), refusal: text }),
   fc.record({ kind: fc.constant('vote-request' as const), ballot, members: nodes, configured: nodes }),
   fc.record({
     kind: fc.constant('election-vote' as const),
