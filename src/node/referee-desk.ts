@@ -1,7 +1,7 @@
 /**
- * Where the node and its referee meet: the machine's orders go out, what comes of them is told to the machine.
- * Rule: each node (each life of it in this process) has a contact of its own, because answers carry the tokens
- * of one machine. The adapters are loaded only where there is a referee.
+ * Where the node and its referee meet: the machine's orders go out, what comes of them is told to it.
+ * Rule: each life of the node in this process has a contact of its own, because answers carry the tokens of
+ * one machine. The adapters are loaded only where there is a referee.
  */
 import type { GatewayConfig } from '../config/schema.ts';
 import type { RefereeNews, RefereeTimes } from '../core/node/arbiter.ts';

@@ -116,7 +116,11 @@ export class Proposer {
     const settled = now - this.#chosenAt > 2 * sendTimeoutMs;
     const stuck = this.#promiseStuck(contacts, now);
     const reason = members && (electionReason(members, contacts, chosen, taking, settled) ?? stuck);
-    if (members === undefined || reason === undefined) {
+    // By an old record it may take itself for a donor: the newer one is asked for and on its way.
+    const behind = contacts.some(
+      ({ node, generation }) => members?.includes(node) === true && generation > (chosen?.number ?? 0),
+    );
+    if (members === undefined || reason === undefined || behind) {
       this.#waiting = '';
       this.#due = undefined;
       return;

@@ -17,7 +17,8 @@
  * who asks again.
  * Only a node that was online in the highest generation that it voted for asks anew; any other can only get
  * its own grant again. Reports come from a node whose last generation had both members and that holds no
- * grant and has not voted higher: a winner that works alone, or soon will, does not vouch for what was before.
+ * grant and has not voted higher: a winner that works alone, or soon will, does not vouch for what was
+ * before.
  * A grant is given back only by a node that is online in the highest generation it voted for, and only above
  * that: no ballot can have been begun with it.
  * It must never: take a timeout for a grant, use a grant for another number than the one asked for, report

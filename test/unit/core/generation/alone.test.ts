@@ -8,6 +8,7 @@ import { HybridClock } from '../../../../src/core/generation/hybrid-clock.ts';
 import { Liveness } from '../../../../src/core/generation/liveness.ts';
 import type { Contact } from '../../../../src/core/generation/liveness-event.ts';
 import type { DurableState, GenerationRecord } from '../../../../src/core/generation/record.ts';
+import { RefereeMachine } from '../../../../src/core/generation/referee.ts';
 import { recordFromVotes } from '../../../../src/core/generation/value.ts';
 
 const configured = [1, 2];
@@ -190,6 +191,24 @@ test('the value of one vote needs the grant of exactly that number', () => {
     kind: 'record',
     record: { members: [1], donors: [1], commits: ['mtm:2:4:1:1'] },
   });
+});
+
+test('who voted for more than it was online in vouches for nothing: it may have voted for itself alone', () => {
+  const machine = new RefereeMachine({
+    self: 1,
+    other: 2,
+    callTimeoutMs: 500,
+    retryMs: 100,
+    reportEveryMs: 1000,
+  });
+  const full = { lastOnline: 4, lastOnlineFull: true, wanted: undefined };
+  machine.step({ kind: 'ticked', now: 0, situation: { ...full, promised: 5 } });
+  expect(machine.step({ kind: 'referee-connected', now: 10 })).not.toContainEqual(
+    expect.objectContaining({ kind: 'report-online' }),
+  );
+  expect(machine.step({ kind: 'ticked', now: 20, situation: { ...full, promised: 4 } })).toContainEqual(
+    expect.objectContaining({ kind: 'report-online', generation: 4 }),
+  );
 });
 
 describe('the lease of a node alone', () => {
