@@ -1,7 +1,7 @@
 /**
- * The one drain loop: events of the node machine in, effects out, in order.
- * Rule: an event that comes up while effects are executed waits its turn, so that the machine is never entered
- * twice, and its time is read only then, so that time never runs backwards.
+ * The one drain loop: events of the node machine in, effects out, in order. Rule: an event that comes up
+ * while effects are executed waits its turn, so that the machine is never entered twice, and its time is read
+ * only then, so that time never runs backwards.
  */
 import { failPoint } from './fail-point.ts';
 import type { NodeEffect, NodeEvent } from '../core/node/node-event.ts';

@@ -1,26 +1,26 @@
 /**
- * One node: the machine, the adapters, and what connects them. Every effect of the machine is executed here and
- * every end of an adapter's work becomes an event.
- * Rule: it decides nothing. What is decided is decided in src/core, so that the simulation runs the same code.
+ * One node: the machine, the adapters, and what connects them. Every effect of the machine is executed here
+ * and every end of an adapter's work becomes an event. Rule: it decides nothing. What is decided is decided
+ * in src/core, so that the simulation runs the same code.
  */
 import { HybridClock } from '../core/generation/hybrid-clock.ts';
-import type { LocalHealth } from '../core/generation/liveness-event.ts';
 import type { DurableChange } from '../core/generation/record.ts';
-import type { Gid } from '../core/identity.ts';
 import type { NodeEffect } from '../core/node/node-event.ts';
 import { NodeMachine } from '../core/node/node-machine.ts';
 import { unreachable } from '../lib/assert.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
 import type { Reception } from '../io/clients/client-listener.ts';
 import { Applier } from '../io/postgres/applier.ts';
-import type { ApplyHandle } from '../io/postgres/applier.ts';
 import { Finisher } from '../io/postgres/finisher.ts';
 import { ServerProbe } from './server-probe.ts';
 import { ServerWitness } from './server-witness.ts';
-import { ConflictWatch } from './conflict-watch.ts';
+import { ApplyDesk } from './apply-desk.ts';
+import { deskNode } from './desk-node.ts';
 import { Drain } from './drain.ts';
 import { Flow } from './flow.ts';
 import { LocalServer } from './local-server.ts';
+import { Health } from './health.ts';
+import { machineOptions } from './machine-options.ts';
 import { Members } from './members.ts';
 import type { NodeParts } from './node-parts.ts';
 import { OutcomeNotes } from './outcome-notes.ts';
@@ -28,13 +28,11 @@ import { Patience } from './patience.ts';
 import { RecoveryDesk } from './recovery-desk.ts';
 import { RefereeDesk } from './referee-desk.ts';
 import { RuntimeReport } from './runtime-report.ts';
-import { SessionDesk, headerProof, notOnline } from './session-desk.ts';
+import { SessionDesk, notOnline } from './session-desk.ts';
 import { SyncpointKeeper } from './syncpoint.ts';
 
-/** Bytes of a transaction's changes kept for a repeat after a link broke. */
-const retainBytes = 8 * 1024 * 1024;
+const mayDiffer = 'the nodes may differ: stop writing and compare them';
 const drainLimitMs = 10_000;
-const watchMs = 10;
 /** A server that hangs does not keep a gateway from ending, ms. */
 const closeLimitMs = 2000;
 /** A gateway that is turned away by a peer and not online for so long is configured wrongly, ms. */
@@ -50,7 +48,7 @@ export class Node {
   readonly #applier: Applier;
   readonly #finisher: Finisher;
   readonly #desk: SessionDesk;
-  readonly #watch: ConflictWatch;
+  readonly #apply: ApplyDesk;
   readonly #syncpoint: SyncpointKeeper;
   readonly #recovery: RecoveryDesk;
   readonly #referee: RefereeDesk;
@@ -58,18 +56,15 @@ export class Node {
   readonly #patience: Patience;
   readonly #probe: ServerProbe;
   readonly #witness: ServerWitness;
+  readonly #health: Health;
   readonly #flow: Flow;
   readonly #report: RuntimeReport;
-  readonly #applying = new Map<Gid, ApplyHandle>();
   readonly #timers: NodeJS.Timeout[] = [];
-  #watchTimer: NodeJS.Timeout | undefined;
-  #serverTrouble: string | undefined = 'the change stream is not open yet';
   /** New transactions are stamped with it. */
   #generation: number | undefined;
   #wasOnline = false;
   #startedAt = 0;
   #draining = false;
-  #stopping = false;
   #fail: (error: Error) => void = () => undefined;
   readonly failed: Promise<never>;
 
@@ -77,7 +72,7 @@ export class Node {
     this.#parts = parts;
     const { config, log, slot } = parts;
     const now = performance.now();
-    this.#machine = this.#newMachine(now);
+    this.#machine = new NodeMachine(machineOptions(parts, this.#clock, now));
     this.#patience = new Patience(this.#machine, config.heartbeatRecvTimeoutMs, now);
     this.#drain = new Drain(this.#machine, (effect) => this.#execute(effect));
     const login = config.postgres;
@@ -108,8 +103,22 @@ export class Node {
       stream: (from, stream) => this.#recovery.serve(from, stream),
       changed: () => this.#report.changed(),
     });
-    this.#desk = new SessionDesk(config, this.#deskNode(), parts.shownSettings);
-    this.#watch = this.#newWatch();
+    const desk = deskNode({
+      parts,
+      machine: this.#machine,
+      drain: this.#drain,
+      server: this.#server,
+      patience: this.#patience,
+      clock: this.#clock,
+      generation: () => this.#generation,
+    });
+    this.#desk = new SessionDesk(config, desk, parts.shownSettings);
+    this.#apply = new ApplyDesk(parts, this.#applier, {
+      event: (event) => this.#drain.push(event),
+      startTimeOf: (pid) => this.#desk.startTimeOf(pid),
+      walsender: () => this.#server.stream?.pid,
+      definitionsChange: (gid) => this.#server.definitionsChange(gid),
+    });
     this.#syncpoint = new SyncpointKeeper(this.#machine, slot, config, log, {
       raising: () => this.#outcomes.flush(),
       raised: (floor) => this.#drain.push({ kind: 'floor-raised', floor }),
@@ -119,14 +128,19 @@ export class Node {
     this.#referee = new RefereeDesk(config, (event) => this.#drain.push(event));
     this.#probe = new ServerProbe(parts.probe, config.heartbeatRecvTimeoutMs);
     this.#witness = this.#newWitness();
+    this.#health = new Health({
+      serverTrouble: (now) => this.#probe.trouble(now),
+      waitsFor: (now) => this.#witness.trouble(now),
+      changed: (health) => this.#drain.push((now) => ({ kind: 'local-health-changed', now, health })),
+    });
     this.#report = new RuntimeReport(parts, this.#machine, {
       links: () => this.#members.links,
       unsupervised: () => this.#server.unsupervised,
-      workers: () => this.#applying.size,
+      workers: () => this.#apply.size,
       lost: (reason) => this.#serverLost(reason),
     });
     this.#flow = new Flow({
-      unappliedBytes: () => this.#unappliedBytes(),
+      unappliedBytes: () => this.#apply.unappliedBytes,
       tell: (message) => {
         for (const { id } of config.peers) this.#members.send(id, message);
       },
@@ -138,43 +152,6 @@ export class Node {
     });
     // Whoever runs the node awaits it; before that it must not count as unhandled.
     this.failed.catch(() => undefined);
-  }
-
-  #newMachine(now: number): NodeMachine {
-    const { config, takeOver, store, slot, committed, empty } = this.#parts;
-    const referee = RefereeDesk.times(config);
-    return new NodeMachine({
-      self: config.nodeId,
-      configured: [config.nodeId, ...config.peers.map(({ id }) => id)].sort((a, b) => a - b),
-      incarnation: takeOver.incarnation,
-      sendTimeoutMs: config.heartbeatSendTimeoutMs,
-      recvTimeoutMs: config.heartbeatRecvTimeoutMs,
-      clock: this.#clock,
-      now,
-      state: store.state,
-      prepared: takeOver.prepared,
-      committed,
-      empty,
-      floor: slot.syncpoint.floor,
-      commit: {
-        self: config.nodeId,
-        waitPeerCommits: config.waitPeerCommits,
-        retainBytes,
-        deadlockPrevention: config.deadlockPrevention,
-        blockerTimeoutMs: config.blockerTimeoutMs,
-      },
-      ...(referee === undefined ? {} : { referee }),
-    });
-  }
-
-  #newWatch(): ConflictWatch {
-    return new ConflictWatch(this.#parts.observer, {
-      applying: () => this.#applying.values(),
-      startTimeOf: (pid) => this.#desk.startTimeOf(pid),
-      blocked: (event) => this.#drain.push(event),
-      walsender: () => this.#server.stream?.pid,
-      captureBlocked: (gid) => this.#drain.push({ kind: 'capture-blocked', gid }),
-    });
   }
 
   #newWitness(): ServerWitness {
@@ -192,7 +169,7 @@ export class Node {
         });
       },
       refused: (reason) => this.#fail(new GatewayError('server-went-back', reason)),
-      answered: () => this.#updateHealth(),
+      answered: () => this.#health.look(),
     });
   }
 
@@ -202,7 +179,9 @@ export class Node {
       replayed: (gids, ddl) => {
         this.#outcomes.committed(gids);
         this.#drain.push({ kind: 'replayed', gids });
-        if (ddl) this.#definitionsChanged();
+        if (!ddl) return;
+        this.#applier.invalidate();
+        void this.#server.refreshSuspicions();
       },
       openStream: (to) => this.#members.links.openStream(to),
       isKnown: (gid) => this.#machine.isKnown(gid),
@@ -212,44 +191,6 @@ export class Node {
     });
   }
 
-  #deskNode(): ConstructorParameters<typeof SessionDesk>[1] {
-    const { classifier, announceKey, takeOver, control, config } = this.#parts;
-    const machine = this.#machine;
-    return {
-      classifier,
-      incarnation: takeOver.incarnation,
-      announceKey,
-      generation: () => this.#generation,
-      clock: () => this.#clock.read(Date.now()),
-      notOnline: () => {
-        const now = performance.now();
-        if (machine.liveness.serving(now)) return undefined;
-        return { ...machine.status(now), passing: this.#patience.forService(now) };
-      },
-      unreachable: () => {
-        const now = performance.now();
-        if (machine.liveness.membersReachable(now)) return undefined;
-        const members = machine.liveness.unreachableMembers(now);
-        return { members, passing: this.#patience.forMembers(now) };
-      },
-      prepareSent: (gid, startTime) => this.#drain.push({ kind: 'prepare-sent', gid, startTime }),
-      prepareEnded: (gid, end) => this.#prepareEnded(gid, end),
-      prepareLost: (gid, pid) => void this.#server.prepareLost(gid, pid),
-      mayBypass: (user) => control.mayBypass(user, config.adminRole),
-    };
-  }
-
-  #prepareEnded(gid: Gid, end: 'prepared' | 'empty' | 'failed'): void {
-    if (end === 'failed') {
-      this.#drain.push({ kind: 'prepare-failed', gid });
-      return;
-    }
-    this.#drain.push({ kind: 'prepare-returned', gid });
-    // Without a transaction id there is nothing that the slot could show.
-    if (end === 'empty')
-      this.#drain.push({ kind: 'captured', gid, ddl: false, data: new Uint8Array(0), last: true });
-  }
-
   // ---- start and stop
 
   async start(): Promise<void> {
@@ -257,9 +198,9 @@ export class Node {
     await Promise.all([this.#finisher.start(), this.#referee.start()]);
     await this.#server.refreshSuspicions();
     await this.#server.openStream();
-    this.#serverTrouble = undefined;
+    this.#health.failure = undefined;
     this.#startedAt = performance.now();
-    this.#updateHealth();
+    this.#health.look();
     await this.#members.links.start();
     this.#every(Math.min(50, config.heartbeatSendTimeoutMs / 4), () => this.#tick());
     this.#every(100, () => this.#slowTick());
@@ -272,7 +213,7 @@ export class Node {
   }
 
   #tick(): void {
-    this.#updateHealth();
+    this.#health.look();
     const wallMs = Date.now();
     this.#drain.push((now) => ({ kind: 'ticked', now, wallMs, random: Math.random() }));
     this.#patience.look(performance.now());
@@ -296,33 +237,34 @@ export class Node {
     void this.#syncpoint.look(this.#server.stream?.received ?? 0n);
     void this.#report.write();
     this.#outcomes.write();
-    if (this.#machine.openTransactions.own > 0) void this.#watch.lookAtWalsender();
+    if (this.#machine.openTransactions.own > 0) this.#apply.lookAtWalsender();
   }
 
   async stop(): Promise<void> {
     if (this.#draining) return;
     this.#draining = true;
     await this.#desk.drain(drainLimitMs);
-    this.#stopping = true;
+    this.#health.stopping = true;
     await this.#commitsFinished(2000);
     await this.#close();
   }
 
   /** Ends at once what is left after a failure: nothing can be finished any more. */
   async abandon(): Promise<void> {
-    this.#stopping = true;
+    this.#health.stopping = true;
     await this.#desk.drain(0);
     await this.#close();
   }
 
-  /** The links end last: that they close in good order tells the peers that nobody is served here any more. */
+  /**
+   * The links end last: that they close in good order tells the peers that nobody is served here any more.
+   */
   async #close(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
-    clearInterval(this.#watchTimer);
     this.#recovery.close();
     this.#referee.stop();
     this.#server.stop();
-    this.#applier.stop();
+    this.#apply.stop();
     this.#finisher.stop();
     await this.#members.links.stop();
     const { control, observer, probe, store } = this.#parts;
@@ -344,7 +286,7 @@ export class Node {
 
   /** For a client that connects now. */
   get reception(): Reception {
-    return this.#stopping ? notOnline('FATAL', this.status) : this.#desk.services;
+    return this.#health.stopping ? notOnline('FATAL', this.status) : this.#desk.services;
   }
 
   get ready(): boolean {
@@ -362,17 +304,18 @@ export class Node {
   // ---- effects
 
   #execute(effect: NodeEffect): void {
+    const { log } = this.#parts;
     switch (effect.kind) {
       case 'send':
         return this.#members.send(effect.to, effect.message);
       case 'open-apply':
-        return this.#openApply(effect.gid);
+        return this.#apply.open(effect.gid);
       case 'push-apply':
-        return this.#applying.get(effect.gid)?.push(effect.data);
+        return this.#apply.push(effect.gid, effect.data);
       case 'end-apply':
-        return this.#applying.get(effect.gid)?.end();
+        return this.#apply.end(effect.gid);
       case 'cancel-apply':
-        return this.#applying.get(effect.gid)?.cancel(effect.refusal);
+        return this.#apply.cancel(effect.gid, effect.refusal);
       case 'finish':
         return this.#server.finish(effect.gid, effect.finish);
       case 'answer':
@@ -382,7 +325,7 @@ export class Node {
       case 'interrupt-session':
         return this.#desk.interrupt(effect.pid, effect.winner);
       case 'alarm':
-        return this.#alarm(effect);
+        return log.error({ gid: effect.gid, text: effect.text }, mayDiffer);
       case 'persist':
         return void this.#persist(effect.token, effect.change);
       case 'serve':
@@ -400,18 +343,14 @@ export class Node {
       case 'status-changed':
         return this.#statusChanged(effect.status, effect.reason);
       case 'member-lost':
-        this.#parts.log.warn({ node: effect.node, reason: effect.reason }, 'a member cannot take part');
+        log.warn({ node: effect.node, reason: effect.reason }, 'a member cannot take part');
         return this.#report.changed();
       case 'member-back':
-        this.#parts.log.info({ node: effect.node }, 'a member takes part again');
+        log.info({ node: effect.node }, 'a member takes part again');
         return this.#report.changed();
       default:
         return unreachable(effect);
     }
-  }
-
-  #alarm({ gid, text }: { readonly gid?: Gid; readonly text: string }): void {
-    this.#parts.log.error({ gid, text }, 'the nodes may differ: stop writing and compare them');
   }
 
   async #persist(token: number, change: DurableChange): Promise<void> {
@@ -441,71 +380,21 @@ export class Node {
     this.#report.changed();
   }
 
-  #unappliedBytes(): number {
-    let bytes = 0;
-    for (const handle of this.#applying.values()) bytes += handle.buffered;
-    return bytes;
-  }
-
-  /** Only while something is applied: an idle gateway wakes up as seldom as it can. */
-  #lookForConflicts(): void {
-    if (this.#applying.size > 0) {
-      void this.#watch.look();
-      return;
-    }
-    clearInterval(this.#watchTimer);
-    this.#watchTimer = undefined;
-  }
-
-  #openApply(gid: Gid): void {
-    const handle = this.#applier.open(gid, headerProof(this.#parts.config.clusterSecret, gid));
-    this.#applying.set(gid, handle);
-    this.#watchTimer ??= setInterval(() => this.#lookForConflicts(), watchMs);
-    handle.onDone = (result) => {
-      this.#applying.delete(gid);
-      if (handle.ddl) this.#server.definitionsChange(gid);
-      this.#drain.push({ kind: 'apply-ended', gid, result });
-    };
-  }
-
-  #definitionsChanged(): void {
-    this.#applier.invalidate();
-    void this.#server.refreshSuspicions();
-  }
-
   // ---- the local server
 
   /**
-   * The server or a connection to it is gone: what this process remembers of its transactions may no longer be
-   * true. The gateway ends; its successor takes the server over and looks (architecture §3: a restart ends the
-   * node's part).
+   * The server or a connection to it is gone: what this process remembers of its transactions may no longer
+   * be true. The gateway ends; its successor takes the server over and looks (architecture §3: a restart ends
+   * the node's part).
    */
   #serverLost(reason: string): void {
-    if (this.#stopping) return;
-    this.#serverTrouble = `PostgreSQL has failed here: ${reason}; the gateway waits until it is back`;
-    this.#updateHealth();
+    if (this.#health.stopping) return;
+    this.#health.failure = `PostgreSQL has failed here: ${reason}; the gateway waits until it is back`;
+    this.#health.look();
     this.#fail(new Error(reason));
   }
 
   controlLost(reason: string): void {
     this.#serverLost(`the control connection was lost: ${reason}`);
-  }
-
-  #lastHealth = '';
-
-  #updateHealth(): void {
-    const health = this.#health();
-    const text = JSON.stringify(health);
-    if (text === this.#lastHealth) return;
-    this.#lastHealth = text;
-    this.#drain.push((now) => ({ kind: 'local-health-changed', now, health }));
-  }
-
-  #health(): LocalHealth {
-    if (this.#stopping) return { healthy: false, status: 'disabled', reason: 'the gateway is shutting down' };
-    const trouble = this.#serverTrouble ?? this.#probe.trouble(performance.now());
-    if (trouble !== undefined) return { healthy: false, status: 'disabled', reason: trouble };
-    const waits = this.#witness.trouble(performance.now());
-    return waits === undefined ? { healthy: true } : { healthy: false, status: 'recovery', reason: waits };
   }
 }

@@ -1,7 +1,7 @@
 /**
  * Keeps the server's table of outcomes up to date, from which mtm.transaction_outcome answers on every node.
- * Rule: what has not been written yet is "unknown" there, never something else, so writing may lag behind; but
- * before the node forgets what is below a new floor, all of it is written.
+ * Rule: what has not been written yet is "unknown" there, never something else, so writing may lag behind;
+ * but before the node forgets what is below a new floor, all of it is written.
  */
 import type { Gid } from '../core/identity.ts';
 import { noteOutcomes } from '../io/store/outcome-table.ts';

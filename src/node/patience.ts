@@ -11,7 +11,9 @@ export class Patience {
   #servedAt: number;
   #writableAt: number;
 
-  /** `recvTimeoutMs`: heartbeat_recv_timeout. An election after a failure that nobody announced takes that. */
+  /**
+   * `recvTimeoutMs`: heartbeat_recv_timeout. An election after a failure that nobody announced takes that.
+   */
   constructor(machine: NodeMachine, recvTimeoutMs: number, now: number) {
     this.#machine = machine;
     this.#limitMs = 3 * recvTimeoutMs + 2000;

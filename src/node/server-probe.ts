@@ -1,6 +1,6 @@
 /**
- * Does the own server answer, and can it still write? A connection that breaks says so by itself; a server that
- * hangs (a stopped process, a storage that does not come back, a full disk that blocks) says nothing.
+ * Does the own server answer, and can it still write? A connection that breaks says so by itself; a server
+ * that hangs (a stopped process, a storage that does not come back, a full disk that blocks) says nothing.
  * Rule: one question at a time; what is not answered within the limit makes the node unhealthy until it is.
  */
 import type { Control } from '../io/postgres/control.ts';

@@ -9,6 +9,8 @@ import { optionsWithReferee } from './options.ts';
 import { realMachine, runSeed, type RunHooks } from './run.ts';
 import type { MachineMaker } from './world.ts';
 
+vi.setConfig({ testTimeout: 120_000 });
+
 const firstSeed = Number(process.env['SIM_SEED'] ?? 100_001);
 const runs = Number(process.env['SIM_RUNS'] ?? 600);
 

@@ -36,8 +36,8 @@ export interface SessionPorts {
   clock(): number;
 
   /**
-   * A new gid, whose PREPARE is about to be sent; the answer comes as `answered()`. Undefined while the node is
-   * in no generation: then nothing may be prepared.
+   * A new gid, whose PREPARE is about to be sent; the answer comes as `answered()`. Undefined while the node
+   * is in no generation: then nothing may be prepared.
    */
   newTransaction(startTime: number): Gid | undefined;
   /**

@@ -5,6 +5,7 @@
  * anything else of the client's goes through; a session that cannot be closed ends.
  */
 import { status } from '../wire/codes.ts';
+import { cstringAt, parameterStatus } from '../wire/messages.ts';
 import type { SessionMachine } from './session.ts';
 
 export const sensorName = 'default_transaction_read_only';
@@ -32,4 +33,23 @@ export class Sensor {
       session.sendOwn(`SET SESSION ${sensorName} = on`);
     }
   }
+}
+
+/**
+ * A setting that the server reports. libpq's target_session_attrs looks at the reported default: it must be
+ * the client's, not the gateway's sensor.
+ */
+export function relayParameter(
+  session: SessionMachine,
+  buffer: Uint8Array,
+  start: number,
+  end: number,
+): void {
+  const name = cstringAt(buffer, start + 5, end);
+  if (name === 'client_encoding') {
+    session.clientEncoding = cstringAt(buffer, start + 6 + name.length, end);
+  }
+  if (name !== sensorName) return session.ports.toClient(buffer, start, end);
+  session.sensor.isOff = cstringAt(buffer, start + 6 + name.length, end) === 'off';
+  if (!session.client.loggedIn) session.toClient(parameterStatus(name, session.wish.value ? 'on' : 'off'));
 }

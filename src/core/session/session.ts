@@ -15,7 +15,7 @@
 import type { Gid, Refusal } from '../identity.ts';
 import type { Answer } from '../commit/event.ts';
 import { backend, status } from '../wire/codes.ts';
-import { commandComplete, copyFail, cstringAt, errorFields } from '../wire/messages.ts';
+import { commandComplete, copyFail, errorFields } from '../wire/messages.ts';
 import { errorResponse, parameterStatus, query } from '../wire/messages.ts';
 import type { ErrorText } from '../wire/messages.ts';
 import type { Block } from './block.ts';
@@ -30,7 +30,7 @@ import { ReadOnlyWish } from './read-only-wish.ts';
 import { Registry } from './registry.ts';
 import { relay, relayNotice, relayPart, tellError } from './relay.ts';
 import { newReply } from './reply.ts';
-import { Sensor, sensorName } from './sensor.ts';
+import { relayParameter, Sensor, sensorName } from './sensor.ts';
 import type { Reply } from './reply.ts';
 
 export type Task = Generator<void, void, void>;
@@ -265,7 +265,7 @@ export class SessionMachine {
     const reply = this.#replies[0];
     switch (type) {
       case backend.parameterStatus:
-        return this.#parameter(buffer, start, end);
+        return relayParameter(this, buffer, start, end);
       case backend.notificationResponse:
         return this.ports.toClient(buffer, start, end);
       case backend.noticeResponse:
@@ -286,20 +286,6 @@ export class SessionMachine {
   serverPart(buffer: Uint8Array, start: number, end: number, first: boolean): void {
     const reply = this.#replies[0];
     if (!this.#ended && reply?.kind === 'client') relayPart(this, reply, buffer, start, end, first);
-  }
-
-  /**
-   * libpq's target_session_attrs looks at the reported default: it must be the client's, not the gateway's
-   * sensor.
-   */
-  #parameter(buffer: Uint8Array, start: number, end: number): void {
-    const name = cstringAt(buffer, start + 5, end);
-    if (name === 'client_encoding') {
-      this.clientEncoding = cstringAt(buffer, start + 6 + name.length, end);
-    }
-    if (name !== sensorName) return this.ports.toClient(buffer, start, end);
-    this.sensor.isOff = cstringAt(buffer, start + 6 + name.length, end) === 'off';
-    if (!this.client.loggedIn) this.toClient(parameterStatus(name, this.wish.value ? 'on' : 'off'));
   }
 
   #ready(reply: Reply | undefined, buffer: Uint8Array, start: number, end: number): void {
@@ -379,8 +365,8 @@ export class SessionMachine {
   }
 
   /**
-   * The generation ends: a PREPARE that is on its way is cancelled, or has just succeeded. A request that comes
-   * before it has begun is lost, so this is to be repeated until the end of PREPARE was told.
+   * The generation ends: a PREPARE that is on its way is cancelled, or has just succeeded. A request that
+   * comes before it has begun is lost, so this is to be repeated until the end of PREPARE was told.
    */
   withdraw(refusal: Refusal): void {
     if (this.interrupt(refusal) || this.block?.preparing !== true || this.block.prepared) return;

@@ -20,7 +20,10 @@ import {
 
 const stopLimitMs = 20_000;
 const probeLimitMs = 1000;
-/** Of what a gateway allocates next to nothing lives long: a large new space is only memory (146 against 103 MB idle). */
+/**
+ * Of what a gateway allocates next to nothing lives long: a large new space is only memory (146 against 103
+ * MB idle).
+ */
 const smallNewSpace = '--max-semi-space-size=2';
 const compileCache = process.env['NODE_COMPILE_CACHE'] ?? join(tmpdir(), 'mtm-gateway-compile-cache');
 

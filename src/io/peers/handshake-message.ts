@@ -28,7 +28,8 @@ export const challengeBytes = 8 + nonceBytes;
 export const verdictBytes = 8 + 2 + 8 + 6 + 64 + macBytes;
 
 /**
- * What a connection is for: messages of the protocol, bytes that its owner understands, or nothing but its end.
+ * What a connection is for: messages of the protocol, bytes that its owner understands, or nothing but its
+ * end.
  */
 export type ConnectionPurpose = 'link' | 'stream' | 'life-line';
 

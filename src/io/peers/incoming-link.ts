@@ -18,7 +18,9 @@ export interface IncomingLinkEvents {
   /** The peer has proved itself. */
   readonly onAccepted: (link: IncomingLink, accepted: Accepted) => void;
   readonly onMessage: (from: NodeId, message: PeerMessage) => void;
-  /** It has proved itself for something else: the socket, paused, is the owner's, and this object is through. */
+  /**
+   * It has proved itself for something else: the socket, paused, is the owner's, and this object is through.
+   */
   readonly onStream: (link: IncomingLink, accepted: Accepted, socket: Socket) => void;
   /** The system at the other end has closed the link in good order: the process there has ended. */
   readonly onPeerStopped: (link: IncomingLink) => void;

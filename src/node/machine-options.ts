@@ -1,0 +1,36 @@
+/** The node machine's options, from the configuration and from what the takeover of the server found. */
+import type { HybridClock } from '../core/generation/hybrid-clock.ts';
+import type { NodeOptions } from '../core/node/node-options.ts';
+import type { NodeParts } from './node-parts.ts';
+import { RefereeDesk } from './referee-desk.ts';
+
+/** Bytes of a transaction's changes kept for a repeat after a link broke. */
+const retainBytes = 8 * 1024 * 1024;
+
+/** `now`: monotonic, ms; this process has answered nobody before. */
+export function machineOptions(parts: NodeParts, clock: HybridClock, now: number): NodeOptions {
+  const { config, takeOver, store, slot, committed, empty } = parts;
+  const referee = RefereeDesk.times(config);
+  return {
+    self: config.nodeId,
+    configured: [config.nodeId, ...config.peers.map(({ id }) => id)].sort((a, b) => a - b),
+    incarnation: takeOver.incarnation,
+    sendTimeoutMs: config.heartbeatSendTimeoutMs,
+    recvTimeoutMs: config.heartbeatRecvTimeoutMs,
+    clock,
+    now,
+    state: store.state,
+    prepared: takeOver.prepared,
+    committed,
+    empty,
+    floor: slot.syncpoint.floor,
+    commit: {
+      self: config.nodeId,
+      waitPeerCommits: config.waitPeerCommits,
+      retainBytes,
+      deadlockPrevention: config.deadlockPrevention,
+      blockerTimeoutMs: config.blockerTimeoutMs,
+    },
+    ...(referee === undefined ? {} : { referee }),
+  };
+}
