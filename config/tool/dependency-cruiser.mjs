@@ -15,7 +15,7 @@ export default {
       'codecs-without-machines',
       'wire, pgoutput and peer import no machine',
       { path: '^src/core/(wire|pgoutput|peer)/' },
-      { path: '^src/core/[^/]+/', pathNot: '^src/core/((wire|pgoutput|peer)/|generation/record\.ts$)' },
+      { path: '^src/core/[^/]+/', pathNot: '^src/core/((wire|pgoutput|peer)/|generation/record[.]ts$)' },
     ),
     forbid(
       'io-below',

@@ -31,6 +31,9 @@ import { RuntimeReport } from './runtime-report.ts';
 import { SessionDesk, notOnline } from './session-desk.ts';
 import { SyncpointKeeper } from './syncpoint.ts';
 
+/** What they tell is in mtm.status() and mtm.nodes(). */
+const shown = new Set<NodeEffect['kind']>(['serve', 'status-changed', 'member-lost', 'member-back']);
+const statusChanged = 'the status of the node has changed';
 const mayDiffer = 'the nodes may differ: stop writing and compare them';
 const drainLimitMs = 10_000;
 /** A server that hangs does not keep a gateway from ending, ms. */
@@ -75,34 +78,21 @@ export class Node {
     this.#machine = new NodeMachine(machineOptions(parts, this.#clock, now));
     this.#patience = new Patience(this.#machine, config.heartbeatRecvTimeoutMs, now);
     this.#drain = new Drain(this.#machine, (effect) => this.#execute(effect));
-    const login = config.postgres;
     this.#applier = new Applier({
-      login,
+      login: config.postgres,
       node: config.nodeId,
       maxWorkers: config.maxWorkers,
       cancelBackend: (pid) => parts.control.cancelBackend(pid),
     });
-    this.#finisher = new Finisher({ login, connections: 8 });
+    this.#finisher = new Finisher({ login: config.postgres, connections: 8 });
     this.#outcomes = new OutcomeNotes(parts.observer);
-    this.#outcomes.committed(parts.committed);
-    this.#outcomes.committed(parts.empty);
+    this.#outcomes.committed([...parts.committed, ...parts.empty]);
     this.#server = new LocalServer(parts, this.#applier, this.#finisher, {
       event: (event) => this.#drain.push(event),
       committed: (gid) => this.#outcomes.committed([gid]),
       lost: (reason) => this.#serverLost(reason),
     });
-    this.#members = new Members(config, parts.takeOver.incarnation, log, {
-      event: (event) => this.#drain.push(event),
-      flow: (from, open) => (open ? this.#flow.released(from) : this.#flow.asked(from, false)),
-      linkUp: (to) => {
-        this.#flow.linkUp();
-        this.#witness.linkUp(to);
-      },
-      serverPosition: (from, message) => this.#witness.received(from, message),
-      startTimeSeen: (startTime) => this.#clock.observe(startTime),
-      stream: (from, stream) => this.#recovery.serve(from, stream),
-      changed: () => this.#report.changed(),
-    });
+    this.#members = this.#newMembers();
     const desk = deskNode({
       parts,
       machine: this.#machine,
@@ -139,19 +129,39 @@ export class Node {
       workers: () => this.#apply.size,
       lost: (reason) => this.#serverLost(reason),
     });
-    this.#flow = new Flow({
-      unappliedBytes: () => this.#apply.unappliedBytes,
-      tell: (message) => {
-        for (const { id } of config.peers) this.#members.send(id, message);
-      },
-      pauseSource: () => this.#server.stream?.pause(),
-      resumeSource: () => this.#server.stream?.resume(),
-    });
+    this.#flow = this.#newFlow();
     this.failed = new Promise((_, reject) => {
       this.#fail = reject;
     });
     // Whoever runs the node awaits it; before that it must not count as unhandled.
     this.failed.catch(() => undefined);
+  }
+
+  #newMembers(): Members {
+    const { config, takeOver, log } = this.#parts;
+    return new Members(config, takeOver.incarnation, log, {
+      event: (event) => this.#drain.push(event),
+      flow: (from, open) => (open ? this.#flow.released(from) : this.#flow.asked(from, false)),
+      linkUp: (to) => {
+        this.#flow.linkUp();
+        this.#witness.linkUp(to);
+      },
+      serverPosition: (from, message) => this.#witness.received(from, message),
+      startTimeSeen: (startTime) => this.#clock.observe(startTime),
+      stream: (from, stream) => this.#recovery.serve(from, stream),
+      changed: () => this.#report.changed(),
+    });
+  }
+
+  #newFlow(): Flow {
+    return new Flow({
+      unappliedBytes: () => this.#apply.unappliedBytes,
+      tell: (message) => {
+        for (const { id } of this.#parts.config.peers) this.#members.send(id, message);
+      },
+      pauseSource: () => this.#server.stream?.pause(),
+      resumeSource: () => this.#server.stream?.resume(),
+    });
   }
 
   #newWitness(): ServerWitness {
@@ -202,14 +212,11 @@ export class Node {
     this.#startedAt = performance.now();
     this.#health.look();
     await this.#members.links.start();
-    this.#every(Math.min(50, config.heartbeatSendTimeoutMs / 4), () => this.#tick());
-    this.#every(100, () => this.#slowTick());
+    const tickMs = Math.min(50, config.heartbeatSendTimeoutMs / 4);
+    this.#timers.push(setInterval(() => this.#tick(), tickMs));
+    this.#timers.push(setInterval(() => this.#slowTick(), 100));
     const { incarnation, prepared } = takeOver;
     log.info({ incarnation, leftovers: prepared.length }, 'the gateway has started');
-  }
-
-  #every(ms: number, action: () => void): void {
-    this.#timers.push(setInterval(action, ms));
   }
 
   #tick(): void {
@@ -305,6 +312,7 @@ export class Node {
 
   #execute(effect: NodeEffect): void {
     const { log } = this.#parts;
+    if (shown.has(effect.kind)) this.#report.changed();
     switch (effect.kind) {
       case 'send':
         return this.#members.send(effect.to, effect.message);
@@ -341,13 +349,12 @@ export class Node {
       case 'report-online':
         return this.#referee.carryOut(effect);
       case 'status-changed':
-        return this.#statusChanged(effect.status, effect.reason);
+        if (effect.status === 'online') this.#wasOnline = true;
+        return log.info({ status: effect.status, reason: effect.reason }, statusChanged);
       case 'member-lost':
-        log.warn({ node: effect.node, reason: effect.reason }, 'a member cannot take part');
-        return this.#report.changed();
+        return log.warn({ node: effect.node, reason: effect.reason }, 'a member cannot take part');
       case 'member-back':
-        log.info({ node: effect.node }, 'a member takes part again');
-        return this.#report.changed();
+        return log.info({ node: effect.node }, 'a member takes part again');
       default:
         return unreachable(effect);
     }
@@ -367,17 +374,10 @@ export class Node {
 
   #serve(generation: number | undefined): void {
     this.#generation = generation;
-    this.#report.changed();
     if (generation === undefined) return;
     this.#outcomes.online(generation);
     const members = this.#machine.generation?.members;
     this.#parts.log.info({ generation, members }, 'this node is online');
-  }
-
-  #statusChanged(status: string, reason: string): void {
-    this.#parts.log.info({ status, reason }, 'the status of the node has changed');
-    if (status === 'online') this.#wasOnline = true;
-    this.#report.changed();
   }
 
   // ---- the local server

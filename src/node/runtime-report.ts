@@ -2,6 +2,7 @@
 import type { NodeMachine } from '../core/node/node-machine.ts';
 import type { PeerLinks } from '../io/peers/peer-links.ts';
 import type { GatewayConfig } from '../config/schema.ts';
+import { configuredNodes } from './machine-options.ts';
 import type { NodeParts } from './node-parts.ts';
 
 /** An unchanged state is written anew this often, so that what it says of times is of now, ms. */
@@ -67,7 +68,7 @@ export class RuntimeReport {
         gen_num: generation?.number ?? 0,
         gen_members: members,
         gen_members_online: liveness.onlineIn === 0 ? [] : members.filter((member) => !troubled.has(member)),
-        gen_configured: generation?.configured ?? [config.nodeId, ...config.peers.map(({ id }) => id)].sort(),
+        gen_configured: generation?.configured ?? configuredNodes(config),
         reason,
         retained_wal_bytes: counts.retainedBytes,
         unsupervised_writes: counts.unsupervised,

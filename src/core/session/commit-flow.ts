@@ -241,6 +241,6 @@ export function unknownText(gid: Gid, reason: string): ErrorText {
     sqlstate: '08007',
     message: '[multimaster] the outcome of the transaction is unknown',
     detail: `Transaction ${gid}: ${reason.replace('[multimaster] ', '')}.`,
-    hint: 'It is committed on all nodes or on none; look for its effects once the cluster is whole again.',
+    hint: `It is committed on all nodes or on none; SELECT mtm.transaction_outcome('${gid}') tells.`,
   };
 }

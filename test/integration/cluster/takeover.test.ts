@@ -80,8 +80,12 @@ async function writeOn(port: number, from: number): Promise<number[]> {
 async function writes(port: number, id: number): Promise<boolean> {
   try {
     const client = await session(port);
-    const done = client.query('INSERT INTO taken VALUES ($1)', [id]);
-    return await done.then(() => true).finally(() => client.end());
+    try {
+      await client.query('INSERT INTO taken VALUES ($1)', [id]);
+      return true;
+    } finally {
+      await client.end();
+    }
   } catch {
     return false; // It is not online yet.
   }
