@@ -6,11 +6,8 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as hold } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import {
-  gatewayPid,
-  startGatewayProcess,
-  stopGatewayProcess,
-} from '../../../src/io/launcher/gateway-process.ts';
+import { startGatewayProcess, stopGatewayProcess } from '../../../src/io/launcher/gateway-process.ts';
+import { waitUntilGone } from '../../../src/io/launcher/process-control.ts';
 import { startCluster, type Cluster, type SqlFailure } from '../../support/cluster.ts';
 import { equalRows, noPrepared } from '../../support/convergence.ts';
 import { eventually } from '../../support/polling.ts';
@@ -101,6 +98,11 @@ async function write(number: number, goOn: () => boolean): Promise<Entry[]> {
   return entries;
 }
 
+async function rowsOnNode2(): Promise<number> {
+  const [row] = await cluster.directly<{ n: number }>(2, 'SELECT count(*)::int AS n FROM ledger');
+  return row?.n ?? 0;
+}
+
 async function judge(entries: readonly Entry[]): Promise<void> {
   await noPrepared(cluster);
   await equalRows(cluster);
@@ -135,21 +137,20 @@ test.each(chosen)('node 1 dies just before %s', async (point) => {
   await cluster.whole();
   await stopGatewayProcess(cluster.node(1));
   await startGatewayProcess(cluster.node(1), { MTM_FAIL_POINT: point });
+  const pid = cluster.gatewayPid(1);
   let goOn = true;
   const writers = [1, 1, 2, 2, 3, 3].map((number) => write(number, () => goOn));
-  await eventually(
-    `the gateway reaches ${point}`,
-    () => Promise.resolve(gatewayPid(cluster.node(1)) === undefined),
-    20_000,
-  );
-  const before = await cluster.directly<{ n: number }>(2, 'SELECT count(*)::int AS n FROM ledger');
-  await eventually('the others go on writing', async () => {
-    const now = await cluster.directly<{ n: number }>(2, 'SELECT count(*)::int AS n FROM ledger');
-    return (now[0]?.n ?? 0) > (before[0]?.n ?? 0);
-  });
-  await cluster.startGateway(1);
-  await cluster.whole();
-  goOn = false;
+  try {
+    // Gone, not only dying: until then it has its ports.
+    expect(await waitUntilGone(pid, 20_000), `the gateway reaches ${point}`).toBe(true);
+    const before = await rowsOnNode2();
+    await eventually('the others go on writing', async () => (await rowsOnNode2()) > before);
+    await cluster.startGateway(1);
+    await cluster.whole();
+  } finally {
+    goOn = false;
+    await Promise.all(writers);
+  }
   const entries = (await Promise.all(writers)).flat();
   expect(entries.filter(({ outcome }) => outcome === 'acknowledged').length).toBeGreaterThan(0);
   await judge(entries);
