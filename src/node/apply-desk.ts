@@ -6,8 +6,8 @@ import type { GidEvent } from '../core/node/node-event.ts';
 import type { Gid, Refusal } from '../core/identity.ts';
 import type { Applier, ApplyHandle } from '../io/postgres/applier.ts';
 import { ConflictWatch } from './conflict-watch.ts';
+import { headerProof } from './header-proof.ts';
 import type { NodeParts } from './node-parts.ts';
-import { headerProof } from './session-desk.ts';
 
 const watchMs = 10;
 

@@ -21,7 +21,7 @@ import { loadPeerPositions, readPosition } from '../io/store/server-position.ts'
 import type { Gid } from '../core/identity.ts';
 import { newHolding, orSuperseded, superseded } from './hold.ts';
 import { Node } from './node.ts';
-import { headerProof } from './session-desk.ts';
+import { headerVerifier } from './header-proof.ts';
 
 export interface RunningGateway {
   /** Ends sessions, links and connections in good order. */
@@ -118,7 +118,14 @@ async function startNode(config: GatewayConfig, log: Logger, holding: Holding): 
     lost = reason;
     node?.controlLost(reason);
   };
-  const control = await Control.open(config.postgres, onLost);
+  // Until the node has them they are closed here, whatever fails.
+  const opened: { close(): Promise<void> }[] = [];
+  const open = async (): Promise<Control> => {
+    const connection = await Control.open(config.postgres, onLost);
+    opened.push(connection);
+    return connection;
+  };
+  const control = await open();
   try {
     const nodeCount = config.peers.length + 1;
     const positionAtStart = await readPosition(control.client);
@@ -135,12 +142,13 @@ async function startNode(config: GatewayConfig, log: Logger, holding: Holding): 
     }
     const takeOver = await control.takeOver(holding);
     if (takeOver === undefined) throw superseded(config);
-    const observer = await Control.open(config.postgres, onLost);
-    const probe = await Control.open(config.postgres, onLost);
+    const observer = await open();
+    const probe = await open();
     const store = await NodeStore.open(config.postgres, onLost);
+    opened.push(store);
     const committed: Gid[] = [];
     const empty: Gid[] = [];
-    const verify = (gid: Gid, hmac: string): boolean => hmac === headerProof(config.clusterSecret, gid);
+    const verify = headerVerifier(config.clusterSecret);
     await readHistory(config.postgres, verify, (gid, isEmpty) => (isEmpty ? empty : committed).push(gid));
     node = new Node({
       config,
@@ -164,7 +172,7 @@ async function startNode(config: GatewayConfig, log: Logger, holding: Holding): 
     return node;
   } catch (error) {
     if (node !== undefined) await node.abandon();
-    else await control.close();
+    else await Promise.allSettled(opened.map((each) => each.close()));
     throw await orSuperseded(asGatewayError(error, config, lost), config, holding);
   }
 }
@@ -178,6 +186,9 @@ async function requireServer(config: GatewayConfig): Promise<void> {
       maxConnections: config.maxConnections,
     };
     requireSuitable(await checkServer(client, needs));
+  } catch (error) {
+    // Another gateway that starts ends all sessions, this one too.
+    throw asGatewayError(error, config, undefined);
   } finally {
     await client.end();
   }

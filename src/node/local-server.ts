@@ -11,7 +11,7 @@ import type { Applier } from '../io/postgres/applier.ts';
 import type { Finisher } from '../io/postgres/finisher.ts';
 import { ReplicationStream } from '../io/postgres/replication-stream.ts';
 import type { NodeParts } from './node-parts.ts';
-import { headerProof } from './session-desk.ts';
+import { headerVerifier } from './header-proof.ts';
 
 /** Until COMMIT PREPARED or ROLLBACK PREPARED is tried again, ms. */
 const finishRetryMs = 250;
@@ -68,7 +68,7 @@ export class LocalServer {
     const { config, log } = this.#parts;
     const options = { login: config.postgres, node: config.nodeId, slot: 'mtm_live', publication: 'mtm' };
     this.#stream = await ReplicationStream.open(options, {
-      verifyHeader: (gid, hmac) => hmac === headerProof(config.clusterSecret, gid),
+      verifyHeader: headerVerifier(config.clusterSecret),
       began: () => undefined,
       piece: (gid, { ddl, data }) => {
         if (ddl) this.#changing.add(gid);

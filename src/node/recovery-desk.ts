@@ -10,7 +10,7 @@ import type { PeerStream } from '../io/peers/peer-stream.ts';
 import type { RetainedSlot } from '../io/store/retained-slot.ts';
 import type { Happening } from './drain.ts';
 import type { NodeParts } from './node-parts.ts';
-import { headerProof } from './session-desk.ts';
+import { headerProof, headerVerifier } from './header-proof.ts';
 
 export interface RecoveryDeskNode {
   event(event: Happening): void;
@@ -40,7 +40,7 @@ export class RecoveryDesk {
     const { config, log } = parts;
     this.#donor = new RecoveryDonor({
       login: config.postgres,
-      verifyHeader: (gid, hmac) => hmac === headerProof(config.clusterSecret, gid),
+      verifyHeader: headerVerifier(config.clusterSecret),
       lost: () => slot.lost,
       unfit: () => node.unfit(),
       walEnd: () => slot.walEnd(),

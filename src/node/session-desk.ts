@@ -3,7 +3,7 @@
  * Rule: every answer is of this moment: whether the node serves is asked of the liveness machine each time,
  * never remembered.
  */
-import { createHash, createHmac } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import type { Answer } from '../core/commit/event.ts';
 import type { Gid, Refusal } from '../core/identity.ts';
 import { formatGid } from '../core/identity.ts';
@@ -13,6 +13,7 @@ import type { ErrorText } from '../core/wire/messages.ts';
 import type { ClientSession } from '../io/clients/client-session.ts';
 import type { SessionServices } from '../io/clients/session-services.ts';
 import type { GatewayConfig } from '../config/schema.ts';
+import { headerProof } from './header-proof.ts';
 
 const cancelRepeatMs = 50;
 
@@ -257,11 +258,6 @@ function notAllMembers(missing: readonly Trouble[]): ErrorText {
     detail: missing.map(({ node, text }) => `Node ${node}: ${text}.`).join(' '),
     hint: 'Reads go on. Bring the node back; a write that was refused has left nothing behind.',
   };
-}
-
-/** HMAC-SHA-256 of the gid under the cluster secret, hex: only gateways can make a header. */
-export function headerProof(secret: string, gid: Gid): string {
-  return createHmac('sha256', secret).update('mtm-header:').update(gid).digest('hex');
 }
 
 function dollarQuoted(text: string): string {

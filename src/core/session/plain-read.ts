@@ -10,6 +10,7 @@
  * the lease before the first byte of its result (invariant 9).
  */
 import { backend, frontend, status } from '../wire/codes.ts';
+import { int32At } from '../wire/messages.ts';
 import { wholeUnit } from './group-task.ts';
 import { settled } from './commit-flow.ts';
 import type { ClientMessage, Segment } from './intake.ts';
@@ -24,7 +25,7 @@ const portalKind = 0x50;
 const selectTag = [0x53, 0x45, 0x4c, 0x45, 0x43, 0x54, 0x20]; // "SELECT "
 
 function endOf(buffer: Uint8Array, at: number): number {
-  const length = (buffer[at + 1]! << 24) | (buffer[at + 2]! << 16) | (buffer[at + 3]! << 8) | buffer[at + 4]!;
+  const length = int32At(buffer, at + 1);
   return length < 4 ? -1 : at + 1 + length;
 }
 

@@ -9,7 +9,7 @@ import type { Gid, NodeId, Refusal } from '../../core/identity.ts';
 import { quoteLiteral } from '../../core/apply/quoting.ts';
 import { ApplyWorker } from './apply-worker.ts';
 import type { ApplyJob, ApplyResult } from './apply-worker.ts';
-import { noTimeouts, pinnedFormats } from './pinned-settings.ts';
+import { applySettings } from './pinned-settings.ts';
 import { RawConnection } from './raw-connection.ts';
 import type { ServerLogin } from './raw-connection.ts';
 import { CatalogEpoch, RelationCatalog } from './relation-catalog.ts';
@@ -52,23 +52,7 @@ export interface ApplierOptions {
   readonly cancelBackend?: (pid: number) => Promise<void>;
 }
 
-const settings: Readonly<Record<string, string>> = {
-  ...pinnedFormats,
-  ...noTimeouts,
-  session_replication_role: 'replica',
-  row_security: 'off',
-  default_transaction_read_only: 'off',
-  default_transaction_isolation: 'read committed',
-  synchronous_commit: 'on',
-  deadlock_timeout: '1s',
-  jit: 'off',
-  // A plan is made once for each statement; it must not be a sequential scan because the table was empty
-  // then.
-  plan_cache_mode: 'force_generic_plan',
-  enable_seqscan: 'off',
-  // The backend of a gateway that died does not wait for locks for ever.
-  client_connection_check_interval: '1s',
-};
+const settings = { ...applySettings, synchronous_commit: 'on' };
 
 /** How many numbers are tried for an origin that is free. */
 const originTries = 300;

@@ -4,15 +4,14 @@
  * Rule: one query at a time, in order (pg queues them); when it breaks the node is unhealthy until it is
  * back.
  */
-import pg from 'pg';
+import type pg from 'pg';
 import type { Gid } from '../../core/identity.ts';
 import { parseGid } from '../../core/identity.ts';
 import type { Suspicions } from '../../core/statement/context.ts';
 import { builtInWriters } from '../../core/statement/built-in-writers.ts';
 import { suspicionQuery } from '../../core/statement/suspicion-query.ts';
 import type { ServerLogin } from './raw-connection.ts';
-import { startupOptions } from './raw-connection.ts';
-import { noTimeouts } from './pinned-settings.ts';
+import { openOwnClient } from './own-client.ts';
 import { GatewayError } from '../../lib/gateway-error.ts';
 
 export interface TakeOver {
@@ -33,41 +32,25 @@ export interface Holding {
 const endLimitMs = 15_000;
 
 export class Control {
-  readonly #login: ServerLogin;
-  #client: pg.Client;
+  readonly #client: pg.Client;
   #closed = false;
-  readonly #onLost: (reason: string) => void;
 
-  private constructor(login: ServerLogin, client: pg.Client, onLost: (reason: string) => void) {
-    this.#login = login;
+  private constructor(client: pg.Client, onLost: (reason: string) => void) {
     this.#client = client;
-    this.#onLost = onLost;
-    this.#watch(client);
+    const lost = (reason: string): void => {
+      if (!this.#closed) onLost(reason);
+    };
+    client.on('error', (error: Error) => lost(error.message));
+    client.on('end', () => lost('the control connection ended'));
   }
 
   /** Rejects with what the server or the socket said. */
   static async open(login: ServerLogin, onLost: (reason: string) => void): Promise<Control> {
-    return new Control(login, await connected(login), onLost);
+    return new Control(await openOwnClient(login, 'mtm_control'), onLost);
   }
 
   get client(): pg.Client {
     return this.#client;
-  }
-
-  #watch(client: pg.Client): void {
-    client.on('error', (error: Error) => {
-      if (!this.#closed && client === this.#client) this.#onLost(error.message);
-    });
-    client.on('end', () => {
-      if (!this.#closed && client === this.#client) this.#onLost('the control connection ended');
-    });
-  }
-
-  /** Opens it again after it was lost. */
-  async reconnect(): Promise<void> {
-    const client = await connected(this.#login);
-    this.#client = client;
-    this.#watch(client);
   }
 
   async close(): Promise<void> {
@@ -206,38 +189,4 @@ export class Control {
     const { rows } = await this.#client.query<{ key: Buffer }>('SELECT announce_key AS key FROM mtm.secret');
     return rows[0]!.key;
   }
-}
-
-/** A client whose queries wait for each other (pg's own queue is deprecated). */
-class QueuedClient extends pg.Client {
-  #last: Promise<unknown> = Promise.resolve();
-
-  override query(...parameters: unknown[]): never {
-    const query = super.query.bind(this) as (...all: unknown[]) => Promise<unknown>;
-    const result = this.#last.then(() => query(...parameters));
-    this.#last = result.catch(() => undefined); // its caller hears of it
-    return result as never;
-  }
-}
-
-async function connected(login: ServerLogin): Promise<pg.Client> {
-  const client = new QueuedClient({
-    host: login.host,
-    port: login.port,
-    user: login.user,
-    password: login.password,
-    database: login.database,
-    application_name: 'mtm_control',
-    connectionTimeoutMillis: 5000,
-    keepAlive: true,
-    options: startupOptions({
-      ...noTimeouts,
-      search_path: 'pg_catalog',
-      default_transaction_read_only: 'off',
-      synchronous_commit: 'on',
-    }),
-  });
-  client.on('error', () => undefined); // before the owner listens, connect() itself reports
-  await client.connect();
-  return client;
 }

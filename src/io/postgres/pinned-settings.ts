@@ -28,3 +28,21 @@ export const noTimeouts: Readonly<Record<string, string>> = {
   idle_in_transaction_session_timeout: '0',
   idle_session_timeout: '0',
 };
+
+/** A session that applies the changes of other nodes; how durable its commits are is its own affair. */
+export const applySettings: Readonly<Record<string, string>> = {
+  ...pinnedFormats,
+  ...noTimeouts,
+  session_replication_role: 'replica',
+  row_security: 'off',
+  default_transaction_read_only: 'off',
+  default_transaction_isolation: 'read committed',
+  deadlock_timeout: '1s',
+  jit: 'off',
+  // A plan is made once for each statement; it must not be a sequential scan because the table was empty
+  // then.
+  plan_cache_mode: 'force_generic_plan',
+  enable_seqscan: 'off',
+  // The backend of a gateway that died does not wait for locks for ever.
+  client_connection_check_interval: '1s',
+};

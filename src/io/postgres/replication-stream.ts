@@ -1,21 +1,19 @@
 /**
- * The walsender connection to the node's own slot: START_REPLICATION, keepalives, positions.
+ * The walsender connection to the node's own slot: from START_REPLICATION to what the capture makes of it.
  *
  * States: *opening* (inside `open`) → *streaming* → *closed*; nothing leads back: a reconnect is a new
  * object.
- * Rule: the flush position that is reported never passes what the owner released, so nothing is lost in a
- * crash. While reading is paused the status timer goes on, or wal_sender_timeout would end the connection.
- * Grammar: manual, "Streaming Replication Protocol".
+ * Rule: what was not released comes again after a crash; the rest is the feed's (walsender-feed.ts).
  */
-import { backend, frontend } from '../../core/wire/codes.ts';
-import { MessageWriter } from '../../core/wire/message-writer.ts';
-import { cstringAt, errorFields, query } from '../../core/wire/messages.ts';
+import { backend } from '../../core/wire/codes.ts';
+import { cstringAt, query } from '../../core/wire/messages.ts';
 import { Capture } from '../../core/pgoutput/capture.ts';
 import type { CaptureHandler } from '../../core/pgoutput/capture.ts';
 import type { Lsn, NodeId } from '../../core/identity.ts';
 import { noTimeouts, pinnedFormats } from './pinned-settings.ts';
 import { RawConnection } from './raw-connection.ts';
 import type { ServerLogin } from './raw-connection.ts';
+import { errorText, WalsenderFeed } from './walsender-feed.ts';
 
 export interface StreamHandler extends CaptureHandler {
   /** Called once, whoever ended it. */
@@ -32,22 +30,18 @@ export interface StreamOptions {
   readonly statusIntervalMs?: number;
 }
 
-/** Microseconds between 1970 and 2000. */
-const postgresEpochUs = 946_684_800_000_000n;
-
 export class ReplicationStream {
   readonly #connection: RawConnection;
-  readonly #handler: StreamHandler;
-  readonly #capture: Capture;
-  #received: Lsn = 0n;
-  #released: Lsn = 0n;
-  #timer: NodeJS.Timeout | undefined;
-  #closed = false;
+  readonly #feed: WalsenderFeed;
 
   private constructor(connection: RawConnection, options: StreamOptions, handler: StreamHandler) {
+    const capture = new Capture(options.node, handler);
     this.#connection = connection;
-    this.#handler = handler;
-    this.#capture = new Capture(options.node, handler);
+    this.#feed = new WalsenderFeed(connection, 0n, false, {
+      change: (buffer, start, end) => capture.message(buffer, start, end),
+      alive: () => undefined,
+      closed: (reason) => handler.closed(reason),
+    });
   }
 
   /**
@@ -65,21 +59,13 @@ export class ReplicationStream {
       const version = Number(await ask(connection, 'SHOW server_version_num'));
       // The first changes may stand in the same packet as the answer: the handler changes within the call.
       await ask(connection, startCommand(options, version), () =>
-        stream.#run(options.statusIntervalMs ?? 2000),
+        stream.#feed.begin(options.statusIntervalMs ?? 2000),
       );
     } catch (error) {
       connection.destroy();
       throw error;
     }
     return stream;
-  }
-
-  #run(statusIntervalMs: number): void {
-    this.#connection.handle({
-      message: (type, buffer, start, end) => this.#message(type, buffer, start, end),
-      closed: (reason) => this.#end(reason),
-    });
-    this.#timer = setInterval(() => this.#sendStatus(), statusIntervalMs);
   }
 
   /** The walsender's process. */
@@ -92,14 +78,14 @@ export class ReplicationStream {
    * released.
    */
   get received(): Lsn {
-    return this.#received;
+    return this.#feed.read;
   }
 
   /**
    * The owner needs nothing before this position any more, even after a crash: the slot may move on to it.
    */
   release(lsn: Lsn): void {
-    if (lsn > this.#released) this.#released = lsn;
+    this.#feed.release(lsn);
   }
 
   /** Stops reading; what has arrived already may still be delivered. */
@@ -112,87 +98,9 @@ export class ReplicationStream {
   }
 
   close(): void {
-    if (!this.#closed) this.#sendStatus();
-    this.#connection.destroy();
+    if (!this.#feed.closed) this.#feed.sendStatus();
+    this.#feed.close();
   }
-
-  #end(reason: string): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    clearInterval(this.#timer);
-    this.#handler.closed(reason);
-  }
-
-  #fail(reason: string): void {
-    this.#end(reason);
-    this.#connection.destroy();
-  }
-
-  #message(type: number, buffer: Uint8Array, start: number, end: number): void {
-    if (this.#closed) return;
-    switch (type) {
-      case backend.copyData:
-        this.#copyData(buffer, start + 5, end);
-        return;
-      case backend.errorResponse:
-        this.#fail(errorText(buffer, start, end));
-        return;
-      case backend.copyDone:
-        this.#fail('the server ended the stream');
-        return;
-      case backend.copyBothResponse:
-      case backend.noticeResponse:
-      case backend.parameterStatus:
-        return;
-      default:
-        this.#fail(`unexpected message ${String.fromCharCode(type)} in the stream`);
-    }
-  }
-
-  /**
-   * 'w': Int64 start, Int64 end of WAL, Int64 time, data. 'k': Int64 end of WAL, Int64 time, Byte1 answer
-   * wanted.
-   */
-  #copyData(buffer: Uint8Array, start: number, end: number): void {
-    const view = new DataView(buffer.buffer, buffer.byteOffset, buffer.byteLength);
-    if (buffer[start] === 0x77 && end - start > 25) {
-      const problem = this.#capture.message(buffer, start + 25, end);
-      if (problem !== undefined) this.#fail(problem);
-      // The position of a change lies inside its transaction; that of the end of WAL at sending may lie
-      // behind it.
-      else this.#received = maximum(this.#received, view.getBigUint64(start + 1));
-    } else if (buffer[start] === 0x6b && end - start >= 18) {
-      this.#received = maximum(this.#received, view.getBigUint64(start + 1));
-      if (buffer[start + 17] === 1) this.#sendStatus();
-    } else {
-      this.#fail('malformed message in the stream');
-    }
-  }
-
-  /**
-   * Standby status update: 'r', Int64 written, Int64 flushed, Int64 applied, Int64 time, Byte1 answer wanted.
-   */
-  #sendStatus(): void {
-    const now = BigInt(Date.now()) * 1000n - postgresEpochUs;
-    const written = maximum(this.#received, this.#released);
-    const body = new Uint8Array(34);
-    const view = new DataView(body.buffer);
-    view.setUint8(0, 0x72);
-    view.setBigUint64(1, written);
-    view.setBigUint64(9, this.#released);
-    view.setBigUint64(17, this.#released);
-    view.setBigInt64(25, now);
-    this.#connection.send(new MessageWriter(64).begin(frontend.copyData).bytes(body).end().take());
-  }
-}
-
-function maximum(a: Lsn, b: Lsn): Lsn {
-  return a > b ? a : b;
-}
-
-function errorText(buffer: Uint8Array, start: number, end: number): string {
-  const fields = errorFields(buffer, start, end);
-  return `${fields.get('M') ?? 'error without text'} (${fields.get('C') ?? ''})`;
 }
 
 function startCommand(options: StreamOptions, version: number): string {

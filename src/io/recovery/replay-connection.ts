@@ -88,7 +88,7 @@ export class ReplayConnection {
    * rolled back. Never when it fails.
    */
   settle(): Promise<void> {
-    if (this.#unended) this.give({ kind: 'end', gid: undefined, position: 0n });
+    if (this.#unended) this.give({ kind: 'end', gid: undefined, ddl: false, position: 0n });
     return new Promise((resolve) => this.give({ kind: 'flush', done: resolve }));
   }
 

@@ -1,17 +1,9 @@
 /** What waits to be replayed, in the donor's order, with the number of its bytes. */
-import type { Gid, Lsn } from '../../core/identity.ts';
+import type { Lsn } from '../../core/identity.ts';
+import type { Frame } from './stream-frame.ts';
 
 export type ReplayItem =
-  | {
-      readonly kind: 'unit';
-      readonly gid: Gid;
-      readonly ddl: boolean;
-      readonly position: Lsn;
-      readonly data: Uint8Array;
-    }
-  | { readonly kind: 'begin' }
-  | { readonly kind: 'piece'; readonly data: Uint8Array }
-  | { readonly kind: 'end'; readonly gid: Gid | undefined; readonly position: Lsn }
+  | Extract<Frame, { kind: 'unit' | 'begin' | 'piece' | 'end' }>
   | { readonly kind: 'position'; readonly position: Lsn }
   /** Everything before it must be durable when `done` is called. */
   | { readonly kind: 'flush'; readonly done: () => void };

@@ -2,27 +2,13 @@
  * Opens the server session that replays: the settings of an apply connection, commits that do not wait for
  * the disk, and the recovery's own replication origin, by which its commits are told from others.
  */
-import { noTimeouts, pinnedFormats } from '../postgres/pinned-settings.ts';
+import { applySettings } from '../postgres/pinned-settings.ts';
 import { RawConnection } from '../postgres/raw-connection.ts';
 import type { ServerLogin } from '../postgres/raw-connection.ts';
 import { recoveryOrigin } from '../postgres/replay-names.ts';
 import { QueryError, simpleQuery } from '../postgres/simple-query.ts';
 
-const settings: Readonly<Record<string, string>> = {
-  ...pinnedFormats,
-  ...noTimeouts,
-  session_replication_role: 'replica',
-  row_security: 'off',
-  default_transaction_read_only: 'off',
-  default_transaction_isolation: 'read committed',
-  synchronous_commit: 'off',
-  deadlock_timeout: '1s',
-  jit: 'off',
-  // As in io/postgres/applier.ts.
-  plan_cache_mode: 'force_generic_plan',
-  enable_seqscan: 'off',
-  client_connection_check_interval: '1s',
-};
+const settings = { ...applySettings, synchronous_commit: 'off' };
 
 const originWaitMs = 15_000;
 

@@ -6,12 +6,11 @@
  * change is durable. A change that fails ends the node's part: whether it was written is unknown, so nothing
  * may be said to a peer any more and the store refuses everything that follows.
  */
-import pg from 'pg';
+import type pg from 'pg';
 import { assert } from '../../lib/assert.ts';
 import { compareBallots, freshState } from '../../core/generation/record.ts';
 import type { Ballot, DurableChange, DurableState, GenerationRecord } from '../../core/generation/record.ts';
-import { noTimeouts } from '../postgres/pinned-settings.ts';
-import { startupOptions } from '../postgres/raw-connection.ts';
+import { openOwnClient } from '../postgres/own-client.ts';
 import type { ServerLogin } from '../postgres/raw-connection.ts';
 
 interface StateRow {
@@ -43,25 +42,9 @@ export class NodeStore {
    * sessions. Rejects with what the server or the socket said. `onLost` is called at most once.
    */
   static async open(login: ServerLogin, onLost: (reason: string) => void): Promise<NodeStore> {
-    const client = new pg.Client({
-      host: login.host,
-      port: login.port,
-      user: login.user,
-      password: login.password,
-      database: login.database,
-      application_name: 'mtm_store',
-      connectionTimeoutMillis: 5000,
-      keepAlive: true,
-      options: startupOptions({
-        ...noTimeouts,
-        search_path: 'pg_catalog',
-        default_transaction_read_only: 'off',
-        default_transaction_isolation: 'read committed',
-        synchronous_commit: 'on',
-      }),
+    const client = await openOwnClient(login, 'mtm_store', {
+      default_transaction_isolation: 'read committed',
     });
-    client.on('error', () => undefined); // connect() itself reports; later the store listens
-    await client.connect();
     const store = new NodeStore(client, onLost);
     try {
       await store.#load();

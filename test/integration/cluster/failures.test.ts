@@ -5,6 +5,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vit
 import { startGateways, startServers, stopNode } from '../../../src/io/launcher/embedded-cluster.ts';
 import { failureOf, startCluster, type Cluster, type SqlFailure } from '../../support/cluster.ts';
 import { equalEverywhere, equalRows, noPrepared } from '../../support/convergence.ts';
+import { ledgerHolds, type LedgerEntry } from '../../support/ledger.ts';
 import { eventually, within } from '../../support/polling.ts';
 
 vi.setConfig({ testTimeout: 60_000 });
@@ -29,10 +30,8 @@ afterAll(async () => {
   await cluster?.stop();
 });
 
-interface Entry {
-  readonly id: string;
+interface Entry extends LedgerEntry {
   readonly node: number;
-  readonly outcome: 'acknowledged' | 'refused' | 'unknown';
   readonly failure?: SqlFailure;
 }
 
@@ -84,29 +83,6 @@ async function rolledBack(client: Client): Promise<boolean> {
   }
 }
 
-async function expectNothingLost(entries: readonly Entry[]): Promise<void> {
-  await noPrepared(cluster);
-  await equalRows(cluster);
-  const rows = await cluster.directly<{ id: string; n: number }>(
-    1,
-    'SELECT id, count(*)::int AS n FROM ledger GROUP BY id',
-  );
-  expect(
-    rows.filter(({ n }) => n !== 2),
-    'half applied',
-  ).toEqual([]);
-  const there = new Set(rows.map(({ id }) => id));
-  const kinds = Map.groupBy(entries, ({ outcome }) => outcome);
-  expect(
-    (kinds.get('acknowledged') ?? []).filter(({ id }) => !there.has(id)),
-    'acknowledged and lost',
-  ).toEqual([]);
-  expect(
-    (kinds.get('refused') ?? []).filter(({ id }) => there.has(id)),
-    'refused and there',
-  ).toEqual([]);
-}
-
 describe('a gateway killed with kill -9 under load', () => {
   test('the others go on, sessions stay open, and nothing is lost when it is back', async () => {
     let goOn = true;
@@ -146,7 +122,7 @@ describe('a gateway killed with kill -9 under load', () => {
     expect(survivors.filter(({ failure }) => failure !== undefined && !isAnswer(failure))).toEqual([]);
     await cluster.startGateway(2);
     await cluster.whole();
-    await expectNothingLost(entries);
+    await ledgerHolds(cluster, entries, 1);
     expect(entries.filter(({ outcome }) => outcome === 'acknowledged').length).toBeGreaterThan(50);
     await cluster.query(2, `INSERT INTO small (t) VALUES ('written after')`);
     await equalEverywhere(cluster);
@@ -221,7 +197,7 @@ describe('stop and start', () => {
     const entries = (await within('the workers', 20_000, Promise.all(work))).flat();
     await cluster.startServer(1);
     await cluster.whole(30_000);
-    await expectNothingLost(entries);
+    await ledgerHolds(cluster, entries, 1);
     await cluster.query(1, 'INSERT INTO later DEFAULT VALUES');
     await equalRows(cluster);
   });

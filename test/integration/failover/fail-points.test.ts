@@ -1,7 +1,8 @@
 /**
- * A gateway that dies just before a named step of the protocol (src/node/fail-point.ts), under load on all nodes: whatever the
- * step, what was acknowledged is there, what was refused is not, what is unknown is all or nothing and as
- * mtm.transaction_outcome says, and nothing stays prepared. MTM_TEST_FAIL_POINTS=all takes all points, else every fourth.
+ * A gateway that dies just before a named step of the protocol (src/node/fail-point.ts), under load on all
+ * nodes: whatever the step, what was acknowledged is there, what was refused is not, what is unknown is all
+ * or nothing and as mtm.transaction_outcome says, and nothing stays prepared. MTM_TEST_FAIL_POINTS=all takes
+ * all points, else every fourth.
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as hold } from 'node:timers/promises';
@@ -9,7 +10,7 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { startGatewayProcess, stopGatewayProcess } from '../../../src/io/launcher/gateway-process.ts';
 import { waitUntilGone } from '../../../src/io/launcher/process-control.ts';
 import { startCluster, type Cluster, type SqlFailure } from '../../support/cluster.ts';
-import { equalRows, noPrepared } from '../../support/convergence.ts';
+import { ledgerHolds, type LedgerEntry } from '../../support/ledger.ts';
 import { eventually } from '../../support/polling.ts';
 
 vi.setConfig({ testTimeout: 60_000 });
@@ -66,9 +67,7 @@ afterAll(async () => {
   await cluster?.stop();
 });
 
-interface Entry {
-  readonly id: string;
-  readonly outcome: 'acknowledged' | 'refused' | 'unknown';
+interface Entry extends LedgerEntry {
   readonly gid: string | undefined;
 }
 
@@ -104,21 +103,7 @@ async function rowsOnNode2(): Promise<number> {
 }
 
 async function judge(entries: readonly Entry[]): Promise<void> {
-  await noPrepared(cluster);
-  await equalRows(cluster);
-  const rows = await cluster.directly<{ id: string; n: number }>(
-    2,
-    'SELECT id, count(*)::int AS n FROM ledger GROUP BY id',
-  );
-  expect(
-    rows.filter(({ n }) => n !== 2),
-    'half applied',
-  ).toEqual([]);
-  const there = new Set(rows.map(({ id }) => id));
-  const wrong = entries.filter(({ id, outcome }) => {
-    return outcome === 'acknowledged' ? !there.has(id) : outcome === 'refused' && there.has(id);
-  });
-  expect(wrong, 'acknowledged and lost, or refused and there').toEqual([]);
+  const there = await ledgerHolds(cluster, entries, 2);
   for (const { id, gid } of entries) {
     if (gid === undefined) continue;
     for (const number of cluster.numbers) {
