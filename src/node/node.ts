@@ -4,6 +4,7 @@
  * in src/core, so that the simulation runs the same code.
  */
 import { HybridClock } from '../core/generation/hybrid-clock.ts';
+import { sinceOf } from '../core/generation/configuration.ts';
 import type { DurableChange } from '../core/generation/record.ts';
 import type { NodeEffect } from '../core/node/node-event.ts';
 import { NodeMachine } from '../core/node/node-machine.ts';
@@ -124,7 +125,7 @@ export class Node {
       changed: (health) => this.#drain.push((now) => ({ kind: 'local-health-changed', now, health })),
     });
     this.#report = new RuntimeReport(parts, this.#machine, {
-      links: () => this.#members.links,
+      members: () => this.#members,
       unsupervised: () => this.#server.unsupervised,
       workers: () => this.#apply.size,
       lost: (reason) => this.#serverLost(reason),
@@ -139,7 +140,7 @@ export class Node {
 
   #newMembers(): Members {
     const { config, takeOver, log } = this.#parts;
-    return new Members(config, takeOver.incarnation, log, {
+    return new Members(config, takeOver.incarnation, this.#machine.configuration, log, {
       event: (event) => this.#drain.push(event),
       flow: (from, open) => (open ? this.#flow.released(from) : this.#flow.asked(from, false)),
       linkUp: (to) => {
@@ -157,7 +158,7 @@ export class Node {
     return new Flow({
       unappliedBytes: () => this.#apply.unappliedBytes,
       tell: (message) => {
-        for (const { id } of this.#parts.config.peers) this.#members.send(id, message);
+        for (const id of this.#members.ids) this.#members.send(id, message);
       },
       pauseSource: () => this.#server.stream?.pause(),
       resumeSource: () => this.#server.stream?.resume(),
@@ -169,7 +170,8 @@ export class Node {
     const memory = { atStart: positionAtStart, known: peerPositions };
     return new ServerWitness(observer, memory, log, {
       self: config.nodeId,
-      peers: config.peers.map(({ id }) => id),
+      peers: () => this.#members.ids,
+      since: (peer) => sinceOf(this.#machine.configuration, peer),
       aloneMs: config.heartbeatRecvTimeoutMs,
       send: (to, message) => this.#members.send(to, message),
       contacts: () => {
@@ -196,6 +198,7 @@ export class Node {
       openStream: (to) => this.#members.links.openStream(to),
       isKnown: (gid) => this.#machine.isKnown(gid),
       lastOnline: () => this.#parts.store.state.lastOnline,
+      seeded: () => this.#drain.push((now) => ({ kind: 'seeded', now })),
       unfit: () => (this.#machine.liveness.onlineIn === 0 ? 'it is not online itself' : undefined),
       lost: (reason) => this.#serverLost(reason),
     });
@@ -338,6 +341,9 @@ export class Node {
         return void this.#persist(effect.token, effect.change);
       case 'serve':
         return this.#serve(effect.generation);
+      case 'configuration-changed':
+        this.#report.changed();
+        return this.#members.configure(effect.configuration);
       case 'recover':
         this.#desk.endTransactions();
         return this.#recovery.recover(effect.donor, effect.generation);
@@ -365,6 +371,8 @@ export class Node {
       // What was replayed is part of what a vote tells.
       await this.#recovery.ended;
       await this.#parts.store.persist(change);
+      if (change.lastOnline !== undefined && this.#parts.seed !== undefined)
+        await this.#parts.slot.refreshLost();
     } catch (error) {
       this.#serverLost(`the state of elections could not be written: ${(error as Error).message}`);
       return;

@@ -12,7 +12,7 @@
 /**
  * What this build speaks. A link uses the highest version that both sides know (see io/peers/handshake.ts).
  */
-export const protocolVersions = { min: 2, max: 2 } as const;
+export const protocolVersions = { min: 3, max: 3 } as const;
 
 /** Bytes of type, sequence and body together. A longer claim ends the link before anything is allocated. */
 export const maxFrameBytes = 16 * 1024 * 1024;
