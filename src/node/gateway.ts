@@ -131,7 +131,8 @@ async function startNode(config: GatewayConfig, log: Logger, holding: Holding): 
     const positionAtStart = await readPosition(control.client);
     if (!(await control.claim(holding))) throw superseded(config);
     await control.endSessions();
-    await installSchema(control.client, { myId: config.nodeId, nodeCount, clusterName: config.clusterName });
+    const { nodeId: myId, clusterName, adminRole } = config;
+    await installSchema(control.client, { myId, nodeCount, clusterName, adminRole });
     await ensureSlots(control.client);
     const missing = await verifySensors(control.client);
     if (missing.length > 0) {

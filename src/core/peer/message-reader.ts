@@ -14,6 +14,7 @@ import {
   frameHeadBytes,
   frameLengthBytes,
   frameType,
+  maxBodyBytes,
   maxFrameBytes,
   maxGidBytes,
   maxNode,
@@ -200,6 +201,15 @@ function readBody(type: number, reader: ByteReader): PeerMessage | undefined {
       return readServerPosition(reader);
     case frameType.serverPositionVerdict:
       return { kind: 'server-position-verdict', refusal: readText(reader) };
+    case frameType.request:
+      return {
+        kind: 'request',
+        id: reader.u53(),
+        verb: readText(reader),
+        body: reader.text(maxBodyBytes),
+      };
+    case frameType.reply:
+      return { kind: 'reply', id: reader.u53(), ok: reader.bool(), body: reader.text(maxBodyBytes) };
     default:
       return readElectionBody(type, reader);
   }

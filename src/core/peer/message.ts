@@ -102,6 +102,11 @@ export type PeerMessage =
     }
   /** The answer. `refusal` is a sentence: the server is not what the answerer remembers; empty: it is. */
   | { readonly kind: 'server-position-verdict'; readonly refusal: string }
+  // ---- questions (src/node/peer-questions.ts)
+  /** `id` is the asker's own. `body` is JSON, at most maxBodyBytes. */
+  | { readonly kind: 'request'; readonly id: number; readonly verb: string; readonly body: string }
+  /** `body`: the answer, or with `ok` false {sqlstate?, message, hint?}. */
+  | { readonly kind: 'reply'; readonly id: number; readonly ok: boolean; readonly body: string }
   // ---- elections (core/generation/election.ts)
   /** Asks a proposed member for its promise. */
   | {

@@ -21,6 +21,7 @@ const sqlFiles = [
   'tables.sql',
   'generation.sql',
   'status.sql',
+  'requests.sql',
   'apply.sql',
   'triggers.sql',
 ] as const;
@@ -47,6 +48,8 @@ export interface NodePlace {
   readonly myId: number;
   readonly nodeCount: number;
   readonly clusterName: string;
+  /** Members of this role may change the cluster, beside superusers; empty: nobody else. */
+  readonly adminRole?: string;
 }
 
 function readSql(): readonly string[] {
@@ -108,10 +111,11 @@ async function writePlace(client: Client, node: NodePlace): Promise<boolean> {
     );
   }
   await client.query(
-    `INSERT INTO mtm.node (my_id, node_count, cluster_name, system_identifier) VALUES ($1, $2, $3, $4)
+    `INSERT INTO mtm.node (my_id, node_count, cluster_name, system_identifier, admin_role)
+     VALUES ($1, $2, $3, $4, $5)
      ON CONFLICT (one) DO UPDATE SET my_id = excluded.my_id, node_count = excluded.node_count,
-       system_identifier = excluded.system_identifier`,
-    [node.myId, node.nodeCount, node.clusterName, system?.['id']],
+       system_identifier = excluded.system_identifier, admin_role = excluded.admin_role`,
+    [node.myId, node.nodeCount, node.clusterName, system?.['id'], node.adminRole ?? ''],
   );
   return old === undefined || old['my_id'] !== node.myId || old['node_count'] !== node.nodeCount;
 }
