@@ -132,12 +132,9 @@ async function startNode(config: GatewayConfig, log: Logger, holding: Holding): 
     const positionAtStart = await readPosition(control.client);
     if (!(await control.claim(holding))) throw superseded(config);
     await control.endSessions();
-    await installSchema(control.client, {
-      myId: config.nodeId,
-      nodeCount,
-      clusterName: config.clusterName,
-      position: positionAtStart,
-    });
+    const { nodeId: myId, clusterName, adminRole } = config;
+    const position = positionAtStart;
+    await installSchema(control.client, { myId, nodeCount, clusterName, adminRole, position });
     const seed = await loadSeed(control.client);
     if (seed?.done === false) await rollBackCopied(control.client);
     await ensureSlots(control.client);

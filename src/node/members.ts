@@ -6,11 +6,14 @@ import type { Logger } from 'pino';
 import type { GatewayConfig } from '../config/schema.ts';
 import { sinceOf, type Configuration } from '../core/generation/configuration.ts';
 import type { NodeId } from '../core/identity.ts';
+import type { NodeMachine } from '../core/node/node-machine.ts';
 import type { PeerMessage } from '../core/peer/message.ts';
+import { GatewayError } from '../lib/gateway-error.ts';
 import { PeerLinks } from '../io/peers/peer-links.ts';
 import type { PeerStream } from '../io/peers/peer-stream.ts';
 import type { Happening } from './drain.ts';
 import { peerAddresses, type KnownPeer } from './peer-addresses.ts';
+import type { PeerQuestion } from './peer-questions.ts';
 
 export type ServerPositionMessage = Extract<
   PeerMessage,
@@ -24,6 +27,9 @@ export interface MembersHandler {
   linkUp(member: NodeId): void;
   /** About the member's server, or about this node's. */
   serverPosition(from: NodeId, message: ServerPositionMessage): void;
+  /** A member asks or answers. */
+  question(from: NodeId, message: PeerQuestion): void;
+  linkDown(member: NodeId, reason: string): void;
   startTimeSeen(startTime: number): void;
   /** A node asks for this node's history. */
   stream(from: NodeId, stream: PeerStream): void;
@@ -117,6 +123,24 @@ export class Members {
     if (!queued && message.kind === 'transaction-data') this.#handler.flow(to, false);
   }
 
+  sendAll(message: PeerMessage): void {
+    for (const { node } of this.links.linkStatus()) this.send(node, message);
+  }
+
+  /** What no retry cures, like another secret. */
+  misconfiguration(): GatewayError | undefined {
+    const reason = this.links.misconfiguration();
+    if (reason === undefined) return undefined;
+    // It holds its server: what a peer has seen of a newer gateway is of a future that the server has lost.
+    const code = reason.kind === 'stale-incarnation' ? 'server-went-back' : 'peer-rejected';
+    return new GatewayError(code, reason.text);
+  }
+
+  /** Is the link to this node up? */
+  linked(to: NodeId): boolean {
+    return this.links.linkStatus().some(({ node, connected }) => node === to && connected);
+  }
+
   #linkUp(to: NodeId): void {
     this.#handler.event((now) => ({ kind: 'link-up', now, to }));
     this.#handler.linkUp(to);
@@ -126,6 +150,7 @@ export class Members {
   #linkDown(to: NodeId, reason: string): void {
     this.#handler.event((now) => ({ kind: 'link-down', now, to, reason }));
     this.#handler.flow(to, true);
+    this.#handler.linkDown(to, reason);
     this.#handler.changed();
   }
 
@@ -134,7 +159,13 @@ export class Members {
     if (message.kind === 'server-position' || message.kind === 'server-position-verdict') {
       return this.#handler.serverPosition(from, message);
     }
+    if (message.kind === 'request' || message.kind === 'reply') return this.#handler.question(from, message);
     if (message.kind === 'transaction-start') this.#handler.startTimeSeen(message.startTime);
     this.#handler.event((now) => ({ kind: 'message-received', now, from, message }));
   }
+}
+
+/** Peers that are heard and whose links are up. */
+export function contacts(members: Members, machine: NodeMachine): NodeId[] {
+  return machine.liveness.connected(performance.now()).filter((node) => members.linked(node));
 }

@@ -22,10 +22,11 @@ import { Flow } from './flow.ts';
 import { LocalServer } from './local-server.ts';
 import { Health } from './health.ts';
 import { machineOptions } from './machine-options.ts';
-import { Members } from './members.ts';
+import { contacts, Members } from './members.ts';
 import type { NodeParts } from './node-parts.ts';
 import { OutcomeNotes } from './outcome-notes.ts';
 import { Patience } from './patience.ts';
+import { newQuestions, type Questions } from './questions.ts';
 import { RecoveryDesk } from './recovery-desk.ts';
 import { RefereeDesk } from './referee-desk.ts';
 import { RuntimeReport } from './runtime-report.ts';
@@ -63,6 +64,7 @@ export class Node {
   readonly #health: Health;
   readonly #flow: Flow;
   readonly #report: RuntimeReport;
+  readonly #questions: Questions;
   readonly #timers: NodeJS.Timeout[] = [];
   /** New transactions are stamped with it. */
   #generation: number | undefined;
@@ -91,6 +93,7 @@ export class Node {
     this.#server = new LocalServer(parts, this.#applier, this.#finisher, {
       event: (event) => this.#drain.push(event),
       committed: (gid) => this.#outcomes.committed([gid]),
+      asked: (content) => this.#questions.asked(content),
       lost: (reason) => this.#serverLost(reason),
     });
     this.#members = this.#newMembers();
@@ -131,6 +134,7 @@ export class Node {
       lost: (reason) => this.#serverLost(reason),
     });
     this.#flow = this.#newFlow();
+    this.#questions = newQuestions(parts, this.#members, this.#machine, this.#desk, (event) => this.#drain.push(event));
     this.failed = new Promise((_, reject) => {
       this.#fail = reject;
     });
@@ -148,6 +152,8 @@ export class Node {
         this.#witness.linkUp(to);
       },
       serverPosition: (from, message) => this.#witness.received(from, message),
+      question: (from, message) => this.#questions.received(from, message),
+      linkDown: (to, reason) => this.#questions.linkDown(to, reason),
       startTimeSeen: (startTime) => this.#clock.observe(startTime),
       stream: (from, stream) => this.#recovery.serve(from, stream),
       changed: () => this.#report.changed(),
@@ -157,9 +163,7 @@ export class Node {
   #newFlow(): Flow {
     return new Flow({
       unappliedBytes: () => this.#apply.unappliedBytes,
-      tell: (message) => {
-        for (const id of this.#members.ids) this.#members.send(id, message);
-      },
+      tell: (message) => this.#members.sendAll(message),
       pauseSource: () => this.#server.stream?.pause(),
       resumeSource: () => this.#server.stream?.resume(),
     });
@@ -174,12 +178,7 @@ export class Node {
       since: (peer) => sinceOf(this.#machine.configuration, peer),
       aloneMs: config.heartbeatRecvTimeoutMs,
       send: (to, message) => this.#members.send(to, message),
-      contacts: () => {
-        const heard = this.#machine.liveness.connected(performance.now());
-        return this.#members.links.linkStatus().flatMap(({ node, connected }) => {
-          return connected && heard.includes(node) ? [node] : [];
-        });
-      },
+      contacts: () => contacts(this.#members, this.#machine),
       refused: (reason) => this.#fail(new GatewayError('server-went-back', reason)),
       answered: () => this.#health.look(),
     });
@@ -230,14 +229,10 @@ export class Node {
     this.#flow.look();
   }
 
-  /** No retry cures another secret. */
   #endIfMisconfigured(): void {
     if (this.#wasOnline || performance.now() - this.#startedAt < misconfiguredMs) return;
-    const reason = this.#members.links.misconfiguration();
-    if (reason === undefined) return;
-    // It holds its server: what a peer has seen of a newer gateway is of a future that the server has lost.
-    const code = reason.kind === 'stale-incarnation' ? 'server-went-back' : 'peer-rejected';
-    this.#fail(new GatewayError(code, reason.text));
+    const error = this.#members.misconfiguration();
+    if (error !== undefined) this.#fail(error);
   }
 
   #slowTick(): void {
@@ -272,6 +267,7 @@ export class Node {
   async #close(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
     this.#recovery.close();
+    this.#questions.stop();
     this.#referee.stop();
     this.#server.stop();
     this.#apply.stop();
@@ -300,7 +296,7 @@ export class Node {
   }
 
   get ready(): boolean {
-    return !this.#draining && this.#machine.liveness.serving(performance.now());
+    return !this.#draining && this.#machine.liveness.hasLease(performance.now());
   }
 
   get writable(): boolean {

@@ -86,9 +86,8 @@ function seedAnew(reason: string): string {
 /** The parts of a node that its status depends on. */
 export interface StatusParts {
   readonly self: NodeId;
-  readonly configuration: Configuration;
   readonly liveness: Liveness;
-  readonly election: Pick<Election, 'chosen' | 'promised' | 'waiting'>;
+  readonly election: Pick<Election, 'chosen' | 'promised' | 'waiting' | 'configuration'>;
   readonly execution: Pick<Execution, 'settling'>;
   readonly catchUp: Pick<CatchUp, 'replay' | 'failure' | 'reseed' | 'source'>;
   readonly arbiter: Pick<Arbiter, 'reason'> | undefined;
@@ -96,13 +95,13 @@ export interface StatusParts {
 
 /** The status of the node now; what the referee has to say comes last. */
 export function statusOfNode(parts: StatusParts, now: number): StatusWords {
-  const { self, configuration, liveness, election, execution, catchUp, arbiter } = parts;
-  const { chosen, promised, waiting } = election;
+  const { self, liveness, election, execution, catchUp, arbiter } = parts;
+  const { chosen, promised, waiting, configuration } = election;
   const { status, reason } = statusOf({
     health: liveness.health,
     self,
     configuration,
-    serving: liveness.serving(now),
+    serving: liveness.hasLease(now),
     inMajority: liveness.inMajority(now),
     onlineIn: liveness.onlineIn,
     chosen,

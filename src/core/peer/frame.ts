@@ -23,6 +23,9 @@ export const maxDataBytes = 256 * 1024;
 /** Free text in a message (reasons, error fields) is cut to this many UTF-16 units by the sender. */
 export const maxTextLength = 16 * 1024;
 
+/** The body of a request or reply, in UTF-8; the asking and the answering side refuse longer ones. */
+export const maxBodyBytes = 1024 * 1024;
+
 /** PostgreSQL's GIDSIZE - 1. */
 export const maxGidBytes = 199;
 /** The highest node id. */
@@ -58,4 +61,6 @@ export const frameType = {
   recordRequest: 23,
   serverPosition: 24,
   serverPositionVerdict: 25,
+  request: 26,
+  reply: 27,
 } as const;

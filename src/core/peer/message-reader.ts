@@ -15,6 +15,7 @@ import {
   frameHeadBytes,
   frameLengthBytes,
   frameType,
+  maxBodyBytes,
   maxFrameBytes,
   maxGidBytes,
   maxNode,
@@ -169,7 +170,13 @@ function readBody(type: number, reader: ByteReader): PeerMessage | undefined {
     case frameType.heartbeat:
       return readHeartbeat(reader);
     case frameType.heartbeatAnswer:
-      return { kind: 'heartbeat-answer', sentAt: reader.f64(), maxVoted: reader.u53(), clock: reader.f64() };
+      return {
+        kind: 'heartbeat-answer',
+        sentAt: reader.f64(),
+        maxVoted: reader.u53(),
+        withheld: reader.bool(),
+        clock: reader.f64(),
+      };
     case frameType.transactionStart:
       return readTransactionStart(reader);
     case frameType.transactionData:
@@ -201,6 +208,15 @@ function readBody(type: number, reader: ByteReader): PeerMessage | undefined {
       return readServerPosition(reader);
     case frameType.serverPositionVerdict:
       return { kind: 'server-position-verdict', refusal: readText(reader) };
+    case frameType.request:
+      return {
+        kind: 'request',
+        id: reader.u53(),
+        verb: readText(reader),
+        body: reader.text(maxBodyBytes),
+      };
+    case frameType.reply:
+      return { kind: 'reply', id: reader.u53(), ok: reader.bool(), body: reader.text(maxBodyBytes) };
     default:
       return readElectionBody(type, reader);
   }

@@ -23,6 +23,8 @@ const sqlFiles = [
   'tables.sql',
   'generation.sql',
   'status.sql',
+  'requests.sql',
+  'membership.sql',
   'apply.sql',
   'triggers.sql',
 ] as const;
@@ -51,6 +53,8 @@ export interface NodePlace {
   readonly clusterName: string;
   /** Of the server, before anything was written to it. */
   readonly position: ServerPosition;
+  /** Members of this role may change the cluster, beside superusers; empty: nobody else. */
+  readonly adminRole?: string;
 }
 
 function readSql(): readonly string[] {
@@ -113,11 +117,19 @@ async function writePlace(client: Client, node: NodePlace): Promise<boolean> {
   }
   if (old !== undefined && old['my_id'] !== node.myId) await becomeNode(client, node);
   await client.query(
-    `INSERT INTO mtm.node (my_id, node_count, cluster_name, system_identifier, timeline)
-     VALUES ($1, $2, $3, $4, $5)
+    `INSERT INTO mtm.node (my_id, node_count, cluster_name, system_identifier, admin_role, timeline)
+     VALUES ($1, $2, $3, $4, $5, $6)
      ON CONFLICT (one) DO UPDATE SET my_id = excluded.my_id, node_count = excluded.node_count,
-       system_identifier = excluded.system_identifier, timeline = excluded.timeline`,
-    [node.myId, node.nodeCount, node.clusterName, system?.['id'], node.position.timeline],
+       system_identifier = excluded.system_identifier, admin_role = excluded.admin_role,
+       timeline = excluded.timeline`,
+    [
+      node.myId,
+      node.nodeCount,
+      node.clusterName,
+      system?.['id'],
+      node.adminRole ?? '',
+      node.position.timeline,
+    ],
   );
   return old === undefined || old['my_id'] !== node.myId || old['node_count'] !== node.nodeCount;
 }

@@ -107,6 +107,7 @@ function parse(words: readonly string[]): LivenessEvent {
         kind: 'heartbeat-answer',
         sentAt: Number(second),
         maxVoted: number('voted', 1),
+        withheld: word === 'withheld',
         clock: 5,
       } as const;
       return { kind: 'heartbeat-answer-received', now, from: Number(first), message };
@@ -159,7 +160,7 @@ function query(machine: Liveness, now: number): string[] {
   const missing = machine.unreachableMembers(now).map(({ node, kind }) => `${node} ${kind}`);
   const connected = machine.connected(now).join(' ');
   return [
-    `  lease ${machine.hasLease(now)}, serving ${machine.serving(now)}, connected ${connected}`,
+    `  lease ${machine.hasLease(now)}, connected ${connected}`,
     `  members reachable ${machine.membersReachable(now)}${missing.map((text) => `, ${text}`).join('')}`,
     `  may be left out: ${configured.filter((node) => free(machine, node, now)).join(' ')}`,
   ];
