@@ -26,7 +26,8 @@ export function parseNodeAddress(text: string, peerOffset: number): NodeAddress 
     if (!['host', 'port', 'peer'].includes(word) && !others.has(word)) return `"${word}" is not known here`;
   }
   const host = words.get('host') ?? '';
-  if (host === '' || host.startsWith('/') || /[\s,]/.test(host)) return 'host must name the host of the new gateway';
+  if (host === '' || host.startsWith('/') || /[\s,]/.test(host))
+    return 'host must name the host of the new gateway';
   const port = portOf(words.get('port') ?? String(usualClientPort));
   if (port === undefined) return 'port must be a number from 1 to 65535';
   const peer = /^(?:(.+):)?([0-9]+)$/.exec(words.get('peer') ?? String(port + peerOffset));

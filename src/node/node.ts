@@ -134,7 +134,9 @@ export class Node {
       lost: (reason) => this.#serverLost(reason),
     });
     this.#flow = this.#newFlow();
-    this.#questions = newQuestions(parts, this.#members, this.#machine, this.#desk, (event) => this.#drain.push(event));
+    this.#questions = newQuestions(parts, this.#members, this.#machine, this.#desk, (event) =>
+      this.#drain.push(event),
+    );
     this.failed = new Promise((_, reject) => {
       this.#fail = reject;
     });

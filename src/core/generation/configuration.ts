@@ -69,7 +69,9 @@ export function obstacleTo(wish: ConfigurationWish, configuration: Configuration
     const last = configuration.configured.length === 1 && configuration.configured.includes(wish.node);
     return last ? `node ${wish.node} is the only one` : undefined;
   }
-  return nodesOf(configuration).includes(wish.node.id) ? `there is a node ${wish.node.id} already` : undefined;
+  return nodesOf(configuration).includes(wish.node.id)
+    ? `there is a node ${wish.node.id} already`
+    : undefined;
 }
 
 /** `generation`: the one whose record will say so. */

@@ -386,7 +386,8 @@ export class NodeMachine {
   takeSyncpoint(concerned: 'configured' | 'members' = 'configured'): Syncpoint | undefined {
     const members = this.#election.chosen?.members;
     if (this.#online === 0 || this.#releasedIn !== this.#online) return undefined;
-    if (concerned === 'configured' && members?.length !== nodesOf(this.configuration).length) return undefined;
+    if (concerned === 'configured' && members?.length !== nodesOf(this.configuration).length)
+      return undefined;
     return this.#machines.floors?.take();
   }
 

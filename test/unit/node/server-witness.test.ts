@@ -16,7 +16,11 @@ interface Scene {
   contacts: NodeId[];
 }
 
-function scene(known: [NodeId, RememberedPosition][] = [], peers: readonly NodeId[] = [1, 2], since = 0): Scene {
+function scene(
+  known: [NodeId, RememberedPosition][] = [],
+  peers: readonly NodeId[] = [1, 2],
+  since = 0,
+): Scene {
   const sent: [NodeId, PeerMessage][] = [];
   const refusals: string[] = [];
   const noted: unknown[][] = [];

@@ -32,7 +32,10 @@ describe('a change', () => {
   test('what cannot come true changes nothing', () => {
     expect(obstacleTo({ kind: 'drop', node: 1 }, initialConfiguration([1]))).toMatch(/only one/);
     expect(obstacleTo({ kind: 'add', node: { ...fourth, id: 2 } }, three)).toMatch(/is a node 2 already/);
-    for (const wish of [{ kind: 'drop', node: 9 } as const, { kind: 'add', node: { ...fourth, id: 2 } } as const])
+    for (const wish of [
+      { kind: 'drop', node: 9 } as const,
+      { kind: 'add', node: { ...fourth, id: 2 } } as const,
+    ])
       expect(changed(three, wish, 7)).toBe(three);
     expect(withMembers(three, [1, 2])).toBe(three);
   });
@@ -68,7 +71,10 @@ describe('votes for a change', () => {
             subsets(all).filter((voters) => may(before, after, voters));
           for (const a of enough(one)) {
             for (const b of enough(other))
-              expect(a.some((node) => b.includes(node)), `${size}: ${a.join()} | ${b.join()}`).toBe(true);
+              expect(
+                a.some((node) => b.includes(node)),
+                `${size}: ${a.join()} | ${b.join()}`,
+              ).toBe(true);
           }
         }
       }
@@ -96,7 +102,9 @@ describe('votes for a change', () => {
     expect(may(three, after, voters, false)).toBe(false);
     expect(may(three, after, [1, 2])).toBe(false);
     const two = { ...after, configured: [1, 2, 3, 4, 5] };
-    expect(transitionFault(three, two, { members: voters, voters, known: true })).toMatch(/one node at a time/);
+    expect(transitionFault(three, two, { members: voters, voters, known: true })).toMatch(
+      /one node at a time/,
+    );
     expect(transitionFault(three, three, { members: voters, voters, known: true })).toMatch(/node 4 is not/);
   });
 });

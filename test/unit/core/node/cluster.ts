@@ -6,7 +6,11 @@
 import type { ApplyResult } from '../../../../src/core/commit/event.ts';
 import { lowestFloor } from '../../../../src/core/commit/outcome-memory.ts';
 import { HybridClock } from '../../../../src/core/generation/hybrid-clock.ts';
-import { isFulfilled, nodesOf, type ConfigurationWish } from '../../../../src/core/generation/configuration.ts';
+import {
+  isFulfilled,
+  nodesOf,
+  type ConfigurationWish,
+} from '../../../../src/core/generation/configuration.ts';
 import {
   ballotOf,
   freshState,

@@ -110,7 +110,10 @@ describe('a node is dropped', () => {
     cluster.wish(1, { kind: 'drop', node: 3 });
     cluster.until(() => cluster.writable(1, 2), 1000);
     join(cluster, 3, 2);
-    expect(configurationAt(cluster, 1)).toMatchObject({ configured: [1, 2, 3], added: [{ id: 3, host: 'h3' }] });
+    expect(configurationAt(cluster, 1)).toMatchObject({
+      configured: [1, 2, 3],
+      added: [{ id: 3, host: 'h3' }],
+    });
     const own = write(cluster, 3);
     cluster.run(500);
     for (const node of cluster.nodes) expect(node.committed).toEqual([own]);
