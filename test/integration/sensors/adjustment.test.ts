@@ -2,6 +2,7 @@
 import type { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ensureSlots, installSchema, verifySensors } from '../../../src/io/postgres/schema-installer.ts';
+import { becomeNode } from '../../../src/io/store/seed.ts';
 import { readPosition } from '../../../src/io/store/server-position.ts';
 import { openLab, refusalOf, testedMajors, type SensorLab } from './sensor-lab.ts';
 
@@ -18,7 +19,9 @@ describe.each(testedMajors)('adjustment on PostgreSQL %i', (major) => {
 
   const install = async (myId: number, clusterName = 'sensors'): Promise<readonly string[]> => {
     const position = await readPosition(lab.admin);
-    return installSchema(lab.admin, { myId, nodeCount: 3, clusterName, position });
+    const { timeline } = position;
+    const become = async (client: Client): Promise<void> => becomeNode(client, { myId, position });
+    return installSchema(lab.admin, { myId, nodeCount: 3, clusterName, timeline, become });
   };
 
   const draw = async (sequence: string, times = 3): Promise<number[]> => {
