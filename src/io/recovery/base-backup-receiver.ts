@@ -79,9 +79,8 @@ export async function receiveCopy(options: ReceiveOptions): Promise<FinishedCopy
     socket.destroy();
     await folder?.abandon();
     if (error instanceof GatewayError) throw error;
-    throw new GatewayError('launcher-failed', `the copy has failed: ${(error as Error).message}`, {
+    throw new GatewayError('copy-failed', `the copy has failed: ${(error as Error).message}`, {
       cause: error,
-      hint: 'repeat it; nothing of it was left behind',
     });
   } finally {
     socket.destroy();
@@ -143,7 +142,7 @@ class CopyReceiver {
     switch (frame.kind) {
       case 'refused':
       case 'failed':
-        throw new GatewayError('launcher-failed', frame.text, { hint: 'repeat it when that is put right' });
+        throw new GatewayError('copy-failed', frame.text, { hint: 'repeat it when that is put right' });
       case 'waiting':
         return this.#progress(frame.text);
       case 'started':

@@ -56,7 +56,7 @@ export class CopyFolder {
       return folder;
     } catch (cause) {
       const text = `the directory ${path} cannot be written: ${(cause as Error).message}`;
-      throw new GatewayError('launcher-failed', text, { cause, hint: 'check its owner and its permissions' });
+      throw new GatewayError('copy-failed', text, { cause, hint: 'check its owner and its permissions' });
     }
   }
 
@@ -157,11 +157,11 @@ export class CopyFolder {
 export function requireUsable(path: string): void {
   if (!existsSync(path)) return;
   if (!statSync(path).isDirectory()) {
-    throw new GatewayError('launcher-failed', `${path} is not a directory`, { hint: 'name another place' });
+    throw new GatewayError('copy-failed', `${path} is not a directory`, { hint: 'name another place' });
   }
   const names = readdirSync(path);
   if (names.length === 0 || names.includes(marker)) return;
-  throw new GatewayError('launcher-failed', `the directory ${path} is not empty`, {
+  throw new GatewayError('copy-failed', `the directory ${path} is not empty`, {
     hint: 'remove what is in it, or name another place',
   });
 }
