@@ -41,7 +41,7 @@ export class Members {
       nodeId: config.nodeId,
       incarnation,
       listen: config.peerListen,
-      peers: config.peers,
+      peers: config.peers.map(({ id, host, port }) => ({ id, host, port, since: 0 })),
       log: log.child({ component: 'peers' }),
       random: Math.random,
       now: () => performance.now(),

@@ -81,7 +81,7 @@ export class RecoverySite {
       nodeId: node,
       incarnation: 1,
       listen: { host: '127.0.0.1', port },
-      peers: peers.map((peer) => ({ ...peer, host: '127.0.0.1' })),
+      peers: peers.map((peer) => ({ ...peer, since: 0, host: '127.0.0.1' })),
       log: quiet,
       random: () => 0.5,
       now: () => performance.now(),
