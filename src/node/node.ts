@@ -148,7 +148,7 @@ export class Node {
       },
       serverPosition: (from, message) => this.#witness.received(from, message),
       startTimeSeen: (startTime) => this.#clock.observe(startTime),
-      stream: (from, stream) => this.#recovery.serve(from, stream),
+      stream: (...asked) => this.#recovery.serve(...asked),
       changed: () => this.#report.changed(),
     });
   }
