@@ -17,7 +17,9 @@ const lineMs = 5_000;
 const windowMs = 10_000;
 /** Before that nothing is estimated. */
 const firstEstimateMs = 2_000;
-const barWidth = 24;
+/** Below that only the size is said. */
+const leastShown = 100_000;
+const barWidth = 16;
 
 export class CopyProgressLine {
   readonly #output: ProgressOutput;
@@ -67,14 +69,13 @@ export class CopyProgressLine {
   }
 
   #text(now: number, { received, expected, waitsFor }: CopyProgress, terminal: boolean): string {
-    if (waitsFor !== undefined)
-      return `copying: waiting for ${waitsFor}${received > 100_000 ? ` (${sizeText(received)} so far)` : ''}`;
-    if (expected === 0) return 'copying: begins';
+    if (waitsFor !== undefined) return `copying: waiting for ${waitsFor}`;
+    if (expected === 0 || received < leastShown) return `copying about ${sizeText(expected)}`;
     const share = Math.min(received / expected, 1);
-    const percent = received > expected ? 'and WAL' : `${Math.floor(share * 100)} %`;
+    const percent = received > expected ? 'and WAL' : `${String(Math.floor(share * 100)).padStart(3)} %`;
     const bar = terminal ? `[${'#'.repeat(Math.floor(share * barWidth)).padEnd(barWidth, '.')}] ` : '';
-    const size = `${sizeText(received)} of about ${sizeText(expected)}`;
-    return `copying: ${bar}${percent}, ${size}${this.#estimate(now, expected - received)}`;
+    const size = `${sizeText(received)} of ${sizeText(expected)}`;
+    return `copying ${bar}${percent}, ${size}${this.#estimate(now, expected - received)}`;
   }
 
   #estimate(now: number, left: number): string {

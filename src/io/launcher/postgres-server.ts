@@ -37,6 +37,9 @@ const startLimitMs = 60_000;
 const stopLimitMs = 60_000;
 const obstacleLimitMs = 10_000;
 
+const stateAt = 16;
+const inProduction = 6;
+
 /** The settings that replication between nodes needs, and enough connections for a load test. */
 export function serverSettings(node: NodeLayout): Record<string, string | number> {
   return {
@@ -180,6 +183,15 @@ export async function startServer(node: NodeLayout, limitMs = startLimitMs): Pro
   }
 }
 
+/**
+ * Recovery is over, also that from a backup: while a server replays, it may say ready to those who only read. The
+ * state in pg_control (src/include/catalog/pg_control.h), behind the system's identifier and two versions.
+ */
+function isInProduction(dataFolder: string): boolean {
+  const bytes = readFileSync(join(dataFolder, 'global/pg_control'));
+  return bytes.readInt32LE(stateAt) === inProduction;
+}
+
 export interface ServerOrder {
   readonly title: string;
   /** The folder with its program. */
@@ -208,7 +220,8 @@ export async function launchServer(order: ServerOrder) {
   });
   let end: string | undefined;
   void server.ended.then((reason) => (end = reason));
-  const ready = await waitUntil(() => end !== undefined || saysReady(dataFolder, server.pid), limitMs);
+  const isUp = (): boolean => saysReady(dataFolder, server.pid) && isInProduction(dataFolder);
+  const ready = await waitUntil(() => end !== undefined || isUp(), limitMs);
   if (ready && end === undefined) return { server, failure: undefined };
   if (end !== undefined) rmSync(pidFile, { force: true });
   return { server, failure: endedEarly(server, end ?? `is not ready after ${limitMs / 1000} s`) };
