@@ -21,6 +21,8 @@ export interface LocalServerHandler {
   event(event: GidEvent): void;
   /** COMMIT PREPARED was executed. */
   committed(gid: Gid): void;
+  /** A function in the server asks the gateway. */
+  asked(content: string): void;
   lost(reason: string): void;
 }
 
@@ -90,6 +92,7 @@ export class LocalServer {
         this.#unsupervised++;
         log.error({ relations, rows, ddl }, 'an unsupervised write: the nodes differ now');
       },
+      request: (content) => this.#handler.asked(content),
       closed: (reason) => this.#handler.lost(`the change stream ended: ${reason}`),
     });
     log.info('the change stream is open');

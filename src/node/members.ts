@@ -4,11 +4,16 @@
  */
 import type { Logger } from 'pino';
 import type { GatewayConfig } from '../config/schema.ts';
+import { sinceOf, type Configuration } from '../core/generation/configuration.ts';
 import type { NodeId } from '../core/identity.ts';
+import type { NodeMachine } from '../core/node/node-machine.ts';
 import type { PeerMessage } from '../core/peer/message.ts';
+import { GatewayError } from '../lib/gateway-error.ts';
 import { PeerLinks } from '../io/peers/peer-links.ts';
 import type { PeerStream } from '../io/peers/peer-stream.ts';
 import type { Happening } from './drain.ts';
+import { peerAddresses, type KnownPeer } from './peer-addresses.ts';
+import type { PeerQuestion } from './peer-questions.ts';
 
 export type ServerPositionMessage = Extract<
   PeerMessage,
@@ -22,6 +27,9 @@ export interface MembersHandler {
   linkUp(member: NodeId): void;
   /** About the member's server, or about this node's. */
   serverPosition(from: NodeId, message: ServerPositionMessage): void;
+  /** A member asks or answers. */
+  question(from: NodeId, message: PeerQuestion): void;
+  linkDown(member: NodeId, reason: string): void;
   startTimeSeen(startTime: number): void;
   /** A node asks for this node's history, or the machine of one that was added for a copy of its server. */
   stream(from: NodeId, stream: PeerStream, wanted: 'history' | 'copy'): void;
@@ -29,19 +37,36 @@ export interface MembersHandler {
   changed(): void;
 }
 
+function isSame(a: KnownPeer, b: KnownPeer): boolean {
+  return a.id === b.id && a.host === b.host && a.port === b.port && a.since === b.since;
+}
+
 export class Members {
   readonly links: PeerLinks;
+  readonly #config: GatewayConfig;
+  readonly #log: Logger;
   readonly #handler: MembersHandler;
+  #peers: readonly KnownPeer[];
 
-  constructor(config: GatewayConfig, incarnation: number, log: Logger, handler: MembersHandler) {
+  constructor(
+    config: GatewayConfig,
+    incarnation: number,
+    configuration: Configuration,
+    log: Logger,
+    handler: MembersHandler,
+  ) {
+    this.#config = config;
+    this.#log = log;
     this.#handler = handler;
+    this.#peers = this.#addresses(configuration);
     this.links = new PeerLinks({
       clusterName: config.clusterName,
       secret: config.clusterSecret,
       nodeId: config.nodeId,
       incarnation,
       listen: config.peerListen,
-      peers: config.peers.map(({ id, host, port }) => ({ id, host, port, since: 0 })),
+      peers: this.#peers,
+      since: sinceOf(configuration, config.nodeId),
       log: log.child({ component: 'peers' }),
       random: Math.random,
       now: () => performance.now(),
@@ -60,9 +85,61 @@ export class Members {
     });
   }
 
+  /** The other nodes of the cluster whose addresses are known. */
+  get peers(): readonly KnownPeer[] {
+    return this.#peers;
+  }
+
+  get ids(): readonly NodeId[] {
+    return this.#peers.map(({ id }) => id);
+  }
+
+  /** The nodes of the cluster are these from now on. */
+  configure(configuration: Configuration): void {
+    const former = this.#peers;
+    this.#peers = this.#addresses(configuration);
+    for (const { id } of former) {
+      if (this.#peers.some((peer) => peer.id === id)) continue;
+      this.#log.info({ node: id }, 'the node has left the cluster');
+      this.links.removePeer(id);
+    }
+    for (const peer of this.#peers) {
+      if (former.some((known) => isSame(known, peer))) continue;
+      this.#log.info({ node: peer.id, host: peer.host, port: peer.port }, 'the node is in the cluster');
+      this.links.addPeer(peer);
+    }
+  }
+
+  #addresses(configuration: Configuration): readonly KnownPeer[] {
+    const { known, unknown, strangers } = peerAddresses(this.#config, configuration);
+    if (unknown.length > 0)
+      this.#log.error({ nodes: unknown }, 'these nodes of the cluster are missing in peers: add them');
+    if (strangers.length > 0)
+      this.#log.warn({ nodes: strangers }, 'peers lists nodes that the cluster does not have');
+    return known;
+  }
+
   send(to: NodeId, message: PeerMessage): void {
     const queued = this.links.send(to, message);
     if (!queued && message.kind === 'transaction-data') this.#handler.flow(to, false);
+  }
+
+  sendAll(message: PeerMessage): void {
+    for (const { node } of this.links.linkStatus()) this.send(node, message);
+  }
+
+  /** What no retry cures, like another secret. */
+  misconfiguration(): GatewayError | undefined {
+    const reason = this.links.misconfiguration();
+    if (reason === undefined) return undefined;
+    // It holds its server: what a peer has seen of a newer gateway is of a future that the server has lost.
+    const code = reason.kind === 'stale-incarnation' ? 'server-went-back' : 'peer-rejected';
+    return new GatewayError(code, reason.text);
+  }
+
+  /** Is the link to this node up? */
+  linked(to: NodeId): boolean {
+    return this.links.linkStatus().some(({ node, connected }) => node === to && connected);
   }
 
   #linkUp(to: NodeId): void {
@@ -74,6 +151,7 @@ export class Members {
   #linkDown(to: NodeId, reason: string): void {
     this.#handler.event((now) => ({ kind: 'link-down', now, to, reason }));
     this.#handler.flow(to, true);
+    this.#handler.linkDown(to, reason);
     this.#handler.changed();
   }
 
@@ -82,7 +160,13 @@ export class Members {
     if (message.kind === 'server-position' || message.kind === 'server-position-verdict') {
       return this.#handler.serverPosition(from, message);
     }
+    if (message.kind === 'request' || message.kind === 'reply') return this.#handler.question(from, message);
     if (message.kind === 'transaction-start') this.#handler.startTimeSeen(message.startTime);
     this.#handler.event((now) => ({ kind: 'message-received', now, from, message }));
   }
+}
+
+/** Peers that are heard and whose links are up. */
+export function contacts(members: Members, machine: NodeMachine): NodeId[] {
+  return machine.liveness.connected(performance.now()).filter((node) => members.linked(node));
 }

@@ -4,6 +4,7 @@
  * in src/core, so that the simulation runs the same code.
  */
 import { HybridClock } from '../core/generation/hybrid-clock.ts';
+import { sinceOf } from '../core/generation/configuration.ts';
 import type { DurableChange } from '../core/generation/record.ts';
 import type { NodeEffect } from '../core/node/node-event.ts';
 import { NodeMachine } from '../core/node/node-machine.ts';
@@ -21,10 +22,11 @@ import { Flow } from './flow.ts';
 import { LocalServer } from './local-server.ts';
 import { Health } from './health.ts';
 import { machineOptions } from './machine-options.ts';
-import { Members } from './members.ts';
+import { contacts, Members } from './members.ts';
 import type { NodeParts } from './node-parts.ts';
 import { OutcomeNotes } from './outcome-notes.ts';
 import { Patience } from './patience.ts';
+import { newQuestions, type Questions } from './questions.ts';
 import { RecoveryDesk } from './recovery-desk.ts';
 import { RefereeDesk } from './referee-desk.ts';
 import { RuntimeReport } from './runtime-report.ts';
@@ -62,6 +64,7 @@ export class Node {
   readonly #health: Health;
   readonly #flow: Flow;
   readonly #report: RuntimeReport;
+  readonly #questions: Questions;
   readonly #timers: NodeJS.Timeout[] = [];
   /** New transactions are stamped with it. */
   #generation: number | undefined;
@@ -90,6 +93,7 @@ export class Node {
     this.#server = new LocalServer(parts, this.#applier, this.#finisher, {
       event: (event) => this.#drain.push(event),
       committed: (gid) => this.#outcomes.committed([gid]),
+      asked: (content) => this.#questions.asked(content),
       lost: (reason) => this.#serverLost(reason),
     });
     this.#members = this.#newMembers();
@@ -124,12 +128,15 @@ export class Node {
       changed: (health) => this.#drain.push((now) => ({ kind: 'local-health-changed', now, health })),
     });
     this.#report = new RuntimeReport(parts, this.#machine, {
-      links: () => this.#members.links,
+      members: () => this.#members,
       unsupervised: () => this.#server.unsupervised,
       workers: () => this.#apply.size,
       lost: (reason) => this.#serverLost(reason),
     });
     this.#flow = this.#newFlow();
+    this.#questions = newQuestions(parts, this.#members, this.#machine, this.#desk, (event) =>
+      this.#drain.push(event),
+    );
     this.failed = new Promise((_, reject) => {
       this.#fail = reject;
     });
@@ -139,7 +146,7 @@ export class Node {
 
   #newMembers(): Members {
     const { config, takeOver, log } = this.#parts;
-    return new Members(config, takeOver.incarnation, log, {
+    return new Members(config, takeOver.incarnation, this.#machine.configuration, log, {
       event: (event) => this.#drain.push(event),
       flow: (from, open) => (open ? this.#flow.released(from) : this.#flow.asked(from, false)),
       linkUp: (to) => {
@@ -147,6 +154,8 @@ export class Node {
         this.#witness.linkUp(to);
       },
       serverPosition: (from, message) => this.#witness.received(from, message),
+      question: (from, message) => this.#questions.received(from, message),
+      linkDown: (to, reason) => this.#questions.linkDown(to, reason),
       startTimeSeen: (startTime) => this.#clock.observe(startTime),
       stream: (...asked) => this.#recovery.serve(...asked),
       changed: () => this.#report.changed(),
@@ -156,9 +165,7 @@ export class Node {
   #newFlow(): Flow {
     return new Flow({
       unappliedBytes: () => this.#apply.unappliedBytes,
-      tell: (message) => {
-        for (const { id } of this.#parts.config.peers) this.#members.send(id, message);
-      },
+      tell: (message) => this.#members.sendAll(message),
       pauseSource: () => this.#server.stream?.pause(),
       resumeSource: () => this.#server.stream?.resume(),
     });
@@ -169,15 +176,11 @@ export class Node {
     const memory = { atStart: positionAtStart, known: peerPositions };
     return new ServerWitness(observer, memory, log, {
       self: config.nodeId,
-      peers: config.peers.map(({ id }) => id),
+      peers: () => this.#members.ids,
+      since: (peer) => sinceOf(this.#machine.configuration, peer),
       aloneMs: config.heartbeatRecvTimeoutMs,
       send: (to, message) => this.#members.send(to, message),
-      contacts: () => {
-        const heard = this.#machine.liveness.connected(performance.now());
-        return this.#members.links.linkStatus().flatMap(({ node, connected }) => {
-          return connected && heard.includes(node) ? [node] : [];
-        });
-      },
+      contacts: () => contacts(this.#members, this.#machine),
       refused: (reason) => this.#fail(new GatewayError('server-went-back', reason)),
       answered: () => this.#health.look(),
     });
@@ -196,6 +199,7 @@ export class Node {
       openStream: (to) => this.#members.links.openStream(to),
       isKnown: (gid) => this.#machine.isKnown(gid),
       lastOnline: () => this.#parts.store.state.lastOnline,
+      seeded: () => this.#drain.push((now) => ({ kind: 'seeded', now })),
       unfit: () => (this.#machine.liveness.onlineIn === 0 ? 'it is not online itself' : undefined),
       lost: (reason) => this.#serverLost(reason),
     });
@@ -227,14 +231,10 @@ export class Node {
     this.#flow.look();
   }
 
-  /** No retry cures another secret. */
   #endIfMisconfigured(): void {
     if (this.#wasOnline || performance.now() - this.#startedAt < misconfiguredMs) return;
-    const reason = this.#members.links.misconfiguration();
-    if (reason === undefined) return;
-    // It holds its server: what a peer has seen of a newer gateway is of a future that the server has lost.
-    const code = reason.kind === 'stale-incarnation' ? 'server-went-back' : 'peer-rejected';
-    this.#fail(new GatewayError(code, reason.text));
+    const error = this.#members.misconfiguration();
+    if (error !== undefined) this.#fail(error);
   }
 
   #slowTick(): void {
@@ -269,6 +269,7 @@ export class Node {
   async #close(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
     this.#recovery.close();
+    this.#questions.stop();
     this.#referee.stop();
     this.#server.stop();
     this.#apply.stop();
@@ -297,7 +298,7 @@ export class Node {
   }
 
   get ready(): boolean {
-    return !this.#draining && this.#machine.liveness.serving(performance.now());
+    return !this.#draining && this.#machine.liveness.hasLease(performance.now());
   }
 
   get writable(): boolean {
@@ -338,6 +339,9 @@ export class Node {
         return void this.#persist(effect.token, effect.change);
       case 'serve':
         return this.#serve(effect.generation);
+      case 'configuration-changed':
+        this.#report.changed();
+        return this.#members.configure(effect.configuration);
       case 'recover':
         this.#desk.endTransactions();
         return this.#recovery.recover(effect.donor, effect.generation);
@@ -365,6 +369,8 @@ export class Node {
       // What was replayed is part of what a vote tells.
       await this.#recovery.ended;
       await this.#parts.store.persist(change);
+      if (change.lastOnline !== undefined && this.#parts.seed !== undefined)
+        await this.#parts.slot.refreshLost();
     } catch (error) {
       this.#serverLost(`the state of elections could not be written: ${(error as Error).message}`);
       return;

@@ -3,7 +3,6 @@
  * Rule: every answer is of this moment: whether the node serves is asked of the liveness machine each time,
  * never remembered.
  */
-import { createHash } from 'node:crypto';
 import type { Answer } from '../core/commit/event.ts';
 import type { Gid, Refusal } from '../core/identity.ts';
 import { formatGid } from '../core/identity.ts';
@@ -13,7 +12,7 @@ import type { ErrorText } from '../core/wire/messages.ts';
 import type { ClientSession } from '../io/clients/client-session.ts';
 import type { SessionServices } from '../io/clients/session-services.ts';
 import type { GatewayConfig } from '../config/schema.ts';
-import { headerProof } from './header-proof.ts';
+import { headerProof, keyProof } from './header-proof.ts';
 
 const cancelRepeatMs = 50;
 
@@ -127,11 +126,8 @@ export class SessionDesk {
       : `SELECT mtm.header('${gid}', '${proof}')`;
   }
 
-  /** The proof of mtm.announce: hex(sha256(key || sha256(key || '<pid>:<command>'))). */
   #announceSql(command: string, tag: string, pid: number): string {
-    const key = this.#node.announceKey;
-    const inner = createHash('sha256').update(key).update(`${pid}:${command}`).digest();
-    const proof = createHash('sha256').update(key).update(inner).digest('hex');
+    const proof = keyProof(this.#node.announceKey, `${pid}:${command}`);
     return `SELECT mtm.announce(${dollarQuoted(command)}, ${dollarQuoted(tag)}, '${proof}')`;
   }
 
@@ -161,6 +157,11 @@ export class SessionDesk {
     if (session === undefined) return; // its client is gone
     this.#waiting.delete(gid);
     session.drive((machine) => machine.answered(gid, answer));
+  }
+
+  /** Does a client of this gateway work in this backend, under supervision? */
+  supervises(backendPid: number): boolean {
+    return this.#byPid(backendPid)?.supervised === true;
   }
 
   /** Hybrid start time of the transaction that the backend runs; undefined when it is not one of ours. */

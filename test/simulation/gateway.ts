@@ -198,7 +198,7 @@ export class Gateway extends Process implements Endpoint {
 
   /** May a statement begin, may a result leave? Asked at both times. */
   get serving(): boolean {
-    return this.incarnation !== undefined && this.#machine.liveness.serving(this.#now);
+    return this.incarnation !== undefined && this.#machine.liveness.hasLease(this.#now);
   }
 
   get writable(): boolean {

@@ -13,6 +13,8 @@
 import { assert, unreachable } from '../../lib/assert.ts';
 import type { NodeId } from '../identity.ts';
 import { Exclusion } from './exclusion.ts';
+import { Claim } from './claim.ts';
+import { nodesOf, type Configuration } from './configuration.ts';
 import type { HybridClock } from './hybrid-clock.ts';
 import { Lease } from './lease.ts';
 import type {
@@ -26,8 +28,9 @@ import type {
   MemberTrouble,
   Standing,
 } from './liveness-event.ts';
-import { PeerRecord } from './peer-record.ts';
+import { PeerRecord, stoodStill } from './peer-record.ts';
 import { isAlone, isMajority } from './quorum.ts';
+import { StallWatch } from './stall-watch.ts';
 
 export interface LivenessOptions {
   readonly self: NodeId;
@@ -43,7 +46,7 @@ export interface LivenessOptions {
 
 export class Liveness {
   readonly #self: NodeId;
-  readonly #configured: readonly NodeId[];
+  #configured: readonly NodeId[];
   readonly #sendTimeoutMs: number;
   readonly #recvTimeoutMs: number;
   readonly #clock: HybridClock;
@@ -54,12 +57,12 @@ export class Liveness {
   /** The highest generation that this node heard of. */
   #maxKnown = 0;
   #health: LocalHealth = { healthy: false, status: 'recovery', reason: 'the gateway is starting' };
-  #lastTick: { readonly now: number; readonly wallMs: number } | undefined;
+  readonly #stall: StallWatch;
+  readonly #claim = new Claim();
   #nextSendAt = -Infinity;
 
   constructor(options: LivenessOptions) {
     const { configured, self, sendTimeoutMs, recvTimeoutMs, now } = options;
-    assert(configured.includes(self), `node ${self} is not in the configuration`);
     assert(sendTimeoutMs > 0, 'heartbeat_send_timeout must be positive');
     assert(recvTimeoutMs > sendTimeoutMs, 'heartbeat_recv_timeout must exceed the send timeout');
     this.#self = self;
@@ -67,10 +70,31 @@ export class Liveness {
     this.#sendTimeoutMs = sendTimeoutMs;
     this.#recvTimeoutMs = recvTimeoutMs;
     this.#clock = options.clock;
+    this.#stall = new StallWatch(recvTimeoutMs);
     const peers = configured.filter((node) => node !== self);
     for (const node of peers) this.#peers.set(node, new PeerRecord(node));
     this.#lease = new Lease(peers, recvTimeoutMs);
     this.exclusion = new Exclusion({ peers, sendTimeoutMs, recvTimeoutMs, now });
+  }
+
+  /**
+   * The nodes of the cluster are these from now on. While this node serves they do not change: a vote comes
+   * before the record that says so, and ends that.
+   */
+  configure(configuration: Configuration): void {
+    const others = nodesOf(configuration).filter((node) => node !== this.#self);
+    for (const known of [...this.#peers.keys()]) if (!others.includes(known)) this.#peers.delete(known);
+    for (const node of others) if (!this.#peers.has(node)) this.#peers.set(node, new PeerRecord(node));
+    this.exclusion.replacePeers(others);
+    if (configuration.configured.join() === this.#configured.join()) return;
+    assert(this.onlineIn === 0, 'a node that serves has left its generation before the nodes change');
+    this.#configured = configuration.configured;
+    this.#lease.replacePeers(this.#configured.filter((node) => node !== this.#self));
+  }
+
+  /** It is another node of the cluster: only of those anything may be told. */
+  knows(node: NodeId): boolean {
+    return this.#peers.has(node);
   }
 
   get generation(): Generation | undefined {
@@ -107,7 +131,7 @@ export class Liveness {
         this.#heartbeat(event.from, event.message, event.now, effects);
         break;
       case 'heartbeat-answer-received':
-        this.#answer(event.from, event.message, event.now);
+        this.#answer(event.from, event.message, event.now, effects);
         break;
       case 'link-up':
         this.#peer(event.to).linkDownReason = undefined;
@@ -141,9 +165,7 @@ export class Liveness {
 
   /** The generation that the heartbeats claim the right to serve in, 0 for none. */
   get onlineIn(): number {
-    const { generation, online, maxVoted } = this.#standing;
-    if (!this.#health.healthy || !online || generation === undefined) return 0;
-    return maxVoted > generation.number ? 0 : generation.number;
+    return this.#claim.of(this.#standing, this.#health);
   }
 
   /**
@@ -163,11 +185,6 @@ export class Liveness {
   get #alone(): boolean {
     const { generation } = this.#standing;
     return generation !== undefined && isAlone(generation.members, generation.configured);
-  }
-
-  /** The node answers clients: its PostgreSQL is well, it is online in its generation and it has a lease. */
-  serving(now: number): boolean {
-    return this.hasLease(now);
   }
 
   /** Every member of the generation is online and can vote: what a write needs. */
@@ -190,7 +207,7 @@ export class Liveness {
     return troubles;
   }
 
-  /** The configured nodes that are not in contact, with the reason of each. */
+  /** The nodes that are not in contact, with the reason of each. */
   missing(now: number): MemberTrouble[] {
     const missing: MemberTrouble[] = [];
     for (const peer of this.#peers.values()) {
@@ -203,13 +220,11 @@ export class Liveness {
     return missing;
   }
 
-  /**
-   * The configured nodes heard within heartbeat_recv_timeout, this one included, in the order of the
-   * configuration.
-   */
+  /** The nodes heard within heartbeat_recv_timeout, this one included, ascending. */
   connected(now: number): NodeId[] {
     const stalled = this.#stalled(now);
-    return this.#configured.filter((node) => {
+    const all = [this.#self, ...this.#peers.keys()].sort((a, b) => a - b);
+    return all.filter((node) => {
       return node === this.#self || (!stalled && this.#peer(node).heardWithin(this.#recvTimeoutMs, now));
     });
   }
@@ -241,10 +256,8 @@ export class Liveness {
   inMajority(now: number): boolean {
     const healthy = this.contacts(now).filter((contact) => contact.healthy);
     if (this.#alone) return healthy.some(({ node }) => node === this.#self);
-    return isMajority(
-      healthy.map(({ node }) => node),
-      this.#configured,
-    );
+    const nodes = healthy.map(({ node }) => node);
+    return isMajority(nodes, this.#configured);
   }
 
   #healthChanged(health: LocalHealth, now: number, effects: LivenessEffect[]): void {
@@ -269,13 +282,8 @@ export class Liveness {
   }
 
   #tick(now: number, wallMs: number, effects: LivenessEffect[]): void {
-    const last = this.#lastTick;
-    assert(last === undefined || now >= last.now, 'the monotonic clock went back');
-    // A suspended machine stops the monotonic clock but not the wall clock. A wall clock that was set forward
-    // looks the same; then the price is one heartbeat's round trip without a lease.
-    if (last !== undefined && wallMs - last.wallMs - (now - last.now) > this.#recvTimeoutMs)
-      this.#cutOff(now);
-    this.#lastTick = { now, wallMs };
+    if (this.#stall.ticked(now, wallMs)) this.#cutOff(now);
+    this.#claim.resume(now);
     this.#clock.observe(wallMs);
     if (now < this.#nextSendAt) return;
     // A tick that is a little late does not shift the rhythm; after a longer pause it begins anew.
@@ -292,28 +300,35 @@ export class Liveness {
     peer.heard(now, message);
     // Cliques are made of who hears whom, so the others learn at once of a new link.
     if (!known) this.#sendToAll(now, effects);
-    if (message.onlineIn === 0) {
-      this.exclusion.claimEnded(from, message.sentAt);
-    } else {
-      if (this.exclusion.withholds(from, now)) return;
-      this.exclusion.claimAnswered(from, message.sentAt, now);
-    }
+    const withheld = message.onlineIn !== 0 && this.exclusion.withholds(from, now);
+    if (message.onlineIn === 0) this.exclusion.claimEnded(from, message.sentAt);
+    else if (!withheld) this.exclusion.claimAnswered(from, message.sentAt, now);
     const answer: HeartbeatAnswer = {
       kind: 'heartbeat-answer',
       sentAt: message.sentAt,
       maxVoted: this.#standing.maxVoted,
+      withheld,
       clock: this.#clock.latest,
     };
     effects.push({ kind: 'send', to: from, message: answer });
   }
 
-  #answer(from: NodeId, message: HeartbeatAnswer, now: number): void {
+  #answer(from: NodeId, message: HeartbeatAnswer, now: number, effects: LivenessEffect[]): void {
     this.#clock.observe(message.clock);
     const peer = this.#peer(from);
     if (message.sentAt <= now) peer.answeredAt = Math.max(peer.answeredAt, message.sentAt);
+    if (message.withheld) return this.#cease(now, effects);
     // A voter for a newer generation may already have excluded us: its answer is no promise.
     if (message.maxVoted > this.onlineIn) return;
     this.#lease.answerReceived(from, message.sentAt);
+  }
+
+  /** The others would go on without this node: the sooner its lease has ended, the sooner they can. */
+  #cease(now: number, effects: LivenessEffect[]): void {
+    if (this.onlineIn === 0) return;
+    this.#claim.cease(now + 1.5 * this.exclusion.termMs);
+    this.#lease.drop();
+    this.#sendToAll(now, effects);
   }
 
   #sendToAll(now: number, effects: LivenessEffect[]): void {
@@ -371,8 +386,7 @@ export class Liveness {
 
   /** No tick for so long that the others may have gone on without us. */
   #stalled(now: number): boolean {
-    if (this.#peers.size === 0) return false;
-    return this.#lastTick !== undefined && now - this.#lastTick.now > this.#recvTimeoutMs;
+    return this.#peers.size > 0 && this.#stall.stalled(now);
   }
 
   /**
@@ -382,8 +396,7 @@ export class Liveness {
   #cutOff(now: number): void {
     this.#lease.drop();
     for (const peer of this.#peers.values()) peer.forget('not heard since this gateway stood still');
-    const last = this.#lastTick;
-    if (last !== undefined) this.#lastTick = { now, wallMs: last.wallMs + now - last.now };
+    this.#stall.over(now);
     this.#nextSendAt = -Infinity;
   }
 
@@ -392,8 +405,4 @@ export class Liveness {
     assert(peer !== undefined, `node ${node} is not a configured peer`);
     return peer;
   }
-}
-
-function stoodStill(node: NodeId): MemberTrouble {
-  return { node, kind: 'not-heard', text: 'this gateway stood still' };
 }

@@ -92,3 +92,8 @@ export class PeerRecord {
     return undefined;
   }
 }
+
+/** What is known of any peer while this process has not noticed the time yet that it stood still. */
+export function stoodStill(node: NodeId): MemberTrouble {
+  return { node, kind: 'not-heard', text: 'this gateway stood still' };
+}

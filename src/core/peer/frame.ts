@@ -12,7 +12,7 @@
 /**
  * What this build speaks. A link uses the highest version that both sides know (see io/peers/handshake.ts).
  */
-export const protocolVersions = { min: 2, max: 2 } as const;
+export const protocolVersions = { min: 3, max: 3 } as const;
 
 /** Bytes of type, sequence and body together. A longer claim ends the link before anything is allocated. */
 export const maxFrameBytes = 16 * 1024 * 1024;
@@ -22,6 +22,9 @@ export const maxDataBytes = 256 * 1024;
 
 /** Free text in a message (reasons, error fields) is cut to this many UTF-16 units by the sender. */
 export const maxTextLength = 16 * 1024;
+
+/** The body of a request or reply, in UTF-8; the asking and the answering side refuse longer ones. */
+export const maxBodyBytes = 1024 * 1024;
 
 /** PostgreSQL's GIDSIZE - 1. */
 export const maxGidBytes = 199;
@@ -58,4 +61,6 @@ export const frameType = {
   recordRequest: 23,
   serverPosition: 24,
   serverPositionVerdict: 25,
+  request: 26,
+  reply: 27,
 } as const;

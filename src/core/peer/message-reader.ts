@@ -7,6 +7,7 @@
  * A frame that lies inside one chunk is read in place; one that does not is collected into memory of its own.
  */
 import { assert } from '../../lib/assert.ts';
+import type { AddedNode } from '../generation/configuration.ts';
 import type { Ballot, GenerationRecord } from '../generation/record.ts';
 import type { Gid, Lsn, NodeId, Refusal } from '../identity.ts';
 import { ByteReader } from './byte-reader.ts';
@@ -14,6 +15,7 @@ import {
   frameHeadBytes,
   frameLengthBytes,
   frameType,
+  maxBodyBytes,
   maxFrameBytes,
   maxGidBytes,
   maxNode,
@@ -168,7 +170,13 @@ function readBody(type: number, reader: ByteReader): PeerMessage | undefined {
     case frameType.heartbeat:
       return readHeartbeat(reader);
     case frameType.heartbeatAnswer:
-      return { kind: 'heartbeat-answer', sentAt: reader.f64(), maxVoted: reader.u53(), clock: reader.f64() };
+      return {
+        kind: 'heartbeat-answer',
+        sentAt: reader.f64(),
+        maxVoted: reader.u53(),
+        withheld: reader.bool(),
+        clock: reader.f64(),
+      };
     case frameType.transactionStart:
       return readTransactionStart(reader);
     case frameType.transactionData:
@@ -200,6 +208,15 @@ function readBody(type: number, reader: ByteReader): PeerMessage | undefined {
       return readServerPosition(reader);
     case frameType.serverPositionVerdict:
       return { kind: 'server-position-verdict', refusal: readText(reader) };
+    case frameType.request:
+      return {
+        kind: 'request',
+        id: reader.u53(),
+        verb: readText(reader),
+        body: reader.text(maxBodyBytes),
+      };
+    case frameType.reply:
+      return { kind: 'reply', id: reader.u53(), ok: reader.bool(), body: reader.text(maxBodyBytes) };
     default:
       return readElectionBody(type, reader);
   }
@@ -331,11 +348,25 @@ function readRecord(reader: ByteReader): GenerationRecord {
     proposer: reader.u8(),
     members: readNodes(reader),
     configured: readNodes(reader),
+    joining: readNodes(reader),
+    added: reader.list(reader.u8(), () => readAddedNode(reader)),
     donors: readNodes(reader),
     commits: readRuns(reader),
   };
   if (record.number < 1 || record.proposer < 1 || record.proposer > maxNode) reader.fail();
   return record;
+}
+
+function readAddedNode(reader: ByteReader): AddedNode {
+  const node = {
+    id: reader.u8(),
+    host: readText(reader),
+    port: reader.u32(),
+    conninfo: readText(reader),
+    since: reader.u53(),
+  };
+  if (node.id < 1 || node.id > maxNode || node.port > 0xffff) reader.fail();
+  return node;
 }
 
 function readRuns(reader: ByteReader): Gid[] {

@@ -13,7 +13,7 @@
 import { assert, unreachable } from '../../lib/assert.ts';
 import type { Gid, Lsn, NodeId, Refusal } from '../identity.ts';
 import { ByteWriter } from './byte-writer.ts';
-import { frameType, maxDataBytes, maxFrameBytes, maxGidBytes, maxTextLength } from './frame.ts';
+import { frameType, maxBodyBytes, maxDataBytes, maxFrameBytes, maxGidBytes, maxTextLength } from './frame.ts';
 import type { Ballot, GenerationRecord } from '../generation/record.ts';
 import { runsOf } from './gid-runs.ts';
 import type { ElectionMessage, PeerMessage } from './message.ts';
@@ -61,10 +61,11 @@ export class MessageWriter {
     switch (message.kind) {
       case 'heartbeat':
         return this.#heartbeat(message);
-      // sentAt:float64 maxVoted:uint53 clock:float64
+      // sentAt:float64 maxVoted:uint53 withheld:uint8 clock:float64
       case 'heartbeat-answer':
         bytes.f64(message.sentAt);
         bytes.u53(message.maxVoted);
+        bytes.u8(message.withheld ? 1 : 0);
         return bytes.f64(message.clock);
       // gid startTime:float64 ddl:uint8 nodes gids
       case 'transaction-start':
@@ -109,6 +110,9 @@ export class MessageWriter {
       // refusal:text
       case 'server-position-verdict':
         return this.#text(message.refusal);
+      case 'request':
+      case 'reply':
+        return this.#question(message);
       case 'vote-request':
       case 'election-vote':
       case 'vote-refused':
@@ -200,11 +204,24 @@ export class MessageWriter {
     this.#bytes.u8(ballot.proposer);
   }
 
+  /**
+   * number:uint53 proposer:uint8 members:nodes configured:nodes joining:nodes count:uint8 (id:uint8 host:text
+   * port:uint32 conninfo:text since:uint53)… donors:nodes commits:runs
+   */
   #record(record: GenerationRecord): void {
     this.#bytes.u53(record.number);
     this.#bytes.u8(record.proposer);
     this.#nodes(record.members);
     this.#nodes(record.configured);
+    this.#nodes(record.joining);
+    this.#bytes.u8(record.added.length);
+    for (const { id, host, port, conninfo, since } of record.added) {
+      this.#bytes.u8(id);
+      this.#text(host);
+      this.#bytes.u32(port);
+      this.#text(conninfo);
+      this.#bytes.u53(since);
+    }
     this.#nodes(record.donors);
     this.#runs(record.commits);
   }
@@ -234,6 +251,15 @@ export class MessageWriter {
    */
   #text(text: string): void {
     this.#bytes.text(text.length > maxTextLength ? text.slice(0, maxTextLength) : text);
+  }
+
+  /** id:uint53, then verb:text of a request or ok:uint8 of a reply, then body:text */
+  #question(message: Extract<PeerMessage, { kind: 'request' | 'reply' }>): void {
+    assert(message.body.length <= maxBodyBytes, `a body of ${message.body.length} characters`);
+    this.#bytes.u53(message.id);
+    if (message.kind === 'request') this.#text(message.verb);
+    else this.#bytes.u8(message.ok ? 1 : 0);
+    this.#bytes.text(message.body);
   }
 
   #lsn(lsn: Lsn): void {
@@ -308,6 +334,8 @@ const types = {
   'record-request': frameType.recordRequest,
   'server-position': frameType.serverPosition,
   'server-position-verdict': frameType.serverPositionVerdict,
+  request: frameType.request,
+  reply: frameType.reply,
 } as const satisfies Record<PeerMessage['kind'], number>;
 
 function typeOf(message: PeerMessage): number {

@@ -39,6 +39,8 @@ export type PeerMessage =
       readonly kind: 'heartbeat-answer';
       readonly sentAt: number;
       readonly maxVoted: number;
+      /** It renews no lease: the answerer would elect without the asker. */
+      readonly withheld: boolean;
       readonly clock: number;
     }
   /**
@@ -102,6 +104,11 @@ export type PeerMessage =
     }
   /** The answer. `refusal` is a sentence: the server is not what the answerer remembers; empty: it is. */
   | { readonly kind: 'server-position-verdict'; readonly refusal: string }
+  // ---- questions (src/node/peer-questions.ts)
+  /** `id` is the asker's own. `body` is JSON, at most maxBodyBytes. */
+  | { readonly kind: 'request'; readonly id: number; readonly verb: string; readonly body: string }
+  /** `body`: the answer, or with `ok` false {sqlstate?, message, hint?}. */
+  | { readonly kind: 'reply'; readonly id: number; readonly ok: boolean; readonly body: string }
   // ---- elections (core/generation/election.ts)
   /** Asks a proposed member for its promise. */
   | {
@@ -154,3 +161,18 @@ export type ElectionMessage = Extract<
       | 'record-request';
   }
 >;
+
+const electionKinds: ReadonlySet<PeerMessage['kind']> = new Set<ElectionMessage['kind']>([
+  'vote-request',
+  'election-vote',
+  'vote-refused',
+  'accept-request',
+  'accepted',
+  'accept-refused',
+  'record',
+  'record-request',
+]);
+
+export function isElectionMessage(message: PeerMessage): message is ElectionMessage {
+  return electionKinds.has(message.kind);
+}

@@ -59,6 +59,8 @@ export interface CaptureHandler {
   /** A supervised transaction that committed in one phase. */
   committedPlainly(gid: Gid, endLsn: Lsn): void;
   unsupervised(write: UnsupervisedWrite): void;
+  /** A question to the gateway (sql/requests.sql). Anybody who may write messages can have made it. */
+  request?(content: string): void;
 }
 
 interface Described {
@@ -197,9 +199,11 @@ export class Capture {
 
   #logicalMessage(buffer: Uint8Array, start: number, end: number): string | undefined {
     const open = this.#open;
-    // A message outside of a transaction (transactional = false) is nobody's change.
-    if (open === undefined || buffer[start + 1] !== 1) return undefined;
     const prefix = peekPrefix(buffer, start, end);
+    // A message outside of a transaction (transactional = false) is nobody's change.
+    if (buffer[start + 1] !== 1)
+      return prefix === 'mtm-request' ? this.#request(buffer, start, end) : undefined;
+    if (open === undefined) return undefined;
     if (prefix === 'mtm-ddl') {
       open.ddl = true;
       open.pieceDdl = true;
@@ -209,6 +213,13 @@ export class Capture {
       if (message.kind === 'malformed') return message.reason;
       if (message.kind === 'logical-message') this.#header(open, message.content);
     }
+    return undefined;
+  }
+
+  #request(buffer: Uint8Array, start: number, end: number): string | undefined {
+    const message = decodePgoutput(buffer, start, end);
+    if (message.kind === 'malformed') return message.reason;
+    if (message.kind === 'logical-message') this.#handler.request?.(decoder.decode(message.content));
     return undefined;
   }
 

@@ -28,6 +28,14 @@ export interface Holding {
   incarnation: number | undefined;
 }
 
+/** Without reply and error the question is only taken. */
+export interface Reply {
+  readonly id: string;
+  readonly incarnation: number;
+  readonly reply: object | undefined;
+  readonly error: object | undefined;
+}
+
 /** How long a backend that was told to end may take, ms. */
 const endLimitMs = 15_000;
 
@@ -175,6 +183,15 @@ export class Control {
       name: 'mtm_runtime',
       text: 'SELECT mtm.set_runtime($1::jsonb)',
       values: [JSON.stringify(state)],
+    });
+  }
+
+  /** The answer to a question of a function in the server (sql/requests.sql). */
+  async noteReply({ id, incarnation, reply, error }: Reply): Promise<void> {
+    await this.#client.query({
+      name: 'mtm_reply',
+      text: 'SELECT mtm.note_reply($1::uuid, $2::bigint, $3::jsonb, $4::jsonb)',
+      values: [id, incarnation, reply && JSON.stringify(reply), error && JSON.stringify(error)],
     });
   }
 

@@ -9,6 +9,8 @@ import { readFileSync } from 'node:fs';
 import type { Client } from 'pg';
 import { assert } from '../../lib/assert.ts';
 import { GatewayError } from '../../lib/gateway-error.ts';
+import { becomeNode } from '../store/seed.ts';
+import type { ServerPosition } from '../store/server-position.ts';
 
 /** In this order: later files use what earlier ones made. */
 const sqlFiles = [
@@ -21,6 +23,8 @@ const sqlFiles = [
   'tables.sql',
   'generation.sql',
   'status.sql',
+  'requests.sql',
+  'membership.sql',
   'apply.sql',
   'triggers.sql',
 ] as const;
@@ -47,6 +51,10 @@ export interface NodePlace {
   readonly myId: number;
   readonly nodeCount: number;
   readonly clusterName: string;
+  /** Of the server, before anything was written to it. */
+  readonly position: ServerPosition;
+  /** Members of this role may change the cluster, beside superusers; empty: nobody else. */
+  readonly adminRole?: string;
 }
 
 function readSql(): readonly string[] {
@@ -107,11 +115,21 @@ async function writePlace(client: Client, node: NodePlace): Promise<boolean> {
       `this PostgreSQL belongs to the cluster "${String(old['cluster_name'])}", not "${node.clusterName}"`,
     );
   }
+  if (old !== undefined && old['my_id'] !== node.myId) await becomeNode(client, node);
   await client.query(
-    `INSERT INTO mtm.node (my_id, node_count, cluster_name, system_identifier) VALUES ($1, $2, $3, $4)
+    `INSERT INTO mtm.node (my_id, node_count, cluster_name, system_identifier, admin_role, timeline)
+     VALUES ($1, $2, $3, $4, $5, $6)
      ON CONFLICT (one) DO UPDATE SET my_id = excluded.my_id, node_count = excluded.node_count,
-       system_identifier = excluded.system_identifier`,
-    [node.myId, node.nodeCount, node.clusterName, system?.['id']],
+       system_identifier = excluded.system_identifier, admin_role = excluded.admin_role,
+       timeline = excluded.timeline`,
+    [
+      node.myId,
+      node.nodeCount,
+      node.clusterName,
+      system?.['id'],
+      node.adminRole ?? '',
+      node.position.timeline,
+    ],
   );
   return old === undefined || old['my_id'] !== node.myId || old['node_count'] !== node.nodeCount;
 }

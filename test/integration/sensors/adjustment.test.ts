@@ -2,14 +2,24 @@
 import type { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ensureSlots, installSchema, verifySensors } from '../../../src/io/postgres/schema-installer.ts';
+import { readPosition } from '../../../src/io/store/server-position.ts';
 import { openLab, refusalOf, testedMajors, type SensorLab } from './sensor-lab.ts';
 
 describe.each(testedMajors)('adjustment on PostgreSQL %i', (major) => {
   let lab: SensorLab;
   let app: Client;
 
-  const be = async (myId: number, nodeCount: number): Promise<readonly string[]> =>
-    installSchema(lab.admin, { myId, nodeCount, clusterName: 'sensors' });
+  /** As the place of a node changes in the course of its life. */
+  const be = async (myId: number, nodeCount: number): Promise<readonly string[]> => {
+    await lab.admin.query('UPDATE mtm.node SET my_id = $1, node_count = $2', [myId, nodeCount]);
+    const { rows } = await lab.admin.query<{ too_small: string[] }>('SELECT mtm.adopt() AS too_small');
+    return rows[0]!.too_small;
+  };
+
+  const install = async (myId: number, clusterName = 'sensors'): Promise<readonly string[]> => {
+    const position = await readPosition(lab.admin);
+    return installSchema(lab.admin, { myId, nodeCount: 3, clusterName, position });
+  };
 
   const draw = async (sequence: string, times = 3): Promise<number[]> => {
     const { rows } = await lab.admin.query<{ v: number }>(
@@ -170,9 +180,9 @@ describe.each(testedMajors)('adjustment on PostgreSQL %i', (major) => {
 
   test('the installation is repeatable and says what is missing', async () => {
     await be(2, 3);
-    await be(2, 3);
+    await install(2);
     await lab.admin.query(`UPDATE mtm.schema_version SET digest = 'older'`);
-    await be(2, 3);
+    await install(2);
     expect(await ensureSlots(lab.admin)).toEqual([]);
     expect(await verifySensors(lab.admin)).toEqual([]);
     await lab.admin.query(
@@ -186,13 +196,17 @@ describe.each(testedMajors)('adjustment on PostgreSQL %i', (major) => {
       'event trigger !mtm_end_2_capture is disabled (D instead of O)',
       'pg_logical_emit_message can be executed by PUBLIC',
     ]);
-    await be(2, 3);
+    await install(2);
     await lab.admin.query(`UPDATE mtm.schema_version SET digest = 'older'`);
-    await be(2, 3);
+    await install(2);
     expect(await verifySensors(lab.admin)).toEqual([]);
-    expect(
-      await refusalOf(async () => installSchema(lab.admin, { myId: 1, nodeCount: 3, clusterName: 'else' })),
-    ).toMatch(/cluster-mismatch .*belongs to the cluster "sensors"/);
+    expect(await refusalOf(async () => install(1, 'else'))).toMatch(
+      /cluster-mismatch .*belongs to the cluster "sensors"/,
+    );
+    // A wrong line in a configuration file makes no other node of it.
+    expect(await refusalOf(async () => install(1))).toMatch(
+      /cluster-mismatch this PostgreSQL is that of node 2, not of node 1: it was not promoted since/,
+    );
   });
 
   test('status, nodes, ping and the incarnation', async () => {

@@ -14,7 +14,7 @@ CREATE TABLE IF NOT EXISTS mtm.schema_version (
   installed_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
--- Place of this server in the cluster. One row.
+-- Place of this server in the cluster, and the gateway's setting admin_role, '' for none. One row.
 CREATE TABLE IF NOT EXISTS mtm.node (
   one boolean PRIMARY KEY DEFAULT true CHECK (one),
   my_id integer NOT NULL CHECK (my_id BETWEEN 1 AND 64),
@@ -23,6 +23,11 @@ CREATE TABLE IF NOT EXISTS mtm.node (
   system_identifier bigint NOT NULL,
   CHECK (my_id <= node_count)
 );
+-- timeline: the server's, when a gateway began with it last; a copy of it that was promoted has a higher one. since: the
+-- generation that added the node, 0 for one of the first (core/generation/configuration.ts).
+ALTER TABLE mtm.node ADD COLUMN IF NOT EXISTS timeline integer NOT NULL DEFAULT 0;
+ALTER TABLE mtm.node ADD COLUMN IF NOT EXISTS since bigint NOT NULL DEFAULT 0;
+ALTER TABLE mtm.node ADD COLUMN IF NOT EXISTS admin_role text NOT NULL DEFAULT '';
 GRANT SELECT ON mtm.node TO PUBLIC;
 
 -- Raised at each takeover of the server by a gateway (architecture §3, Takeover); holder: the process that did it.

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { initialConfiguration } from '../../../../src/core/generation/configuration.ts';
 import type { MemberTrouble } from '../../../../src/core/generation/liveness-event.ts';
 import { statusOf, type StatusFacts } from '../../../../src/core/node/status.ts';
 
@@ -6,7 +7,9 @@ const third: MemberTrouble = { node: 3, kind: 'not-heard', text: 'not heard for 
 
 const well: StatusFacts = {
   health: { healthy: true },
-  configured: [1, 2, 3],
+  self: 1,
+  source: undefined,
+  configuration: initialConfiguration([1, 2, 3]),
   serving: true,
   inMajority: true,
   onlineIn: 4,
@@ -14,7 +17,7 @@ const well: StatusFacts = {
     number: 4,
     proposer: 1,
     members: [1, 2, 3],
-    configured: [1, 2, 3],
+    ...initialConfiguration([1, 2, 3]),
     donors: [1, 2, 3],
     commits: [],
   },
@@ -79,8 +82,8 @@ test.each<[string, StatusFacts, string]>([
   [
     'no donor has what it lacks, whichever is asked now',
     { ...off, donor: 2, reseed: 'node 3 was away too long' },
-    'disabled: needs re-seed: node 3 was away too long; remove it with mtm.drop_node and seed it anew from an ' +
-      'online node (mtm.join_node)',
+    'disabled: needs re-seed: node 3 was away too long; remove it with mtm.drop_node and add it anew with ' +
+      'a new copy (mtm.add_node)',
   ],
   ['no donor', off, 'recovery: it waits for a node that is online in generation 4'],
 ])('%s', (_name, facts, text) => {

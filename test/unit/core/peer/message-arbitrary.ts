@@ -34,6 +34,10 @@ const record = fc.record({
   proposer: node,
   members: nodes,
   configured: nodes,
+  joining: nodes,
+  added: fc.array(fc.record({ id: node, host: text, port: fc.nat(0xffff), conninfo: text, since: counter }), {
+    maxLength: 3,
+  }),
   donors: nodes,
   commits: gidSet,
 });
@@ -76,7 +80,13 @@ export const anyMessage: fc.Arbitrary<PeerMessage> = fc.oneof(
     reason: text,
     clock: time,
   }),
-  fc.record({ kind: fc.constant('heartbeat-answer' as const), sentAt: time, maxVoted: counter, clock: time }),
+  fc.record({
+    kind: fc.constant('heartbeat-answer' as const),
+    sentAt: time,
+    maxVoted: counter,
+    withheld: fc.boolean(),
+    clock: time,
+  }),
   fc.record({
     kind: fc.constant('transaction-start' as const),
     gid,
@@ -103,6 +113,8 @@ export const anyMessage: fc.Arbitrary<PeerMessage> = fc.oneof(
     branches: fc.array(fc.record({ timeline, at: lsn }), { maxLength: 4 }),
   }),
   fc.record({ kind: fc.constant('server-position-verdict' as const), refusal: text }),
+  fc.record({ kind: fc.constant('request' as const), id: counter, verb: text, body: text }),
+  fc.record({ kind: fc.constant('reply' as const), id: counter, ok: fc.boolean(), body: text }),
   fc.record({ kind: fc.constant('vote-request' as const), ballot, members: nodes, configured: nodes }),
   fc.record({
     kind: fc.constant('election-vote' as const),

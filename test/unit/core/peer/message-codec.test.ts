@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Refusal } from '../../../../src/core/identity.ts';
-import { maxDataBytes, maxFrameBytes, maxTextLength } from '../../../../src/core/peer/frame.ts';
+import { maxBodyBytes, maxDataBytes, maxFrameBytes, maxTextLength } from '../../../../src/core/peer/frame.ts';
 import type { PeerMessage } from '../../../../src/core/peer/message.ts';
 import { MessageReader, type CodecError } from '../../../../src/core/peer/message-reader.ts';
 import { encodeMessage, MessageWriter } from '../../../../src/core/peer/message-writer.ts';
@@ -137,6 +137,16 @@ describe('encode then decode', () => {
     expect(fills).toEqual([new Set([1]), new Set([2]), new Set([3])]);
   });
 
+  test('bodies of questions may be long, up to a limit', () => {
+    const message: PeerMessage = { kind: 'reply', id: 7, ok: true, body: 'x'.repeat(maxBodyBytes) };
+    expect(readAll([encodeMessage(message)])).toEqual([message]);
+    expect(() => encodeMessage({ ...message, body: `${message.body}x` })).toThrow();
+    // 'ü' takes two bytes: the reader counts bytes.
+    expect(readAll([encodeMessage({ ...message, body: 'ü'.repeat(maxBodyBytes) })])).toMatchObject([
+      { kind: 'codec-error', reason: 'malformed-body' },
+    ]);
+  });
+
   test('data longer than a piece are a bug of ours', () => {
     const data = new Uint8Array(maxDataBytes + 1);
     const writer = new MessageWriter();
@@ -172,7 +182,7 @@ describe('what a peer must not send is an error value', () => {
 
   test('random bodies in sound frames', () => {
     fc.assert(
-      fc.property(fc.integer({ min: 1, max: 24 }), fc.uint8Array({ maxLength: 80 }), (type, body) => {
+      fc.property(fc.integer({ min: 1, max: 27 }), fc.uint8Array({ maxLength: 80 }), (type, body) => {
         expect(readAll([frame(type, 0, [...body])])).toHaveLength(1);
       }),
       { numRuns: 500 },

@@ -1,0 +1,64 @@
+/** The questions that this node answers and asks, put together. */
+import type { NodeId } from '../core/identity.ts';
+import type { NodeMachine } from '../core/node/node-machine.ts';
+import { contacts, type Members } from './members.ts';
+import type { NodeParts } from './node-parts.ts';
+import { PeerQuestions, type PeerQuestion } from './peer-questions.ts';
+import { RequestDesk } from './request-desk.ts';
+import type { SessionDesk } from './session-desk.ts';
+import { peerAnswerers, requestHandlers, type VerbNode } from './verbs.ts';
+
+export class Questions {
+  readonly #desk: RequestDesk;
+  readonly #peers: PeerQuestions;
+
+  constructor(node: VerbNode, members: Members) {
+    const { announceKey, takeOver, log, control } = node.parts;
+    const { incarnation } = takeOver;
+    this.#peers = new PeerQuestions({
+      incarnation,
+      answerers: peerAnswerers(node),
+      linked: (to) => members.linked(to),
+      send: (to, message) => members.send(to, message),
+    });
+    const note = (id: string, reply: object | undefined, error: object | undefined): Promise<void> =>
+      control.noteReply({ id, incarnation, reply, error });
+    this.#desk = new RequestDesk({ incarnation, announceKey, log, note }, requestHandlers(node, this.#peers));
+  }
+
+  /** A function in the server asks. */
+  asked(content: string): void {
+    this.#desk.received(content);
+  }
+
+  /** A peer asks or answers. */
+  received(from: NodeId, message: PeerQuestion): void {
+    this.#peers.received(from, message);
+  }
+
+  linkDown(to: NodeId, reason: string): void {
+    this.#peers.linkDown(to, reason);
+  }
+
+  stop(): void {
+    this.#desk.stop();
+    this.#peers.stop();
+  }
+}
+
+export function newQuestions(
+  parts: NodeParts,
+  members: Members,
+  machine: NodeMachine,
+  desk: SessionDesk,
+  event: VerbNode['event'],
+): Questions {
+  const node = {
+    parts,
+    machine,
+    event,
+    contacts: () => contacts(members, machine),
+    supervises: (pid: number) => desk.supervises(pid),
+  };
+  return new Questions(node, members);
+}

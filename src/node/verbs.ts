@@ -1,0 +1,59 @@
+/**
+ * What the gateway can be asked, by its server's functions (mtm.ask_gateway) and by other gateways. A new
+ * verb is one entry here.
+ * Rule: a verb does the same when it is asked twice.
+ */
+import type { NodeId } from '../core/identity.ts';
+import type { NodeMachine } from '../core/node/node-machine.ts';
+import type { Happening } from './drain.ts';
+import { copyEnd, MembershipDesk } from './membership-desk.ts';
+import type { NodeParts } from './node-parts.ts';
+import type { Answerer, PeerQuestions } from './peer-questions.ts';
+import type { RequestHandler } from './request-desk.ts';
+
+/** What verbs need of their node. */
+export interface VerbNode {
+  readonly parts: NodeParts;
+  /** Peers that are heard and whose links are up. */
+  contacts(): readonly NodeId[];
+  /** Does a client of this gateway work in this backend, under supervision? */
+  supervises(backendPid: number): boolean;
+  readonly machine: NodeMachine;
+  event(event: Happening): void;
+}
+
+/** A peer that has something to look up answers within, ms. */
+const peerAnswerMs = 5000;
+
+/** Verbs of functions in the server. */
+export function requestHandlers(node: VerbNode, peers: PeerQuestions): Record<string, RequestHandler> {
+  const { config } = node.parts;
+  const { nodeId } = config;
+  const membership = new MembershipDesk({
+    config,
+    machine: node.machine,
+    event: (event) => node.event(event),
+    ask: (to, verb, args, timeoutMs) => peers.ask(to, verb, args, timeoutMs),
+  });
+  return {
+    'add-node': (args) => membership.add(args),
+    'join-node': (args) => membership.join(args),
+    'drop-node': (args) => membership.drop(args),
+    /** Is the gateway there, and who of the others answers? */
+    ping: async () => {
+      const asked = node.contacts().map(async (peer) => peers.ask(peer, 'ping', {}, peerAnswerMs));
+      const answers = await Promise.allSettled(asked);
+      const answered = answers.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
+      return { node: nodeId, answered };
+    },
+  };
+}
+
+/** Verbs of other gateways. */
+export function peerAnswerers(node: VerbNode): Record<string, Answerer> {
+  const { nodeId } = node.parts.config;
+  return {
+    ping: () => Promise.resolve(nodeId),
+    'copy-end': () => Promise.resolve(copyEnd(node.parts.seed)),
+  };
+}
