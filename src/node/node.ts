@@ -157,7 +157,7 @@ export class Node {
       question: (from, message) => this.#questions.received(from, message),
       linkDown: (to, reason) => this.#questions.linkDown(to, reason),
       startTimeSeen: (startTime) => this.#clock.observe(startTime),
-      stream: (from, stream) => this.#recovery.serve(from, stream),
+      stream: (...asked) => this.#recovery.serve(...asked),
       changed: () => this.#report.changed(),
     });
   }
