@@ -17,6 +17,7 @@ import { ensureSlots, installSchema, verifySensors } from '../io/postgres/schema
 import { NodeStore } from '../io/store/node-store.ts';
 import { readHistory } from '../io/store/history-reader.ts';
 import { RetainedSlot } from '../io/store/retained-slot.ts';
+import { loadSeed, rollBackCopied } from '../io/store/seed.ts';
 import { loadPeerPositions, readPosition } from '../io/store/server-position.ts';
 import type { Gid } from '../core/identity.ts';
 import { newHolding, orSuperseded, superseded } from './hold.ts';
@@ -132,7 +133,15 @@ async function startNode(config: GatewayConfig, log: Logger, holding: Holding): 
     if (!(await control.claim(holding))) throw superseded(config);
     await control.endSessions();
     const { nodeId: myId, clusterName, adminRole } = config;
-    await installSchema(control.client, { myId, nodeCount, clusterName, adminRole });
+    await installSchema(control.client, {
+      myId,
+      nodeCount,
+      clusterName,
+      adminRole,
+      position: positionAtStart,
+    });
+    const seed = await loadSeed(control.client);
+    if (seed?.done === false) await rollBackCopied(control.client);
     await ensureSlots(control.client);
     const missing = await verifySensors(control.client);
     if (missing.length > 0) {
@@ -159,6 +168,7 @@ async function startNode(config: GatewayConfig, log: Logger, holding: Holding): 
       probe,
       takeOver,
       store,
+      seed,
       slot: await RetainedSlot.load(() => observer.client),
       positionAtStart,
       peerPositions: await loadPeerPositions(observer.client),

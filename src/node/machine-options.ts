@@ -16,11 +16,12 @@ export function configuredNodes(config: GatewayConfig): NodeId[] {
 
 /** `now`: monotonic, ms; this process has answered nobody before. */
 export function machineOptions(parts: NodeParts, clock: HybridClock, now: number): NodeOptions {
-  const { config, takeOver, store, slot, committed, empty } = parts;
+  const { config, takeOver, store, seed, slot, committed, empty } = parts;
   const referee = RefereeDesk.times(config);
   return {
     self: config.nodeId,
     configured: configuredNodes(config),
+    source: seed?.done === false ? seed.source : undefined,
     incarnation: takeOver.incarnation,
     sendTimeoutMs: config.heartbeatSendTimeoutMs,
     recvTimeoutMs: config.heartbeatRecvTimeoutMs,

@@ -4,6 +4,7 @@
  */
 import type { Logger } from 'pino';
 import type { GatewayConfig } from '../config/schema.ts';
+import { sinceOf, type Configuration } from '../core/generation/configuration.ts';
 import type { NodeId } from '../core/identity.ts';
 import type { NodeMachine } from '../core/node/node-machine.ts';
 import type { PeerMessage } from '../core/peer/message.ts';
@@ -11,6 +12,7 @@ import { GatewayError } from '../lib/gateway-error.ts';
 import { PeerLinks } from '../io/peers/peer-links.ts';
 import type { PeerStream } from '../io/peers/peer-stream.ts';
 import type { Happening } from './drain.ts';
+import { peerAddresses, type KnownPeer } from './peer-addresses.ts';
 import type { PeerQuestion } from './peer-questions.ts';
 
 export type ServerPositionMessage = Extract<
@@ -35,19 +37,36 @@ export interface MembersHandler {
   changed(): void;
 }
 
+function isSame(a: KnownPeer, b: KnownPeer): boolean {
+  return a.id === b.id && a.host === b.host && a.port === b.port && a.since === b.since;
+}
+
 export class Members {
   readonly links: PeerLinks;
+  readonly #config: GatewayConfig;
+  readonly #log: Logger;
   readonly #handler: MembersHandler;
+  #peers: readonly KnownPeer[];
 
-  constructor(config: GatewayConfig, incarnation: number, log: Logger, handler: MembersHandler) {
+  constructor(
+    config: GatewayConfig,
+    incarnation: number,
+    configuration: Configuration,
+    log: Logger,
+    handler: MembersHandler,
+  ) {
+    this.#config = config;
+    this.#log = log;
     this.#handler = handler;
+    this.#peers = this.#addresses(configuration);
     this.links = new PeerLinks({
       clusterName: config.clusterName,
       secret: config.clusterSecret,
       nodeId: config.nodeId,
       incarnation,
       listen: config.peerListen,
-      peers: config.peers,
+      peers: this.#peers,
+      since: sinceOf(configuration, config.nodeId),
       log: log.child({ component: 'peers' }),
       random: Math.random,
       now: () => performance.now(),
@@ -65,13 +84,47 @@ export class Members {
     });
   }
 
+  /** The other nodes of the cluster whose addresses are known. */
+  get peers(): readonly KnownPeer[] {
+    return this.#peers;
+  }
+
+  get ids(): readonly NodeId[] {
+    return this.#peers.map(({ id }) => id);
+  }
+
+  /** The nodes of the cluster are these from now on. */
+  configure(configuration: Configuration): void {
+    const former = this.#peers;
+    this.#peers = this.#addresses(configuration);
+    for (const { id } of former) {
+      if (this.#peers.some((peer) => peer.id === id)) continue;
+      this.#log.info({ node: id }, 'the node has left the cluster');
+      this.links.removePeer(id);
+    }
+    for (const peer of this.#peers) {
+      if (former.some((known) => isSame(known, peer))) continue;
+      this.#log.info({ node: peer.id, host: peer.host, port: peer.port }, 'the node is in the cluster');
+      this.links.addPeer(peer);
+    }
+  }
+
+  #addresses(configuration: Configuration): readonly KnownPeer[] {
+    const { known, unknown, strangers } = peerAddresses(this.#config, configuration);
+    if (unknown.length > 0)
+      this.#log.error({ nodes: unknown }, 'these nodes of the cluster are missing in peers: add them');
+    if (strangers.length > 0)
+      this.#log.warn({ nodes: strangers }, 'peers lists nodes that the cluster does not have');
+    return known;
+  }
+
   send(to: NodeId, message: PeerMessage): void {
     const queued = this.links.send(to, message);
     if (!queued && message.kind === 'transaction-data') this.#handler.flow(to, false);
   }
 
   sendAll(message: PeerMessage): void {
-    for (const { node } of this.links.linkStatus()) this.send(node, message);
+    for (const id of this.ids) this.send(id, message);
   }
 
   /** What no retry cures, like another secret. */

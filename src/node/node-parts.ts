@@ -5,6 +5,7 @@ import type { Classifier } from '../core/statement/classifier.ts';
 import type { Gid, NodeId } from '../core/identity.ts';
 import type { Control, TakeOver } from '../io/postgres/control.ts';
 import type { NodeStore } from '../io/store/node-store.ts';
+import type { Seed } from '../io/store/seed.ts';
 import type { RetainedSlot } from '../io/store/retained-slot.ts';
 import type { RememberedPosition, ServerPosition } from '../io/store/server-position.ts';
 
@@ -18,6 +19,8 @@ export interface NodeParts {
   readonly probe: Control;
   readonly takeOver: TakeOver;
   readonly store: NodeStore;
+  /** Undefined when the server did not begin as a copy of another node's. */
+  readonly seed: Seed | undefined;
   readonly slot: RetainedSlot;
   /** What the retained slot shows as committed; in `empty` what changed nothing. */
   readonly committed: readonly Gid[];

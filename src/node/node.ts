@@ -4,6 +4,7 @@
  * in src/core, so that the simulation runs the same code.
  */
 import { HybridClock } from '../core/generation/hybrid-clock.ts';
+import { sinceOf } from '../core/generation/configuration.ts';
 import type { DurableChange } from '../core/generation/record.ts';
 import type { NodeEffect } from '../core/node/node-event.ts';
 import { NodeMachine } from '../core/node/node-machine.ts';
@@ -127,7 +128,7 @@ export class Node {
       changed: (health) => this.#drain.push((now) => ({ kind: 'local-health-changed', now, health })),
     });
     this.#report = new RuntimeReport(parts, this.#machine, {
-      links: () => this.#members.links,
+      members: () => this.#members,
       unsupervised: () => this.#server.unsupervised,
       workers: () => this.#apply.size,
       lost: (reason) => this.#serverLost(reason),
@@ -143,7 +144,7 @@ export class Node {
 
   #newMembers(): Members {
     const { config, takeOver, log } = this.#parts;
-    return new Members(config, takeOver.incarnation, log, {
+    return new Members(config, takeOver.incarnation, this.#machine.configuration, log, {
       event: (event) => this.#drain.push(event),
       flow: (from, open) => (open ? this.#flow.released(from) : this.#flow.asked(from, false)),
       linkUp: (to) => {
@@ -173,7 +174,8 @@ export class Node {
     const memory = { atStart: positionAtStart, known: peerPositions };
     return new ServerWitness(observer, memory, log, {
       self: config.nodeId,
-      peers: config.peers.map(({ id }) => id),
+      peers: () => this.#members.ids,
+      since: (peer) => sinceOf(this.#machine.configuration, peer),
       aloneMs: config.heartbeatRecvTimeoutMs,
       send: (to, message) => this.#members.send(to, message),
       contacts: () => contacts(this.#members, this.#machine),
@@ -195,6 +197,7 @@ export class Node {
       openStream: (to) => this.#members.links.openStream(to),
       isKnown: (gid) => this.#machine.isKnown(gid),
       lastOnline: () => this.#parts.store.state.lastOnline,
+      seeded: () => this.#drain.push((now) => ({ kind: 'seeded', now })),
       unfit: () => (this.#machine.liveness.onlineIn === 0 ? 'it is not online itself' : undefined),
       lost: (reason) => this.#serverLost(reason),
     });
@@ -334,6 +337,9 @@ export class Node {
         return void this.#persist(effect.token, effect.change);
       case 'serve':
         return this.#serve(effect.generation);
+      case 'configuration-changed':
+        this.#report.changed();
+        return this.#members.configure(effect.configuration);
       case 'recover':
         this.#desk.endTransactions();
         return this.#recovery.recover(effect.donor, effect.generation);
@@ -361,6 +367,8 @@ export class Node {
       // What was replayed is part of what a vote tells.
       await this.#recovery.ended;
       await this.#parts.store.persist(change);
+      if (change.lastOnline !== undefined && this.#parts.seed !== undefined)
+        await this.#parts.slot.refreshLost();
     } catch (error) {
       this.#serverLost(`the state of elections could not be written: ${(error as Error).message}`);
       return;

@@ -7,6 +7,7 @@ import type { Gid, Lsn, NodeId } from '../core/identity.ts';
 import { Recovery, type RecoveryHandler } from '../io/recovery/recovery.ts';
 import { RecoveryDonor } from '../io/recovery/donor.ts';
 import type { PeerStream } from '../io/peers/peer-stream.ts';
+import { noteSeeded, type Seed } from '../io/store/seed.ts';
 import type { RetainedSlot } from '../io/store/retained-slot.ts';
 import type { Happening } from './drain.ts';
 import type { NodeParts } from './node-parts.ts';
@@ -19,6 +20,8 @@ export interface RecoveryDeskNode {
   openStream(to: NodeId): Promise<PeerStream>;
   isKnown(gid: Gid): boolean;
   lastOnline(): number;
+  /** It is noted durably that this node knows what its copy holds. */
+  seeded(): void;
   /** Why this node is no donor; undefined when it is. */
   unfit(): string | undefined;
   lost(reason: string): void;
@@ -33,11 +36,14 @@ export class RecoveryDesk {
   #recovery: Recovery | undefined;
   #target: number | undefined;
   #ended: Promise<void> = Promise.resolve();
+  /** Undefined: the server is no copy, or what it holds is known. */
+  #seed: Seed | undefined;
 
   constructor(parts: NodeParts, slot: RetainedSlot, node: RecoveryDeskNode) {
     this.#parts = parts;
     this.#node = node;
-    const { config, log } = parts;
+    const { config, log, seed } = parts;
+    this.#seed = seed?.done === false ? seed : undefined;
     this.#donor = new RecoveryDonor({
       login: config.postgres,
       verifyHeader: headerVerifier(config.clusterSecret),
@@ -96,7 +102,8 @@ export class RecoveryDesk {
         donor,
         stream,
         login: config.postgres,
-        lastOnline: this.#node.lastOnline(),
+        lastOnline: this.#completeUpTo(),
+        copyEnd: this.#seed?.copyEnd ?? 0n,
         isKnown: (gid: Gid) => this.#node.isKnown(gid),
         proof: (gid: Gid) => headerProof(config.clusterSecret, gid),
         handler: this.#handler(run),
@@ -111,10 +118,31 @@ export class RecoveryDesk {
     }
   }
 
+  /**
+   * Of generations up to this one nothing is missing here. A copy is complete in the generation before that of
+   * its source: what the others gave up since then it may lack.
+   */
+  #completeUpTo(): number {
+    const { seed } = this.#parts;
+    return Math.max(this.#node.lastOnline(), (seed?.generation ?? 0) - 1, 0);
+  }
+
+  async #seeded(): Promise<void> {
+    try {
+      await noteSeeded(this.#parts.observer.client);
+    } catch (error) {
+      return this.#node.lost(`it could not be noted what the copy holds: ${(error as Error).message}`);
+    }
+    this.#seed = undefined;
+    this.#parts.log.info('this node knows what its copy holds');
+    this.#node.seeded();
+  }
+
   #handler(run: number): RecoveryHandler {
     const current = (): boolean => run === this.#run;
     return {
       replayed: (gids, ddl) => this.#node.replayed(gids, ddl),
+      seeded: () => void this.#seeded(),
       progressed: ({ lagBytes }) => {
         if (!current() || lagBytes === undefined) return;
         this.#node.event((now) => ({ kind: 'recovery-progressed', now, lagBytes }));

@@ -1,15 +1,14 @@
 /** What mtm.status() and mtm.nodes() show (surface.md, SQL), made from what the node knows now. */
 import type { NodeMachine } from '../core/node/node-machine.ts';
-import type { PeerLinks } from '../io/peers/peer-links.ts';
+import type { Members } from './members.ts';
 import type { GatewayConfig } from '../config/schema.ts';
-import { configuredNodes } from './machine-options.ts';
 import type { NodeParts } from './node-parts.ts';
 
 /** An unchanged state is written anew this often, so that what it says of times is of now, ms. */
 const renewMs = 2000;
 
 export interface RuntimeSource {
-  links(): PeerLinks;
+  members(): Members;
   unsupervised(): number;
   workers(): number;
   lost(reason: string): void;
@@ -68,12 +67,12 @@ export class RuntimeReport {
         gen_num: generation?.number ?? 0,
         gen_members: members,
         gen_members_online: liveness.onlineIn === 0 ? [] : members.filter((member) => !troubled.has(member)),
-        gen_configured: generation?.configured ?? configuredNodes(config),
+        gen_configured: machine.configuration.configured,
         reason,
         retained_wal_bytes: counts.retainedBytes,
         unsupervised_writes: counts.unsupervised,
       },
-      nodes: nodesOf(config, this.#source.links(), counts.workers, {
+      nodes: nodesOf(config, this.#source.members(), counts.workers, {
         receiving: replay?.donor,
         lag: replay?.lagBytes ?? null,
         members,
@@ -97,7 +96,7 @@ interface Replaying {
 
 function nodesOf(
   config: GatewayConfig,
-  links: PeerLinks,
+  { links, peers: known }: Members,
   workers: number,
   { receiving, lag, members }: Replaying,
 ): object[] {
@@ -116,12 +115,12 @@ function nodesOf(
     last_heartbeat: null,
   };
   const peers = links.linkStatus().map((link) => {
-    const peer = config.peers.find(({ id }) => id === link.node);
+    const peer = known.find(({ id }) => id === link.node);
     const mode = link.node === receiving ? 'recovery' : link.connected ? 'normal' : 'disabled';
     return {
       ...self,
       id: link.node,
-      conninfo: peer?.conninfo ?? `host=${peer?.host} port=${peer?.port}`,
+      conninfo: peer?.conninfo || `host=${peer?.host} port=${peer?.port}`,
       is_self: false,
       enabled: members.includes(link.node),
       connected: link.connected,

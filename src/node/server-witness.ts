@@ -29,7 +29,9 @@ const mostBranches = 256;
 
 export interface WitnessNode {
   readonly self: NodeId;
-  readonly peers: readonly NodeId[];
+  peers(): readonly NodeId[];
+  /** Since when the id means this node (core/generation/configuration.ts). */
+  since(peer: NodeId): number;
   /** How long a node that hears nobody waits for a word: then it is on its own, ms. */
   readonly aloneMs: number;
   send(to: NodeId, message: PeerMessage): void;
@@ -78,7 +80,7 @@ export class ServerWitness {
     this.#startedAt ??= now;
     const contacts = this.#node.contacts();
     const silent = contacts.filter((node) => !this.#content.has(node));
-    if (this.#node.peers.length > 0) {
+    if (this.#node.peers().length > 0) {
       if (silent.length > 0) return `it waits for what node ${silent.join(', ')} remembers of its PostgreSQL`;
       if (this.#content.size === 0 && now - this.#startedAt < this.#node.aloneMs)
         return 'it waits for what the other nodes remember of its PostgreSQL';
@@ -95,7 +97,7 @@ export class ServerWitness {
   look(now: number): void {
     if (now - this.#toldAt < (this.#admitted ? tellMs : urgeMs)) return;
     this.#toldAt = now;
-    this.#tell(this.#node.peers);
+    this.#tell(this.#node.peers());
   }
 
   received(from: NodeId, message: ServerPositionMessage): void {
@@ -126,7 +128,10 @@ export class ServerWitness {
   }
 
   #judge(from: NodeId, position: ServerPosition): void {
-    const known = this.#known.get(from);
+    const since = this.#node.since(from);
+    // What is remembered of another node that had this id says nothing.
+    const remembered = this.#known.get(from);
+    const known = remembered?.since === since ? remembered : undefined;
     const verdict = judgePosition(known, position);
     let refusal = '';
     if (verdict !== 'as-known' && known !== undefined) {
@@ -140,7 +145,7 @@ export class ServerWitness {
   }
 
   #remember(from: NodeId, { systemIdentifier, timeline, flushed }: ServerPosition): void {
-    const position = { systemIdentifier, timeline, flushed };
+    const position = { systemIdentifier, timeline, flushed, since: this.#node.since(from) };
     this.#known.set(from, position);
     const now = performance.now();
     if (now - (this.#notedAt.get(from) ?? -Infinity) < tellMs) return;

@@ -13,6 +13,7 @@
 import { assert } from '../../lib/assert.ts';
 import type { NodeId } from '../identity.ts';
 import type { ElectionMessage } from '../peer/message.ts';
+import { initialConfiguration, type Configuration } from './configuration.ts';
 import type { ElectionEffect, ElectionNode, ElectionOptions } from './election-event.ts';
 import { isMajority } from './quorum.ts';
 import { ballotOf, compareBallots } from './record.ts';
@@ -38,6 +39,7 @@ export class Acceptor {
   readonly #options: ElectionOptions;
   readonly #node: ElectionNode;
   readonly #emit: (effect: ElectionEffect) => void;
+  readonly #initial: Configuration;
   /** As it will be when everything ordered is written: what a promise is checked against. */
   #state: DurableState;
   /** Written: what may be acted upon or told. */
@@ -60,6 +62,7 @@ export class Acceptor {
     this.#chosen = state.chosen;
     this.#lastOnline = state.lastOnline;
     this.#emit = emit;
+    this.#initial = initialConfiguration(options.configured);
   }
 
   /** The highest ballot that this node has promised, durably or soon. */
@@ -70,6 +73,11 @@ export class Acceptor {
   /** The highest record that is chosen, noted here. */
   get chosen(): GenerationRecord | undefined {
     return this.#chosen;
+  }
+
+  /** As the chosen record says; before there is one, as the configuration file does. */
+  get configuration(): Configuration {
+    return this.#chosen ?? this.#initial;
   }
 
   get lastOnline(): number {
@@ -98,15 +106,17 @@ export class Acceptor {
       const reason = `it proposes generation ${rival.generation} itself`;
       return this.#refuse(from, ballot, reason, 0, rival);
     }
-    if (configured.join() !== this.#options.configured.join()) {
+    // Where there are no records yet, the files must agree; afterwards the proposer's votes tell it.
+    const fresh = this.#highestRecord() === undefined;
+    if (fresh && configured.join() !== this.#options.configured.join()) {
       const reason = `it is configured with the nodes ${this.#options.configured.join(', ')}`;
       return this.#refuse(from, ballot, reason, this.#options.recvTimeoutMs);
     }
     if (!members.includes(this.#options.self)) return;
-    if (!this.#enough(from, ballot, members)) {
+    if (!this.#enough(from, ballot, { members, configured })) {
       return this.#refuse(from, ballot, 'its members are no majority, and there is no grant', 0);
     }
-    const blocked = mayLeaveOut(members, now);
+    const blocked = mayLeaveOut(message, now);
     if (blocked !== undefined) {
       const reason = `node ${blocked.node} may still hold a lease that it answered`;
       return this.#refuse(from, ballot, reason, blocked.forMs);
@@ -117,8 +127,12 @@ export class Acceptor {
   }
 
   /** The referee stands for the other node, for this node's own ballot only. */
-  #enough(from: NodeId, ballot: Ballot, members: readonly NodeId[]): boolean {
-    const { self, configured } = this.#options;
+  #enough(
+    from: NodeId,
+    ballot: Ballot,
+    { members, configured }: Pick<GenerationRecord, 'members' | 'configured'>,
+  ): boolean {
+    const { self } = this.#options;
     if (isMajority(members, configured)) return true;
     return from === self && members.length === 1 && this.#node.grant?.() === ballot.generation;
   }
@@ -160,7 +174,7 @@ export class Acceptor {
   acceptRequest(from: NodeId, record: GenerationRecord): void {
     const ballot = ballotOf(record);
     const voted = this.#vote?.told !== undefined && compareBallots(this.#vote.ballot, ballot) === 0;
-    const enough = this.#enough(from, ballot, record.members);
+    const enough = this.#enough(from, ballot, record);
     if (!voted || !enough || compareBallots(ballot, this.promised) !== 0) {
       return this.#send(from, { kind: 'accept-refused', ballot, promised: this.promised });
     }
@@ -244,6 +258,6 @@ export class Acceptor {
 
 /** Who forbids an election with these members only, and for how long at most; undefined: nobody. */
 export type LeaveOut = (
-  members: readonly NodeId[],
+  proposed: Pick<GenerationRecord, 'members' | 'configured'>,
   now: number,
 ) => { readonly node: NodeId; readonly forMs: number } | undefined;

@@ -4,6 +4,7 @@
  */
 import type { NodeId } from '../identity.ts';
 import { bestClique } from './clique.ts';
+import type { Configuration } from './configuration.ts';
 import type { Contact } from './liveness-event.ts';
 import { isAlone, isMajority } from './quorum.ts';
 import type { GenerationRecord } from './record.ts';
@@ -12,16 +13,18 @@ import type { GenerationRecord } from './record.ts';
  * The best members for a generation: a clique of healthy nodes that contains a majority. Undefined when there
  * is none with this node in it. Nodes that are behind are in it when they are nearly level, or when there is
  * no majority without them: then everybody has to wait for them anyway. `referee`: one of two nodes may be
- * enough, this one when the other is out of reach or behind while this one works alone.
+ * enough, this one when the other is out of reach or behind while this one works alone. A joining node comes
+ * in when it is nearly level and fits with all the others: one at a time, and never in place of another.
  */
 export function candidates(
   self: NodeId,
   contacts: readonly Contact[],
-  configured: readonly NodeId[],
+  configuration: Configuration,
   chosen: GenerationRecord | undefined,
   referee = false,
 ): readonly NodeId[] | undefined {
-  const healthy = contacts.filter((contact) => contact.healthy);
+  const { configured, joining } = configuration;
+  const healthy = contacts.filter(({ healthy, node }) => healthy && configured.includes(node));
   const maxOnline = Math.max(0, ...healthy.map(({ lastOnline }) => lastOnline));
   // A donor of the latest generation was complete when it voted; its news of being online may be on its way.
   const fit = healthy.filter(
@@ -37,10 +40,24 @@ export function candidates(
   for (const group of alone === undefined ? [fit, healthy] : [fit]) {
     const clique = cliqueOf(group);
     if (!isMajority(clique, configured)) continue;
-    return clique.includes(self) ? clique : undefined;
+    const members = withJoining(clique, contacts, joining);
+    return members.includes(self) ? members : undefined;
   }
   if (!referee || (alone !== undefined && alone.node !== self)) return undefined;
   return healthy.some(({ node }) => node === self) ? [self] : undefined;
+}
+
+function withJoining(
+  clique: readonly NodeId[],
+  contacts: readonly Contact[],
+  joining: readonly NodeId[],
+): readonly NodeId[] {
+  for (const joiner of contacts) {
+    if (!joiner.healthy || !joiner.level || !joining.includes(joiner.node)) continue;
+    const together = cliqueOf([joiner, ...contacts.filter(({ node }) => clique.includes(node))]);
+    if (together.length > clique.length) return together;
+  }
+  return clique;
 }
 
 /** It takes part in a generation of its own; of one that is not known here yet that is the likely reason. */

@@ -9,7 +9,7 @@ import type { Ballot, DurableChange, GenerationRecord, Holdings } from './record
 
 export interface ElectionOptions {
   readonly self: NodeId;
-  /** Ascending, this node included. */
+  /** Ascending, of the configuration file: counts until there is a record. */
   readonly configured: readonly NodeId[];
   readonly incarnation: number;
   readonly sendTimeoutMs: number;

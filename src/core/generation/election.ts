@@ -10,6 +10,7 @@ import type { Gid, NodeId } from '../identity.ts';
 import type { ElectionMessage } from '../peer/message.ts';
 import { Acceptor } from './acceptor.ts';
 import { candidates } from './candidates.ts';
+import type { Configuration, ConfigurationWish } from './configuration.ts';
 import type { ElectionEffect, ElectionNode, ElectionOptions } from './election-event.ts';
 import { Proposer } from './proposer.ts';
 import type { Ballot, DurableState, GenerationRecord } from './record.ts';
@@ -49,6 +50,15 @@ export class Election {
 
   get lastOnline(): number {
     return this.#acceptor.lastOnline;
+  }
+
+  get configuration(): Configuration {
+    return this.#acceptor.configuration;
+  }
+
+  /** A change of the configuration that this node proposes until it is there; undefined: none any more. */
+  wish(wish: ConfigurationWish | undefined): void {
+    this.#proposer.wish = wish;
   }
 
   /**
@@ -149,25 +159,29 @@ export class Election {
     const before = this.promised.generation;
     // Two that ask each other must not both give way: the one with the lower id goes on.
     const rival = from === this.#options.self ? undefined : this.#proposer.rivalOf(message.ballot);
-    this.#acceptor.voteRequest(from, message, this.#now, rival, (members, now) =>
-      this.#blockedBy(members, now),
+    this.#acceptor.voteRequest(from, message, this.#now, rival, (proposed, now) =>
+      this.#blockedBy(proposed, now),
     );
     if (from !== this.#options.self && this.promised.generation > before) this.#proposer.yieldTo(this.#now);
   }
 
-  #blockedBy(members: readonly NodeId[], now: number): ReturnType<ElectionNode['exclusion']['blockedBy']> {
-    const { self, configured } = this.#options;
+  /** Whoever is configured before or after it may hold a lease. */
+  #blockedBy(
+    { members, configured }: Pick<GenerationRecord, 'members' | 'configured'>,
+    now: number,
+  ): ReturnType<ElectionNode['exclusion']['blockedBy']> {
+    const { self } = this.#options;
     const { exclusion } = this.#node;
-    const blocked = exclusion.blockedBy(
-      configured.filter((node) => !members.includes(node)),
-      now,
-    );
+    const { configuration } = this;
+    const left = new Set([...configuration.configured, ...configured]);
+    for (const member of [...members, self]) left.delete(member);
+    const blocked = exclusion.blockedBy(left, now);
     if (blocked === undefined) return undefined;
     // This node would leave it out as well: then it stops prolonging what the others wait for.
     const contacts = this.#node.contacts(now);
     const heard = contacts.some(({ node }) => node === blocked.node);
     const referee = this.#node.grant !== undefined;
-    const best = candidates(self, contacts, configured, this.chosen, referee);
+    const best = candidates(self, contacts, configuration, this.chosen, referee);
     if (heard && best?.includes(blocked.node) === false) exclusion.withhold(blocked.node, now);
     return blocked;
   }

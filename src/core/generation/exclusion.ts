@@ -39,6 +39,18 @@ export class Exclusion {
     for (const peer of options.peers) this.#answered.set(peer, { at: options.now, sentAt: -1 });
   }
 
+  /** The other nodes from now on. One that is new has been answered nothing by this process. */
+  replacePeers(peers: readonly NodeId[]): void {
+    for (const known of [...this.#answered.keys()]) {
+      if (peers.includes(known)) continue;
+      this.#answered.delete(known);
+      this.#withheld.delete(known);
+    }
+    for (const peer of peers) {
+      if (!this.#answered.has(peer)) this.#answered.set(peer, { at: -Infinity, sentAt: -1 });
+    }
+  }
+
   /** A claim of the peer is answered now. */
   claimAnswered(peer: NodeId, sentAt: number, now: number): void {
     const answered = this.#of(peer);
@@ -64,7 +76,7 @@ export class Exclusion {
 
   /**
    * Which of `excluded` may still serve by an answer of this node, and for how long at most; undefined when
-   * none: then this node may vote without them.
+   * none: then this node may vote without them. Nodes that this node does not know were answered nothing.
    */
   blockedBy(
     excluded: Iterable<NodeId>,
@@ -72,7 +84,7 @@ export class Exclusion {
   ): { readonly node: NodeId; readonly forMs: number } | undefined {
     let longest: { node: NodeId; forMs: number } | undefined;
     for (const node of excluded) {
-      const forMs = this.#of(node).at + this.termMs - now;
+      const forMs = (this.#answered.get(node)?.at ?? -Infinity) + this.termMs - now;
       if (forMs > 0 && forMs > (longest?.forMs ?? 0)) longest = { node, forMs };
     }
     return longest;

@@ -14,18 +14,25 @@ const maxRemembered = 256;
 
 export class Lease {
   readonly #termMs: number;
-  readonly #answersNeeded: number;
+  #answersNeeded = 0;
   /** By peer: when the latest heartbeat that it answered was sent. */
   readonly #answered = new Map<NodeId, number>();
   #sent: number[] = [];
-  #until: number;
+  #until = -Infinity;
 
   /** `peers`: the configured nodes without this one. */
   constructor(peers: readonly NodeId[], termMs: number) {
     this.#termMs = termMs;
+    this.replacePeers(peers);
+  }
+
+  /** Other configured nodes: the lease is given up, and lives from their answers from now on. */
+  replacePeers(peers: readonly NodeId[]): void {
     this.#answersNeeded = majoritySize(peers.length + 1) - 1;
-    this.#until = this.#answersNeeded === 0 ? Infinity : -Infinity;
+    this.#answered.clear();
     for (const peer of peers) this.#answered.set(peer, -Infinity);
+    this.#sent = [];
+    this.#until = this.#answersNeeded === 0 ? Infinity : -Infinity;
   }
 
   /** The lease holds before this monotonic time, ms. Infinity for a single node. */

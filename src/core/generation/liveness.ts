@@ -13,6 +13,7 @@
 import { assert, unreachable } from '../../lib/assert.ts';
 import type { NodeId } from '../identity.ts';
 import { Exclusion } from './exclusion.ts';
+import { nodesOf, type Configuration } from './configuration.ts';
 import type { HybridClock } from './hybrid-clock.ts';
 import { Lease } from './lease.ts';
 import type {
@@ -43,7 +44,7 @@ export interface LivenessOptions {
 
 export class Liveness {
   readonly #self: NodeId;
-  readonly #configured: readonly NodeId[];
+  #configured: readonly NodeId[];
   readonly #sendTimeoutMs: number;
   readonly #recvTimeoutMs: number;
   readonly #clock: HybridClock;
@@ -59,7 +60,6 @@ export class Liveness {
 
   constructor(options: LivenessOptions) {
     const { configured, self, sendTimeoutMs, recvTimeoutMs, now } = options;
-    assert(configured.includes(self), `node ${self} is not in the configuration`);
     assert(sendTimeoutMs > 0, 'heartbeat_send_timeout must be positive');
     assert(recvTimeoutMs > sendTimeoutMs, 'heartbeat_recv_timeout must exceed the send timeout');
     this.#self = self;
@@ -71,6 +71,27 @@ export class Liveness {
     for (const node of peers) this.#peers.set(node, new PeerRecord(node));
     this.#lease = new Lease(peers, recvTimeoutMs);
     this.exclusion = new Exclusion({ peers, sendTimeoutMs, recvTimeoutMs, now });
+  }
+
+  /**
+   * The nodes of the cluster are these from now on. While this node serves they do not change: a vote comes
+   * before the record that says so, and ends that.
+   */
+  configure(configuration: Configuration): void {
+    const { configured } = configuration;
+    const others = nodesOf(configuration).filter((node) => node !== this.#self);
+    for (const known of [...this.#peers.keys()]) if (!others.includes(known)) this.#peers.delete(known);
+    for (const node of others) if (!this.#peers.has(node)) this.#peers.set(node, new PeerRecord(node));
+    this.exclusion.replacePeers(others);
+    if (configured.join() === this.#configured.join()) return;
+    assert(this.onlineIn === 0, 'a node that serves has left its generation before the nodes change');
+    this.#configured = configured;
+    this.#lease.replacePeers(configured.filter((node) => node !== this.#self));
+  }
+
+  /** It is another node of the cluster: only of those anything may be told. */
+  knows(node: NodeId): boolean {
+    return this.#peers.has(node);
   }
 
   get generation(): Generation | undefined {
@@ -190,7 +211,7 @@ export class Liveness {
     return troubles;
   }
 
-  /** The configured nodes that are not in contact, with the reason of each. */
+  /** The nodes that are not in contact, with the reason of each. */
   missing(now: number): MemberTrouble[] {
     const missing: MemberTrouble[] = [];
     for (const peer of this.#peers.values()) {
@@ -203,15 +224,13 @@ export class Liveness {
     return missing;
   }
 
-  /**
-   * The configured nodes heard within heartbeat_recv_timeout, this one included, in the order of the
-   * configuration.
-   */
+  /** The nodes heard within heartbeat_recv_timeout, this one included, ascending. */
   connected(now: number): NodeId[] {
     const stalled = this.#stalled(now);
-    return this.#configured.filter((node) => {
-      return node === this.#self || (!stalled && this.#peer(node).heardWithin(this.#recvTimeoutMs, now));
-    });
+    const heard = [...this.#peers.values()].filter(
+      (peer) => !stalled && peer.heardWithin(this.#recvTimeoutMs, now),
+    );
+    return [this.#self, ...heard.map(({ node }) => node)].sort((a, b) => a - b);
   }
 
   /** Whom something can be agreed with now, this node first; empty while it does not know how it stands. */

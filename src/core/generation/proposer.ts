@@ -8,13 +8,16 @@
  *
  * Rules: no ballot is used twice (the own promise is durable before a value is sent, and a number that was
  * tried is not tried again by this process). Nothing is proposed that this node would refuse to vote for.
- * One of two nodes proposes itself alone only with the referee's grant, and takes its number.
+ * One of two nodes proposes itself alone only with the referee's grant, and takes its number. The nodes of the
+ * cluster change by one at a time (configuration.ts).
  */
 import { assert } from '../../lib/assert.ts';
 import type { NodeId } from '../identity.ts';
 import type { ElectionMessage } from '../peer/message.ts';
 import type { Acceptor } from './acceptor.ts';
 import { candidates, electionReason } from './candidates.ts';
+import { changed, isFulfilled, nodesOf, obstacleTo, withMembers } from './configuration.ts';
+import type { Configuration, ConfigurationWish } from './configuration.ts';
 import type { ElectionEffect, ElectionNode, ElectionOptions } from './election-event.ts';
 import type { Contact } from './liveness-event.ts';
 import { isMajority } from './quorum.ts';
@@ -26,6 +29,7 @@ type Message<Kind extends ElectionMessage['kind']> = Extract<ElectionMessage, { 
 interface Round {
   readonly ballot: Ballot;
   readonly members: readonly NodeId[];
+  readonly wish: ConfigurationWish | undefined;
   readonly startedAt: number;
   sentAt: number;
   readonly votes: Map<NodeId, ElectionVote>;
@@ -57,6 +61,8 @@ export class Proposer {
   /** Why there is no generation yet, for the status; empty when none is needed. */
   #waiting = '';
   #wanted: number | undefined;
+  /** What a person asks for, until it is there or given up. */
+  wish: ConfigurationWish | undefined;
 
   constructor(
     options: ElectionOptions,
@@ -110,12 +116,14 @@ export class Proposer {
       this.#watchRound(this.#round, contacts, now, random);
       return;
     }
-    const { self, configured, sendTimeoutMs } = this.#options;
-    const { chosen } = this.#acceptor;
+    const { self, sendTimeoutMs } = this.#options;
+    const { chosen, configuration } = this.#acceptor;
     const members = this.#candidates(contacts, now);
     const settled = now - this.#chosenAt > 2 * sendTimeoutMs;
     const stuck = this.#promiseStuck(contacts, now);
-    const reason = members && (electionReason(members, contacts, chosen, taking, settled) ?? stuck);
+    const reason =
+      members &&
+      (electionReason(members, contacts, chosen, taking, settled) ?? this.#wishReason(members) ?? stuck);
     // By an old record it may take itself for a donor: the newer one is asked for and on its way.
     const behind = contacts.some(
       ({ node, generation }) => members?.includes(node) === true && generation > (chosen?.number ?? 0),
@@ -126,7 +134,7 @@ export class Proposer {
       return;
     }
     this.#waiting = reason;
-    const excluded = configured.filter((node) => !members.includes(node));
+    const excluded = configuration.configured.filter((node) => !members.includes(node));
     const blocked = this.#node.exclusion.blockedBy(excluded, now);
     if (blocked !== undefined) {
       this.#waiting = `${reason}; node ${blocked.node} may still hold a lease`;
@@ -152,14 +160,24 @@ export class Proposer {
 
   /** A referee that grants nothing does not keep the other node stuck for ever. */
   #candidates(contacts: readonly Contact[], now: number): readonly NodeId[] | undefined {
-    const { self, configured, recvTimeoutMs } = this.#options;
-    const { chosen } = this.#acceptor;
+    const { self, recvTimeoutMs } = this.#options;
+    const { chosen, configuration } = this.#acceptor;
     const stuckMs = now - (this.#stuckSince ?? now);
     const majority =
       this.#node.grant === undefined || stuckMs > 3 * recvTimeoutMs
-        ? candidates(self, contacts, configured, chosen)
+        ? candidates(self, contacts, configuration, chosen)
         : undefined;
-    return majority ?? candidates(self, contacts, configured, chosen, this.#node.grant !== undefined);
+    return majority ?? candidates(self, contacts, configuration, chosen, this.#node.grant !== undefined);
+  }
+
+  /** Why the wish needs a generation, as a clause; undefined when it needs none or cannot come true now. */
+  #wishReason(members: readonly NodeId[]): string | undefined {
+    const { wish } = this;
+    const { chosen, configuration } = this.#acceptor;
+    if (wish === undefined || chosen === undefined) return undefined;
+    if (isFulfilled(wish, configuration) || obstacleTo(wish, configuration) !== undefined) return undefined;
+    if (wish.kind === 'add') return `node ${wish.node.id} is to be added`;
+    return members.includes(wish.node) ? undefined : `node ${wish.node} is to be dropped`;
   }
 
   /** Above all that is known; alone it has to be the one of the grant, which is wanted until it is there. */
@@ -170,7 +188,7 @@ export class Proposer {
       this.#acceptor.chosen?.number ?? 0,
       ...contacts.map(({ maxVoted }) => maxVoted),
     );
-    if (isMajority(members, this.#options.configured)) return known + 1;
+    if (isMajority(members, this.#acceptor.configuration.configured)) return known + 1;
     const grant = this.#node.grant?.();
     if (grant !== undefined && grant > known) return grant;
     this.#wanted = known + 1;
@@ -202,6 +220,7 @@ export class Proposer {
     this.#round = {
       ballot: { generation: number, proposer: this.#options.self },
       members,
+      wish: this.#wishReason(members) === undefined ? undefined : this.wish,
       startedAt: now,
       sentAt: now,
       votes: new Map(),
@@ -214,7 +233,8 @@ export class Proposer {
   /** Says again what is not answered yet: any message may be lost with its link. */
   #ask(round: Round, now: number): void {
     const { ballot, members, votes, record, accepted } = round;
-    const { self, configured } = this.#options;
+    const { self } = this.#options;
+    const { configured } = this.#expected(round);
     round.sentAt = now;
     if (record !== undefined) {
       for (const to of members) {
@@ -226,6 +246,13 @@ export class Proposer {
     for (const to of others.length > 0 ? others : [self]) {
       this.#emit({ kind: 'send', to, message: { kind: 'vote-request', ballot, members, configured } });
     }
+  }
+
+  /** The configuration of the round's record, if the votes show nothing that is not known here. */
+  #expected({ ballot, members, wish }: Round): Configuration {
+    const { configuration } = this.#acceptor;
+    const wished = wish === undefined ? configuration : changed(configuration, wish, ballot.generation);
+    return wished === configuration ? withMembers(configuration, members) : wished;
   }
 
   #watchRound(round: Round, contacts: readonly Contact[], now: number, random: number): void {
@@ -257,12 +284,16 @@ export class Proposer {
   }
 
   #propose(round: Round, now: number): void {
-    const { ballot, members, votes } = round;
+    const { ballot, members, votes, wish } = round;
     const { configured } = this.#options;
-    const grant = this.#node.grant?.();
+    const chosen = this.#acceptor.chosen?.number ?? 0;
     // The grant was for the situation in which the round began.
-    if (!isMajority(members, configured) && grant !== ballot.generation) return this.#fail(now, 1, 0);
-    const value = recordFromVotes({ ballot, members, configured, grant }, votes);
+    const grant = this.#node.grant?.();
+    const value = recordFromVotes({ ballot, members, configured, wish, chosen, grant }, votes);
+    if (value.kind === 'refused') {
+      this.#waiting = value.reason;
+      return this.#fail(now, 1, 0);
+    }
     if (value.kind === 'contradiction') {
       this.#waiting = `the votes contradict each other: ${value.reason}`;
       this.#emit({ kind: 'alarm', gid: '', text: value.reason });
@@ -286,14 +317,15 @@ export class Proposer {
     const round = this.#of(ballot);
     if (round?.record === undefined || !round.members.includes(from)) return;
     round.accepted.add(from);
-    // All members, which contain a majority of the configuration.
+    // All members, which contain a majority of the configuration, before and after.
     if (round.accepted.size < round.members.length) return;
     const { record } = round;
     assert(compareBallots(ballotOf(record), ballot) === 0, 'a round proposes one record');
     this.#round = undefined;
     // Until the choice is noted here as well.
     this.#patientUntil = now + this.#options.recvTimeoutMs / 2;
-    for (const to of this.#options.configured) {
+    const told = new Set([...nodesOf(record), ...nodesOf(this.#acceptor.configuration)]);
+    for (const to of told) {
       this.#emit({ kind: 'send', to, message: { kind: 'record', record } });
     }
   }

@@ -6,6 +6,7 @@
  * Rule: pure values. A chosen record is never changed; its silence about an older gid means that it aborted.
  */
 import type { Gid, NodeId } from '../identity.ts';
+import type { Configuration } from './configuration.ts';
 
 /** Ordered by generation, then by proposer; no proposer uses one twice, so two proposals never share one. */
 export interface Ballot {
@@ -14,13 +15,11 @@ export interface Ballot {
   readonly proposer: NodeId;
 }
 
-export interface GenerationRecord {
+export interface GenerationRecord extends Configuration {
   readonly number: number;
   readonly proposer: NodeId;
   /** Ascending; contains a majority of `configured` (or the proposer holds the referee's grant). */
   readonly members: readonly NodeId[];
-  /** Ascending: the nodes against which majorities are counted. */
-  readonly configured: readonly NodeId[];
   /** The complete voters: members and others recover from one of them. Ascending. */
   readonly donors: readonly NodeId[];
   /**

@@ -7,7 +7,9 @@
  */
 import { assert } from '../../lib/assert.ts';
 import { parseGid, type Gid, type NodeId } from '../identity.ts';
-import { isAlone, isMajority } from './quorum.ts';
+import { changed, initialConfiguration, transitionFault, withMembers } from './configuration.ts';
+import type { Configuration, ConfigurationWish } from './configuration.ts';
+import { isAlone } from './quorum.ts';
 import { ballotOf, compareBallots, type Ballot, type GenerationRecord, type Holdings } from './record.ts';
 
 /** What one voter said. */
@@ -19,7 +21,12 @@ export interface ElectionVote extends Holdings {
 export interface Proposal {
   readonly ballot: Ballot;
   readonly members: readonly NodeId[];
+  /** Of the configuration file: counts only while there is no record at all. */
   readonly configured: readonly NodeId[];
+  /** The change of the configuration that the proposer is asked for. */
+  readonly wish?: ConfigurationWish | undefined;
+  /** The highest generation that the proposer knows to be chosen, 0 for none. */
+  readonly chosen: number;
   /**
    * The referee's, if there is one: with it the node's own vote is enough for the generation of that number.
    */
@@ -28,6 +35,8 @@ export interface Proposal {
 
 export type ElectionValue =
   | { readonly kind: 'record'; readonly record: GenerationRecord }
+  /** These votes do not allow it; others may. */
+  | { readonly kind: 'refused'; readonly reason: string }
   /** The votes contradict what every node keeps durably: a person must look. */
   | { readonly kind: 'contradiction'; readonly reason: string };
 
@@ -35,14 +44,14 @@ type Votes = ReadonlyMap<NodeId, ElectionVote>;
 
 /** The record to propose, given the votes of all proposed members. */
 export function recordFromVotes(proposal: Proposal, votes: Votes): ElectionValue {
-  const { ballot, members, configured, grant } = proposal;
+  const { ballot, members } = proposal;
   assert(
     members.every((node) => votes.has(node)),
     'the value needs the votes of all members',
   );
-  const granted = grant === ballot.generation && isAlone(members, configured);
-  assert(granted || isMajority(votes.keys(), configured), 'the value needs the votes of a majority');
   const base = highestAccepted(votes);
+  const configuration = nextConfiguration(proposal, base, votes);
+  if (typeof configuration === 'string') return { kind: 'refused', reason: configuration };
   const maxOnline = Math.max(...[...votes.values()].map(({ lastOnline }) => lastOnline));
   if (maxOnline > (base?.number ?? 0)) {
     const reason = `a node was online in generation ${maxOnline}, which no voter has accepted`;
@@ -67,11 +76,28 @@ export function recordFromVotes(proposal: Proposal, votes: Votes): ElectionValue
     number: ballot.generation,
     proposer: ballot.proposer,
     members,
-    configured,
+    ...configuration,
     donors: complete.map(([node]) => node).sort((a, b) => a - b),
     commits: [...commits].sort(),
   };
   return { kind: 'record', record };
+}
+
+/** The configuration of the record to propose, or why these votes allow none. */
+function nextConfiguration(
+  { ballot, members, configured, wish, chosen, grant }: Proposal,
+  base: GenerationRecord | undefined,
+  votes: Votes,
+): Configuration | string {
+  const before: Configuration = base ?? initialConfiguration(configured);
+  const { configured: counted, joining, added } = before;
+  const unchanged = { configured: counted, joining, added };
+  if (grant === ballot.generation && isAlone(members, counted)) return unchanged;
+  const wished = wish === undefined ? unchanged : changed(unchanged, wish, ballot.generation);
+  // One change at a time: a joining node is admitted by the next generation.
+  const after = wished === unchanged ? withMembers(unchanged, members) : wished;
+  const known = (base?.number ?? 0) === chosen;
+  return transitionFault(unchanged, after, { members, voters: votes.keys(), known }) ?? after;
 }
 
 function highestAccepted(votes: Votes): GenerationRecord | undefined {

@@ -3,7 +3,8 @@
  *
  * Rules: only a node that is online in the highest generation known here is a donor, for its WAL shows
  * everything that is older, with the mark behind it. What this node holds prepared is rolled back only when
- * such a donor is there: until then it might be the only one who has it.
+ * such a donor is there: until then it might be the only one who has it. A node whose server is a copy of
+ * another one's has only that one for a donor until it knows what the copy holds.
  */
 import type { Contact } from '../generation/liveness-event.ts';
 import type { GenerationRecord } from '../generation/record.ts';
@@ -31,12 +32,24 @@ export class CatchUp {
   /** Donors that cannot help this node, whatever it tries. */
   readonly #hopeless = new Set<NodeId>();
   #reseed: string | undefined;
+  #source: NodeId | undefined;
   #failed: { readonly donor: NodeId; readonly at: number; readonly reason: string } | undefined;
 
-  constructor(self: NodeId, pauseMs: number, emit: (effect: NodeEffect) => void) {
+  /** `source`: the only donor until `seeded`. */
+  constructor(self: NodeId, pauseMs: number, emit: (effect: NodeEffect) => void, source?: NodeId) {
     this.#self = self;
     this.#pauseMs = pauseMs;
     this.#emit = emit;
+    this.#source = source;
+  }
+
+  /** The node whose copy this node's server is, while nobody else can be the donor. */
+  get source(): NodeId | undefined {
+    return this.#source;
+  }
+
+  seeded(): void {
+    this.#source = undefined;
   }
 
   get replay(): Readonly<Replay> | undefined {
@@ -55,6 +68,7 @@ export class CatchUp {
 
   /** As the heartbeats say it: a member counts as level until its replay fails. */
   level(member: boolean): boolean {
+    if (this.#source !== undefined) return false;
     const lagBytes = this.#replay?.lagBytes ?? Infinity;
     return lagBytes <= levelBytes || (member && this.#failed === undefined);
   }
@@ -68,6 +82,7 @@ export class CatchUp {
     const failed = this.#failed;
     const all = contacts
       .filter(({ node, onlineIn }) => node !== this.#self && onlineIn === record.number)
+      .filter(({ node }) => this.#source === undefined || node === this.#source)
       .map(({ node }) => node)
       .sort((a, b) => a - b);
     const hopeful = all.filter((node) => !this.#hopeless.has(node));

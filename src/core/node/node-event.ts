@@ -5,6 +5,7 @@
  */
 import type { CommitEffect, CommitEvent } from '../commit/event.ts';
 import type { Floor } from '../commit/outcome-memory.ts';
+import type { Configuration, ConfigurationWish } from '../generation/configuration.ts';
 import type { ElectionEffect } from '../generation/election-event.ts';
 import type { RefereeEffect } from '../generation/referee.ts';
 import type { LivenessEffect, LivenessEvent, NodeStatus } from '../generation/liveness-event.ts';
@@ -52,6 +53,14 @@ export type NodeEvent =
       readonly reason: string;
       readonly reseed?: boolean;
     }
+  /** The copy of another node's server that this node began with is complete: any donor may go on. */
+  | { readonly kind: 'seeded'; readonly now: number }
+  /** A person asks for a change of the cluster's nodes (undefined: no more); see ConfigurationWish. */
+  | {
+      readonly kind: 'configuration-wished';
+      readonly now: number;
+      readonly wish: ConfigurationWish | undefined;
+    }
   /** The floor is durable: what is below is forgotten. */
   | { readonly kind: 'floor-raised'; readonly floor: Floor };
 
@@ -78,4 +87,6 @@ export type NodeEffect =
    * an older one cannot commit.
    */
   | { readonly kind: 'serve'; readonly generation: number | undefined }
+  /** The nodes of the cluster are these from now on: nothing may be sent to others any more. */
+  | { readonly kind: 'configuration-changed'; readonly configuration: Configuration }
   | { readonly kind: 'status-changed'; readonly status: NodeStatus; readonly reason: string };

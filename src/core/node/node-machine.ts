@@ -17,12 +17,14 @@ import { Leftovers } from '../commit/leftovers.ts';
 import { CommitMachine } from '../commit/machine.ts';
 import { OutcomeMemory, type Floor } from '../commit/outcome-memory.ts';
 import { Election } from '../generation/election.ts';
+import { nodesOf, type Configuration } from '../generation/configuration.ts';
 import type { ElectionEffect } from '../generation/election-event.ts';
 import { Liveness } from '../generation/liveness.ts';
 import type { LivenessEvent, Standing } from '../generation/liveness-event.ts';
 import type { GenerationRecord } from '../generation/record.ts';
 import type { Gid, NodeId } from '../identity.ts';
 import type { PeerMessage } from '../peer/message.ts';
+import { Acquaintances } from './acquaintances.ts';
 import { arbiterOf, type Arbiter, type RefereeNews } from './arbiter.ts';
 import { CatchUp, type Replay } from './catch-up.ts';
 import { Execution } from './execution.ts';
@@ -34,7 +36,6 @@ import { statusOfNode, type StatusWords } from './status.ts';
 
 export class NodeMachine {
   readonly #self: NodeId;
-  readonly #configured: readonly NodeId[];
   readonly #recvTimeoutMs: number;
   readonly #liveness: Liveness;
   readonly #election: Election;
@@ -43,8 +44,7 @@ export class NodeMachine {
   readonly #catchUp: CatchUp;
   readonly #execution: Execution;
   readonly #arbiter: Arbiter | undefined;
-  readonly #incarnations = new Map<NodeId, number>();
-  readonly #linked = new Set<NodeId>();
+  readonly #acquaintances = new Acquaintances();
   #effects: NodeEffect[] = [];
   #now: number;
   #servedAt: number;
@@ -56,9 +56,8 @@ export class NodeMachine {
   #reported: StatusWords = { status: 'recovery', reason: 'the gateway is starting' };
 
   constructor(options: NodeOptions) {
-    const { self, configured, now, recvTimeoutMs } = options;
+    const { self, now, recvTimeoutMs } = options;
     this.#self = self;
-    this.#configured = configured;
     this.#recvTimeoutMs = recvTimeoutMs;
     this.#now = now;
     this.#servedAt = now;
@@ -75,7 +74,8 @@ export class NodeMachine {
     this.#liveness = new Liveness(options);
     this.#election = new Election(options, this.#electionNode(options), options.state, now);
     this.#arbiter = arbiterOf(options, this.#election);
-    this.#catchUp = new CatchUp(self, recvTimeoutMs / 4, emit);
+    this.#liveness.configure(this.#election.configuration);
+    this.#catchUp = new CatchUp(self, recvTimeoutMs / 4, emit, options.source);
     this.#execution = new Execution(self, this.#election, this.#machines, this.#catchUp);
     this.#liveness.step({ kind: 'standing-changed', now, standing: this.#standing() });
   }
@@ -96,6 +96,9 @@ export class NodeMachine {
   step(event: NodeEvent): readonly NodeEffect[] {
     this.#effects = [];
     if ('now' in event) this.#now = event.now;
+    // Of a node that has left the cluster something may still be on its way.
+    const peer = 'from' in event ? event.from : 'to' in event ? event.to : undefined;
+    if (peer !== undefined && !this.#liveness.knows(peer)) return this.#effects;
     this.#handle(event);
     // Only on the way between two generations: while online and all is finished, a commit costs nothing here.
     if (this.#online === 0 || this.#machines.owing) this.#advance();
@@ -109,11 +112,11 @@ export class NodeMachine {
       case 'ticked':
         return this.#tick(event.now, event.wallMs, event.random);
       case 'link-up':
-        this.#linked.add(event.to);
+        this.#acquaintances.linkUp(event.to);
         this.#live(event);
         return this.#tellLinkUp(event.to);
       case 'link-down':
-        this.#linked.delete(event.to);
+        this.#acquaintances.linkDown(event.to);
         this.#live(event);
         return this.#machines.broadcast({ kind: 'link-down', node: event.to });
       case 'peer-introduced':
@@ -132,6 +135,11 @@ export class NodeMachine {
         return this.#elect(this.#execution.markReached(event.generation));
       case 'recovery-failed':
         return this.#catchUp.failed(event.reason, event.now, event.reseed);
+      case 'seeded':
+        return this.#catchUp.seeded();
+      case 'configuration-wished':
+        this.#election.wish(event.wish);
+        return this.#elect(this.#election.tick(this.#now, this.#random, this.#execution.takesPart));
       case 'floor-raised':
         return this.#memory.raise(event.floor);
       case 'capture-restarted':
@@ -178,18 +186,16 @@ export class NodeMachine {
 
   #introduced(event: Extract<NodeEvent, { kind: 'peer-introduced' }>): void {
     const { from, incarnation, now } = event;
-    const known = this.#incarnations.get(from);
-    if (known === undefined || incarnation > known) this.#incarnations.set(from, incarnation);
-    if (known !== undefined && incarnation > known) this.#election.peerRestarted(from, now);
+    const news = this.#acquaintances.introduce(from, incarnation);
+    if (news === 'restarted') this.#election.peerRestarted(from, now);
     this.#live(event);
-    if (known !== incarnation && this.#linked.has(from)) this.#tellLinkUp(from);
+    if (news !== 'known') this.#tellLinkUp(from);
     this.#machines.broadcast({ kind: 'link-accepted', node: from });
   }
 
-  /** A machine is told of a link only together with the process that it leads to. */
   #tellLinkUp(node: NodeId): void {
-    const incarnation = this.#incarnations.get(node);
-    if (incarnation !== undefined) this.#machines.broadcast({ kind: 'link-up', node, incarnation });
+    const linked = this.#acquaintances.linkedTo(node);
+    if (linked !== undefined) this.#machines.broadcast({ kind: 'link-up', ...linked });
   }
 
   // ---- liveness
@@ -244,6 +250,7 @@ export class NodeMachine {
           this.#leave();
           break;
         case 'record-chosen':
+          this.#configure(effect.record);
           this.#arbiter?.recordChosen(effect.record);
           this.#execution.recordChosen(effect.record, effect.voted);
           this.#tellStanding();
@@ -255,6 +262,12 @@ export class NodeMachine {
           unreachable(effect);
       }
     }
+  }
+
+  #configure(configuration: Configuration): void {
+    this.#liveness.configure(configuration);
+    this.#acquaintances.retain((node) => this.#liveness.knows(node));
+    this.#effects.push({ kind: 'configuration-changed', configuration });
   }
 
   #consult(now: number, news?: RefereeNews): void {
@@ -278,7 +291,8 @@ export class NodeMachine {
     if (record?.number !== number || !this.#execution.takesPart) return this.#tellStanding();
     this.#online = number;
     this.#machines.open(record);
-    for (const node of this.#linked) this.#tellLinkUp(node);
+    for (const linked of this.#acquaintances.linked())
+      this.#machines.broadcast({ kind: 'link-up', ...linked });
     for (const node of this.#liveness.reachable()) this.#machines.toCurrent({ kind: 'member-back', node });
     this.#effects.push({ kind: 'serve', generation: number });
     this.#tellStanding();
@@ -335,8 +349,13 @@ export class NodeMachine {
     return this.#election.chosen;
   }
 
+  /** The nodes of the cluster, as far as this node knows. */
+  get configuration(): Configuration {
+    return this.#election.configuration;
+  }
+
   get incarnations(): ReadonlyMap<NodeId, number> {
-    return this.#incarnations;
+    return this.#acquaintances.incarnations;
   }
 
   get openTransactions(): Machines['openTransactions'] {
@@ -366,7 +385,8 @@ export class NodeMachine {
   status(now: number): StatusWords {
     return statusOfNode(
       {
-        configured: this.#configured,
+        configuration: this.configuration,
+        self: this.#self,
         liveness: this.#liveness,
         election: this.#election,
         execution: this.#execution,
@@ -385,7 +405,8 @@ export class NodeMachine {
   takeSyncpoint(concerned: 'configured' | 'members' = 'configured'): Syncpoint | undefined {
     const members = this.#election.chosen?.members;
     if (this.#online === 0 || this.#releasedIn !== this.#online) return undefined;
-    if (concerned === 'configured' && members?.length !== this.#configured.length) return undefined;
+    const all = nodesOf(this.configuration);
+    if (concerned === 'configured' && members?.length !== all.length) return undefined;
     return this.#machines.floors?.take();
   }
 

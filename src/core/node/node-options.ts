@@ -8,8 +8,10 @@ import type { CommitSettings, MachineMaker } from './machines.ts';
 
 export interface NodeOptions {
   readonly self: NodeId;
-  /** Ascending, this node included. */
+  /** Ascending, of the configuration file, this node included: counts until a record is known. */
   readonly configured: readonly NodeId[];
+  /** This node's server is a copy of that node's, and what lies before the end of it is not noted yet. */
+  readonly source?: NodeId | undefined;
   readonly incarnation: number;
   /** heartbeat_send_timeout, ms. */
   readonly sendTimeoutMs: number;

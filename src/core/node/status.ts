@@ -8,6 +8,7 @@
  *   recovery   anything else on the way to online: an election, the ends of older transactions, no donor yet
  *   online     it serves; the reason names who is missing, and whether that stops writes
  */
+import { nodesOf, type Configuration } from '../generation/configuration.ts';
 import type { Election } from '../generation/election.ts';
 import type { Liveness } from '../generation/liveness.ts';
 import type { LocalHealth, MemberTrouble, NodeStatus } from '../generation/liveness-event.ts';
@@ -20,7 +21,8 @@ import type { Execution } from './execution.ts';
 
 export interface StatusFacts {
   readonly health: LocalHealth;
-  readonly configured: readonly NodeId[];
+  readonly self: NodeId;
+  readonly configuration: Configuration;
   readonly serving: boolean;
   readonly inMajority: boolean;
   /** The generation that the node is online in, 0 for none. */
@@ -41,6 +43,8 @@ export interface StatusFacts {
   readonly donorFailure: string | undefined;
   /** Why no donor can help this node. */
   readonly reseed: string | undefined;
+  /** The only node that can, for this node's server is a copy of its. */
+  readonly source: NodeId | undefined;
 }
 
 export interface StatusWords {
@@ -52,10 +56,12 @@ export interface StatusWords {
 export function statusOf(facts: StatusFacts): StatusWords {
   const { health } = facts;
   if (!health.healthy) return { status: health.status, reason: health.reason };
+  if (!nodesOf(facts.configuration).includes(facts.self))
+    return { status: 'disabled', reason: removed(facts.self) };
   if (facts.serving) return { status: 'online', reason: whileOnline(facts) };
   if (!facts.inMajority) return { status: 'isolated', reason: tooFew(facts) };
   if (facts.onlineIn !== 0) {
-    const size = facts.configured.length;
+    const size = facts.configuration.configured.length;
     const reason = `fewer than ${majoritySize(size)} of ${size} nodes have answered lately`;
     return { status: 'isolated', reason: `${reason}${whoIsMissing(facts)}` };
   }
@@ -68,28 +74,34 @@ export function statusOf(facts: StatusFacts): StatusWords {
   return { status: 'recovery', reason: onTheWay(facts) };
 }
 
+function removed(self: NodeId): string {
+  return `node ${self} was removed from the cluster (mtm.drop_node); add it anew with mtm.add_node and a new copy`;
+}
+
 function seedAnew(reason: string): string {
-  const remedy = 'remove it with mtm.drop_node and seed it anew from an online node (mtm.join_node)';
+  const remedy = 'remove it with mtm.drop_node and add it anew with a new copy (mtm.add_node)';
   return `needs re-seed: ${reason}; ${remedy}`;
 }
 
 /** The parts of a node that its status depends on. */
 export interface StatusParts {
-  readonly configured: readonly NodeId[];
+  readonly self: NodeId;
+  readonly configuration: Configuration;
   readonly liveness: Liveness;
   readonly election: Pick<Election, 'chosen' | 'promised' | 'waiting'>;
   readonly execution: Pick<Execution, 'settling'>;
-  readonly catchUp: Pick<CatchUp, 'replay' | 'failure' | 'reseed'>;
+  readonly catchUp: Pick<CatchUp, 'replay' | 'failure' | 'reseed' | 'source'>;
   readonly arbiter: Pick<Arbiter, 'reason'> | undefined;
 }
 
 /** The status of the node now; what the referee has to say comes last. */
 export function statusOfNode(parts: StatusParts, now: number): StatusWords {
-  const { configured, liveness, election, execution, catchUp, arbiter } = parts;
+  const { self, configuration, liveness, election, execution, catchUp, arbiter } = parts;
   const { chosen, promised, waiting } = election;
   const { status, reason } = statusOf({
     health: liveness.health,
-    configured,
+    self,
+    configuration,
     serving: liveness.serving(now),
     inMajority: liveness.inMajority(now),
     onlineIn: liveness.onlineIn,
@@ -102,6 +114,7 @@ export function statusOfNode(parts: StatusParts, now: number): StatusWords {
     donor: catchUp.replay?.donor,
     donorFailure: catchUp.failure,
     reseed: catchUp.reseed,
+    source: catchUp.source,
   });
   return { status, reason: [reason, arbiter?.reason].filter((text) => text).join('; ') };
 }
@@ -116,10 +129,11 @@ function whileOnline({ troubles, missing, chosen }: StatusFacts): string {
   return outside.length === 0 ? '' : `generation ${chosen?.number ?? 0} goes on without ${named(outside)}`;
 }
 
-function tooFew({ configured, missing }: StatusFacts): string {
+function tooFew({ configuration: { configured }, missing }: StatusFacts): string {
   const size = configured.length;
+  const counted = missing.filter(({ node }) => configured.includes(node));
   return (
-    `${majoritySize(size)} of ${size} nodes must be in contact; missing: ${named(missing)}; ` +
+    `${majoritySize(size)} of ${size} nodes must be in contact; missing: ${named(counted)}; ` +
     'start them or restore their links'
   );
 }
@@ -130,6 +144,10 @@ function onTheWay(facts: StatusFacts): string {
   if (facts.waiting !== '') return `a generation has to be elected: ${facts.waiting}${missing}`;
   if (facts.voted || chosen === undefined) return `a generation is being elected${missing}`;
   if (facts.settling) return 'transactions of former generations are being finished';
+  if (facts.source !== undefined) {
+    const why = donorFailure === undefined ? '' : `: ${donorFailure}`;
+    return `it waits for node ${facts.source}, of whose server its own is a copy${why}${missing}`;
+  }
   if (donorFailure !== undefined) return `it needs another donor: ${donorFailure}${missing}`;
   return `it waits for a node that is online in generation ${chosen.number}${missing}`;
 }

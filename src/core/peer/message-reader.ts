@@ -7,6 +7,7 @@
  * A frame that lies inside one chunk is read in place; one that does not is collected into memory of its own.
  */
 import { assert } from '../../lib/assert.ts';
+import type { AddedNode } from '../generation/configuration.ts';
 import type { Ballot, GenerationRecord } from '../generation/record.ts';
 import type { Gid, Lsn, NodeId, Refusal } from '../identity.ts';
 import { ByteReader } from './byte-reader.ts';
@@ -341,11 +342,25 @@ function readRecord(reader: ByteReader): GenerationRecord {
     proposer: reader.u8(),
     members: readNodes(reader),
     configured: readNodes(reader),
+    joining: readNodes(reader),
+    added: reader.list(reader.u8(), () => readAddedNode(reader)),
     donors: readNodes(reader),
     commits: readRuns(reader),
   };
   if (record.number < 1 || record.proposer < 1 || record.proposer > maxNode) reader.fail();
   return record;
+}
+
+function readAddedNode(reader: ByteReader): AddedNode {
+  const node = {
+    id: reader.u8(),
+    host: readText(reader),
+    port: reader.u32(),
+    conninfo: readText(reader),
+    since: reader.u53(),
+  };
+  if (node.id < 1 || node.id > maxNode || node.port > 0xffff) reader.fail();
+  return node;
 }
 
 function readRuns(reader: ByteReader): Gid[] {

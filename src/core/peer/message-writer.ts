@@ -203,11 +203,24 @@ export class MessageWriter {
     this.#bytes.u8(ballot.proposer);
   }
 
+  /**
+   * number:uint53 proposer:uint8 members:nodes configured:nodes joining:nodes count:uint8 (id:uint8 host:text
+   * port:uint32 conninfo:text since:uint53)… donors:nodes commits:runs
+   */
   #record(record: GenerationRecord): void {
     this.#bytes.u53(record.number);
     this.#bytes.u8(record.proposer);
     this.#nodes(record.members);
     this.#nodes(record.configured);
+    this.#nodes(record.joining);
+    this.#bytes.u8(record.added.length);
+    for (const { id, host, port, conninfo, since } of record.added) {
+      this.#bytes.u8(id);
+      this.#text(host);
+      this.#bytes.u32(port);
+      this.#text(conninfo);
+      this.#bytes.u53(since);
+    }
     this.#nodes(record.donors);
     this.#runs(record.commits);
   }

@@ -8,7 +8,8 @@
  * Rules: only the last verified header of an ordinary commit counts, and only the recovery's origin makes a
  * commit be cut, so that no user can cut his own. A commit without a verified header is nobody's transaction
  * and is left out. A unit is held until its gid is known, but not beyond `holdBytes`: a big one is handed on
- * as it comes and named at its end. Units are self-contained as in core/pgoutput/capture.ts.
+ * as it comes and named at its end. Units are self-contained as in core/pgoutput/capture.ts. Of commits that
+ * the receiver has in a copy it gets the gids only.
  */
 import { parseGid } from '../identity.ts';
 import type { Gid, Lsn } from '../identity.ts';
@@ -40,6 +41,8 @@ interface Described {
 }
 
 interface OpenCommit {
+  /** The receiver's copy holds it. */
+  readonly copied: boolean;
   replayed: boolean;
   /** Gid of the last verified header; undefined behind a unit that is closed. */
   gid: Gid | undefined;
@@ -65,6 +68,8 @@ export class CommitCutter {
   readonly #relations = new Map<number, Described>();
   #types = new PieceWriter();
   #open: OpenCommit | undefined;
+  /** Commits whose record begins before it are handed on without their rows and commands. */
+  copyEnd: Lsn = 0n;
 
   /** `replayedPrefix` is that of the messages which close a unit in commits of `recoveryOrigin`. */
   constructor(
@@ -109,6 +114,10 @@ export class CommitCutter {
   #rows(oids: readonly number[], buffer: Uint8Array, start: number, end: number): string | undefined {
     const open = this.#open;
     if (open === undefined) return 'a row outside of a transaction';
+    if (open.copied) {
+      open.content = true;
+      return undefined;
+    }
     let forward = false;
     for (const oid of oids) {
       const relation = this.#relations.get(oid);
@@ -141,6 +150,7 @@ export class CommitCutter {
       case 'begin':
         if (this.#open !== undefined) return 'a transaction begins inside another';
         this.#open = {
+          copied: message.finalLsn < this.copyEnd,
           replayed: false,
           gid: undefined,
           introduced: new Set(),
@@ -174,8 +184,9 @@ export class CommitCutter {
   ): string | undefined {
     const prefix = peekPrefix(buffer, start, end);
     if (prefix === 'mtm-ddl') {
-      open.ddl = true;
-      this.#forward(open, buffer, start, end);
+      open.content = true;
+      open.ddl = !open.copied;
+      if (!open.copied) this.#forward(open, buffer, start, end);
     } else if (prefix === 'mtm-mark') {
       open.marks.push(Number(decoder.decode(content)));
     } else if (prefix === 'mtm' && !open.replayed) {

@@ -9,6 +9,8 @@ import { readFileSync } from 'node:fs';
 import type { Client } from 'pg';
 import { assert } from '../../lib/assert.ts';
 import { GatewayError } from '../../lib/gateway-error.ts';
+import { becomeNode } from '../store/seed.ts';
+import type { ServerPosition } from '../store/server-position.ts';
 
 /** In this order: later files use what earlier ones made. */
 const sqlFiles = [
@@ -50,6 +52,8 @@ export interface NodePlace {
   readonly clusterName: string;
   /** Members of this role may change the cluster, beside superusers; empty: nobody else. */
   readonly adminRole?: string;
+  /** Of the server, before anything was written to it. */
+  readonly position: ServerPosition;
 }
 
 function readSql(): readonly string[] {
@@ -99,6 +103,7 @@ async function installedDigest(client: Client): Promise<string | undefined> {
 
 /** True: the node's place is new or has changed, so everything in the database has to be adopted. */
 async function writePlace(client: Client, node: NodePlace): Promise<boolean> {
+  const { clusterName, position, adminRole } = node;
   const old = await firstRow(
     client,
     'SELECT my_id, node_count, cluster_name, system_identifier::text FROM mtm.node',
@@ -110,12 +115,14 @@ async function writePlace(client: Client, node: NodePlace): Promise<boolean> {
       `this PostgreSQL belongs to the cluster "${String(old['cluster_name'])}", not "${node.clusterName}"`,
     );
   }
+  if (old !== undefined && old['my_id'] !== node.myId) await becomeNode(client, node);
   await client.query(
-    `INSERT INTO mtm.node (my_id, node_count, cluster_name, system_identifier, admin_role)
-     VALUES ($1, $2, $3, $4, $5)
+    `INSERT INTO mtm.node (my_id, node_count, cluster_name, system_identifier, timeline, admin_role)
+     VALUES ($1, $2, $3, $4, $5, $6)
      ON CONFLICT (one) DO UPDATE SET my_id = excluded.my_id, node_count = excluded.node_count,
-       system_identifier = excluded.system_identifier, admin_role = excluded.admin_role`,
-    [node.myId, node.nodeCount, node.clusterName, system?.['id'], node.adminRole ?? ''],
+       system_identifier = excluded.system_identifier, timeline = excluded.timeline,
+       admin_role = excluded.admin_role`,
+    [node.myId, node.nodeCount, clusterName, system?.['id'], position.timeline, adminRole ?? ''],
   );
   return old === undefined || old['my_id'] !== node.myId || old['node_count'] !== node.nodeCount;
 }

@@ -176,16 +176,16 @@ class DonorSession {
     if (frame.kind === 'request' && !this.#requested) {
       this.#requested = true;
       clearTimeout(this.#timer);
-      void this.#request(frame.lastOnline);
+      void this.#request(frame.lastOnline, frame.copyEnd);
     } else if (frame.kind === 'flushed') {
       this.#flushed = frame.position;
       this.#history?.release(frame.position);
     } else this.close(`unexpected frame ${frame.kind}`);
   }
 
-  async #request(lastOnline: number): Promise<void> {
+  async #request(lastOnline: number, copyEnd: Lsn): Promise<void> {
     const lost = this.#options.lost();
-    if (lost !== undefined && lastOnline < lost.generation) {
+    if (copyEnd === 0n && lost !== undefined && lastOnline < lost.generation) {
       const reason =
         `node ${this.#to} was last online in generation ${lastOnline}, and what it missed before ` +
         `generation ${lost.generation} is not kept any more (max_retained_wal)`;
@@ -201,6 +201,10 @@ class DonorSession {
       });
       if (this.#closed) return history.close();
       this.#history = history;
+      if (copyEnd !== 0n && history.start > copyEnd) {
+        return this.#refuse(true, `the copy for node ${this.#to} is older than the history that is kept here: take it again`);
+      }
+      this.#cutter.copyEnd = copyEnd;
       this.#options.log.info({ to: this.#to }, 'a recovery stream begins');
       this.#send({ kind: 'started', position: history.start });
       this.#report();

@@ -34,6 +34,8 @@ export interface RecoveryHandler {
   /** Committed here, durable soon: from now on they are known. `ddl`: definitions have changed. */
   replayed(gids: readonly Gid[], ddl: boolean): void;
   progressed(progress: RecoveryProgress): void;
+  /** Everything up to `copyEnd` is known, durably. Called once, where there is one. */
+  seeded(): void;
   /** The mark of this generation, and all before it, is replayed and durable. The stream has ended. */
   reached(generation: number): void;
   /** Called once, and nothing after it. */
@@ -46,6 +48,8 @@ export interface RecoveryOptions {
   readonly stream: { readonly socket: Socket; readonly rest: Buffer };
   readonly login: ServerLogin;
   readonly lastOnline: number;
+  /** The own server is a copy of the donor's, with what was committed before this; 0n: it is not. */
+  readonly copyEnd: Lsn;
   /** It is committed here or below the floor: not replayed again. */
   readonly isKnown: (gid: Gid) => boolean;
   readonly proof: (gid: Gid) => string;
@@ -75,6 +79,7 @@ export class Recovery {
   #applied: Lsn = 0n;
   #walEnd: Lsn | undefined;
   #flushed: Lsn = 0n;
+  #seeded = false;
   #transactions = 0;
   #lastReport = { at: performance.now(), transactions: 0 };
 
@@ -130,7 +135,7 @@ export class Recovery {
         handler.replayed(gids, ddl);
       },
       applied: (position) => (this.#applied = position),
-      flushed: (position) => (this.#flushed = position),
+      flushed: (position) => this.#flushedTo(position),
       hungry: () => this.#resume(),
       failed: (cause, reason) => this.#replayFailed(cause, reason),
     });
@@ -139,11 +144,19 @@ export class Recovery {
     socket.on('data', (chunk: Buffer) => this.#received(chunk));
     socket.on('error', (error) => this.#donorFailed(error.message));
     socket.on('close', () => this.#donorFailed('the donor closed the stream'));
-    this.#send({ kind: 'request', lastOnline });
+    this.#send({ kind: 'request', lastOnline, copyEnd: this.#options.copyEnd });
     this.#timer = setInterval(() => this.#report(), reportMs);
     if (this.#options.stream.rest.length > 0) this.#received(this.#options.stream.rest);
     socket.resume();
     if (socket.destroyed) this.#donorFailed('the donor closed the stream');
+  }
+
+  #flushedTo(position: Lsn): void {
+    this.#flushed = position;
+    const { copyEnd, handler } = this.#options;
+    if (copyEnd === 0n || position < copyEnd || this.#seeded) return;
+    this.#seeded = true;
+    handler.seeded();
   }
 
   #received(chunk: Buffer): void {

@@ -2,7 +2,9 @@
  * What a donor and a node that catches up say to each other on their stream (io/peers/peer-stream.ts).
  *
  *     frame      = length:uint32 (of what follows) kind:uint8 body
- *     request    R → D  lastOnline:uint64                     first; nothing else before it
+ *     request    R → D  lastOnline:uint64 copyEnd:uint64      first; nothing else before it. copyEnd: 0, or the
+ *                                                             receiver's server is a copy of the donor's, and
+ *                                                             holds what was committed before
  *     refused    D → R  reseed:uint8 reason:utf8              instead of everything else
  *     started    D → R  position:uint64                       history begins here
  *     unit       D → R  ddl:uint8 position:uint64 gidLength:uint8 gid data
@@ -20,7 +22,7 @@
 import type { Gid, Lsn } from '../../core/identity.ts';
 
 export type Frame =
-  | { readonly kind: 'request'; readonly lastOnline: number }
+  | { readonly kind: 'request'; readonly lastOnline: number; readonly copyEnd: Lsn }
   | { readonly kind: 'refused'; readonly reseed: boolean; readonly reason: string }
   | { readonly kind: 'started'; readonly position: Lsn }
   | {
@@ -74,7 +76,7 @@ export function encodeFrame(frame: Frame): readonly Uint8Array[] {
 function bodyOf(frame: Frame): Buffer {
   switch (frame.kind) {
     case 'request':
-      return numbers(BigInt(frame.lastOnline));
+      return numbers(BigInt(frame.lastOnline), frame.copyEnd);
     case 'mark':
       return numbers(BigInt(frame.generation));
     case 'started':
@@ -136,7 +138,7 @@ function decodeFrame(bytes: Buffer): Frame {
   const body = bytes.subarray(1);
   switch (kind) {
     case 'request':
-      return { kind, lastOnline: Number(body.readBigUInt64BE(0)) };
+      return { kind, lastOnline: Number(body.readBigUInt64BE(0)), copyEnd: body.readBigUInt64BE(8) };
     case 'mark':
       return { kind, generation: Number(body.readBigUInt64BE(0)) };
     case 'started':

@@ -61,8 +61,8 @@ export class NodeStore {
     assert(row !== undefined, 'mtm.generation_state has its row');
     this.#state = {
       promised: { generation: Number(row.promised_generation), proposer: row.promised_proposer },
-      accepted: row.accepted ?? undefined,
-      chosen: row.chosen ?? undefined,
+      accepted: withConfiguration(row.accepted),
+      chosen: withConfiguration(row.chosen),
       lastOnline: Number(row.last_online),
     };
   }
@@ -119,6 +119,11 @@ export class NodeStore {
     this.#failure ??= new Error('the store is closed');
     await this.#client.end();
   }
+}
+
+/** Records that were written before nodes could be added have none. */
+function withConfiguration(record: GenerationRecord | null): GenerationRecord | undefined {
+  return record === null ? undefined : { ...record, joining: record.joining ?? [], added: record.added ?? [] };
 }
 
 function higher(a: Ballot, b: Ballot): Ballot {

@@ -39,6 +39,11 @@ interface SyncpointRow {
   readonly lost_position: string;
 }
 
+function lostOf(row: SyncpointRow): LostHistory | undefined {
+  const generation = Number(row.lost_generation);
+  return generation === 0 ? undefined : { generation, position: parseLsn(row.lost_position) };
+}
+
 export class RetainedSlot {
   readonly #client: () => pg.Client;
   #syncpoint: Syncpoint;
@@ -51,8 +56,13 @@ export class RetainedSlot {
       floor: { generation: Number(row.generation), counters },
       position: parseLsn(row.position),
     };
-    const generation = Number(row.lost_generation);
-    this.#lost = generation === 0 ? undefined : { generation, position: parseLsn(row.lost_position) };
+    this.#lost = lostOf(row);
+  }
+
+  /** Reads anew from where on others can be served. */
+  async refreshLost(): Promise<void> {
+    const { rows } = await this.#client().query<SyncpointRow>('SELECT * FROM mtm.syncpoint');
+    this.#lost = lostOf(rows[0]!);
   }
 
   /** Reads the last syncpoint. `client` gives the connection to be used at that moment. */

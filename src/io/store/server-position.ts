@@ -17,13 +17,19 @@ export interface ServerPosition {
   readonly branches: readonly { readonly timeline: number; readonly at: Lsn }[];
 }
 
-export type RememberedPosition = Omit<ServerPosition, 'branches'>;
+export interface RememberedPosition extends Omit<ServerPosition, 'branches'> {
+  /** Which node of that id it was. */
+  readonly since: number;
+}
 
 /** How a server compares with what is remembered of it: `went-back` must not take part. */
 export type PositionVerdict = 'as-known' | 'other-server' | 'went-back';
 
 /** Compares what a node says at its start with what this node remembers of it. */
-export function judgePosition(known: RememberedPosition | undefined, now: ServerPosition): PositionVerdict {
+export function judgePosition(
+  known: Omit<RememberedPosition, 'since'> | undefined,
+  now: ServerPosition,
+): PositionVerdict {
   if (known === undefined) return 'as-known';
   if (known.systemIdentifier !== now.systemIdentifier) return 'other-server';
   if (now.timeline < known.timeline) return 'went-back';
@@ -71,7 +77,8 @@ export async function loadPeerPositions(client: pg.Client): Promise<Map<NodeId, 
     readonly system_identifier: string;
     readonly timeline: string;
     readonly flushed: string;
-  }>('SELECT node, system_identifier, timeline, flushed::text AS flushed FROM mtm.peer_position');
+    readonly since: string;
+  }>('SELECT node, system_identifier, timeline, flushed::text AS flushed, since FROM mtm.peer_position');
   return new Map(
     rows.map((row) => [
       row.node,
@@ -79,6 +86,7 @@ export async function loadPeerPositions(client: pg.Client): Promise<Map<NodeId, 
         systemIdentifier: row.system_identifier,
         timeline: Number(row.timeline),
         flushed: parseLsn(row.flushed),
+        since: Number(row.since),
       },
     ]),
   );
@@ -91,10 +99,11 @@ export async function notePeerPosition(
   position: RememberedPosition,
 ): Promise<void> {
   await client.query(
-    `INSERT INTO mtm.peer_position AS p (node, system_identifier, timeline, flushed)
-     VALUES ($1, $2, $3, $4::pg_lsn)
+    `INSERT INTO mtm.peer_position AS p (node, system_identifier, timeline, flushed, since)
+     VALUES ($1, $2, $3, $4::pg_lsn, $5)
      ON CONFLICT (node) DO UPDATE SET system_identifier = excluded.system_identifier,
-       timeline = excluded.timeline, flushed = excluded.flushed, noted_at = excluded.noted_at`,
-    [node, position.systemIdentifier, position.timeline, formatLsn(position.flushed)],
+       timeline = excluded.timeline, flushed = excluded.flushed, since = excluded.since,
+       noted_at = excluded.noted_at`,
+    [node, position.systemIdentifier, position.timeline, formatLsn(position.flushed), position.since],
   );
 }

@@ -7,6 +7,7 @@ import pg from 'pg';
 import type { Gid } from '../../../src/core/identity.ts';
 import { PeerLinks } from '../../../src/io/peers/peer-links.ts';
 import { ensureSlots, installSchema } from '../../../src/io/postgres/schema-installer.ts';
+import { readPosition } from '../../../src/io/store/server-position.ts';
 import type { ServerLogin } from '../../../src/io/postgres/raw-connection.ts';
 import { RecoveryDonor } from '../../../src/io/recovery/donor.ts';
 import { Recovery } from '../../../src/io/recovery/recovery.ts';
@@ -108,7 +109,8 @@ export class RecoverySite {
     const admin = client(login);
     admin.on('error', () => undefined); // the server is killed by some tests
     await admin.connect();
-    await installSchema(admin, { myId: node, nodeCount, clusterName: 'c' });
+    const position = await readPosition(admin);
+    await installSchema(admin, { myId: node, nodeCount, clusterName: 'c', position });
     await ensureSlots(admin);
     const store = await NodeStore.open(login, () => undefined);
     const retained = await RetainedSlot.load(() => admin);
@@ -183,6 +185,7 @@ export class RecoverySite {
         stream: { socket, rest },
         login: this.login,
         lastOnline: this.store.state.lastOnline,
+        copyEnd: 0n,
         isKnown: (gid) => this.known.has(gid),
         proof,
         reportMs: 100,
@@ -195,6 +198,7 @@ export class RecoverySite {
             watched.progress.push(progress);
             watched.onProgress(progress);
           },
+          seeded: () => watched.end('seeded, and is no copy'),
           reached: (generation) => watched.end(`reached ${generation}`),
           failed: (cause: RecoveryFailure, reason) => watched.end(`${cause}: ${reason}`),
         },

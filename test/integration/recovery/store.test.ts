@@ -23,6 +23,8 @@ const record = {
   proposer: 1,
   members: [1, 2],
   configured: [1, 2],
+  joining: [],
+  added: [],
   donors: [1],
   commits: ['mtm:1:1:1:7'],
 };
@@ -164,7 +166,8 @@ describe.each([0, 1])('site %i', (index) => {
     const { admin } = lab.sites[index]!;
     const now = await readPosition(admin);
     expect(now.timeline).toBe(1);
-    const { branches, ...position } = now;
+    const { branches, ...rest } = now;
+    const position = { ...rest, since: 5 };
     expect(branches).toEqual([]);
     await notePeerPosition(admin, 7, position);
     const known = (await loadPeerPositions(admin)).get(7);

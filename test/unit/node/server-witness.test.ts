@@ -16,7 +16,7 @@ interface Scene {
   contacts: NodeId[];
 }
 
-function scene(known: [NodeId, RememberedPosition][] = [], peers: readonly NodeId[] = [1, 2]): Scene {
+function scene(known: [NodeId, RememberedPosition][] = [], peers: readonly NodeId[] = [1, 2], since = 0): Scene {
   const sent: [NodeId, PeerMessage][] = [];
   const refusals: string[] = [];
   const noted: unknown[][] = [];
@@ -35,7 +35,8 @@ function scene(known: [NodeId, RememberedPosition][] = [], peers: readonly NodeI
     log,
     {
       self: 3,
-      peers,
+      peers: () => peers,
+      since: () => since,
       aloneMs: 2000,
       send: (to, message) => void sent.push([to, message]),
       contacts: () => all.contacts,

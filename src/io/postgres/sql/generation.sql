@@ -36,6 +36,18 @@ CREATE TABLE IF NOT EXISTS mtm.peer_position (
   noted_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
+ALTER TABLE mtm.peer_position ADD COLUMN IF NOT EXISTS since bigint NOT NULL DEFAULT 0;
+
+-- This node's server began as a copy of the server of node `source`, taken when that was online in `generation`; the copy holds
+-- what that one's WAL says before copy_end. done: of all that it holds the gids are noted here. One row, or none.
+CREATE TABLE IF NOT EXISTS mtm.seed (
+  one boolean PRIMARY KEY DEFAULT true CHECK (one),
+  source integer NOT NULL,
+  generation bigint NOT NULL,
+  copy_end pg_lsn NOT NULL,
+  done boolean NOT NULL DEFAULT false
+);
+
 -- Outcomes that the gateway knows, as ranges of counters. `complete_below`: of gids stamped lower (and, below the floor, higher
 -- than `complete_from`), whatever is not in
 -- `committed`, not prepared here and not below the syncpoint was aborted, or never was.
@@ -68,7 +80,30 @@ BEGIN
   END IF;
   UPDATE mtm.generation_state SET promised_generation = generation, promised_proposer = proposer, last_online = online,
     accepted = coalesce(change -> 'accepted', s.accepted), chosen = coalesce(change -> 'chosen', s.chosen);
+  -- What its copy held already has no rows in this node's history: that is none for a node that was away before.
+  IF s.last_online = 0 AND online > 0 THEN
+    UPDATE mtm.syncpoint SET lost_generation = online, lost_position = pg_current_wal_insert_lsn()
+    WHERE EXISTS (SELECT FROM mtm.seed);
+  END IF;
   IF change ? 'lastOnline' THEN PERFORM pg_logical_emit_message(true, 'mtm-mark', online::text); END IF;
+END $$;
+
+-- The server, a copy of another node's, becomes that of node `id`: a voter that never voted, with the copied record and floor.
+-- Its caller has seen that it is a copy, and rolls back what is prepared here.
+CREATE OR REPLACE FUNCTION mtm.become(id integer, since bigint, copy_end pg_lsn) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  DELETE FROM mtm.seed;
+  INSERT INTO mtm.seed (source, generation, copy_end)
+  SELECT n.my_id, s.last_online, become.copy_end FROM mtm.node n, mtm.generation_state s;
+  UPDATE mtm.node SET my_id = become.id, since = become.since;
+  UPDATE mtm.generation_state SET promised_generation = (chosen ->> 'number')::bigint,
+    promised_proposer = (chosen ->> 'proposer')::integer, accepted = NULL, last_online = 0;
+  UPDATE mtm.syncpoint SET position = '0/0';
+  UPDATE mtm.secret SET announce_key = sha256(convert_to(gen_random_uuid()::text || gen_random_uuid()::text, 'UTF8'));
+  DELETE FROM mtm.peer_position;
+  DELETE FROM mtm.outcome;
+  DELETE FROM mtm.outcome_cover;
 END $$;
 
 -- Adds what became known. `outcomes`: [{node, generation, incarnation, committed, aborted}], both int8multiranges as text.
@@ -136,6 +171,6 @@ BEGIN
   RETURN 'unknown';
 END $$;
 
-REVOKE EXECUTE ON FUNCTION mtm.persist(jsonb), mtm.note_outcomes(jsonb, bigint),
+REVOKE EXECUTE ON FUNCTION mtm.become(integer, bigint, pg_lsn), mtm.persist(jsonb), mtm.note_outcomes(jsonb, bigint),
   mtm.set_syncpoint(bigint, jsonb, pg_lsn) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION mtm.transaction_outcome(text), mtm.is_forgotten(text) TO PUBLIC;

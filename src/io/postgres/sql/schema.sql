@@ -24,6 +24,10 @@ CREATE TABLE IF NOT EXISTS mtm.node (
   CHECK (my_id <= node_count)
 );
 ALTER TABLE mtm.node ADD COLUMN IF NOT EXISTS admin_role text NOT NULL DEFAULT '';
+-- timeline: the server's, when a gateway began with it last; a copy of it that was promoted has a higher one. since: the
+-- generation that added the node, 0 for one of the first (core/generation/configuration.ts).
+ALTER TABLE mtm.node ADD COLUMN IF NOT EXISTS timeline integer NOT NULL DEFAULT 0;
+ALTER TABLE mtm.node ADD COLUMN IF NOT EXISTS since bigint NOT NULL DEFAULT 0;
 GRANT SELECT ON mtm.node TO PUBLIC;
 
 -- Raised at each takeover of the server by a gateway (architecture §3, Takeover); holder: the process that did it.

@@ -1,6 +1,7 @@
 /** One of two nodes with the referee's grant: the seams of candidates, elections, values and leases. */
 import { describe, expect, test } from 'vitest';
 import { candidates } from '../../../../src/core/generation/candidates.ts';
+import { initialConfiguration } from '../../../../src/core/generation/configuration.ts';
 import { Election } from '../../../../src/core/generation/election.ts';
 import type { ElectionEffect } from '../../../../src/core/generation/election-event.ts';
 import { Exclusion } from '../../../../src/core/generation/exclusion.ts';
@@ -12,10 +13,11 @@ import { RefereeMachine } from '../../../../src/core/generation/referee.ts';
 import { recordFromVotes } from '../../../../src/core/generation/value.ts';
 
 const configured = [1, 2];
+const two = initialConfiguration(configured);
 const times = { sendTimeoutMs: 200, recvTimeoutMs: 2000 };
 
 function record(number: number, members: number[]): GenerationRecord {
-  return { number, proposer: 1, members, configured, donors: members, commits: [] };
+  return { number, proposer: 1, members, ...two, donors: members, commits: [] };
 }
 
 const both = record(4, [1, 2]);
@@ -30,25 +32,25 @@ describe('who should be the next generation', () => {
   const self = contact(1, [1]);
 
   test('without a referee nobody, with one this node', () => {
-    expect(candidates(1, [self], configured, both)).toBeUndefined();
-    expect(candidates(1, [self], configured, both, true)).toEqual([1]);
-    expect(candidates(2, [contact(2, [2])], configured, both, true)).toEqual([2]);
+    expect(candidates(1, [self], two, both)).toBeUndefined();
+    expect(candidates(1, [self], two, both, true)).toEqual([1]);
+    expect(candidates(2, [contact(2, [2])], two, both, true)).toEqual([2]);
   });
   test('never one whose PostgreSQL does not work', () => {
-    expect(candidates(1, [contact(1, [1], { healthy: false })], configured, both, true)).toBeUndefined();
+    expect(candidates(1, [contact(1, [1], { healthy: false })], two, both, true)).toBeUndefined();
   });
   test('the other is heard, and its PostgreSQL has died: this node', () => {
     const other = contact(2, [1, 2], { healthy: false });
-    expect(candidates(1, [contact(1, [1, 2]), other], configured, both, true)).toEqual([1]);
+    expect(candidates(1, [contact(1, [1, 2]), other], two, both, true)).toEqual([1]);
   });
   test('heard in one direction only: each for itself', () => {
     const here = [contact(1, [1, 2]), contact(2, [2])];
-    expect(candidates(1, here, configured, both, true)).toEqual([1]);
-    expect(candidates(2, [contact(2, [2])], configured, both, true)).toEqual([2]);
+    expect(candidates(1, here, two, both, true)).toEqual([1]);
+    expect(candidates(2, [contact(2, [2])], two, both, true)).toEqual([2]);
   });
   test('both are there: both, also when one is behind, for there is no majority without it', () => {
     const behind = contact(2, [1, 2], { lastOnline: 3, generation: 0, onlineIn: 0 });
-    expect(candidates(1, [contact(1, [1, 2]), behind], configured, both, true)).toEqual([1, 2]);
+    expect(candidates(1, [contact(1, [1, 2]), behind], two, both, true)).toEqual([1, 2]);
   });
 
   describe('while node 1 works alone', () => {
@@ -56,17 +58,17 @@ describe('who should be the next generation', () => {
     const behind = contact(2, [1, 2], { generation: 0, onlineIn: 0 });
 
     test('node 2 comes in when it is level', () => {
-      expect(candidates(1, [alone, behind], configured, one, true)).toEqual([1]);
-      expect(candidates(1, [alone, { ...behind, level: true }], configured, one, true)).toEqual([1, 2]);
-      expect(candidates(2, [{ ...behind, level: true }, alone], configured, one, true)).toEqual([1, 2]);
+      expect(candidates(1, [alone, behind], two, one, true)).toEqual([1]);
+      expect(candidates(1, [alone, { ...behind, level: true }], two, one, true)).toEqual([1, 2]);
+      expect(candidates(2, [{ ...behind, level: true }, alone], two, one, true)).toEqual([1, 2]);
     });
     test('node 2 proposes nothing before, also when it does not know the record yet', () => {
-      expect(candidates(2, [behind, alone], configured, one, true)).toBeUndefined();
-      expect(candidates(2, [behind, alone], configured, both, true)).toBeUndefined();
+      expect(candidates(2, [behind, alone], two, one, true)).toBeUndefined();
+      expect(candidates(2, [behind, alone], two, both, true)).toBeUndefined();
     });
     test('a restart of node 1: both together', () => {
       const restarted = contact(1, [1, 2], { generation: 0, maxVoted: 5, lastOnline: 5, onlineIn: 0 });
-      expect(candidates(1, [restarted, behind], configured, one, true)).toEqual([1, 2]);
+      expect(candidates(1, [restarted, behind], two, one, true)).toEqual([1, 2]);
     });
   });
 });
@@ -182,10 +184,13 @@ describe('an election of one', () => {
 
 test('the value of one vote needs the grant of exactly that number', () => {
   const vote = { lastOnline: 4, accepted: both, prepared: ['mtm:2:4:1:1'], committed: [] };
-  const proposal = { ballot: { generation: 5, proposer: 1 }, members: [1], configured };
+  const proposal = { ballot: { generation: 5, proposer: 1 }, members: [1], configured, chosen: both.number };
   const votes = new Map([[1, vote]]);
   for (const grant of [undefined, 4, 6])
-    expect(() => recordFromVotes({ ...proposal, grant }, votes)).toThrow('majority');
+    expect(recordFromVotes({ ...proposal, grant }, votes)).toMatchObject({
+      kind: 'refused',
+      reason: 'its votes are no majority',
+    });
   // Prepared here, and the other may have committed it.
   expect(recordFromVotes({ ...proposal, grant: 5 }, votes)).toMatchObject({
     kind: 'record',

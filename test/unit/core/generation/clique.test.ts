@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { candidates, electionReason } from '../../../../src/core/generation/candidates.ts';
 import { bestClique } from '../../../../src/core/generation/clique.ts';
+import { initialConfiguration } from '../../../../src/core/generation/configuration.ts';
 import type { Contact } from '../../../../src/core/generation/liveness-event.ts';
 import type { GenerationRecord } from '../../../../src/core/generation/record.ts';
 
@@ -50,49 +51,51 @@ function contact(node: number, connected: number[], more: Partial<Contact> = {})
   return { node, connected, ...usual, ...more };
 }
 
+const all = [1, 2, 3];
+const configuration = initialConfiguration(all);
 const chosen: GenerationRecord = {
   number: 4,
   proposer: 1,
   members: [1, 2, 3],
-  configured: [1, 2, 3],
+  ...configuration,
   donors: [1, 2],
   commits: [],
 };
-const all = [1, 2, 3];
+
 
 describe('candidates', () => {
   test('A–B–C without A–C: everybody picks A and B', () => {
     const a = contact(1, [1, 2]);
     const b = contact(2, [1, 2, 3]);
     const c = contact(3, [2, 3]);
-    expect(candidates(1, [a, b], all, chosen)).toEqual([1, 2]);
-    expect(candidates(2, [b, a, c], all, chosen)).toEqual([1, 2]);
-    expect(candidates(3, [c, b], all, chosen)).toEqual([2, 3]);
+    expect(candidates(1, [a, b], configuration, chosen)).toEqual([1, 2]);
+    expect(candidates(2, [b, a, c], configuration, chosen)).toEqual([1, 2]);
+    expect(candidates(3, [c, b], configuration, chosen)).toEqual([2, 3]);
   });
   test('one that hears but is not heard is left out', () => {
     const view = [contact(1, [1, 2, 3]), contact(2, [1, 2, 3]), contact(3, [3])];
-    expect(candidates(1, view, all, chosen)).toEqual([1, 2]);
+    expect(candidates(1, view, configuration, chosen)).toEqual([1, 2]);
   });
   test('no majority: none', () => {
-    expect(candidates(1, [contact(1, [1])], all, chosen)).toBeUndefined();
+    expect(candidates(1, [contact(1, [1])], configuration, chosen)).toBeUndefined();
   });
   test('the unhealthy are left out', () => {
     const view = [contact(1, all), contact(2, all), contact(3, all, { healthy: false })];
-    expect(candidates(1, view, all, chosen)).toEqual([1, 2]);
-    expect(candidates(3, view, all, chosen)).toBeUndefined();
+    expect(candidates(1, view, configuration, chosen)).toEqual([1, 2]);
+    expect(candidates(3, view, configuration, chosen)).toBeUndefined();
   });
   test('one that is behind is in when it is level, or when there is no majority without it', () => {
     const others = [contact(1, all), contact(2, all)];
     const behind = contact(3, all, { lastOnline: 2, level: false });
-    expect(candidates(1, [...others, behind], all, chosen)).toEqual([1, 2]);
-    expect(candidates(1, [...others, { ...behind, level: true }], all, chosen)).toEqual(all);
-    expect(candidates(1, [contact(1, [1, 3]), contact(3, [1, 3], { lastOnline: 2 })], all, chosen)).toEqual([
+    expect(candidates(1, [...others, behind], configuration, chosen)).toEqual([1, 2]);
+    expect(candidates(1, [...others, { ...behind, level: true }], configuration, chosen)).toEqual(all);
+    expect(candidates(1, [contact(1, [1, 3]), contact(3, [1, 3], { lastOnline: 2 })], configuration, chosen)).toEqual([
       1, 3,
     ]);
   });
   test('a donor of the latest generation counts as complete before it says so', () => {
     const view = [contact(1, all), contact(2, all, { lastOnline: 3 }), contact(3, all, { lastOnline: 3 })];
-    expect(candidates(1, view, all, chosen)).toEqual([1, 2]);
+    expect(candidates(1, view, configuration, chosen)).toEqual([1, 2]);
   });
 });
 

@@ -1,11 +1,13 @@
 import { describe, expect, test } from 'vitest';
+import { initialConfiguration } from '../../../../src/core/generation/configuration.ts';
 import type { GenerationRecord } from '../../../../src/core/generation/record.ts';
 import { recordFromVotes, type ElectionVote } from '../../../../src/core/generation/value.ts';
 
 const configured = [1, 2, 3];
+const three = initialConfiguration(configured);
 
 function record(number: number, members: number[], commits: string[] = [], proposer = 1): GenerationRecord {
-  return { number, proposer, members, configured, donors: members, commits };
+  return { number, proposer, members, ...three, donors: members, commits };
 }
 
 function vote(
@@ -20,7 +22,7 @@ function vote(
 /** The outcome for members = voters. */
 function elect(votes: Record<number, ElectionVote>) {
   const members = Object.keys(votes).map(Number);
-  const proposal = { ballot: { generation: 9, proposer: members[0]! }, members, configured };
+  const proposal = { ballot: { generation: 9, proposer: members[0]! }, members, configured, chosen: 0 };
   return recordFromVotes(proposal, new Map(members.map((node) => [node, votes[node]!])));
 }
 
@@ -37,7 +39,7 @@ const base = record(5, [1, 2, 3]);
 test('a cluster that begins: nothing to decide, everybody is complete', () => {
   expect(elect({ 1: vote(0, undefined), 2: vote(0, undefined) })).toEqual({
     kind: 'record',
-    record: { number: 9, proposer: 1, members: [1, 2], configured, donors: [1, 2], commits: [] },
+    record: { number: 9, proposer: 1, members: [1, 2], ...three, donors: [1, 2], commits: [] },
   });
 });
 
@@ -110,9 +112,9 @@ describe('contradictions', () => {
   });
 });
 
-test('it is never asked without the votes of all members and a majority', () => {
-  const proposal = { ballot: { generation: 9, proposer: 1 }, members: [1, 2], configured };
+test('it needs the votes of all members and of a majority', () => {
+  const proposal = { ballot: { generation: 9, proposer: 1 }, members: [1, 2], configured, chosen: 0 };
   expect(() => recordFromVotes(proposal, new Map([[1, vote(0, undefined)]]))).toThrow('all members');
   const alone = { ...proposal, members: [1] };
-  expect(() => recordFromVotes(alone, new Map([[1, vote(0, undefined)]]))).toThrow('majority');
+  expect(recordFromVotes(alone, new Map([[1, vote(0, undefined)]])).kind).toBe('refused');
 });

@@ -9,6 +9,8 @@ const record: GenerationRecord = {
   proposer: 1,
   members: [1, 2],
   configured: [1, 2, 3],
+  joining: [],
+  added: [],
   donors: [1, 2],
   commits: [],
 };

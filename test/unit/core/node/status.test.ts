@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { initialConfiguration } from '../../../../src/core/generation/configuration.ts';
 import type { MemberTrouble } from '../../../../src/core/generation/liveness-event.ts';
 import { statusOf, type StatusFacts } from '../../../../src/core/node/status.ts';
 
@@ -6,7 +7,9 @@ const third: MemberTrouble = { node: 3, kind: 'not-heard', text: 'not heard for 
 
 const well: StatusFacts = {
   health: { healthy: true },
-  configured: [1, 2, 3],
+  self: 1,
+  source: undefined,
+  configuration: initialConfiguration([1, 2, 3]),
   serving: true,
   inMajority: true,
   onlineIn: 4,
@@ -14,7 +17,7 @@ const well: StatusFacts = {
     number: 4,
     proposer: 1,
     members: [1, 2, 3],
-    configured: [1, 2, 3],
+    ...initialConfiguration([1, 2, 3]),
     donors: [1, 2, 3],
     commits: [],
   },

@@ -34,6 +34,10 @@ const record = fc.record({
   proposer: node,
   members: nodes,
   configured: nodes,
+  joining: nodes,
+  added: fc.array(fc.record({ id: node, host: text, port: fc.nat(0xffff), conninfo: text, since: counter }), {
+    maxLength: 3,
+  }),
   donors: nodes,
   commits: gidSet,
 });

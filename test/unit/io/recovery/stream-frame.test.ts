@@ -7,7 +7,7 @@ const lsn = fc.bigInt({ min: 0n, max: 0xffff_ffff_ffff_ffffn });
 const gid = fc.tuple(fc.nat(64), fc.nat(), fc.nat(), fc.nat()).map((parts) => `mtm:${parts.join(':')}`);
 const data = fc.uint8Array({ maxLength: 300 });
 const frame: fc.Arbitrary<Frame> = fc.oneof(
-  fc.record({ kind: fc.constant('request' as const), lastOnline: fc.maxSafeNat() }),
+  fc.record({ kind: fc.constant('request' as const), lastOnline: fc.maxSafeNat(), copyEnd: lsn }),
   fc.record({ kind: fc.constant('refused' as const), reseed: fc.boolean(), reason: fc.string() }),
   fc.record({ kind: fc.constant('started' as const), position: lsn }),
   fc.record({ kind: fc.constant('unit' as const), gid, ddl: fc.boolean(), position: lsn, data }),

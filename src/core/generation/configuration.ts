@@ -1,0 +1,140 @@
+/**
+ * Which nodes the cluster has, and how that changes: a part of every generation's record (architecture §4,
+ * Membership change).
+ *
+ * A node that is added is *joining* first: it is kept history for and recovers, but counts for no majority. It
+ * becomes *configured* together with its first membership. One change at a time, and only on top of a record
+ * that is known to be chosen: then any two majorities that could decide have a node in common
+ * (test/unit/core/generation/configuration.test.ts enumerates it).
+ * Rule: pure values. A node that is dropped is forgotten; its id may be given to another one, which (id,
+ * since) tells apart.
+ */
+import type { NodeId } from '../identity.ts';
+import { isMajority } from './quorum.ts';
+
+/** The highest id that mtm.add_node gives away (manual §F.31.4: at most 16 nodes). */
+export const highestAddedId = 16;
+
+/** A node that the configuration files need not know. */
+export interface AddedNode {
+  readonly id: NodeId;
+  /** Where its gateway listens for the others. */
+  readonly host: string;
+  readonly port: number;
+  /** How clients reach it, as libpq writes it. */
+  readonly conninfo: string;
+  /** The generation that added it; 0 for nodes of the configuration files. */
+  readonly since: number;
+}
+
+export interface Configuration {
+  /** Ascending: the nodes against which majorities are counted. */
+  readonly configured: readonly NodeId[];
+  /** Ascending: added and not counted yet. */
+  readonly joining: readonly NodeId[];
+  /** By ascending id: those, joining or configured, that were added at run time. */
+  readonly added: readonly AddedNode[];
+}
+
+/** What a person asks for. */
+export type ConfigurationWish =
+  | { readonly kind: 'add'; readonly node: Omit<AddedNode, 'since'> }
+  | { readonly kind: 'drop'; readonly node: NodeId };
+
+/** The nodes of the configuration files. */
+export function initialConfiguration(configured: readonly NodeId[]): Configuration {
+  return { configured, joining: [], added: [] };
+}
+
+/** Ascending: all that are to be heard of and kept history for. */
+export function nodesOf({ configured, joining }: Configuration): NodeId[] {
+  return [...configured, ...joining].sort((a, b) => a - b);
+}
+
+/** Since when the id means this node. */
+export function sinceOf({ added }: Configuration, node: NodeId): number {
+  return added.find(({ id }) => id === node)?.since ?? 0;
+}
+
+/** Nothing is left to be done for the wish. */
+export function isFulfilled(wish: ConfigurationWish, configuration: Configuration): boolean {
+  if (wish.kind === 'drop') return !nodesOf(configuration).includes(wish.node);
+  const known = configuration.added.find(({ id }) => id === wish.node.id);
+  return known?.host === wish.node.host && known.port === wish.node.port;
+}
+
+/** Why the wish cannot come true on top of this configuration, as a clause; undefined when it can. */
+export function obstacleTo(wish: ConfigurationWish, configuration: Configuration): string | undefined {
+  if (wish.kind === 'drop') {
+    const last = configuration.configured.length === 1 && configuration.configured.includes(wish.node);
+    return last ? `node ${wish.node} is the only one` : undefined;
+  }
+  return nodesOf(configuration).includes(wish.node.id) ? `there is a node ${wish.node.id} already` : undefined;
+}
+
+/** `generation`: the one whose record will say so. */
+export function changed(
+  configuration: Configuration,
+  wish: ConfigurationWish,
+  generation: number,
+): Configuration {
+  const { configured, joining, added } = configuration;
+  if (isFulfilled(wish, configuration) || obstacleTo(wish, configuration) !== undefined) return configuration;
+  if (wish.kind === 'add') {
+    const node = { ...wish.node, since: generation };
+    return {
+      configured,
+      joining: [...joining, node.id].sort((a, b) => a - b),
+      added: [...added, node].sort((a, b) => a.id - b.id),
+    };
+  }
+  const others = (node: NodeId): boolean => node !== wish.node;
+  return {
+    configured: configured.filter(others),
+    joining: joining.filter(others),
+    added: added.filter(({ id }) => others(id)),
+  };
+}
+
+/** With every joining node among the members configured; at most one is ever proposed. */
+export function withMembers(configuration: Configuration, members: readonly NodeId[]): Configuration {
+  const { configured, joining, added } = configuration;
+  const admitted = joining.filter((node) => members.includes(node));
+  if (admitted.length === 0) return configuration;
+  return {
+    configured: [...configured, ...admitted].sort((a, b) => a - b),
+    joining: joining.filter((node) => !admitted.includes(node)),
+    added,
+  };
+}
+
+/**
+ * Why no generation of `members`, with votes of `voters`, may lead from one configuration to the other, as a
+ * clause; undefined when it may. `known`: the record with the former one is known to be chosen.
+ */
+export function transitionFault(
+  before: Configuration,
+  after: Configuration,
+  { members, voters, known }: { members: readonly NodeId[]; voters: Iterable<NodeId>; known: boolean },
+): string | undefined {
+  const counted = [...voters];
+  const stranger = members.find((node) => !after.configured.includes(node));
+  if (stranger !== undefined) return `node ${stranger} is not configured`;
+  if (before === after) {
+    return isMajority(counted, before.configured) && isMajority(members, before.configured)
+      ? undefined
+      : 'its votes are no majority';
+  }
+  if (!known) return 'the nodes of the cluster change, and the record before is not known to be chosen';
+  const moved = symmetricDifference(before.configured, after.configured);
+  if (moved > 1) return 'one node at a time is added or removed';
+  for (const { configured } of [before, after]) {
+    if (!isMajority(counted, configured) || !isMajority(members, configured))
+      return 'its votes are no majority of the nodes before and after the change';
+  }
+  return undefined;
+}
+
+function symmetricDifference(a: readonly NodeId[], b: readonly NodeId[]): number {
+  return a.filter((node) => !b.includes(node)).length + b.filter((node) => !a.includes(node)).length;
+}
