@@ -126,7 +126,7 @@ export class Members {
   }
 
   sendAll(message: PeerMessage): void {
-    for (const { node } of this.links.linkStatus()) this.send(node, message);
+    for (const id of this.ids) this.send(id, message);
   }
 
   /** What no retry cures, like another secret. */
