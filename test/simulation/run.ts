@@ -69,17 +69,28 @@ export class Cluster {
   }
 
   #addNode(id: number): void {
-    const server = new Server(this.world, id);
+    const server = new Server(this.world, { place: id, id, since: 0, address: `h${id}` });
     for (const key of accountKeys(this.#options))
       server.rows.set(key, { value: openingBalance, by: '', commitIndex: 0 });
     for (const key of counterKeys) server.rows.set(key, { value: 0, by: '', commitIndex: 0 });
-    this.checker.addServer(id, server);
+    this.#addGateway(server);
+  }
+
+  #addGateway(server: Server): Gateway {
+    this.checker.addServer(server);
     const cluster: GatewayCluster = {
-      peer: (node) => this.gateways.find((gateway) => gateway.id === node),
+      peer: (from, node) => this.network.streamTo(from, node) as Gateway | undefined,
       connected: (a, b) => this.network.passes(a, b) && this.network.passes(b, a),
+      isTaken: ({ place, address }) =>
+        this.gateways.some((other) => {
+          const { identity, incarnation } = other;
+          return identity.place !== place && identity.address === address && incarnation !== undefined;
+        }),
       referee: this.referee,
     };
-    this.gateways.push(new Gateway(this.world, this.network, id, server, this.#options, cluster));
+    const gateway = new Gateway(this.world, this.network, server, this.#options, cluster);
+    this.gateways.push(gateway);
+    return gateway;
   }
 
   /** Clients that work until `until`. */
@@ -169,8 +180,8 @@ export class Cluster {
     this.#writeEverywhere();
     this.#settle();
     if (this.referee !== undefined) for (const gateway of this.gateways) this.#oneAlone(gateway);
-    this.checker.final();
-    for (const gateway of this.gateways) this.checker.outcomes(gateway.id, (gid) => gateway.outcomeOf(gid));
+    this.checker.final(this.gateways.map(({ place }) => place));
+    for (const gateway of this.gateways) this.checker.outcomes(gateway.place, (gid) => gateway.outcomeOf(gid));
     this.#countIncrements();
   }
 
