@@ -111,6 +111,18 @@ export class Faults {
     this.#world.scheduler.after(downMs, () => victim.start());
   }
 
+  /** For long, or for ever. */
+  stop(victim: Gateway, downMs: number): void {
+    victim.crash();
+    if (this.#world.random.chance(0.5)) victim.server.crash();
+    if (downMs !== Infinity) this.#world.scheduler.after(downMs, () => this.restart(victim));
+  }
+
+  restart(victim: Gateway): void {
+    victim.server.start();
+    victim.start();
+  }
+
   heal(): void {
     this.#over = true;
     this.#network.heal();

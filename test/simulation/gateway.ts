@@ -3,7 +3,7 @@
  * goes through `deliver`: a paused process handles it later, a dead one never.
  */
 import type { ApplyResult, Holder } from '../../src/core/commit/event.ts';
-import { nodesOf, type ConfigurationWish } from '../../src/core/generation/configuration.ts';
+import { nodesOf, sinceOf, type ConfigurationWish } from '../../src/core/generation/configuration.ts';
 import type { Configuration } from '../../src/core/generation/record.ts';
 import { HybridClock } from '../../src/core/generation/hybrid-clock.ts';
 import { formatGid } from '../../src/core/identity.ts';
@@ -259,6 +259,17 @@ export class Gateway extends Process implements Endpoint {
     this.deliver(() => this.step({ kind: 'configuration-wished', now: this.#now, wish }));
   }
 
+  /** It says that it must be seeded anew, or what it is to be seeded from has left the cluster. */
+  hopeless(configuration: Configuration): boolean {
+    if (this.incarnation === undefined) return false;
+    const { seed } = this.server;
+    const { status, reason } = this.#machine.status(this.#now);
+    if (status === 'disabled' && reason.includes('seeded anew')) return true;
+    if (seed === undefined || seed.done) return false;
+    const there = nodesOf(configuration).includes(seed.source);
+    return !there || sinceOf(configuration, seed.source) !== seed.sourceSince;
+  }
+
   get #configuredInFile(): readonly NodeId[] {
     const { nodes } = this.options;
     return nodes.includes(this.id) ? nodes : [...nodes, this.id].sort((a, b) => a - b);
@@ -277,6 +288,7 @@ export class Gateway extends Process implements Endpoint {
 
   /** How it is, for a person. */
   get story(): string {
+    if (this.incarnation === undefined) return 'down';
     return JSON.stringify(this.#machine.status(this.#now));
   }
 

@@ -86,6 +86,8 @@ export class Network {
       this.#makeLink(endpoint, other);
     }
     this.#endpoints.push(endpoint);
+    // Whoever was told of it has been calling all the time.
+    for (const link of this.#links) if (link.to === endpoint) this.#connectSoon(link);
   }
 
   #makeLink(from: Endpoint, to: Endpoint): void {

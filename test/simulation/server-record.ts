@@ -16,6 +16,8 @@ export interface Identity {
 /** mtm.seed */
 export interface Seed {
   readonly source: NodeId;
+  /** What no gateway knows: which of those that had the id. */
+  readonly sourceSince: number;
   readonly generation: number;
   /** How much of the source's history the copy holds. */
   readonly copyEnd: number;
