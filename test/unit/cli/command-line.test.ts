@@ -40,7 +40,7 @@ test.each([
   [['dev', '--nodes', '9'], '--nodes must be a whole number from 1 to 5, not 9'],
   [['dev', '--pg', '14'], '--pg must be 15, 16, 17, 18 or one of them for each node, not 14'],
   [['nodes'], 'which gateway? name one with --config FILE or --url URL'],
-  [['nodez'], 'nodez is unknown here; the nearest known name is nodes'],
+  [['add-nod'], 'add-nod is unknown here; the nearest known name is add-node'],
   [['drop-node', 'two', '--url', 'x'], 'the id of a node is a number such as 3, not two'],
   [['drop-node', '0', '--url', 'x'], 'the id of a node is a number such as 3, not 0'],
   [
