@@ -4,7 +4,8 @@
  */
 import type { Logger } from 'pino';
 import type { GatewayConfig } from '../config/schema.ts';
-import { sinceOf, type Configuration } from '../core/generation/configuration.ts';
+import { sinceOf } from '../core/generation/configuration.ts';
+import type { Configuration } from '../core/generation/record.ts';
 import type { NodeId } from '../core/identity.ts';
 import type { NodeMachine } from '../core/node/node-machine.ts';
 import type { PeerMessage } from '../core/peer/message.ts';
@@ -125,7 +126,7 @@ export class Members {
   }
 
   sendAll(message: PeerMessage): void {
-    for (const { node } of this.links.linkStatus()) this.send(node, message);
+    for (const id of this.ids) this.send(id, message);
   }
 
   /** What no retry cures, like another secret. */

@@ -12,9 +12,9 @@ import {
   isFulfilled,
   nodesOf,
   obstacleTo,
-  type Configuration,
   type ConfigurationWish,
 } from '../core/generation/configuration.ts';
+import type { Configuration } from '../core/generation/record.ts';
 import type { NodeId } from '../core/identity.ts';
 import type { NodeMachine } from '../core/node/node-machine.ts';
 import { formatLsn, parseLsn } from '../io/postgres/lsn-text.ts';
@@ -146,7 +146,7 @@ export class MembershipDesk {
     throw new RequestError(
       '22023',
       `[multimaster] the copy of node ${id} ends at ${answer.copyEnd}, not at ${formatLsn(expected)}`,
-      'It must be started with recovery_target = immediate, and this be the end of the backup it was made of.',
+      'It is started with recovery_target = immediate, and this is the end of the backup it was made of.',
     );
   }
 

@@ -17,7 +17,7 @@ import { ServerProbe } from './server-probe.ts';
 import { ServerWitness } from './server-witness.ts';
 import { ApplyDesk } from './apply-desk.ts';
 import { deskNode } from './desk-node.ts';
-import { Drain } from './drain.ts';
+import { commitsFinished, Drain } from './drain.ts';
 import { Flow } from './flow.ts';
 import { LocalServer } from './local-server.ts';
 import { Health } from './health.ts';
@@ -252,7 +252,7 @@ export class Node {
     this.#draining = true;
     await this.#desk.drain(drainLimitMs);
     this.#health.stopping = true;
-    await this.#commitsFinished(2000);
+    await commitsFinished(this.#machine, 2000);
     await this.#close();
   }
 
@@ -280,16 +280,6 @@ export class Node {
     // One of them may be what has failed, and a server that hangs answers none.
     const closed = Promise.allSettled([this.#recovery.ended, ...connections.map((each) => each.close())]);
     await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, closeLimitMs).unref())]);
-  }
-
-  /** Gives what is decided the time to be executed, so that the next start has less to ask for. */
-  async #commitsFinished(limitMs: number): Promise<void> {
-    const until = performance.now() + limitMs;
-    while (performance.now() < until) {
-      const { own, foreign } = this.#machine.openTransactions;
-      if (own === 0 && foreign === 0) return;
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
   }
 
   /** For a client that connects now. */

@@ -130,8 +130,8 @@ export class RecoveryDesk {
   }
 
   /**
-   * Of generations up to this one nothing is missing here. A copy is complete in the generation before that of
-   * its source: what the others gave up since then it may lack.
+   * Of generations up to this one nothing is missing here. A copy is complete in the generation before that
+   * of its source: what the others gave up since then it may lack.
    */
   #completeUpTo(): number {
     const { seed } = this.#parts;

@@ -375,6 +375,8 @@ export class Gateway extends Process implements Endpoint {
         return this.#recover(effect.donor);
       case 'recovery-follow':
         return this.#recovery?.stream.follow(effect.generation);
+      case 'configuration-changed':
+        return undefined; // the simulated nodes know each other all the time
       case 'stop-recovery':
         this.#recovery?.stream.stop();
         this.#recovery = undefined;

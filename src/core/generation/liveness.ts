@@ -14,7 +14,8 @@ import { assert, unreachable } from '../../lib/assert.ts';
 import type { NodeId } from '../identity.ts';
 import { Exclusion } from './exclusion.ts';
 import { Claim } from './claim.ts';
-import { nodesOf, type Configuration } from './configuration.ts';
+import { nodesOf } from './configuration.ts';
+import type { Configuration } from './record.ts';
 import type { HybridClock } from './hybrid-clock.ts';
 import { Lease } from './lease.ts';
 import type {
@@ -28,6 +29,7 @@ import type {
   MemberTrouble,
   Standing,
 } from './liveness-event.ts';
+import { MemberNews } from './member-news.ts';
 import { PeerRecord, stoodStill } from './peer-record.ts';
 import { isAlone, isMajority } from './quorum.ts';
 import { StallWatch } from './stall-watch.ts';
@@ -59,6 +61,7 @@ export class Liveness {
   #health: LocalHealth = { healthy: false, status: 'recovery', reason: 'the gateway is starting' };
   readonly #stall: StallWatch;
   readonly #claim = new Claim();
+  readonly #news = new MemberNews();
   #nextSendAt = -Infinity;
 
   constructor(options: LivenessOptions) {
@@ -77,10 +80,7 @@ export class Liveness {
     this.exclusion = new Exclusion({ peers, sendTimeoutMs, recvTimeoutMs, now });
   }
 
-  /**
-   * The nodes of the cluster are these from now on. While this node serves they do not change: a vote comes
-   * before the record that says so, and ends that.
-   */
+  /** The cluster's nodes from now on. While this node serves they do not change: a vote comes first. */
   configure(configuration: Configuration): void {
     const others = nodesOf(configuration).filter((node) => node !== this.#self);
     for (const known of [...this.#peers.keys()]) if (!others.includes(known)) this.#peers.delete(known);
@@ -107,7 +107,7 @@ export class Liveness {
 
   /** The members last reported as back. */
   reachable(): NodeId[] {
-    return [...this.#peers.values()].filter((peer) => peer.reportedReachable).map(({ node }) => node);
+    return [...this.#news.reachable];
   }
 
   get health(): LocalHealth {
@@ -178,10 +178,7 @@ export class Liveness {
     return (now < this.#lease.until || this.#alone) && !this.#stalled(now);
   }
 
-  /**
-   * Its generation has only this one of two nodes, by the referee's grant. Then nobody's answer is needed:
-   * the other is granted nothing before both were online together again, and that takes this node's vote.
-   */
+  /** The only member of two, by the referee's grant: the other gets none before both were online again. */
   get #alone(): boolean {
     const { generation } = this.#standing;
     return generation !== undefined && isAlone(generation.members, generation.configured);
@@ -256,8 +253,7 @@ export class Liveness {
   inMajority(now: number): boolean {
     const healthy = this.contacts(now).filter((contact) => contact.healthy);
     if (this.#alone) return healthy.some(({ node }) => node === this.#self);
-    const nodes = healthy.map(({ node }) => node);
-    return isMajority(nodes, this.#configured);
+    return isMajority(new Set(healthy.map(({ node }) => node)), this.#configured);
   }
 
   #healthChanged(health: LocalHealth, now: number, effects: LivenessEffect[]): void {
@@ -275,9 +271,7 @@ export class Liveness {
     // Before anybody hears of it, and before the vote that follows: the end of a claim is the end of its
     // lease.
     if (this.onlineIn !== claimed) this.#lease.drop();
-    if (standing.generation?.number !== former) {
-      for (const peer of this.#peers.values()) peer.reportedReachable = false;
-    }
+    if (standing.generation?.number !== former) this.#news.forget();
     this.#sendToAll(now, effects);
   }
 
@@ -363,12 +357,8 @@ export class Liveness {
     if (generation === undefined) return;
     for (const peer of this.#peers.values()) {
       if (!generation.members.includes(peer.node)) continue;
-      const trouble = this.#peerTrouble(peer, generation.number, now);
-      const reachable = trouble === undefined;
-      if (reachable === peer.reportedReachable) continue;
-      peer.reportedReachable = reachable;
-      if (trouble === undefined) effects.push({ kind: 'member-back', node: peer.node });
-      else effects.push({ kind: 'member-lost', node: peer.node, reason: trouble.text });
+      const news = this.#news.look(peer.node, this.#peerTrouble(peer, generation.number, now));
+      if (news !== undefined) effects.push(news);
     }
   }
 

@@ -8,8 +8,6 @@ export class PeerRecord {
   readonly node: NodeId;
   /** Undefined while the outgoing link is up. */
   linkDownReason: string | undefined = 'not connected yet';
-  /** What the last member-lost or member-back said. */
-  reportedReachable = false;
   /** When the latest of our heartbeats that it answered was sent. */
   answeredAt = -Infinity;
   #heardAt = -Infinity;

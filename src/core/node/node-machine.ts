@@ -17,11 +17,11 @@ import { Leftovers } from '../commit/leftovers.ts';
 import { CommitMachine } from '../commit/machine.ts';
 import { OutcomeMemory, type Floor } from '../commit/outcome-memory.ts';
 import { Election } from '../generation/election.ts';
-import { nodesOf, type Configuration } from '../generation/configuration.ts';
+import { nodesOf } from '../generation/configuration.ts';
 import type { ElectionEffect } from '../generation/election-event.ts';
 import { Liveness } from '../generation/liveness.ts';
-import type { Contact, LivenessEvent, Standing } from '../generation/liveness-event.ts';
-import type { GenerationRecord } from '../generation/record.ts';
+import type { LivenessEvent, Standing } from '../generation/liveness-event.ts';
+import type { Configuration, GenerationRecord } from '../generation/record.ts';
 import type { Gid, NodeId } from '../identity.ts';
 import { isElectionMessage, type PeerMessage } from '../peer/message.ts';
 import { Acquaintances } from './acquaintances.ts';
@@ -296,8 +296,7 @@ export class NodeMachine {
   /** A vote may have waited for quiet, a record for the end of what it ordered. */
   #advance(): void {
     this.#elect(this.#election.look());
-    const contacts = (): readonly Contact[] => this.#liveness.contacts(this.#now);
-    if (this.#online === 0) this.#elect(this.#execution.look(this.#now, contacts));
+    if (this.#online === 0) this.#elect(this.#execution.look(this.#now, this.#liveness));
     this.#tellStanding();
   }
 
@@ -332,7 +331,7 @@ export class NodeMachine {
     return this.#liveness.inMajority(now) || this.#arbiter?.hopeful === true;
   }
 
-  /** Whom it hears and whether it may serve: see Liveness. Nobody else may step it. */
+  /** Whom it hears and whether it may serve. Nobody else may step it. */
   get liveness(): Omit<Liveness, 'exclusion' | 'step'> {
     return this.#liveness;
   }
@@ -347,7 +346,7 @@ export class NodeMachine {
     return this.#election.configuration;
   }
 
-  get incarnations(): ReadonlyMap<NodeId, number> {
+  get incarnations(): Acquaintances['incarnations'] {
     return this.#acquaintances.incarnations;
   }
 
@@ -381,20 +380,19 @@ export class NodeMachine {
 
   /**
    * Begins a syncpoint at the position in the WAL that the caller reads *before* this call; undefined while
-   * not all nodes concerned are online members of one generation. 'members': only to give up what others need.
+   * not all nodes concerned are online members of one generation. 'members': only to give up what others
+   * need.
    */
   takeSyncpoint(concerned: 'configured' | 'members' = 'configured'): Syncpoint | undefined {
-    const members = this.#election.chosen?.members;
+    const members = this.#election.chosen?.members.length;
     if (this.#online === 0 || this.#releasedIn !== this.#online) return undefined;
-    if (concerned === 'configured' && members?.length !== nodesOf(this.configuration).length)
-      return undefined;
+    if (concerned === 'configured' && members !== nodesOf(this.configuration).length) return undefined;
     return this.#machines.floors?.take();
   }
 
   /**
    * The floor to be made durable, after which the retained slot may move to the syncpoint's position;
-   * undefined while something that was seen before it is not finished everywhere. 'void' when its generation
-   * is over.
+   * undefined while something seen before it is not finished everywhere, 'void' when its generation is over.
    */
   passedFloor(syncpoint: Syncpoint): Floor | 'void' | undefined {
     return this.#machines.passedFloor(this.#self, syncpoint);

@@ -10,7 +10,7 @@ import { quickClass, quickEnd } from './quick-class.ts';
 import { refused } from './refusal.ts';
 import { isSingleStatement } from './single-statement.ts';
 import type { ParsedText, Statement, StatementClass } from './statement-class.ts';
-import { utf8Length } from './statement-text.ts';
+import { utf8Length } from './utf8-length.ts';
 import type { Tree } from './tree.ts';
 
 export type ParseOutcome =

@@ -9,7 +9,7 @@ import { isPureRead, relationIsSuspicious } from './query-reach.ts';
 import { findRefusal, ownObjectRefusal, refused } from './refusal.ts';
 import { settingClass, showClass, transactionClass } from './session-command.ts';
 import type { Statement, StatementClass } from './statement-class.ts';
-import { utf8Length } from './statement-text.ts';
+import { utf8Length } from './utf8-length.ts';
 import { nodeAt, nodesAt, stringsAt, textAt, unwrap, walk, type Tree, type TreeNode } from './tree.ts';
 
 const read: StatementClass = { kind: 'read' };

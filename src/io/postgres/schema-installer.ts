@@ -9,8 +9,6 @@ import { readFileSync } from 'node:fs';
 import type { Client } from 'pg';
 import { assert } from '../../lib/assert.ts';
 import { GatewayError } from '../../lib/gateway-error.ts';
-import { becomeNode } from '../store/seed.ts';
-import type { ServerPosition } from '../store/server-position.ts';
 
 /** In this order: later files use what earlier ones made. */
 const sqlFiles = [
@@ -51,8 +49,10 @@ export interface NodePlace {
   readonly myId: number;
   readonly nodeCount: number;
   readonly clusterName: string;
-  /** Of the server, before anything was written to it. */
-  readonly position: ServerPosition;
+  /** The server's, before anything was written to it. */
+  readonly timeline: number;
+  /** The server is that of another node: makes it this one's, or throws a GatewayError. */
+  become(client: Client): Promise<void>;
   /** Members of this role may change the cluster, beside superusers; empty: nobody else. */
   readonly adminRole?: string;
 }
@@ -115,21 +115,14 @@ async function writePlace(client: Client, node: NodePlace): Promise<boolean> {
       `this PostgreSQL belongs to the cluster "${String(old['cluster_name'])}", not "${node.clusterName}"`,
     );
   }
-  if (old !== undefined && old['my_id'] !== node.myId) await becomeNode(client, node);
+  if (old !== undefined && old['my_id'] !== node.myId) await node.become(client);
   await client.query(
     `INSERT INTO mtm.node (my_id, node_count, cluster_name, system_identifier, admin_role, timeline)
      VALUES ($1, $2, $3, $4, $5, $6)
      ON CONFLICT (one) DO UPDATE SET my_id = excluded.my_id, node_count = excluded.node_count,
        system_identifier = excluded.system_identifier, admin_role = excluded.admin_role,
        timeline = excluded.timeline`,
-    [
-      node.myId,
-      node.nodeCount,
-      node.clusterName,
-      system?.['id'],
-      node.adminRole ?? '',
-      node.position.timeline,
-    ],
+    [node.myId, node.nodeCount, node.clusterName, system?.['id'], node.adminRole ?? '', node.timeline],
   );
   return old === undefined || old['my_id'] !== node.myId || old['node_count'] !== node.nodeCount;
 }

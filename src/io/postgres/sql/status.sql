@@ -42,30 +42,7 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp SET synchronous_commit = on A
   RETURNING i.incarnation
 $$;
 
--- Unqualified names of relations whose mere SELECT can run code that is not built in: views (through views, operators and
--- domains as well) and tables with row security.
-CREATE OR REPLACE FUNCTION mtm.volatile_relations() RETURNS SETOF text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  WITH RECURSIVE reaching(class, object) AS (
-    SELECT 'pg_proc'::regclass::oid, oid FROM pg_proc WHERE oid >= 16384
-    UNION ALL SELECT 'pg_operator'::regclass::oid, oid FROM pg_operator WHERE oid >= 16384
-    UNION
-    SELECT owner.class, owner.object FROM reaching r
-    JOIN pg_depend d ON d.refclassid = r.class AND d.refobjid = r.object
-    CROSS JOIN LATERAL (
-      SELECT 'pg_class'::regclass::oid, ev_class FROM pg_rewrite WHERE d.classid = 'pg_rewrite'::regclass AND oid = d.objid
-      UNION ALL SELECT 'pg_class'::regclass::oid, polrelid FROM pg_policy WHERE d.classid = 'pg_policy'::regclass AND oid = d.objid
-      UNION ALL SELECT 'pg_type'::regclass::oid, contypid FROM pg_constraint
-        WHERE d.classid = 'pg_constraint'::regclass AND oid = d.objid AND contypid <> 0
-    ) AS owner(class, object)
-  )
-  SELECT DISTINCT c.relname::text FROM reaching r JOIN pg_class c ON r.class = 'pg_class'::regclass AND c.oid = r.object
-$$;
-
--- Names of operators that are not built in: a statement that uses one can run a user's code.
-CREATE OR REPLACE FUNCTION mtm.user_operators() RETURNS SETOF text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT DISTINCT oprname::text FROM pg_operator WHERE oid >= 16384
-$$;
+-- Of former versions.
+DROP FUNCTION IF EXISTS mtm.volatile_relations(), mtm.user_operators();
 
 REVOKE EXECUTE ON FUNCTION mtm.set_runtime(jsonb), mtm.take_over(text, bigint) FROM PUBLIC;

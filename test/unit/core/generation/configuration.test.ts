@@ -8,8 +8,8 @@ import {
   sinceOf,
   transitionFault,
   withMembers,
-  type Configuration,
 } from '../../../../src/core/generation/configuration.ts';
+import type { Configuration } from '../../../../src/core/generation/record.ts';
 
 const fourth = { id: 4, host: 'd', port: 7304, conninfo: 'host=d port=7004' };
 const three = initialConfiguration([1, 2, 3]);

@@ -12,9 +12,15 @@ import type {
   StatementClass,
   TransactionModes,
 } from '../../../../src/core/statement/statement-class.ts';
-import { statementText } from '../../../../src/core/statement/statement-text.ts';
 import { loadParser } from '../../../../src/io/parser.ts';
 import { readCorpus } from './corpus.ts';
+
+/** The text of one statement of a query string: its places count bytes. */
+function statementText(text: string, { start, end }: Statement): string {
+  return new TextDecoder('utf-8', { fatal: true }).decode(
+    new TextEncoder().encode(text).subarray(start, end),
+  );
+}
 
 const clean = contextOf(noSuspicions);
 let parse: SqlParser;
@@ -150,11 +156,6 @@ describe('strings of many statements', () => {
       'COMMIT',
       'select 漢',
     ]);
-    const bytes = new TextEncoder().encode(text);
-    for (const statement of statements) {
-      const slice = new TextDecoder().decode(bytes.subarray(statement.start, statement.end));
-      expect(statementText(text, statement)).toBe(slice);
-    }
   });
 
   test('PREPARE TRANSACTION and SET TRANSACTION are seen at any place', () => {

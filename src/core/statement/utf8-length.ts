@@ -1,0 +1,24 @@
+/** Lengths of texts in bytes: PostgreSQL counts UTF-8, a JavaScript string counts UTF-16 units. */
+
+/** Length in bytes of a text as UTF-8; a lone surrogate counts three, as an encoder writes U+FFFD. */
+export function utf8Length(text: string): number {
+  let bytes = text.length;
+  for (let index = 0; index < text.length; index++) {
+    const code = text.charCodeAt(index);
+    if (code < 0x80) continue;
+    if (code < 0x800) bytes += 1;
+    else {
+      bytes += 2;
+      // A pair is four bytes for two units.
+      if (isPair(text, index)) index += 1;
+    }
+  }
+  return bytes;
+}
+
+function isPair(text: string, index: number): boolean {
+  const code = text.charCodeAt(index);
+  if (code < 0xd800 || code > 0xdbff) return false;
+  const next = text.charCodeAt(index + 1);
+  return next >= 0xdc00 && next <= 0xdfff;
+}
