@@ -13,7 +13,7 @@ import { ClientListener } from '../io/clients/client-listener.ts';
 import { loadClassifier } from '../io/parser.ts';
 import { checkServer, connectForCheck, requireSuitable } from '../io/postgres-check.ts';
 import { Control, type Holding } from '../io/postgres/control.ts';
-import { ensureSlots, installSchema, verifySensors } from '../io/postgres/schema-installer.ts';
+import { adoptObjects, ensureSlots, installSchema, verifySensors } from '../io/postgres/schema-installer.ts';
 import { NodeStore } from '../io/store/node-store.ts';
 import { readHistory } from '../io/store/history-reader.ts';
 import { RetainedSlot } from '../io/store/retained-slot.ts';
@@ -21,6 +21,7 @@ import { loadSeed, rollBackCopied } from '../io/store/seed.ts';
 import { loadPeerPositions, readPosition } from '../io/store/server-position.ts';
 import type { Gid } from '../core/identity.ts';
 import { newHolding, orSuperseded, superseded } from './hold.ts';
+import { configuredNodes } from './machine-options.ts';
 import { Node } from './node.ts';
 import { headerVerifier } from './header-proof.ts';
 
@@ -128,20 +129,18 @@ async function startNode(config: GatewayConfig, log: Logger, holding: Holding): 
   };
   const control = await open();
   try {
-    const nodeCount = config.peers.length + 1;
     const positionAtStart = await readPosition(control.client);
     if (!(await control.claim(holding))) throw superseded(config);
     await control.endSessions();
     const { nodeId: myId, clusterName, adminRole } = config;
-    await installSchema(control.client, {
-      myId,
-      nodeCount,
-      clusterName,
-      adminRole,
-      position: positionAtStart,
-    });
+    const highestNode = configuredNodes(config).at(-1)!;
+    const place = { myId, highestNode, clusterName, adminRole, position: positionAtStart };
+    await installSchema(control.client, place);
     const seed = await loadSeed(control.client);
-    if (seed?.done === false) await rollBackCopied(control.client);
+    if (seed?.done === false) {
+      await rollBackCopied(control.client);
+      await adoptObjects(control.client);
+    }
     await ensureSlots(control.client);
     const missing = await verifySensors(control.client);
     if (missing.length > 0) {

@@ -54,6 +54,8 @@ export function newQuestions(
 ): Questions {
   const node = {
     parts,
+    configuration: () => machine.configuration,
+    members: () => machine.generation?.members ?? [],
     contacts: () => contacts(members, machine),
     supervises: (pid: number) => desk.supervises(pid),
   };

@@ -103,14 +103,14 @@ export class RecoverySite {
     login: ServerLogin,
     port: number,
     peers: readonly { readonly id: number; readonly port: number }[],
-    nodeCount: number,
+    highestNode: number,
     holdBytes?: number,
   ): Promise<RecoverySite> {
     const admin = client(login);
     admin.on('error', () => undefined); // the server is killed by some tests
     await admin.connect();
     const position = await readPosition(admin);
-    await installSchema(admin, { myId: node, nodeCount, clusterName: 'c', position });
+    await installSchema(admin, { myId: node, highestNode, clusterName: 'c', position });
     await ensureSlots(admin);
     const store = await NodeStore.open(login, () => undefined);
     const retained = await RetainedSlot.load(() => admin);

@@ -1,15 +1,31 @@
 /** What ddl_command_end does on each node: sequences, replica identity, deferrable constraints. And the installation itself. */
 import type { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { ensureSlots, installSchema, verifySensors } from '../../../src/io/postgres/schema-installer.ts';
+import {
+  adoptObjects,
+  ensureSlots,
+  installSchema,
+  verifySensors,
+} from '../../../src/io/postgres/schema-installer.ts';
+import { readPosition } from '../../../src/io/store/server-position.ts';
 import { openLab, refusalOf, testedMajors, type SensorLab } from './sensor-lab.ts';
 
 describe.each(testedMajors)('adjustment on PostgreSQL %i', (major) => {
   let lab: SensorLab;
   let app: Client;
 
-  const be = async (myId: number, nodeCount: number): Promise<readonly string[]> =>
-    installSchema(lab.admin, { myId, nodeCount, clusterName: 'sensors' });
+  const install = async (clusterName = 'sensors'): Promise<readonly string[]> => {
+    const { rows } = await lab.admin.query<{ my_id: number }>('SELECT my_id FROM mtm.node');
+    const position = await readPosition(lab.admin);
+    return installSchema(lab.admin, { myId: rows[0]!.my_id, highestNode: 3, clusterName, position });
+  };
+
+  const be = async (myId: number, nodeCount: number): Promise<readonly string[]> => {
+    await lab.admin.query('UPDATE mtm.node SET my_id = $1', [myId]);
+    await lab.admin.query('UPDATE mtm.sequence_step SET node_count = $1', [nodeCount]);
+    await install();
+    return adoptObjects(lab.admin);
+  };
 
   const draw = async (sequence: string, times = 3): Promise<number[]> => {
     const { rows } = await lab.admin.query<{ v: number }>(
@@ -190,9 +206,9 @@ describe.each(testedMajors)('adjustment on PostgreSQL %i', (major) => {
     await lab.admin.query(`UPDATE mtm.schema_version SET digest = 'older'`);
     await be(2, 3);
     expect(await verifySensors(lab.admin)).toEqual([]);
-    expect(
-      await refusalOf(async () => installSchema(lab.admin, { myId: 1, nodeCount: 3, clusterName: 'else' })),
-    ).toMatch(/cluster-mismatch .*belongs to the cluster "sensors"/);
+    expect(await refusalOf(async () => install('else'))).toMatch(
+      /cluster-mismatch .*belongs to the cluster "sensors"/,
+    );
   });
 
   test('status, nodes, ping and the incarnation', async () => {

@@ -119,7 +119,7 @@ async function equipServer(major: PostgresMajor, server: ProvidedServer): Promis
   await maintenance.query('CREATE DATABASE sensors TEMPLATE template0');
   const admin = await connect('postgres');
   const position = await readPosition(admin);
-  await installSchema(admin, { myId: 2, nodeCount: 3, clusterName: 'sensors', position });
+  await installSchema(admin, { myId: 2, highestNode: 3, clusterName: 'sensors', position });
   await ensureSlots(admin);
   await admin.query('CREATE ROLE app LOGIN');
   await admin.query('GRANT CREATE ON SCHEMA public TO app');
