@@ -10,7 +10,9 @@ import { nearestName } from '../config/nearest-name.ts';
 import { settings } from '../config/settings.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
 import { checkCommand } from './check.ts';
+import { addNodeCommand, dropNodeCommand, nodesCommand, statusCommand } from './cluster-commands.ts';
 import { devCommand } from './dev.ts';
+import { joinCommand } from './join.ts';
 import { serveCommand } from './serve.ts';
 
 /** A wrong flag or command, in yargs' words. */
@@ -18,7 +20,10 @@ class UsageError extends Error {
   override readonly name = 'UsageError';
 }
 
-const commandNames = ['dev', 'serve', 'check', 'start', 'stop', 'status'];
+const commandNames = [
+  ...['dev', 'serve', 'check', 'status', 'nodes', 'add-node', 'join', 'drop-node'],
+  ...['start', 'stop', 'drop'],
+];
 const flagNames = [
   'config',
   'json',
@@ -29,6 +34,10 @@ const flagNames = [
   'restart',
   'node',
   'only',
+  'from',
+  'pgdata',
+  'pg-bin',
+  'url',
   'help',
   'version',
 ];
@@ -57,10 +66,16 @@ function commandLine(args: readonly string[]) {
     .command(devCommand)
     .command(serveCommand)
     .command(checkCommand)
+    .command(statusCommand)
+    .command(nodesCommand)
+    .command(addNodeCommand)
+    .command(joinCommand)
+    .command(dropNodeCommand)
     .demandCommand(1, 'which command? mtm-gateway --help lists them')
     .example('$0 dev', 'three nodes on this machine, on ports 7001, 7002 and 7003')
     .example('$0 serve --config gateway.yaml', 'one gateway in front of one PostgreSQL')
     .example('$0 check --config gateway.yaml', 'what has to change on the server')
+    .example('$0 nodes --config gateway.yaml', 'the nodes of the cluster, and which are connected')
     .epilogue(
       'Settings: config/README.md. Every setting can be a line in the file, a variable MTM_… or a flag.',
     )

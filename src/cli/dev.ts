@@ -28,6 +28,8 @@ import { endedEarly, type RunningProcess } from '../io/launcher/process-control.
 import { refereeAddress, startReferee, stopReferee } from '../io/launcher/referee-process.ts';
 import { postgresMajors, type PostgresMajor } from '../io/launcher/server-binaries.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
+import { devDrop } from './dev-drop.ts';
+import { devJoin } from './dev-join.ts';
 import { stopSignals } from './signals.ts';
 
 function say(line: string): void {
@@ -93,9 +95,10 @@ async function startItsReferee(
   return { referee_connstring: refereeAddress(referee) };
 }
 
-/** Orderly: gateways, servers, and last the referee. */
-async function stopAll({ nodes, referee }: ClusterFolder): Promise<string[]> {
-  const stopped = await stopCluster(nodes);
+/** Orderly: gateways, servers, and last the referee; of the nodes that there are now. */
+async function stopAll({ folder }: ClusterFolder): Promise<string[]> {
+  const { nodes, joining, referee } = existingClusterFolder(folder);
+  const stopped = await stopCluster(joining === undefined ? nodes : [...nodes, joining.layout]);
   if (referee !== undefined && (await stopReferee(referee))) stopped.push('referee');
   return stopped;
 }
@@ -125,6 +128,10 @@ async function startAll(cluster: ClusterFolder, args: DevArguments, signal: Abor
   await requireFreePorts(cluster.nodes, bothParts);
   const started = await startProcesses(cluster, signal);
   for (const node of cluster.nodes) say(`node ${node.node}  ${connectionString(node)}`);
+  const { joining } = cluster;
+  if (joining !== undefined) {
+    say(`node ${joining.layout.node} is being added: go on with dev join --data ${cluster.folder}`);
+  }
   const first = cluster.nodes[0];
   if (first !== undefined) say(`connect with: psql ${connectionString(first)}`);
   say('ready');
@@ -158,13 +165,17 @@ async function dev(args: DevArguments): Promise<void> {
   }
 }
 
+/** Those that are being added are of interest, too. */
+function allNodes({ nodes, joining }: ClusterFolder): NodeLayout[] {
+  return joining === undefined ? [...nodes] : [...nodes, joining.layout];
+}
+
 function nodeOf(cluster: ClusterFolder, number: number): NodeLayout {
-  const node = cluster.nodes.find((candidate) => candidate.node === number);
+  const nodes = allNodes(cluster);
+  const node = nodes.find((candidate) => candidate.node === number);
   if (node !== undefined) return node;
-  throw new GatewayError(
-    'config-invalid',
-    `--node ${number}: the cluster has nodes 1 to ${cluster.nodes.length}`,
-  );
+  const numbers = nodes.map((one) => one.node).join(', ');
+  throw new GatewayError('config-invalid', `--node ${number}: the cluster has the nodes ${numbers}`);
 }
 
 function partsOf(only: Part | undefined): readonly Part[] {
@@ -199,6 +210,29 @@ function withNodeOptions<T>(command: Argv<T>) {
     .option('only', { choices: bothParts, requiresArg: true, describe: 'Only this part of the node' });
 }
 
+function withStatusOptions<T>(command: Argv<T>) {
+  return command
+    .option('data', dataOption)
+    .option('json', { type: 'boolean', default: false, describe: 'As JSON' });
+}
+
+function withJoinOptions<T>(command: Argv<T>) {
+  return command
+    .option('data', dataOption)
+    .option('node', {
+      type: 'number',
+      requiresArg: true,
+      describe: 'Its number, which must be the next free one [default: that]',
+    })
+    .option('from', { type: 'number', requiresArg: true, describe: 'The node to copy [default: any]' });
+}
+
+function withDropOptions<T>(command: Argv<T>) {
+  return command
+    .option('data', dataOption)
+    .option('node', { type: 'number', demandOption: true, requiresArg: true, describe: 'Which node' });
+}
+
 function withDevOptions(command: Argv) {
   return command
     .option('nodes', { type: 'string', requiresArg: true, describe: 'How many nodes, 1 to 5 [default: 3]' })
@@ -226,7 +260,11 @@ export const devCommand: CommandModule = {
   builder: (command) =>
     withDevOptions(command)
       .command('start', 'Start one node of the cluster, or a part of it', withNodeOptions, async (args) => {
-        const node = nodeOf(existingClusterFolder(args.data), args.node);
+        const cluster = existingClusterFolder(args.data);
+        const node = nodeOf(cluster, args.node);
+        if (cluster.joining?.layout.node === args.node && cluster.joining.copied === undefined) {
+          throw new GatewayError('launcher-failed', `node ${args.node} has no data yet: repeat dev join`);
+        }
         const started = await startNode(node, partsOf(args.only as Part | undefined));
         const what = started.length === 0 ? 'everything was running' : `${started.join(' and ')} started`;
         say(`node ${args.node}: ${what}`);
@@ -237,20 +275,18 @@ export const devCommand: CommandModule = {
         const what = stopped.length === 0 ? 'nothing was running' : `${stopped.join(' and ')} stopped`;
         say(`node ${args.node}: ${what}`);
       })
-      .command(
-        'status',
-        'Which processes of the cluster run',
-        (status) =>
-          status
-            .option('data', dataOption)
-            .option('json', { type: 'boolean', default: false, describe: 'As JSON' }),
-        async (args) => {
-          const cluster = existingClusterFolder(args.data);
-          const states = await Promise.all(cluster.nodes.map(nodeState));
-          if (args.json) say(JSON.stringify({ folder: cluster.folder, nodes: states }, null, 2));
-          else for (const state of states) say(stateLine(state));
-        },
-      )
+      .command('status', 'Which processes of the cluster run', withStatusOptions, async (args) => {
+        const cluster = existingClusterFolder(args.data);
+        const states = await Promise.all(allNodes(cluster).map(nodeState));
+        if (args.json) say(JSON.stringify({ folder: cluster.folder, nodes: states }, null, 2));
+        else for (const state of states) say(stateLine(state));
+      })
+      .command('join', 'Add a node to a cluster that runs', withJoinOptions, async (args) => {
+        await devJoin({ data: args.data, node: args.node, from: args.from });
+      })
+      .command('drop', 'Take a node out of a cluster that runs', withDropOptions, async (args) => {
+        await devDrop({ data: args.data, node: args.node });
+      })
       .example('$0 dev', 'three nodes on ports 7001, 7002, 7003; Ctrl-C stops all')
       .example('$0 dev --pg 15,16,18 --data /tmp/mixed --port 7401', 'three versions in one cluster')
       .example(
@@ -258,6 +294,8 @@ export const devCommand: CommandModule = {
         'two nodes, of which each may go on alone, with a Redis that decides which',
       )
       .example('$0 dev stop --node 2', 'from another terminal: node 2 goes away')
+      .example('$0 dev join', 'a fourth node, with the data of the others, under load')
+      .example('$0 dev drop --node 4', 'it is stopped and removed; its folder is kept')
       .example('$0 dev status --json', ''),
   handler: async (args) => {
     await dev(args as unknown as DevArguments);

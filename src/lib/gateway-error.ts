@@ -132,6 +132,24 @@ export const errorCatalogue = {
     meaning: 'a row that must be here is not: the nodes differ',
     remedy: 'stop writing, compare the nodes with mtm.check_query() and seed the wrong one anew',
   },
+  'gateway-unreachable': {
+    sqlstate: '08001',
+    retryable: true,
+    meaning: 'the gateway that a command speaks to does not answer',
+    remedy: 'start it, or name another one of the cluster with --config or --url',
+  },
+  'command-refused': {
+    sqlstate: '55000',
+    retryable: false,
+    meaning: 'the cluster does not do what a command asked for',
+    remedy: 'see what it says; mtm-gateway status and nodes tell how the cluster is',
+  },
+  'copy-failed': {
+    sqlstate: '58000',
+    retryable: true,
+    meaning: 'the server of a node could not be copied to the machine of a new one',
+    remedy: 'repeat it; nothing of the copy was left behind',
+  },
   'launcher-failed': {
     sqlstate: '58000',
     retryable: false,

@@ -33,7 +33,7 @@ export function deskNode(node: DeskNodeParts): DeskNode {
     clock: () => clock.read(Date.now()),
     notOnline: () => {
       const now = performance.now();
-      if (liveness.serving(now)) return undefined;
+      if (liveness.hasLease(now)) return undefined;
       return { ...machine.status(now), passing: patience.forService(now) };
     },
     unreachable: () => {

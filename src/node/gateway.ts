@@ -17,8 +17,8 @@ import { adoptObjects, ensureSlots, installSchema, verifySensors } from '../io/p
 import { NodeStore } from '../io/store/node-store.ts';
 import { readHistory } from '../io/store/history-reader.ts';
 import { RetainedSlot } from '../io/store/retained-slot.ts';
-import { loadSeed, rollBackCopied } from '../io/store/seed.ts';
-import { loadPeerPositions, readPosition } from '../io/store/server-position.ts';
+import { becomeNode, loadSeed, rollBackCopied, type Seed } from '../io/store/seed.ts';
+import { loadPeerPositions, readPosition, type ServerPosition } from '../io/store/server-position.ts';
 import type { Gid } from '../core/identity.ts';
 import { newHolding, orSuperseded, superseded } from './hold.ts';
 import { configuredNodes } from './machine-options.ts';
@@ -132,23 +132,7 @@ async function startNode(config: GatewayConfig, log: Logger, holding: Holding): 
     const positionAtStart = await readPosition(control.client);
     if (!(await control.claim(holding))) throw superseded(config);
     await control.endSessions();
-    const { nodeId: myId, clusterName, adminRole } = config;
-    const highestNode = configuredNodes(config).at(-1)!;
-    const place = { myId, highestNode, clusterName, adminRole, position: positionAtStart };
-    await installSchema(control.client, place);
-    const seed = await loadSeed(control.client);
-    if (seed?.done === false) {
-      await rollBackCopied(control.client);
-      await adoptObjects(control.client);
-    }
-    await ensureSlots(control.client);
-    const missing = await verifySensors(control.client);
-    if (missing.length > 0) {
-      throw new GatewayError(
-        'server-unsuitable',
-        `sensors are missing in the database: ${missing.join('; ')}`,
-      );
-    }
+    const seed = await equip(control, config, positionAtStart);
     const takeOver = await control.takeOver(holding);
     if (takeOver === undefined) throw superseded(config);
     const observer = await open();
@@ -185,6 +169,32 @@ async function startNode(config: GatewayConfig, log: Logger, holding: Holding): 
     else await Promise.allSettled(opened.map((each) => each.close()));
     throw await orSuperseded(asGatewayError(error, config, lost), config, holding);
   }
+}
+
+/** Everything that the gateway needs inside the server is there afterwards. */
+async function equip(
+  { client }: Control,
+  config: GatewayConfig,
+  position: ServerPosition,
+): Promise<Seed | undefined> {
+  const { nodeId: myId, clusterName, adminRole } = config;
+  await installSchema(client, {
+    myId,
+    highestNode: configuredNodes(config).at(-1)!,
+    clusterName,
+    adminRole,
+    timeline: position.timeline,
+    become: (connection) => becomeNode(connection, { myId, position }),
+  });
+  const seed = await loadSeed(client);
+  if (seed?.done === false) {
+    await rollBackCopied(client);
+    await adoptObjects(client);
+  }
+  await ensureSlots(client);
+  const missing = await verifySensors(client);
+  if (missing.length === 0) return seed;
+  throw new GatewayError('server-unsuitable', `sensors are missing in the database: ${missing.join('; ')}`);
 }
 
 async function requireServer(config: GatewayConfig): Promise<void> {

@@ -4,7 +4,8 @@
  */
 import type { Logger } from 'pino';
 import type { GatewayConfig } from '../config/schema.ts';
-import { sinceOf, type Configuration } from '../core/generation/configuration.ts';
+import { sinceOf } from '../core/generation/configuration.ts';
+import type { Configuration } from '../core/generation/record.ts';
 import type { NodeId } from '../core/identity.ts';
 import type { NodeMachine } from '../core/node/node-machine.ts';
 import type { PeerMessage } from '../core/peer/message.ts';
@@ -31,8 +32,8 @@ export interface MembersHandler {
   question(from: NodeId, message: PeerQuestion): void;
   linkDown(member: NodeId, reason: string): void;
   startTimeSeen(startTime: number): void;
-  /** A node asks for this node's history. */
-  stream(from: NodeId, stream: PeerStream): void;
+  /** A node asks for this node's history, or the machine of one that was added for a copy of its server. */
+  stream(from: NodeId, stream: PeerStream, wanted: 'history' | 'copy'): void;
   /** What mtm.status() and mtm.nodes() show has changed. */
   changed(): void;
 }
@@ -79,7 +80,8 @@ export class Members {
         onPeerStopped: (from) =>
           handler.event((now) => ({ kind: 'peer-stopped', now, from, reason: 'its gateway has ended' })),
         onDrained: (to) => handler.flow(to, true),
-        onStream: (from, stream) => handler.stream(from, stream),
+        onStream: (from, stream) => handler.stream(from, stream, 'history'),
+        onCopy: (from, stream) => handler.stream(from, stream, 'copy'),
       },
     });
   }

@@ -17,7 +17,7 @@ import { ServerProbe } from './server-probe.ts';
 import { ServerWitness } from './server-witness.ts';
 import { ApplyDesk } from './apply-desk.ts';
 import { deskNode } from './desk-node.ts';
-import { Drain } from './drain.ts';
+import { commitsFinished, Drain } from './drain.ts';
 import { Flow } from './flow.ts';
 import { LocalServer } from './local-server.ts';
 import { Health } from './health.ts';
@@ -134,7 +134,9 @@ export class Node {
       lost: (reason) => this.#serverLost(reason),
     });
     this.#flow = this.#newFlow();
-    this.#questions = newQuestions(parts, this.#members, this.#machine, this.#desk);
+    this.#questions = newQuestions(parts, this.#members, this.#machine, this.#desk, (event) =>
+      this.#drain.push(event),
+    );
     this.failed = new Promise((_, reject) => {
       this.#fail = reject;
     });
@@ -155,7 +157,7 @@ export class Node {
       question: (from, message) => this.#questions.received(from, message),
       linkDown: (to, reason) => this.#questions.linkDown(to, reason),
       startTimeSeen: (startTime) => this.#clock.observe(startTime),
-      stream: (from, stream) => this.#recovery.serve(from, stream),
+      stream: (...asked) => this.#recovery.serve(...asked),
       changed: () => this.#report.changed(),
     });
   }
@@ -250,7 +252,7 @@ export class Node {
     this.#draining = true;
     await this.#desk.drain(drainLimitMs);
     this.#health.stopping = true;
-    await this.#commitsFinished(2000);
+    await commitsFinished(this.#machine, 2000);
     await this.#close();
   }
 
@@ -280,23 +282,13 @@ export class Node {
     await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, closeLimitMs).unref())]);
   }
 
-  /** Gives what is decided the time to be executed, so that the next start has less to ask for. */
-  async #commitsFinished(limitMs: number): Promise<void> {
-    const until = performance.now() + limitMs;
-    while (performance.now() < until) {
-      const { own, foreign } = this.#machine.openTransactions;
-      if (own === 0 && foreign === 0) return;
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-  }
-
   /** For a client that connects now. */
   get reception(): Reception {
     return this.#health.stopping ? notOnline('FATAL', this.status) : this.#desk.services;
   }
 
   get ready(): boolean {
-    return !this.#draining && this.#machine.liveness.serving(performance.now());
+    return !this.#draining && this.#machine.liveness.hasLease(performance.now());
   }
 
   get writable(): boolean {

@@ -24,7 +24,7 @@ export class Patience {
   /** To be called on every tick. */
   look(now: number): void {
     const { liveness } = this.#machine;
-    if (!liveness.serving(now)) return;
+    if (!liveness.hasLease(now)) return;
     this.#servedAt = now;
     if (liveness.membersReachable(now)) this.#writableAt = now;
   }

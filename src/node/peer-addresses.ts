@@ -4,7 +4,8 @@
  * Rule: the record wins; a node of the file that the record does not have is none.
  */
 import type { GatewayConfig } from '../config/schema.ts';
-import { nodesOf, type Configuration } from '../core/generation/configuration.ts';
+import { nodesOf } from '../core/generation/configuration.ts';
+import type { Configuration } from '../core/generation/record.ts';
 import type { NodeId } from '../core/identity.ts';
 import type { PeerAddress } from '../io/peers/outgoing-link.ts';
 

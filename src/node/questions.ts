@@ -51,11 +51,12 @@ export function newQuestions(
   members: Members,
   machine: NodeMachine,
   desk: SessionDesk,
+  event: VerbNode['event'],
 ): Questions {
   const node = {
     parts,
-    configuration: () => machine.configuration,
-    members: () => machine.generation?.members ?? [],
+    machine,
+    event,
     contacts: () => contacts(members, machine),
     supervises: (pid: number) => desk.supervises(pid),
   };

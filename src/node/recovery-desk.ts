@@ -1,10 +1,12 @@
 /**
- * Catching up, as the node machine orders it, and the other side of it: this node's history for others.
+ * Catching up, as the node machine orders it, and the other side of it: this node's history for others, and a
+ * copy of its server for the machine of a node that was added.
  * Rule: one replay at a time; a new one, and anything that must come after the end of the former, waits until
  * nothing of that will be committed any more.
  */
 import type { Gid, Lsn, NodeId } from '../core/identity.ts';
 import { Recovery, type RecoveryHandler } from '../io/recovery/recovery.ts';
+import { CopyDonor } from '../io/recovery/base-backup-donor.ts';
 import { RecoveryDonor } from '../io/recovery/donor.ts';
 import type { PeerStream } from '../io/peers/peer-stream.ts';
 import { noteSeeded, type Seed } from '../io/store/seed.ts';
@@ -31,6 +33,7 @@ export class RecoveryDesk {
   readonly #parts: NodeParts;
   readonly #node: RecoveryDeskNode;
   readonly #donor: RecoveryDonor;
+  readonly #copyDonor: CopyDonor;
   /** Each order begins a new run; what a former one still says concerns nobody. */
   #run = 0;
   #recovery: Recovery | undefined;
@@ -52,6 +55,12 @@ export class RecoveryDesk {
       walEnd: () => slot.walEnd(),
       log: log.child({ component: 'donor' }),
     });
+    this.#copyDonor = new CopyDonor({
+      node: config.nodeId,
+      login: config.postgres,
+      unfit: () => node.unfit(),
+      log: log.child({ component: 'copy' }),
+    });
   }
 
   /** Resolves when nothing of a replay that was ended will be committed any more. */
@@ -59,8 +68,9 @@ export class RecoveryDesk {
     return this.#ended;
   }
 
-  serve(to: NodeId, stream: PeerStream): void {
-    this.#donor.serve(to, stream);
+  serve(to: NodeId, stream: PeerStream, wanted: 'history' | 'copy'): void {
+    if (wanted === 'copy') this.#copyDonor.serve(to, stream);
+    else this.#donor.serve(to, stream);
   }
 
   recover(donor: NodeId, target: number | undefined): void {
@@ -90,6 +100,7 @@ export class RecoveryDesk {
   close(): void {
     this.stop();
     this.#donor.stop();
+    this.#copyDonor.stop();
   }
 
   async #start(run: number, donor: NodeId): Promise<void> {
@@ -119,8 +130,8 @@ export class RecoveryDesk {
   }
 
   /**
-   * Of generations up to this one nothing is missing here. A copy is complete in the generation before that of
-   * its source: what the others gave up since then it may lack.
+   * Of generations up to this one nothing is missing here. A copy is complete in the generation before that
+   * of its source: what the others gave up since then it may lack.
    */
   #completeUpTo(): number {
     const { seed } = this.#parts;

@@ -65,9 +65,10 @@ export class SequenceQuestion {
     }
     const { least, fences } = args as { readonly least: number; readonly fences: boolean };
     const self = this.#node.parts.config.nodeId;
-    const { configured } = this.#node.configuration();
-    const count = Math.max(least, ...nodesOf(this.#node.configuration()));
-    const members = this.#node.members();
+    const { configuration, generation } = this.#node.machine;
+    const { configured } = configuration;
+    const count = Math.max(least, ...nodesOf(configuration));
+    const members = generation?.members ?? [];
     const others = members.filter((member) => member !== self);
     const first = await this.#ask(others, count);
     const right = first.every((states) => states.right);

@@ -3,8 +3,10 @@
  * verb is one entry here.
  * Rule: a verb does the same when it is asked twice.
  */
-import type { Configuration } from '../core/generation/configuration.ts';
 import type { NodeId } from '../core/identity.ts';
+import type { NodeMachine } from '../core/node/node-machine.ts';
+import type { Happening } from './drain.ts';
+import { copyEnd, MembershipDesk } from './membership-desk.ts';
 import type { NodeParts } from './node-parts.ts';
 import type { Answerer, PeerQuestions } from './peer-questions.ts';
 import type { RequestHandler } from './request-desk.ts';
@@ -13,14 +15,12 @@ import { SequenceQuestion, sequenceStates, tellSequences } from './sequence-ques
 /** What verbs need of their node. */
 export interface VerbNode {
   readonly parts: NodeParts;
-  /** The nodes of the cluster, those that join included. */
-  configuration(): Configuration;
-  /** Of the generation that this node is in, itself included; empty: it is in none. */
-  members(): readonly NodeId[];
   /** Peers that are heard and whose links are up. */
   contacts(): readonly NodeId[];
   /** Does a client of this gateway work in this backend, under supervision? */
   supervises(backendPid: number): boolean;
+  readonly machine: NodeMachine;
+  event(event: Happening): void;
 }
 
 /** A peer that has something to look up answers within, ms. */
@@ -28,11 +28,21 @@ const peerAnswerMs = 5000;
 
 /** Verbs of functions in the server. */
 export function requestHandlers(node: VerbNode, peers: PeerQuestions): Record<string, RequestHandler> {
-  const { nodeId } = node.parts.config;
+  const { config } = node.parts;
+  const { nodeId } = config;
+  const membership = new MembershipDesk({
+    config,
+    machine: node.machine,
+    event: (event) => node.event(event),
+    ask: (to, verb, args, timeoutMs) => peers.ask(to, verb, args, timeoutMs),
+  });
   const sequences = new SequenceQuestion(node, peers);
   return {
     /** For mtm.alter_sequences(). */
     'sequence-positions': (args, asker) => sequences.answer(args, asker),
+    'add-node': (args) => membership.add(args),
+    'join-node': (args) => membership.join(args),
+    'drop-node': (args) => membership.drop(args),
     /** Is the gateway there, and who of the others answers? */
     ping: async () => {
       const asked = node.contacts().map(async (peer) => peers.ask(peer, 'ping', {}, peerAnswerMs));
@@ -49,5 +59,6 @@ export function peerAnswerers(node: VerbNode): Record<string, Answerer> {
   return {
     ping: () => Promise.resolve(nodeId),
     [sequenceStates]: (args) => tellSequences(node, args),
+    'copy-end': () => Promise.resolve(copyEnd(node.parts.seed)),
   };
 }

@@ -198,7 +198,7 @@ export class Gateway extends Process implements Endpoint {
 
   /** May a statement begin, may a result leave? Asked at both times. */
   get serving(): boolean {
-    return this.incarnation !== undefined && this.#machine.liveness.serving(this.#now);
+    return this.incarnation !== undefined && this.#machine.liveness.hasLease(this.#now);
   }
 
   get writable(): boolean {
@@ -375,6 +375,8 @@ export class Gateway extends Process implements Endpoint {
         return this.#recover(effect.donor);
       case 'recovery-follow':
         return this.#recovery?.stream.follow(effect.generation);
+      case 'configuration-changed':
+        return undefined; // the simulated nodes know each other all the time
       case 'stop-recovery':
         this.#recovery?.stream.stop();
         this.#recovery = undefined;

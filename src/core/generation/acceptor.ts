@@ -13,11 +13,11 @@
 import { assert } from '../../lib/assert.ts';
 import type { NodeId } from '../identity.ts';
 import type { ElectionMessage } from '../peer/message.ts';
-import { initialConfiguration, type Configuration } from './configuration.ts';
+import { initialConfiguration } from './configuration.ts';
 import type { ElectionEffect, ElectionNode, ElectionOptions } from './election-event.ts';
 import { isMajority } from './quorum.ts';
 import { ballotOf, compareBallots } from './record.ts';
-import type { Ballot, DurableChange, DurableState, GenerationRecord } from './record.ts';
+import type { Ballot, Configuration, DurableChange, DurableState, GenerationRecord } from './record.ts';
 
 type Message<Kind extends ElectionMessage['kind']> = Extract<ElectionMessage, { kind: Kind }>;
 

@@ -4,10 +4,9 @@
  */
 import type { NodeId } from '../identity.ts';
 import { bestClique } from './clique.ts';
-import type { Configuration } from './configuration.ts';
 import type { Contact } from './liveness-event.ts';
 import { isAlone, isMajority } from './quorum.ts';
-import type { GenerationRecord } from './record.ts';
+import type { Configuration, GenerationRecord } from './record.ts';
 
 /**
  * The best members for a generation: a clique of healthy nodes that contains a majority. Undefined when there

@@ -2,39 +2,18 @@
  * Which nodes the cluster has, and how that changes: a part of every generation's record (architecture §4,
  * Membership change).
  *
- * A node that is added is *joining* first: it is kept history for and recovers, but counts for no majority. It
- * becomes *configured* together with its first membership. One change at a time, and only on top of a record
- * that is known to be chosen: then any two majorities that could decide have a node in common
- * (test/unit/core/generation/configuration.test.ts enumerates it).
- * Rule: pure values. A node that is dropped is forgotten; its id may be given to another one, which (id,
- * since) tells apart.
+ * A node that is added is *joining* first: it is kept history for and recovers, but counts for no majority.
+ * It becomes *configured* together with its first membership. One change at a time, and only on top of a
+ * record that is known to be chosen: then any two majorities that could decide have a node in common
+ * (test/unit/core/generation/configuration.test.ts enumerates it). Rule: pure values. A node that is dropped
+ * is forgotten; its id may be given to another one, which (id, since) tells apart.
  */
 import type { NodeId } from '../identity.ts';
 import { isMajority } from './quorum.ts';
+import type { AddedNode, Configuration } from './record.ts';
 
 /** The highest id that mtm.add_node gives away (manual §F.31.4: at most 16 nodes). */
 export const highestAddedId = 16;
-
-/** A node that the configuration files need not know. */
-export interface AddedNode {
-  readonly id: NodeId;
-  /** Where its gateway listens for the others. */
-  readonly host: string;
-  readonly port: number;
-  /** How clients reach it, as libpq writes it. */
-  readonly conninfo: string;
-  /** The generation that added it; 0 for nodes of the configuration files. */
-  readonly since: number;
-}
-
-export interface Configuration {
-  /** Ascending: the nodes against which majorities are counted. */
-  readonly configured: readonly NodeId[];
-  /** Ascending: added and not counted yet. */
-  readonly joining: readonly NodeId[];
-  /** By ascending id: those, joining or configured, that were added at run time. */
-  readonly added: readonly AddedNode[];
-}
 
 /** What a person asks for. */
 export type ConfigurationWish =
@@ -69,7 +48,9 @@ export function obstacleTo(wish: ConfigurationWish, configuration: Configuration
     const last = configuration.configured.length === 1 && configuration.configured.includes(wish.node);
     return last ? `node ${wish.node} is the only one` : undefined;
   }
-  return nodesOf(configuration).includes(wish.node.id) ? `there is a node ${wish.node.id} already` : undefined;
+  return nodesOf(configuration).includes(wish.node.id)
+    ? `there is a node ${wish.node.id} already`
+    : undefined;
 }
 
 /** `generation`: the one whose record will say so. */

@@ -10,10 +10,10 @@ import type { Gid, NodeId } from '../identity.ts';
 import type { ElectionMessage } from '../peer/message.ts';
 import { Acceptor } from './acceptor.ts';
 import { candidates } from './candidates.ts';
-import type { Configuration, ConfigurationWish } from './configuration.ts';
+import type { ConfigurationWish } from './configuration.ts';
 import type { ElectionEffect, ElectionNode, ElectionOptions } from './election-event.ts';
 import { Proposer } from './proposer.ts';
-import type { Ballot, DurableState, GenerationRecord } from './record.ts';
+import type { Ballot, Configuration, DurableState, GenerationRecord } from './record.ts';
 
 export class Election {
   readonly #options: ElectionOptions;

@@ -13,7 +13,9 @@
 import { assert, unreachable } from '../../lib/assert.ts';
 import type { NodeId } from '../identity.ts';
 import { Exclusion } from './exclusion.ts';
-import { nodesOf, type Configuration } from './configuration.ts';
+import { Claim } from './claim.ts';
+import { nodesOf } from './configuration.ts';
+import type { Configuration } from './record.ts';
 import type { HybridClock } from './hybrid-clock.ts';
 import { Lease } from './lease.ts';
 import type {
@@ -27,8 +29,10 @@ import type {
   MemberTrouble,
   Standing,
 } from './liveness-event.ts';
-import { PeerRecord } from './peer-record.ts';
+import { MemberNews } from './member-news.ts';
+import { PeerRecord, stoodStill } from './peer-record.ts';
 import { isAlone, isMajority } from './quorum.ts';
+import { StallWatch } from './stall-watch.ts';
 
 export interface LivenessOptions {
   readonly self: NodeId;
@@ -55,7 +59,9 @@ export class Liveness {
   /** The highest generation that this node heard of. */
   #maxKnown = 0;
   #health: LocalHealth = { healthy: false, status: 'recovery', reason: 'the gateway is starting' };
-  #lastTick: { readonly now: number; readonly wallMs: number } | undefined;
+  readonly #stall: StallWatch;
+  readonly #claim = new Claim();
+  readonly #news = new MemberNews();
   #nextSendAt = -Infinity;
 
   constructor(options: LivenessOptions) {
@@ -67,26 +73,23 @@ export class Liveness {
     this.#sendTimeoutMs = sendTimeoutMs;
     this.#recvTimeoutMs = recvTimeoutMs;
     this.#clock = options.clock;
+    this.#stall = new StallWatch(recvTimeoutMs);
     const peers = configured.filter((node) => node !== self);
     for (const node of peers) this.#peers.set(node, new PeerRecord(node));
     this.#lease = new Lease(peers, recvTimeoutMs);
     this.exclusion = new Exclusion({ peers, sendTimeoutMs, recvTimeoutMs, now });
   }
 
-  /**
-   * The nodes of the cluster are these from now on. While this node serves they do not change: a vote comes
-   * before the record that says so, and ends that.
-   */
+  /** The cluster's nodes from now on. While this node serves they do not change: a vote comes first. */
   configure(configuration: Configuration): void {
-    const { configured } = configuration;
     const others = nodesOf(configuration).filter((node) => node !== this.#self);
     for (const known of [...this.#peers.keys()]) if (!others.includes(known)) this.#peers.delete(known);
     for (const node of others) if (!this.#peers.has(node)) this.#peers.set(node, new PeerRecord(node));
     this.exclusion.replacePeers(others);
-    if (configured.join() === this.#configured.join()) return;
+    if (configuration.configured.join() === this.#configured.join()) return;
     assert(this.onlineIn === 0, 'a node that serves has left its generation before the nodes change');
-    this.#configured = configured;
-    this.#lease.replacePeers(configured.filter((node) => node !== this.#self));
+    this.#configured = configuration.configured;
+    this.#lease.replacePeers(this.#configured.filter((node) => node !== this.#self));
   }
 
   /** It is another node of the cluster: only of those anything may be told. */
@@ -104,7 +107,7 @@ export class Liveness {
 
   /** The members last reported as back. */
   reachable(): NodeId[] {
-    return [...this.#peers.values()].filter((peer) => peer.reportedReachable).map(({ node }) => node);
+    return [...this.#news.reachable];
   }
 
   get health(): LocalHealth {
@@ -128,7 +131,7 @@ export class Liveness {
         this.#heartbeat(event.from, event.message, event.now, effects);
         break;
       case 'heartbeat-answer-received':
-        this.#answer(event.from, event.message, event.now);
+        this.#answer(event.from, event.message, event.now, effects);
         break;
       case 'link-up':
         this.#peer(event.to).linkDownReason = undefined;
@@ -162,9 +165,7 @@ export class Liveness {
 
   /** The generation that the heartbeats claim the right to serve in, 0 for none. */
   get onlineIn(): number {
-    const { generation, online, maxVoted } = this.#standing;
-    if (!this.#health.healthy || !online || generation === undefined) return 0;
-    return maxVoted > generation.number ? 0 : generation.number;
+    return this.#claim.of(this.#standing, this.#health);
   }
 
   /**
@@ -177,18 +178,10 @@ export class Liveness {
     return (now < this.#lease.until || this.#alone) && !this.#stalled(now);
   }
 
-  /**
-   * Its generation has only this one of two nodes, by the referee's grant. Then nobody's answer is needed:
-   * the other is granted nothing before both were online together again, and that takes this node's vote.
-   */
+  /** The only member of two, by the referee's grant: the other gets none before both were online again. */
   get #alone(): boolean {
     const { generation } = this.#standing;
     return generation !== undefined && isAlone(generation.members, generation.configured);
-  }
-
-  /** The node answers clients: its PostgreSQL is well, it is online in its generation and it has a lease. */
-  serving(now: number): boolean {
-    return this.hasLease(now);
   }
 
   /** Every member of the generation is online and can vote: what a write needs. */
@@ -227,10 +220,10 @@ export class Liveness {
   /** The nodes heard within heartbeat_recv_timeout, this one included, ascending. */
   connected(now: number): NodeId[] {
     const stalled = this.#stalled(now);
-    const heard = [...this.#peers.values()].filter(
-      (peer) => !stalled && peer.heardWithin(this.#recvTimeoutMs, now),
-    );
-    return [this.#self, ...heard.map(({ node }) => node)].sort((a, b) => a - b);
+    const all = [this.#self, ...this.#peers.keys()].sort((a, b) => a - b);
+    return all.filter((node) => {
+      return node === this.#self || (!stalled && this.#peer(node).heardWithin(this.#recvTimeoutMs, now));
+    });
   }
 
   /** Whom something can be agreed with now, this node first; empty while it does not know how it stands. */
@@ -260,10 +253,7 @@ export class Liveness {
   inMajority(now: number): boolean {
     const healthy = this.contacts(now).filter((contact) => contact.healthy);
     if (this.#alone) return healthy.some(({ node }) => node === this.#self);
-    return isMajority(
-      healthy.map(({ node }) => node),
-      this.#configured,
-    );
+    return isMajority(new Set(healthy.map(({ node }) => node)), this.#configured);
   }
 
   #healthChanged(health: LocalHealth, now: number, effects: LivenessEffect[]): void {
@@ -281,20 +271,13 @@ export class Liveness {
     // Before anybody hears of it, and before the vote that follows: the end of a claim is the end of its
     // lease.
     if (this.onlineIn !== claimed) this.#lease.drop();
-    if (standing.generation?.number !== former) {
-      for (const peer of this.#peers.values()) peer.reportedReachable = false;
-    }
+    if (standing.generation?.number !== former) this.#news.forget();
     this.#sendToAll(now, effects);
   }
 
   #tick(now: number, wallMs: number, effects: LivenessEffect[]): void {
-    const last = this.#lastTick;
-    assert(last === undefined || now >= last.now, 'the monotonic clock went back');
-    // A suspended machine stops the monotonic clock but not the wall clock. A wall clock that was set forward
-    // looks the same; then the price is one heartbeat's round trip without a lease.
-    if (last !== undefined && wallMs - last.wallMs - (now - last.now) > this.#recvTimeoutMs)
-      this.#cutOff(now);
-    this.#lastTick = { now, wallMs };
+    if (this.#stall.ticked(now, wallMs)) this.#cutOff(now);
+    this.#claim.resume(now);
     this.#clock.observe(wallMs);
     if (now < this.#nextSendAt) return;
     // A tick that is a little late does not shift the rhythm; after a longer pause it begins anew.
@@ -311,28 +294,35 @@ export class Liveness {
     peer.heard(now, message);
     // Cliques are made of who hears whom, so the others learn at once of a new link.
     if (!known) this.#sendToAll(now, effects);
-    if (message.onlineIn === 0) {
-      this.exclusion.claimEnded(from, message.sentAt);
-    } else {
-      if (this.exclusion.withholds(from, now)) return;
-      this.exclusion.claimAnswered(from, message.sentAt, now);
-    }
+    const withheld = message.onlineIn !== 0 && this.exclusion.withholds(from, now);
+    if (message.onlineIn === 0) this.exclusion.claimEnded(from, message.sentAt);
+    else if (!withheld) this.exclusion.claimAnswered(from, message.sentAt, now);
     const answer: HeartbeatAnswer = {
       kind: 'heartbeat-answer',
       sentAt: message.sentAt,
       maxVoted: this.#standing.maxVoted,
+      withheld,
       clock: this.#clock.latest,
     };
     effects.push({ kind: 'send', to: from, message: answer });
   }
 
-  #answer(from: NodeId, message: HeartbeatAnswer, now: number): void {
+  #answer(from: NodeId, message: HeartbeatAnswer, now: number, effects: LivenessEffect[]): void {
     this.#clock.observe(message.clock);
     const peer = this.#peer(from);
     if (message.sentAt <= now) peer.answeredAt = Math.max(peer.answeredAt, message.sentAt);
+    if (message.withheld) return this.#cease(now, effects);
     // A voter for a newer generation may already have excluded us: its answer is no promise.
     if (message.maxVoted > this.onlineIn) return;
     this.#lease.answerReceived(from, message.sentAt);
+  }
+
+  /** The others would go on without this node: the sooner its lease has ended, the sooner they can. */
+  #cease(now: number, effects: LivenessEffect[]): void {
+    if (this.onlineIn === 0) return;
+    this.#claim.cease(now + 1.5 * this.exclusion.termMs);
+    this.#lease.drop();
+    this.#sendToAll(now, effects);
   }
 
   #sendToAll(now: number, effects: LivenessEffect[]): void {
@@ -367,12 +357,8 @@ export class Liveness {
     if (generation === undefined) return;
     for (const peer of this.#peers.values()) {
       if (!generation.members.includes(peer.node)) continue;
-      const trouble = this.#peerTrouble(peer, generation.number, now);
-      const reachable = trouble === undefined;
-      if (reachable === peer.reportedReachable) continue;
-      peer.reportedReachable = reachable;
-      if (trouble === undefined) effects.push({ kind: 'member-back', node: peer.node });
-      else effects.push({ kind: 'member-lost', node: peer.node, reason: trouble.text });
+      const news = this.#news.look(peer.node, this.#peerTrouble(peer, generation.number, now));
+      if (news !== undefined) effects.push(news);
     }
   }
 
@@ -390,8 +376,7 @@ export class Liveness {
 
   /** No tick for so long that the others may have gone on without us. */
   #stalled(now: number): boolean {
-    if (this.#peers.size === 0) return false;
-    return this.#lastTick !== undefined && now - this.#lastTick.now > this.#recvTimeoutMs;
+    return this.#peers.size > 0 && this.#stall.stalled(now);
   }
 
   /**
@@ -401,8 +386,7 @@ export class Liveness {
   #cutOff(now: number): void {
     this.#lease.drop();
     for (const peer of this.#peers.values()) peer.forget('not heard since this gateway stood still');
-    const last = this.#lastTick;
-    if (last !== undefined) this.#lastTick = { now, wallMs: last.wallMs + now - last.now };
+    this.#stall.over(now);
     this.#nextSendAt = -Infinity;
   }
 
@@ -411,8 +395,4 @@ export class Liveness {
     assert(peer !== undefined, `node ${node} is not a configured peer`);
     return peer;
   }
-}
-
-function stoodStill(node: NodeId): MemberTrouble {
-  return { node, kind: 'not-heard', text: 'this gateway stood still' };
 }

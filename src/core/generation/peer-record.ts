@@ -8,8 +8,6 @@ export class PeerRecord {
   readonly node: NodeId;
   /** Undefined while the outgoing link is up. */
   linkDownReason: string | undefined = 'not connected yet';
-  /** What the last member-lost or member-back said. */
-  reportedReachable = false;
   /** When the latest of our heartbeats that it answered was sent. */
   answeredAt = -Infinity;
   #heardAt = -Infinity;
@@ -91,4 +89,9 @@ export class PeerRecord {
     }
     return undefined;
   }
+}
+
+/** What is known of any peer while this process has not noticed the time yet that it stood still. */
+export function stoodStill(node: NodeId): MemberTrouble {
+  return { node, kind: 'not-heard', text: 'this gateway stood still' };
 }

@@ -7,8 +7,8 @@
  * proposers miss each other.
  *
  * Rules: no ballot is used twice (the own promise is durable before a value is sent, and a number that was
- * tried is not tried again by this process). Nothing is proposed that this node would refuse to vote for.
- * One of two nodes proposes itself alone only with the referee's grant, and takes its number. The nodes of the
+ * tried is not tried again by this process). Nothing is proposed that this node would refuse to vote for. One
+ * of two nodes proposes itself alone only with the referee's grant, and takes its number. The nodes of the
  * cluster change by one at a time (configuration.ts).
  */
 import { assert } from '../../lib/assert.ts';
@@ -17,11 +17,12 @@ import type { ElectionMessage } from '../peer/message.ts';
 import type { Acceptor } from './acceptor.ts';
 import { candidates, electionReason } from './candidates.ts';
 import { changed, isFulfilled, nodesOf, obstacleTo, withMembers } from './configuration.ts';
-import type { Configuration, ConfigurationWish } from './configuration.ts';
+import type { ConfigurationWish } from './configuration.ts';
 import type { ElectionEffect, ElectionNode, ElectionOptions } from './election-event.ts';
 import type { Contact } from './liveness-event.ts';
 import { isMajority } from './quorum.ts';
-import { ballotOf, compareBallots, type Ballot, type GenerationRecord } from './record.ts';
+import { ballotOf, compareBallots } from './record.ts';
+import type { Ballot, Configuration, GenerationRecord } from './record.ts';
 import { recordFromVotes, type ElectionVote } from './value.ts';
 
 type Message<Kind extends ElectionMessage['kind']> = Extract<ElectionMessage, { kind: Kind }>;

@@ -6,13 +6,33 @@
  * Rule: pure values. A chosen record is never changed; its silence about an older gid means that it aborted.
  */
 import type { Gid, NodeId } from '../identity.ts';
-import type { Configuration } from './configuration.ts';
 
 /** Ordered by generation, then by proposer; no proposer uses one twice, so two proposals never share one. */
 export interface Ballot {
   readonly generation: number;
   /** 0 only in the ballot of a node that has promised nothing. */
   readonly proposer: NodeId;
+}
+
+/** A node that the configuration files need not know. */
+export interface AddedNode {
+  readonly id: NodeId;
+  /** Where its gateway listens for the others. */
+  readonly host: string;
+  readonly port: number;
+  /** How clients reach it, as libpq writes it. */
+  readonly conninfo: string;
+  /** The generation that added it; 0 for nodes of the configuration files. */
+  readonly since: number;
+}
+
+export interface Configuration {
+  /** Ascending: the nodes against which majorities are counted. */
+  readonly configured: readonly NodeId[];
+  /** Ascending: added and not counted yet. */
+  readonly joining: readonly NodeId[];
+  /** By ascending id: those, joining or configured, that were added at run time. */
+  readonly added: readonly AddedNode[];
 }
 
 export interface GenerationRecord extends Configuration {

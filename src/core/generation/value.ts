@@ -8,9 +8,10 @@
 import { assert } from '../../lib/assert.ts';
 import { parseGid, type Gid, type NodeId } from '../identity.ts';
 import { changed, initialConfiguration, transitionFault, withMembers } from './configuration.ts';
-import type { Configuration, ConfigurationWish } from './configuration.ts';
+import type { ConfigurationWish } from './configuration.ts';
 import { isAlone } from './quorum.ts';
-import { ballotOf, compareBallots, type Ballot, type GenerationRecord, type Holdings } from './record.ts';
+import { ballotOf, compareBallots } from './record.ts';
+import type { Ballot, Configuration, GenerationRecord, Holdings } from './record.ts';
 
 /** What one voter said. */
 export interface ElectionVote extends Holdings {

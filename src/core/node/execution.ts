@@ -12,6 +12,7 @@
  */
 import type { Election } from '../generation/election.ts';
 import type { ElectionEffect } from '../generation/election-event.ts';
+import type { Liveness } from '../generation/liveness.ts';
 import type { Contact } from '../generation/liveness-event.ts';
 import type { GenerationRecord } from '../generation/record.ts';
 import type { Gid, NodeId } from '../identity.ts';
@@ -58,13 +59,13 @@ export class Execution {
   /**
    * Goes on as far as it can now. To be called while the node is not online, after everything that happens.
    */
-  look(now: number, contacts: () => readonly Contact[]): readonly ElectionEffect[] {
+  look(now: number, liveness: Pick<Liveness, 'contacts'>): readonly ElectionEffect[] {
     const { chosen: record, promised, lastOnline } = this.#election;
     if (record === undefined || promised.generation > record.number || lastOnline >= record.number) return [];
     if (!this.#machines.quiet || this.#noting === record.number) return [];
     this.#plan ??= this.#isComplete(record) ? 'complete' : 'catch-up';
     if (this.#plan === 'catch-up') {
-      this.#replay(record, contacts(), now);
+      this.#replay(record, liveness.contacts(now), now);
       return [];
     }
     this.#machines.settle(new Set(record.commits), true);

@@ -5,7 +5,8 @@
  */
 import type { CommitEffect, CommitEvent } from '../commit/event.ts';
 import type { Floor } from '../commit/outcome-memory.ts';
-import type { Configuration, ConfigurationWish } from '../generation/configuration.ts';
+import type { ConfigurationWish } from '../generation/configuration.ts';
+import type { Configuration } from '../generation/record.ts';
 import type { ElectionEffect } from '../generation/election-event.ts';
 import type { RefereeEffect } from '../generation/referee.ts';
 import type { LivenessEffect, LivenessEvent, NodeStatus } from '../generation/liveness-event.ts';

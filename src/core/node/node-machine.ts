@@ -17,13 +17,13 @@ import { Leftovers } from '../commit/leftovers.ts';
 import { CommitMachine } from '../commit/machine.ts';
 import { OutcomeMemory, type Floor } from '../commit/outcome-memory.ts';
 import { Election } from '../generation/election.ts';
-import { nodesOf, type Configuration } from '../generation/configuration.ts';
+import { nodesOf } from '../generation/configuration.ts';
 import type { ElectionEffect } from '../generation/election-event.ts';
 import { Liveness } from '../generation/liveness.ts';
 import type { LivenessEvent, Standing } from '../generation/liveness-event.ts';
-import type { GenerationRecord } from '../generation/record.ts';
+import type { Configuration, GenerationRecord } from '../generation/record.ts';
 import type { Gid, NodeId } from '../identity.ts';
-import type { PeerMessage } from '../peer/message.ts';
+import { isElectionMessage, type PeerMessage } from '../peer/message.ts';
 import { Acquaintances } from './acquaintances.ts';
 import { arbiterOf, type Arbiter, type RefereeNews } from './arbiter.ts';
 import { CatchUp, type Replay } from './catch-up.ts';
@@ -32,7 +32,7 @@ import type { Syncpoint } from './floors.ts';
 import { Machines, type KnownOutcome } from './machines.ts';
 import type { NodeEffect, NodeEvent } from './node-event.ts';
 import type { NodeOptions } from './node-options.ts';
-import { statusOfNode, type StatusWords } from './status.ts';
+import { statusOfNode, type StatusParts, type StatusWords } from './status.ts';
 
 export class NodeMachine {
   readonly #self: NodeId;
@@ -45,6 +45,7 @@ export class NodeMachine {
   readonly #execution: Execution;
   readonly #arbiter: Arbiter | undefined;
   readonly #acquaintances = new Acquaintances();
+  readonly #statusParts: StatusParts;
   #effects: NodeEffect[] = [];
   #now: number;
   #servedAt: number;
@@ -77,6 +78,8 @@ export class NodeMachine {
     this.#liveness.configure(this.#election.configuration);
     this.#catchUp = new CatchUp(self, recvTimeoutMs / 4, emit, options.source);
     this.#execution = new Execution(self, this.#election, this.#machines, this.#catchUp);
+    const parts = { self, liveness: this.#liveness, election: this.#election, arbiter: this.#arbiter };
+    this.#statusParts = { ...parts, execution: this.#execution, catchUp: this.#catchUp };
     this.#liveness.step({ kind: 'standing-changed', now, standing: this.#standing() });
   }
 
@@ -159,18 +162,10 @@ export class NodeMachine {
         return this.#live({ kind: 'heartbeat-received', now, from, message });
       case 'heartbeat-answer':
         return this.#live({ kind: 'heartbeat-answer-received', now, from, message });
-      case 'vote-request':
-      case 'election-vote':
-      case 'vote-refused':
-      case 'accept-request':
-      case 'accepted':
-      case 'accept-refused':
-      case 'record':
-      case 'record-request':
-        return this.#elect(this.#election.received(from, message, now));
       case 'flow':
         return undefined; // between the adapters
       default:
+        if (isElectionMessage(message)) return this.#elect(this.#election.received(from, message, now));
         return this.#machines.message(from, message);
     }
   }
@@ -195,7 +190,7 @@ export class NodeMachine {
 
   #tellLinkUp(node: NodeId): void {
     const linked = this.#acquaintances.linkedTo(node);
-    if (linked !== undefined) this.#machines.broadcast({ kind: 'link-up', ...linked });
+    if (linked) this.#machines.broadcast({ kind: 'link-up', ...linked });
   }
 
   // ---- liveness
@@ -291,8 +286,7 @@ export class NodeMachine {
     if (record?.number !== number || !this.#execution.takesPart) return this.#tellStanding();
     this.#online = number;
     this.#machines.open(record);
-    for (const linked of this.#acquaintances.linked())
-      this.#machines.broadcast({ kind: 'link-up', ...linked });
+    for (const { node } of this.#acquaintances.linked()) this.#tellLinkUp(node);
     for (const node of this.#liveness.reachable()) this.#machines.toCurrent({ kind: 'member-back', node });
     this.#effects.push({ kind: 'serve', generation: number });
     this.#tellStanding();
@@ -302,9 +296,7 @@ export class NodeMachine {
   /** A vote may have waited for quiet, a record for the end of what it ordered. */
   #advance(): void {
     this.#elect(this.#election.look());
-    if (this.#online === 0) {
-      this.#elect(this.#execution.look(this.#now, () => this.#liveness.contacts(this.#now)));
-    }
+    if (this.#online === 0) this.#elect(this.#execution.look(this.#now, this.#liveness));
     this.#tellStanding();
   }
 
@@ -318,9 +310,9 @@ export class NodeMachine {
     this.#machines.release();
   }
 
-  /** No client waits for ever: without a quorum not longer than the term, in any case not much longer. */
+  /** Without a quorum no client waits longer than the term, in any case not much longer. */
   #giveUp(now: number): void {
-    if (this.#liveness.serving(now)) this.#servedAt = now;
+    if (this.#liveness.hasLease(now)) this.#servedAt = now;
     const patienceMs = (this.hopeful(now) ? 5 : 1) * this.#recvTimeoutMs;
     if (now - this.#servedAt > patienceMs) this.#machines.giveUp(this.status(now).reason);
   }
@@ -339,7 +331,7 @@ export class NodeMachine {
     return this.#liveness.inMajority(now) || this.#arbiter?.hopeful === true;
   }
 
-  /** Whom it hears and whether it may serve: see Liveness. Nobody else may step it. */
+  /** Whom it hears and whether it may serve. Nobody else may step it. */
   get liveness(): Omit<Liveness, 'exclusion' | 'step'> {
     return this.#liveness;
   }
@@ -354,7 +346,7 @@ export class NodeMachine {
     return this.#election.configuration;
   }
 
-  get incarnations(): ReadonlyMap<NodeId, number> {
+  get incarnations(): Acquaintances['incarnations'] {
     return this.#acquaintances.incarnations;
   }
 
@@ -383,37 +375,24 @@ export class NodeMachine {
   }
 
   status(now: number): StatusWords {
-    return statusOfNode(
-      {
-        configuration: this.configuration,
-        self: this.#self,
-        liveness: this.#liveness,
-        election: this.#election,
-        execution: this.#execution,
-        catchUp: this.#catchUp,
-        arbiter: this.#arbiter,
-      },
-      now,
-    );
+    return statusOfNode(this.#statusParts, now);
   }
 
   /**
    * Begins a syncpoint at the position in the WAL that the caller reads *before* this call; undefined while
-   * not all nodes concerned are online members of one generation. 'members': it says nothing of configured
-   * nodes outside the generation, so it serves only to give up what they still need.
+   * not all nodes concerned are online members of one generation. 'members': only to give up what others
+   * need.
    */
   takeSyncpoint(concerned: 'configured' | 'members' = 'configured'): Syncpoint | undefined {
-    const members = this.#election.chosen?.members;
+    const members = this.#election.chosen?.members.length;
     if (this.#online === 0 || this.#releasedIn !== this.#online) return undefined;
-    const all = nodesOf(this.configuration);
-    if (concerned === 'configured' && members?.length !== all.length) return undefined;
+    if (concerned === 'configured' && members !== nodesOf(this.configuration).length) return undefined;
     return this.#machines.floors?.take();
   }
 
   /**
    * The floor to be made durable, after which the retained slot may move to the syncpoint's position;
-   * undefined while something that was seen before it is not finished everywhere. 'void' when its generation
-   * is over.
+   * undefined while something seen before it is not finished everywhere, 'void' when its generation is over.
    */
   passedFloor(syncpoint: Syncpoint): Floor | 'void' | undefined {
     return this.#machines.passedFloor(this.#self, syncpoint);

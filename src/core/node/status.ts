@@ -8,12 +8,12 @@
  *   recovery   anything else on the way to online: an election, the ends of older transactions, no donor yet
  *   online     it serves; the reason names who is missing, and whether that stops writes
  */
-import { nodesOf, type Configuration } from '../generation/configuration.ts';
+import { nodesOf } from '../generation/configuration.ts';
 import type { Election } from '../generation/election.ts';
 import type { Liveness } from '../generation/liveness.ts';
 import type { LocalHealth, MemberTrouble, NodeStatus } from '../generation/liveness-event.ts';
 import { majoritySize } from '../generation/quorum.ts';
-import type { GenerationRecord } from '../generation/record.ts';
+import type { Configuration, GenerationRecord } from '../generation/record.ts';
 import type { NodeId } from '../identity.ts';
 import type { Arbiter } from './arbiter.ts';
 import type { CatchUp } from './catch-up.ts';
@@ -75,7 +75,7 @@ export function statusOf(facts: StatusFacts): StatusWords {
 }
 
 function removed(self: NodeId): string {
-  return `node ${self} was removed from the cluster (mtm.drop_node); add it anew with mtm.add_node and a new copy`;
+  return `node ${self} was removed from the cluster; add it anew with mtm.add_node and a new copy`;
 }
 
 function seedAnew(reason: string): string {
@@ -86,9 +86,8 @@ function seedAnew(reason: string): string {
 /** The parts of a node that its status depends on. */
 export interface StatusParts {
   readonly self: NodeId;
-  readonly configuration: Configuration;
   readonly liveness: Liveness;
-  readonly election: Pick<Election, 'chosen' | 'promised' | 'waiting'>;
+  readonly election: Pick<Election, 'chosen' | 'promised' | 'waiting' | 'configuration'>;
   readonly execution: Pick<Execution, 'settling'>;
   readonly catchUp: Pick<CatchUp, 'replay' | 'failure' | 'reseed' | 'source'>;
   readonly arbiter: Pick<Arbiter, 'reason'> | undefined;
@@ -96,13 +95,13 @@ export interface StatusParts {
 
 /** The status of the node now; what the referee has to say comes last. */
 export function statusOfNode(parts: StatusParts, now: number): StatusWords {
-  const { self, configuration, liveness, election, execution, catchUp, arbiter } = parts;
-  const { chosen, promised, waiting } = election;
+  const { self, liveness, election, execution, catchUp, arbiter } = parts;
+  const { chosen, promised, waiting, configuration } = election;
   const { status, reason } = statusOf({
     health: liveness.health,
     self,
     configuration,
-    serving: liveness.serving(now),
+    serving: liveness.hasLease(now),
     inMajority: liveness.inMajority(now),
     onlineIn: liveness.onlineIn,
     chosen,

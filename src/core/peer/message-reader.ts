@@ -7,8 +7,7 @@
  * A frame that lies inside one chunk is read in place; one that does not is collected into memory of its own.
  */
 import { assert } from '../../lib/assert.ts';
-import type { AddedNode } from '../generation/configuration.ts';
-import type { Ballot, GenerationRecord } from '../generation/record.ts';
+import type { AddedNode, Ballot, GenerationRecord } from '../generation/record.ts';
 import type { Gid, Lsn, NodeId, Refusal } from '../identity.ts';
 import { ByteReader } from './byte-reader.ts';
 import {
@@ -170,7 +169,13 @@ function readBody(type: number, reader: ByteReader): PeerMessage | undefined {
     case frameType.heartbeat:
       return readHeartbeat(reader);
     case frameType.heartbeatAnswer:
-      return { kind: 'heartbeat-answer', sentAt: reader.f64(), maxVoted: reader.u53(), clock: reader.f64() };
+      return {
+        kind: 'heartbeat-answer',
+        sentAt: reader.f64(),
+        maxVoted: reader.u53(),
+        withheld: reader.bool(),
+        clock: reader.f64(),
+      };
     case frameType.transactionStart:
       return readTransactionStart(reader);
     case frameType.transactionData:

@@ -61,10 +61,11 @@ export class MessageWriter {
     switch (message.kind) {
       case 'heartbeat':
         return this.#heartbeat(message);
-      // sentAt:float64 maxVoted:uint53 clock:float64
+      // sentAt:float64 maxVoted:uint53 withheld:uint8 clock:float64
       case 'heartbeat-answer':
         bytes.f64(message.sentAt);
         bytes.u53(message.maxVoted);
+        bytes.u8(message.withheld ? 1 : 0);
         return bytes.f64(message.clock);
       // gid startTime:float64 ddl:uint8 nodes gids
       case 'transaction-start':

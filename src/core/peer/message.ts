@@ -39,6 +39,8 @@ export type PeerMessage =
       readonly kind: 'heartbeat-answer';
       readonly sentAt: number;
       readonly maxVoted: number;
+      /** It renews no lease: the answerer would elect without the asker. */
+      readonly withheld: boolean;
       readonly clock: number;
     }
   /**
@@ -159,3 +161,18 @@ export type ElectionMessage = Extract<
       | 'record-request';
   }
 >;
+
+const electionKinds: ReadonlySet<PeerMessage['kind']> = new Set<ElectionMessage['kind']>([
+  'vote-request',
+  'election-vote',
+  'vote-refused',
+  'accept-request',
+  'accepted',
+  'accept-refused',
+  'record',
+  'record-request',
+]);
+
+export function isElectionMessage(message: PeerMessage): message is ElectionMessage {
+  return electionKinds.has(message.kind);
+}

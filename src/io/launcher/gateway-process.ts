@@ -116,20 +116,30 @@ export async function stopGatewayProcess(node: NodeLayout): Promise<boolean> {
   });
 }
 
-/**
- * The node takes part in the cluster: `GET /ready` answers 200; with `writable`, also that every member can
- * be reached.
- */
-export async function isOnline(node: NodeLayout, writable = false): Promise<boolean> {
+/** What `GET /ready` says. */
+export interface GatewayReport {
+  readonly ready: boolean;
+  readonly writable: boolean;
+  readonly status: string;
+  readonly reason: string;
+}
+
+/** Undefined: nobody answers. */
+export async function gatewayReport(node: NodeLayout): Promise<GatewayReport | undefined> {
   try {
     const answer = await fetch(`http://${embeddedHost}:${node.httpPort}/ready`, {
       signal: AbortSignal.timeout(probeLimitMs),
     });
-    const body = (await answer.json()) as { readonly writable?: boolean };
-    return answer.status === 200 && (!writable || body.writable === true);
+    return (await answer.json()) as GatewayReport;
   } catch {
-    return false; // Not listening, or too slow: not online is the answer to the question, not a failure.
+    return undefined; // Not listening, or too slow: not online is the answer to the question, not a failure.
   }
+}
+
+/** The node takes part in the cluster; with `writable`, also that every member can be reached. */
+export async function isOnline(node: NodeLayout, writable = false): Promise<boolean> {
+  const report = await gatewayReport(node);
+  return report?.ready === true && (!writable || report.writable);
 }
 
 /** Waits for the gateway; throws launcher-failed with the end of its log when it ends or takes too long. */

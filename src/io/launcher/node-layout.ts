@@ -30,34 +30,37 @@ export interface NodeLayout {
 export const embeddedDatabase = 'app';
 export const embeddedHost = '127.0.0.1';
 
-/** `folder` is absolute; `majors` has one version for each node. */
+/** `folder` is absolute; `majors` has one version for each node, from node 1 on. */
 export function clusterLayout(
   folder: string,
   basePort: number,
   majors: readonly PostgresMajor[],
 ): NodeLayout[] {
-  return majors.map((major, index) => {
-    const node = index + 1;
-    const own = join(folder, `node${node}`);
-    const dataFolder = join(own, 'data');
-    return {
-      node,
-      major,
-      gatewayPort: basePort + index,
-      postgresPort: basePort + 100 + index,
-      httpPort: basePort + 200 + index,
-      peerPort: basePort + 300 + index,
-      folder: own,
-      dataFolder,
-      // Only the server's account may look into it, and the gateway, which runs as the one or as root.
-      socketFolder: fitsSocket(dataFolder) ? dataFolder : undefined,
-      configFile: join(own, 'gateway.yaml'),
-      gatewayPidFile: join(own, 'gateway.pid'),
-      postgresPidFile: join(own, 'postmaster.pid'),
-      gatewayLog: join(own, 'gateway.log'),
-      postgresLog: join(own, 'postgres.log'),
-    };
-  });
+  return majors.map((major, index) => nodeLayout(folder, basePort, index + 1, major));
+}
+
+/** Nodes come and go: the ports of one depend on its own number only. */
+export function nodeLayout(folder: string, basePort: number, node: number, major: PostgresMajor): NodeLayout {
+  const index = node - 1;
+  const own = join(folder, `node${node}`);
+  const dataFolder = join(own, 'data');
+  return {
+    node,
+    major,
+    gatewayPort: basePort + index,
+    postgresPort: basePort + 100 + index,
+    httpPort: basePort + 200 + index,
+    peerPort: basePort + 300 + index,
+    folder: own,
+    dataFolder,
+    // Only the server's account may look into it, and the gateway, which runs as the one or as root.
+    socketFolder: fitsSocket(dataFolder) ? dataFolder : undefined,
+    configFile: join(own, 'gateway.yaml'),
+    gatewayPidFile: join(own, 'gateway.pid'),
+    postgresPidFile: join(own, 'postmaster.pid'),
+    gatewayLog: join(own, 'gateway.log'),
+    postgresLog: join(own, 'postgres.log'),
+  };
 }
 
 /** A Unix socket's path has at most 107 bytes, and in PostgreSQL's list of folders no comma. */

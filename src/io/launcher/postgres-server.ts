@@ -37,6 +37,9 @@ const startLimitMs = 60_000;
 const stopLimitMs = 60_000;
 const obstacleLimitMs = 10_000;
 
+const stateAt = 16;
+const inProduction = 6;
+
 /** The settings that replication between nodes needs, and enough connections for a load test. */
 export function serverSettings(node: NodeLayout): Record<string, string | number> {
   return {
@@ -93,14 +96,20 @@ async function runInitdb(
   throw new GatewayError('launcher-failed', `initdb failed (${code}):\n${output.trimEnd()}`);
 }
 
-/** Makes the data directory unless it is there; refuses one of another major version. */
-export async function initServer(node: NodeLayout): Promise<void> {
+/** Makes the node's folder, where its server can reach its data directory. */
+export function makeNodeFolder(node: NodeLayout): ServerAccount | undefined {
   const account = serverAccount();
-  const binaries = serverBinaries(node.major);
   mkdirSync(node.folder, { recursive: true });
   if (account !== undefined) chmodSync(node.folder, 0o755);
   requireReachable(node.folder, 'the data directory', account);
-  requireReachable(binaries, 'its program', account);
+  requireReachable(serverBinaries(node.major), 'its program', account);
+  return account;
+}
+
+/** Makes the data directory unless it is there; refuses one of another major version. */
+export async function initServer(node: NodeLayout): Promise<void> {
+  const account = makeNodeFolder(node);
+  const binaries = serverBinaries(node.major);
   const versionFile = join(node.dataFolder, 'PG_VERSION');
   if (existsSync(versionFile)) {
     const found = readFileSync(versionFile, 'utf8').trim();
@@ -131,8 +140,8 @@ function lockHolder(node: NodeLayout): number | undefined {
 }
 
 /** The server writes `ready` into the eighth line of its own postmaster.pid (src/include/utils/pidfile.h). */
-function saysReady(node: NodeLayout, pid: number): boolean {
-  const file = join(node.dataFolder, 'postmaster.pid');
+function saysReady(dataFolder: string, pid: number): boolean {
+  const file = join(dataFolder, 'postmaster.pid');
   if (!existsSync(file)) return false;
   const lines = readFileSync(file, 'utf8').split('\n');
   return Number(lines[0]) === pid && lines[7]?.trim() === 'ready';
@@ -151,7 +160,7 @@ const passingObstacles = ['pre-existing shared memory block', 'lock file "postma
 /**
  * Starts the server and waits until it accepts connections. Throws launcher-failed with the end of its log.
  */
-export async function startServer(node: NodeLayout): Promise<RunningProcess> {
+export async function startServer(node: NodeLayout, limitMs = startLimitMs): Promise<RunningProcess> {
   const holder = lockHolder(node);
   if (holder !== undefined && postgresPid(node) === holder) {
     throw new GatewayError(
@@ -166,7 +175,7 @@ export async function startServer(node: NodeLayout): Promise<RunningProcess> {
   if (account !== undefined) chownSync(configFile, account.uid, account.gid);
   const deadline = performance.now() + obstacleLimitMs;
   for (;;) {
-    const attempt = await launch(node, account);
+    const attempt = await launch(node, account, limitMs);
     if (attempt.failure === undefined) return attempt.server;
     const passing = passingObstacles.some((text) => attempt.failure?.message.includes(text));
     if (!passing || performance.now() > deadline) throw attempt.failure;
@@ -174,21 +183,60 @@ export async function startServer(node: NodeLayout): Promise<RunningProcess> {
   }
 }
 
-async function launch(node: NodeLayout, account: ServerAccount | undefined) {
+/**
+ * Recovery is over, also that from a backup: while a server replays, it may say ready to those who only read. The
+ * state in pg_control (src/include/catalog/pg_control.h), behind the system's identifier and two versions.
+ */
+function isInProduction(dataFolder: string): boolean {
+  const bytes = readFileSync(join(dataFolder, 'global/pg_control'));
+  return bytes.readInt32LE(stateAt) === inProduction;
+}
+
+export interface ServerOrder {
+  readonly title: string;
+  /** The folder with its program. */
+  readonly binaries: string;
+  readonly dataFolder: string;
+  readonly args?: readonly string[];
+  readonly logFile: string;
+  readonly pidFile: string;
+  readonly account: ServerAccount | undefined;
+  readonly limitMs: number;
+}
+
+/**
+ * Starts a server; resolves when it takes connections that write, or has failed. One that recovers from a backup
+ * has then been promoted.
+ */
+export async function launchServer(order: ServerOrder) {
+  const { title, dataFolder, pidFile, limitMs } = order;
   const server = await spawnLogged({
-    title: `PostgreSQL of node ${node.node}`,
-    command: join(serverBinaries(node.major), 'postgres'),
-    args: ['-D', node.dataFolder],
-    logFile: node.postgresLog,
-    pidFile: node.postgresPidFile,
-    account,
+    title,
+    command: join(order.binaries, 'postgres'),
+    args: ['-D', dataFolder, ...(order.args ?? [])],
+    logFile: order.logFile,
+    pidFile,
+    account: order.account,
   });
   let end: string | undefined;
   void server.ended.then((reason) => (end = reason));
-  const ready = await waitUntil(() => end !== undefined || saysReady(node, server.pid), startLimitMs);
+  const isUp = (): boolean => saysReady(dataFolder, server.pid) && isInProduction(dataFolder);
+  const ready = await waitUntil(() => end !== undefined || isUp(), limitMs);
   if (ready && end === undefined) return { server, failure: undefined };
-  if (end !== undefined) rmSync(node.postgresPidFile, { force: true });
-  return { server, failure: endedEarly(server, end ?? `is not ready after ${startLimitMs / 1000} s`) };
+  if (end !== undefined) rmSync(pidFile, { force: true });
+  return { server, failure: endedEarly(server, end ?? `is not ready after ${limitMs / 1000} s`) };
+}
+
+function launch(node: NodeLayout, account: ServerAccount | undefined, limitMs: number) {
+  return launchServer({
+    title: `PostgreSQL of node ${node.node}`,
+    binaries: serverBinaries(node.major),
+    dataFolder: node.dataFolder,
+    logFile: node.postgresLog,
+    pidFile: node.postgresPidFile,
+    account,
+    limitMs,
+  });
 }
 
 /** Fast shutdown: sessions are ended, everything is written. False: it did not run. */

@@ -3,37 +3,47 @@
  * more than these few bytes for somebody who has not proved anything.
  *
  *     hello      dialler → listener   magic:8 minVersion:uint16 maxVersion:uint16 from:uint8 to:uint8
- *                                     incarnation:uint53 nonce:32 clusterName:text64
+ *                                     incarnation:uint53 since:uint53 nonce:32 clusterName:text64
  *     challenge  listener → dialler   magic:8 nonce:32
  *     proof      dialler → listener   mac:32
- *     verdict    listener → dialler   magic:8 code:uint8 node:uint8 incarnation:uint53 version:uint16
- *                                     minVersion:uint16 maxVersion:uint16 clusterName:text64 mac:32
+ *     verdict    listener → dialler   magic:8 code:uint8 node:uint8 incarnation:uint53 since:uint53
+ *                                     version:uint16 minVersion:uint16 maxVersion:uint16
+ *                                     clusterName:text64 mac:32
  *     text64 = length:uint8 utf8, filled up with zeros to 64 bytes
  *
  * The highest bits of `from` and `to` say what the connection is for: 0 0 a link for messages, 0 1 a stream
- * of bytes (recovery), 1 0 a life line.
+ * of bytes (recovery), 1 0 a life line, 1 1 a copy of the server (a stream for a command that is no gateway:
+ * incarnation 0, and `to` 0 for whoever listens there). `since` is the generation that added the node at run
+ * time, 0 for a node of the configuration files: ids are used again, (id, since) is not.
  *
  * A verdict `wrong-secret` has zeros for everything behind its code. What is said behind any other code is
  * covered by the mac. The form of the handshake itself never changes within one magic.
  */
 import { maxNode } from '../../core/peer/frame.ts';
 
-const magic = Buffer.from('mtmpeer1', 'latin1');
+const magic = Buffer.from('mtmpeer2', 'latin1');
 
 export const nonceBytes = 32;
 export const macBytes = 32;
 export const maxClusterNameBytes = 63;
-export const helloBytes = 8 + 4 + 2 + 8 + nonceBytes + 64;
+export const helloBytes = 8 + 4 + 2 + 8 + 8 + nonceBytes + 64;
 export const challengeBytes = 8 + nonceBytes;
-export const verdictBytes = 8 + 2 + 8 + 6 + 64 + macBytes;
+export const verdictBytes = 8 + 2 + 8 + 8 + 6 + 64 + macBytes;
 
 /**
- * What a connection is for: messages of the protocol, bytes that its owner understands, or nothing but its
- * end.
+ * What a connection is for: messages of the protocol, bytes that its owner understands, nothing but its end,
+ * or the bytes of a whole server.
  */
-export type ConnectionPurpose = 'link' | 'stream' | 'life-line';
+export type ConnectionPurpose = 'link' | 'stream' | 'life-line' | 'copy';
 
 const purposeBit = 0x80;
+/** Where the numbers and the names begin. */
+const at = {
+  hello: { since: 22, nonce: 30, name: 30 + nonceBytes },
+  verdict: { since: 18, version: 26, name: 32 },
+};
+/** The purpose `copy`, to whoever listens there. */
+export const anyNode = 0;
 
 export interface VersionRange {
   readonly min: number;
@@ -46,6 +56,7 @@ export interface Hello {
   readonly to: number;
   readonly purpose: ConnectionPurpose;
   readonly incarnation: number;
+  readonly since: number;
   readonly nonce: Buffer;
   readonly clusterName: string;
 }
@@ -55,6 +66,7 @@ export interface Verdict {
   readonly code: number;
   readonly node: number;
   readonly incarnation: number;
+  readonly since: number;
   /** The one to be spoken; 0 when rejected. */
   readonly version: number;
   readonly versions: VersionRange;
@@ -66,36 +78,48 @@ export function encodeHello(hello: Hello): Buffer {
   magic.copy(bytes);
   bytes.writeUInt16BE(hello.versions.min, 8);
   bytes.writeUInt16BE(hello.versions.max, 10);
-  bytes.writeUInt8(hello.from | (hello.purpose === 'life-line' ? purposeBit : 0), 12);
-  bytes.writeUInt8(hello.to | (hello.purpose === 'stream' ? purposeBit : 0), 13);
+  const { purpose } = hello;
+  const [fromBit, toBit] = [
+    purpose === 'life-line' || purpose === 'copy',
+    purpose === 'stream' || purpose === 'copy',
+  ];
+  bytes.writeUInt8(hello.from | (fromBit ? purposeBit : 0), 12);
+  bytes.writeUInt8(hello.to | (toBit ? purposeBit : 0), 13);
   bytes.writeBigUInt64BE(BigInt(hello.incarnation), 14);
-  hello.nonce.copy(bytes, 22);
-  writeName(bytes, hello.clusterName, 22 + nonceBytes);
+  bytes.writeBigUInt64BE(BigInt(hello.since), at.hello.since);
+  hello.nonce.copy(bytes, at.hello.nonce);
+  writeName(bytes, hello.clusterName, at.hello.name);
   return bytes;
 }
 
 /** Undefined when the bytes are not a hello of ours. */
 export function decodeHello(bytes: Buffer): Hello | undefined {
-  const incarnation = Number(bytes.readBigUInt64BE(14));
-  const clusterName = readName(bytes, 22 + nonceBytes);
-  if (!hasMagic(bytes) || clusterName === undefined || !Number.isSafeInteger(incarnation)) return undefined;
+  const incarnation = readNumber(bytes, 14);
+  const since = readNumber(bytes, at.hello.since);
+  const clusterName = readName(bytes, at.hello.name);
+  if (!hasMagic(bytes) || clusterName === undefined) return undefined;
+  if (incarnation === undefined || since === undefined) return undefined;
   const from = bytes.readUInt8(12) & ~purposeBit;
   const to = bytes.readUInt8(13) & ~purposeBit;
-  if (from < 1 || from > maxNode || to < 1 || to > maxNode) return undefined;
+  const purpose = purposeOf(bytes.readUInt8(12), bytes.readUInt8(13));
+  const lowestTarget = purpose === 'copy' ? anyNode : 1;
+  if (from < 1 || from > maxNode || to < lowestTarget || to > maxNode) return undefined;
   return {
     versions: { min: bytes.readUInt16BE(8), max: bytes.readUInt16BE(10) },
     from,
     to,
-    purpose: purposeOf(bytes.readUInt8(12), bytes.readUInt8(13)),
+    purpose,
     incarnation,
-    nonce: bytes.subarray(22, 22 + nonceBytes),
+    since,
+    nonce: bytes.subarray(at.hello.nonce, at.hello.nonce + nonceBytes),
     clusterName,
   };
 }
 
 function purposeOf(from: number, to: number): ConnectionPurpose {
-  if ((from & purposeBit) !== 0) return 'life-line';
-  return (to & purposeBit) === 0 ? 'link' : 'stream';
+  const alone = (to & purposeBit) === 0;
+  if ((from & purposeBit) !== 0) return alone ? 'life-line' : 'copy';
+  return alone ? 'link' : 'stream';
 }
 
 export function encodeChallenge(nonce: Buffer): Buffer {
@@ -115,26 +139,38 @@ export function encodeVerdict(verdict: Verdict): Buffer {
   bytes.writeUInt8(verdict.code, 8);
   bytes.writeUInt8(verdict.node, 9);
   bytes.writeBigUInt64BE(BigInt(verdict.incarnation), 10);
-  bytes.writeUInt16BE(verdict.version, 18);
-  bytes.writeUInt16BE(verdict.versions.min, 20);
-  bytes.writeUInt16BE(verdict.versions.max, 22);
-  writeName(bytes, verdict.clusterName, 24);
+  bytes.writeBigUInt64BE(BigInt(verdict.since), at.verdict.since);
+  bytes.writeUInt16BE(verdict.version, at.verdict.version);
+  bytes.writeUInt16BE(verdict.versions.min, at.verdict.version + 2);
+  bytes.writeUInt16BE(verdict.versions.max, at.verdict.version + 4);
+  writeName(bytes, verdict.clusterName, at.verdict.name);
   return bytes;
 }
 
 /** Undefined when the bytes are not a verdict. Believe nothing but the code before its mac is checked. */
 export function decodeVerdict(bytes: Buffer): Verdict | undefined {
-  const incarnation = Number(bytes.readBigUInt64BE(10));
-  const clusterName = readName(bytes, 24);
-  if (!hasMagic(bytes) || clusterName === undefined || !Number.isSafeInteger(incarnation)) return undefined;
+  const incarnation = readNumber(bytes, 10);
+  const since = readNumber(bytes, at.verdict.since);
+  const clusterName = readName(bytes, at.verdict.name);
+  if (!hasMagic(bytes) || clusterName === undefined) return undefined;
+  if (incarnation === undefined || since === undefined) return undefined;
   return {
     code: bytes.readUInt8(8),
     node: bytes.readUInt8(9),
     incarnation,
-    version: bytes.readUInt16BE(18),
-    versions: { min: bytes.readUInt16BE(20), max: bytes.readUInt16BE(22) },
+    since,
+    version: bytes.readUInt16BE(at.verdict.version),
+    versions: {
+      min: bytes.readUInt16BE(at.verdict.version + 2),
+      max: bytes.readUInt16BE(at.verdict.version + 4),
+    },
     clusterName,
   };
+}
+
+function readNumber(bytes: Buffer, offset: number): number | undefined {
+  const number = Number(bytes.readBigUInt64BE(offset));
+  return Number.isSafeInteger(number) ? number : undefined;
 }
 
 function writeName(bytes: Buffer, name: string, offset: number): void {

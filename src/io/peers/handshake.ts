@@ -7,8 +7,8 @@
  *     proof       = HMAC-SHA256(secret, "mtm dialler"  hello challenge)
  *     verdict.mac = HMAC-SHA256(secret, "mtm listener" hello challenge proof verdict)
  *
- * So both nonces, both ids, both incarnations, the versions, the cluster names and the role are covered:
- * nothing can be replayed, reflected or changed on the way.
+ * So both nonces, both ids with their `since`, both incarnations, the versions, the cluster names, the
+ * purpose and the role are covered: nothing can be replayed, reflected or changed on the way.
  * Rule: before its proof a stranger gets the same 40 bytes as everybody; after a wrong one, a fixed answer.
  * It must never compare a mac but in constant time, nor say anything about this node to somebody unproved.
  * It authenticates the two ends of the connection at its beginning; the bytes behind it are protected by the
@@ -18,6 +18,7 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { NodeId } from '../../core/identity.ts';
 import {
+  anyNode,
   challengeBytes,
   decodeHello,
   decodeVerdict,
@@ -33,7 +34,14 @@ import {
   type Hello,
   type VersionRange,
 } from './handshake-message.ts';
-import { linkReason, rejectionReason, rejections, type LinkReason, type Rejection } from './link-reason.ts';
+import {
+  linkReason,
+  otherNodeReason,
+  rejectionReason,
+  rejections,
+  type LinkReason,
+  type Rejection,
+} from './link-reason.ts';
 
 /** Who this gateway is, in handshakes. */
 export interface Identity {
@@ -41,13 +49,24 @@ export interface Identity {
   readonly secret: string;
   readonly nodeId: NodeId;
   readonly incarnation: number;
+  /** The generation that added this node at run time; 0 for a node of the configuration files. */
+  readonly since: number;
   readonly versions: VersionRange;
+}
+
+/** Whom a dialler means to reach. */
+export interface Target {
+  /** `anyNode` for whoever listens there, with the purpose `copy` only. */
+  readonly id: NodeId;
+  /** Undefined when any node with this id will do. */
+  readonly since: number | undefined;
 }
 
 export interface Accepted {
   readonly kind: 'accepted';
   readonly peer: NodeId;
   readonly incarnation: number;
+  readonly since: number;
   readonly version: number;
   readonly purpose: ConnectionPurpose;
   /** What came behind the handshake in the same packet. */
@@ -57,7 +76,10 @@ export interface Accepted {
 export interface Failed {
   readonly kind: 'failed';
   readonly reason: LinkReason;
-  /** The node that the other side claims to be; it has proved it unless the reason is wrong-secret. */
+  /**
+   * The node that the other side claims to be; it has proved it unless the reason is wrong-secret. Undefined
+   * also for a command (purpose `copy`): it is no peer, whatever its node id.
+   */
   readonly claimed: NodeId | undefined;
 }
 
@@ -99,28 +121,34 @@ class Inbox {
 
 export class DialerHandshake {
   readonly #identity: Identity;
-  readonly #target: NodeId;
+  readonly #target: Target;
   readonly #purpose: ConnectionPurpose;
   readonly #inbox = new Inbox();
   /** The bytes sent first. */
   readonly hello: Buffer;
   #transcript: Buffer | undefined;
 
-  constructor(identity: Identity, target: NodeId, purpose: ConnectionPurpose = 'link') {
+  constructor(identity: Identity, target: Target, purpose: ConnectionPurpose = 'link') {
     this.#identity = identity;
     this.#target = target;
     this.#purpose = purpose;
-    const { clusterName, incarnation, versions, nodeId } = identity;
+    const { clusterName, incarnation, since, versions, nodeId } = identity;
     const nonce = randomBytes(nonceBytes);
     this.hello = encodeHello({
       versions,
       from: nodeId,
-      to: target,
+      to: target.id,
       purpose,
       incarnation,
+      since,
       nonce,
       clusterName,
     });
+  }
+
+  /** From now on the listener may have accepted this side. */
+  get proofSent(): boolean {
+    return this.#transcript !== undefined;
   }
 
   push(chunk: Buffer): HandshakeStep {
@@ -144,14 +172,20 @@ export class DialerHandshake {
     const body = bytes.subarray(0, verdictBytes - macBytes);
     const expected = mac(this.#identity.secret, 'mtm listener', transcript, body);
     if (name === 'wrong-secret' || !timingSafeEqual(expected, bytes.subarray(verdictBytes - macBytes))) {
-      return this.#reject('wrong-secret', this.#target, '', { min: 0, max: 0 });
+      return this.#reject('wrong-secret', this.#target.id, '', { min: 0, max: 0 });
     }
     if (name !== 'accepted') return this.#reject(name, verdict.node, verdict.clusterName, verdict.versions);
-    if (verdict.node !== this.#target) return this.#reject('wrong-node', verdict.node, '', verdict.versions);
-    const { node, incarnation, version } = verdict;
+    const { node, incarnation, since, version } = verdict;
+    const target = this.#target;
+    if (target.id !== anyNode && node !== target.id)
+      return this.#reject('wrong-node', node, '', verdict.versions);
+    if (target.since !== undefined && since !== target.since) {
+      const reason = otherNodeReason(this.#identity.nodeId, { id: node, since: target.since }, since);
+      return { result: { kind: 'failed', reason, claimed: node } };
+    }
     const rest = this.#inbox.rest();
     return {
-      result: { kind: 'accepted', peer: node, incarnation, version, purpose: this.#purpose, rest },
+      result: { kind: 'accepted', peer: node, incarnation, since, version, purpose: this.#purpose, rest },
     };
   }
 
@@ -159,8 +193,8 @@ export class DialerHandshake {
     const { nodeId, clusterName, incarnation } = this.#identity;
     const own = { node: nodeId, cluster: clusterName, versions: range(this.#identity.versions), incarnation };
     const listener = { node, cluster, versions: range(versions) };
-    const reason = rejectionReason(rejection, { dialer: own, listener, target: this.#target });
-    return { result: { kind: 'failed', reason, claimed: this.#target } };
+    const reason = rejectionReason(rejection, { dialer: own, listener, target: this.#target.id });
+    return { result: { kind: 'failed', reason, claimed: node === anyNode ? undefined : node } };
   }
 
   #fail(kind: 'not-a-peer', text: string): HandshakeStep {
@@ -168,7 +202,9 @@ export class DialerHandshake {
   }
 
   #notAPeer(): string {
-    return `what listens at node ${this.#target}'s peer address is not a gateway`;
+    const { id } = this.#target;
+    const whose = id === anyNode ? 'the peer address that was called' : `node ${id}'s peer address`;
+    return `what listens at ${whose} is not a gateway`;
   }
 }
 
@@ -176,6 +212,8 @@ export class DialerHandshake {
 export type Admission = (hello: {
   readonly from: NodeId;
   readonly incarnation: number;
+  readonly since: number;
+  readonly purpose: ConnectionPurpose;
 }) => Rejection | undefined;
 
 export class ListenerHandshake {
@@ -213,9 +251,9 @@ export class ListenerHandshake {
     const version = rejection === undefined ? this.#commonVersion(hello.value) : 0;
     const send = proved ? this.#verdict(hello, proof, rejection, version) : refusalOfStranger();
     if (rejection !== undefined) return { send, result: this.#failed(rejection, hello.value) };
-    const { from, incarnation, purpose } = hello.value;
+    const { from, incarnation, since, purpose } = hello.value;
     const rest = this.#inbox.rest();
-    return { send, result: { kind: 'accepted', peer: from, incarnation, version, purpose, rest } };
+    return { send, result: { kind: 'accepted', peer: from, incarnation, since, version, purpose, rest } };
   }
 
   /** Only for somebody who knows the secret. The order matters: the first thing wrong explains the others. */
@@ -224,7 +262,7 @@ export class ListenerHandshake {
     if (this.#commonVersion(hello) === 0) return 'wrong-version';
     if (hello.clusterName !== clusterName) return 'wrong-cluster';
     if (hello.from === nodeId) return 'own-id';
-    if (hello.to !== nodeId) return 'wrong-node';
+    if (hello.to !== nodeId && hello.to !== anyNode) return 'wrong-node';
     return this.#admit(hello);
   }
 
@@ -240,9 +278,9 @@ export class ListenerHandshake {
     rejection: Rejection | undefined,
     version: number,
   ): Buffer {
-    const { nodeId, incarnation, clusterName, versions, secret } = this.#identity;
+    const { nodeId, incarnation, since, clusterName, versions, secret } = this.#identity;
     const code = rejections.indexOf(rejection ?? 'accepted');
-    const body = encodeVerdict({ code, node: nodeId, incarnation, version, versions, clusterName });
+    const body = encodeVerdict({ code, node: nodeId, incarnation, since, version, versions, clusterName });
     return Buffer.concat([body, mac(secret, 'mtm listener', hello.bytes, hello.challenge, proof, body)]);
   }
 
@@ -254,7 +292,7 @@ export class ListenerHandshake {
       listener: { node: nodeId, cluster: clusterName, versions: range(versions) },
       target: hello.to,
     });
-    return { kind: 'failed', reason, claimed: from };
+    return { kind: 'failed', reason, claimed: hello.purpose === 'copy' ? undefined : from };
   }
 }
 
@@ -270,6 +308,7 @@ function refusalOfStranger(): Buffer {
     code,
     node: 0,
     incarnation: 0,
+    since: 0,
     version: 0,
     versions: { min: 0, max: 0 },
     clusterName: '',

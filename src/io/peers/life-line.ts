@@ -31,6 +31,7 @@ export interface LifeLineOptions {
 /** At the node that wants to know. */
 export class LifeLine {
   readonly #options: LifeLineOptions;
+  #peer: PeerAddress;
   /** The process to be watched; 0 for none. */
   #target = 0;
   #watched: PeerStream | undefined;
@@ -40,10 +41,16 @@ export class LifeLine {
 
   constructor(options: LifeLineOptions) {
     this.#options = options;
+    this.#peer = options.peer;
   }
 
   get watching(): boolean {
     return this.#watched !== undefined;
+  }
+
+  /** From the next attempt on. What is watched is the process, wherever it can be reached. */
+  moveTo(peer: PeerAddress): void {
+    this.#peer = peer;
   }
 
   /** The peer was reached, and is this process. */
@@ -68,8 +75,8 @@ export class LifeLine {
     if (this.#stopped || this.#dialling || this.#watched !== undefined) return;
     clearTimeout(this.#timer);
     this.#dialling = true;
-    const { identity, peer, timeoutMs } = this.#options;
-    void dialStream(identity, peer, timeoutMs, 'life-line').then(
+    const { identity, timeoutMs } = this.#options;
+    void dialStream(identity, this.#peer, timeoutMs, 'life-line').then(
       (stream) => {
         this.#dialling = false;
         this.#opened(stream);
@@ -123,6 +130,12 @@ export class LifeLines {
       if (this.#sockets.get(peer) === socket) this.#sockets.delete(peer);
     });
     socket.resume();
+  }
+
+  /** The peer is none any more. Reset: this process goes on, and its peers never see a good end. */
+  forget(peer: NodeId): void {
+    this.#sockets.get(peer)?.resetAndDestroy();
+    this.#sockets.delete(peer);
   }
 
   /** This gateway serves nobody any more. */

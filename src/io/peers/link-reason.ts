@@ -4,6 +4,7 @@
  * does.
  */
 import type { NodeId } from '../../core/identity.ts';
+import { anyNode } from './handshake-message.ts';
 
 export type LinkReasonKind =
   | 'not-tried'
@@ -18,11 +19,14 @@ export type LinkReasonKind =
   | 'unknown-node'
   | 'stale-incarnation'
   | 'former-process'
+  | 'replaced-node'
+  | 'newer-node'
   | 'closed-by-peer'
   | 'protocol-error'
   | 'no-acknowledgement'
   | 'overflow'
   | 'replaced'
+  | 'removed'
   | 'stopped';
 
 export interface LinkReason {
@@ -44,6 +48,7 @@ export function isMisconfiguration(reason: LinkReason): boolean {
     case 'own-id':
     case 'unknown-node':
     case 'stale-incarnation':
+    case 'replaced-node':
     case 'not-a-peer':
       return true;
     default:
@@ -61,6 +66,8 @@ export const rejections = [
   'wrong-node',
   'unknown-node',
   'stale-incarnation',
+  'replaced-node',
+  'newer-node',
 ] as const satisfies readonly ('accepted' | LinkReasonKind)[];
 
 export type Rejection = Exclude<(typeof rejections)[number], 'accepted'>;
@@ -74,45 +81,49 @@ export interface HandshakeParties {
     readonly incarnation: number;
   };
   readonly listener: { readonly node: NodeId; readonly cluster: string; readonly versions: string };
-  /** Whom the dialler meant to reach. */
+  /** Whom the dialler meant to reach; 0 (`anyNode`) for whoever listens there. */
   readonly target: NodeId;
 }
 
 /** The sentence about a rejection; it reads the same in the logs of both sides. */
 export function rejectionReason(rejection: Rejection, parties: HandshakeParties): LinkReason {
-  const { dialer, listener, target } = parties;
+  const { dialer, listener } = parties;
+  const known = parties.target !== anyNode;
+  const target = known ? `node ${parties.target}` : 'the node that was called';
+  const address = known ? `${target}'s address` : 'the address that was called';
   switch (rejection) {
     case 'wrong-secret':
       return linkReason(
         rejection,
-        `the cluster secret of node ${dialer.node} differs from that of node ${target}: ` +
+        `the cluster secret of node ${dialer.node} differs from that of ${target}: ` +
           'give all gateways the same one',
       );
     case 'wrong-version':
       return linkReason(
         rejection,
         `node ${dialer.node} speaks peer protocol ${dialer.versions}, ` +
-          `node ${target} speaks ${listener.versions}`,
+          `${target} speaks ${listener.versions}`,
       );
     case 'wrong-cluster':
       return linkReason(
         rejection,
         `node ${dialer.node} belongs to cluster "${dialer.cluster}", ` +
-          `node ${target} to cluster "${listener.cluster}"`,
+          `${target} to cluster "${listener.cluster}"`,
       );
     case 'own-id':
       return linkReason(
         rejection,
-        `the gateway at node ${target}'s address has node id ${listener.node}, ` +
+        `the gateway at ${address} has node id ${listener.node}, ` +
           'that of the gateway that called it: ' +
           'either two nodes have the same id, or a node has its own address as that of a peer',
       );
     case 'wrong-node':
-      return linkReason(rejection, `the gateway at node ${target}'s address is node ${listener.node}`);
+      return linkReason(rejection, `the gateway at ${address} is node ${listener.node}`);
     case 'unknown-node':
       return linkReason(
         rejection,
-        `node ${dialer.node} is not in the configuration of node ${listener.node}`,
+        `node ${dialer.node} is not in the configuration of node ${listener.node}: ` +
+          'it was never added, or was removed from the cluster',
       );
     case 'stale-incarnation':
       return linkReason(
@@ -121,5 +132,33 @@ export function rejectionReason(rejection: Rejection, parties: HandshakeParties)
           `node ${listener.node} has seen: ` +
           'a newer gateway has taken over, or its server went back in time',
       );
+    case 'replaced-node':
+      return linkReason(rejection, removed(dialer.node));
+    case 'newer-node':
+      return linkReason(rejection, notHeardYet(listener.node, dialer.node));
   }
+}
+
+/**
+ * What the dialler found: behind the id of its peer is another node than the one it expects. The one that
+ * was added earlier is the one that is no longer in the cluster.
+ */
+export function otherNodeReason(
+  own: NodeId,
+  peer: { readonly id: NodeId; readonly since: number },
+  found: number,
+): LinkReason {
+  if (found > peer.since) return linkReason('newer-node', notHeardYet(own, peer.id));
+  return linkReason(
+    'replaced-node',
+    `a former gateway answers at node ${peer.id}'s address: ${removed(peer.id)}`,
+  );
+}
+
+function removed(node: NodeId): string {
+  return `node ${node} was removed from the cluster and its id given to another node`;
+}
+
+function notHeardYet(behind: NodeId, node: NodeId): string {
+  return `node ${behind} has not heard yet that the id ${node} was given to another node`;
 }

@@ -16,8 +16,8 @@ export interface LinkSettings {
   /** A link whose queue grows beyond this all the same is dropped with everything in it. */
   readonly maxQueueBytes: number;
   /**
-   * Connections that have not proved anything; one more closes the oldest. At least twice the number of
-   * peers.
+   * Connections that have not proved anything; one more closes the oldest. At least twice the number of peers
+   * of the moment.
    */
   readonly maxStrangers: number;
 }

@@ -6,7 +6,7 @@
  *   dialling   connecting and shaking hands, under one deadline. Ends: up, or waiting with the reason.
  *   up         messages are queued and leave in one write per turn of the event loop. Ends: the connection
  *              breaks, nobody acknowledges, the queue overflows, the peer is replaced → waiting.
- *   stopped    for good.
+ *   stopped    for good: this gateway stops, or the peer was removed (`abandon`).
  *
  * Rule: a message given while the link is not up, or still queued when it goes down, is dropped; whoever
  * needs an answer asks again after the next `up`. Nothing is ever queued without a limit.
@@ -22,6 +22,8 @@ import { acknowledgement, type LinkLog, type LinkSettings } from './link-setting
 
 export interface PeerAddress {
   readonly id: NodeId;
+  /** The generation that added the node at run time; 0 for a node of the configuration files. */
+  readonly since: number;
   readonly host: string;
   readonly port: number;
 }
@@ -47,7 +49,12 @@ export interface OutgoingLinkOptions {
 
 type State =
   | { readonly kind: 'waiting'; readonly timer: NodeJS.Timeout }
-  | { readonly kind: 'dialling'; readonly socket: Socket; readonly deadline: NodeJS.Timeout }
+  | {
+      readonly kind: 'dialling';
+      readonly socket: Socket;
+      readonly handshake: DialerHandshake;
+      readonly deadline: NodeJS.Timeout;
+    }
   | {
       readonly kind: 'up';
       readonly socket: Socket;
@@ -66,6 +73,7 @@ const lingerMs = 500;
 
 export class OutgoingLink {
   readonly #options: OutgoingLinkOptions;
+  #peer: PeerAddress;
   #state: State = { kind: 'stopped' };
   #reason: LinkReason = linkReason('not-tried', 'not connected yet');
   #attempts = 0;
@@ -80,6 +88,7 @@ export class OutgoingLink {
 
   constructor(options: OutgoingLinkOptions) {
     this.#options = options;
+    this.#peer = options.peer;
   }
 
   get up(): boolean {
@@ -103,10 +112,29 @@ export class OutgoingLink {
     this.#dial();
   }
 
+  /** The peer is to be found there from now on. */
+  moveTo(peer: PeerAddress): void {
+    this.#peer = peer;
+    if (this.#state.kind === 'up' || this.#state.kind === 'dialling') {
+      this.#fail(linkReason('replaced', `node ${peer.id} has another address now`));
+    }
+    this.#attempts = 0;
+    this.dialNow();
+  }
+
+  /** The peer is none any more: closes, and tells nobody anything from now on. */
+  abandon(): void {
+    const state = this.#state;
+    this.#leave(state);
+    this.#state = { kind: 'stopped' };
+    this.#reason = linkReason('removed', `node ${this.#peer.id} was removed from the cluster`);
+    if (state.kind === 'up' || state.kind === 'dialling') giveUp(state);
+  }
+
   /** Ends a link to a former process of the peer. */
   dropOlderThan(incarnation: number): void {
     if (this.#state.kind !== 'up' || this.#state.incarnation >= incarnation) return;
-    this.#fail(linkReason('replaced', `node ${this.#options.peer.id} was restarted`));
+    this.#fail(linkReason('replaced', `node ${this.#peer.id} was restarted`));
   }
 
   /**
@@ -149,15 +177,16 @@ export class OutgoingLink {
   }
 
   #dial(): void {
-    const { peer, settings, identity } = this.#options;
+    const { settings, identity } = this.#options;
+    const peer = this.#peer;
     this.#attempts += 1;
     const socket = connect({ host: peer.host, port: peer.port, noDelay: true, keepAlive: true });
     const deadline = setTimeout(() => {
       const text = `${this.#where()} does not answer within ${settings.handshakeTimeoutMs} ms`;
       this.#fail(linkReason('timeout', text));
     }, settings.handshakeTimeoutMs);
-    this.#state = { kind: 'dialling', socket, deadline };
-    const handshake = new DialerHandshake(identity, peer.id);
+    const handshake = new DialerHandshake(identity, peer);
+    this.#state = { kind: 'dialling', socket, handshake, deadline };
     socket.once('connect', () => socket.write(handshake.hello));
     socket.on('data', (chunk: Buffer) => this.#received(socket, handshake, chunk));
     // The state knows the socket that counts; what a former one still says concerns nobody.
@@ -190,7 +219,7 @@ export class OutgoingLink {
     if (refused !== undefined) return this.#fail(refused);
     // `admit` may have stopped this link or dropped it.
     if (!this.#isCurrent(socket)) return;
-    const { settings, peer, log } = this.#options;
+    const { settings, log } = this.#options;
     this.#leave(this.#state);
     const checks = setInterval(() => this.#check(), settings.acknowledgeTimeoutMs / checksPerTimeout);
     this.#writer = new MessageWriter();
@@ -199,9 +228,9 @@ export class OutgoingLink {
     this.#awaitsAcknowledgement = false;
     this.#unacknowledgedChecks = 0;
     this.#state = { kind: 'up', socket, incarnation, checks, since: this.#options.now() };
-    log.info({ peer: peer.id, incarnation }, 'link to peer is up');
-    if (rest.length > 0) this.#acknowledged(rest);
+    log.info({ peer: this.#peer.id, incarnation }, 'link to peer is up');
     this.#options.onUp(incarnation);
+    if (rest.length > 0 && this.#isCurrent(socket)) this.#acknowledged(rest);
   }
 
   #acknowledged(bytes: Buffer): void {
@@ -225,7 +254,7 @@ export class OutgoingLink {
     this.#flushScheduled = false;
     if (this.#state.kind !== 'up') return;
     if (this.#overflowed) {
-      const text = `node ${this.#options.peer.id} takes messages more slowly than they come`;
+      const text = `node ${this.#peer.id} takes messages more slowly than they come`;
       return this.#fail(linkReason('overflow', text));
     }
     const { socket } = this.#state;
@@ -261,8 +290,7 @@ export class OutgoingLink {
     const before = this.#state;
     assert(before.kind === 'dialling' || before.kind === 'up', 'only an attempt or a link fails');
     this.#leave(before);
-    if (before.kind === 'up') before.socket.resetAndDestroy();
-    else before.socket.destroy();
+    giveUp(before);
     if (before.kind === 'up' && this.#options.now() - before.since >= stableAfterMs) this.#attempts = 0;
     this.#writer = new MessageWriter();
     const timer = setTimeout(() => this.#dial(), this.#backOff());
@@ -270,7 +298,7 @@ export class OutgoingLink {
     const news = before.kind === 'up' || reason.text !== this.#reason.text;
     this.#reason = reason;
     if (!news) return;
-    const fields = { peer: this.#options.peer.id, reason: reason.kind, text: reason.text };
+    const fields = { peer: this.#peer.id, reason: reason.kind, text: reason.text };
     if (isMisconfiguration(reason)) this.#options.log.warn(fields, 'peer refused');
     else this.#options.log.info(fields, 'link to peer is down');
     this.#options.onDown(reason);
@@ -289,9 +317,18 @@ export class OutgoingLink {
   }
 
   #where(): string {
-    const { host, port } = this.#options.peer;
+    const { host, port } = this.#peer;
     return `${host}:${port}`;
   }
+}
+
+/**
+ * Reset, not closed: a link that ends in good order tells the peer that this process has ended, and it may
+ * have accepted the link before this side knows.
+ */
+function giveUp(state: Extract<State, { kind: 'up' | 'dialling' }>): void {
+  if (state.kind === 'up' || state.handshake.proofSent) state.socket.resetAndDestroy();
+  else state.socket.destroy();
 }
 
 const networkTexts: Readonly<Record<string, string>> = {

@@ -2,22 +2,25 @@
  * All links of one gateway: to every peer one that it dials, from every peer one that it accepted.
  * Rule: what A says to B goes over the link that A dialled, answers included. A message that arrives was sent
  * on the newest link of the newest process of that peer that has been seen: links of older ones are closed
- * first.
- * It must never wait for a peer, nor tell a handler anything after `stop`.
+ * first. Peers come and go while the gateway runs; (id, since) is one node for ever, ids are used again.
+ * It must never wait for a peer, nor tell a handler anything after `stop`, nor anything about a removed peer.
  */
+import type { Socket } from 'node:net';
 import type { NodeId } from '../../core/identity.ts';
 import { protocolVersions } from '../../core/peer/frame.ts';
 import type { PeerMessage } from '../../core/peer/message.ts';
 import { assert } from '../../lib/assert.ts';
-import type { Accepted, Identity } from './handshake.ts';
+import type { Accepted, Admission, Identity } from './handshake.ts';
 import { maxClusterNameBytes } from './handshake-message.ts';
 import type { IncomingLink } from './incoming-link.ts';
+import { misconfigurationOf, tieStream, type Peer } from './known-peer.ts';
 import { LifeLine, LifeLines } from './life-line.ts';
-import { isMisconfiguration, linkReason, type LinkReason, type Rejection } from './link-reason.ts';
+import { linkReason, type LinkReason, type Rejection } from './link-reason.ts';
 import { defaultLinkSettings, type LinkLog, type LinkSettings } from './link-settings.ts';
 import { OutgoingLink, type PeerAddress } from './outgoing-link.ts';
 import { PeerListener } from './peer-listener.ts';
 import { dialStream, ownStream, type PeerStream } from './peer-stream.ts';
+import { RefusalLog } from './refusal-log.ts';
 
 export interface PeerLinksHandler {
   onMessage(from: NodeId, message: PeerMessage): void;
@@ -36,6 +39,11 @@ export interface PeerLinksHandler {
   onDrained(to: NodeId): void;
   /** A peer asks for its history on a connection of its own; it is closed where nobody serves streams. */
   onStream?(from: NodeId, stream: PeerStream): void;
+  /**
+   * A command wants a copy of this node's server, to make the node `from` of it. It is no process of that
+   * node (incarnation 0). Closed where nobody gives copies.
+   */
+  onCopy?(from: NodeId, stream: PeerStream): void;
 }
 
 export interface PeerLinksOptions {
@@ -44,8 +52,10 @@ export interface PeerLinksOptions {
   readonly secret: string;
   readonly nodeId: NodeId;
   readonly incarnation: number;
+  /** The generation that added this node at run time; 0 (left out) for one of the configuration files. */
+  readonly since?: number;
   readonly listen: { readonly host: string; readonly port: number };
-  /** The other nodes. */
+  /** The other nodes that are known at the start. */
   readonly peers: readonly PeerAddress[];
   readonly log: LinkLog;
   readonly handler: PeerLinksHandler;
@@ -58,6 +68,7 @@ export interface PeerLinksOptions {
 
 export interface LinkStatus {
   readonly node: NodeId;
+  readonly address: PeerAddress;
   /** The outgoing link is up. */
   readonly connected: boolean;
   /** The peer's own link to this node is up. */
@@ -72,71 +83,39 @@ export interface LinkStatus {
   readonly incomingReason: LinkReason | undefined;
 }
 
-/** What is known of one peer. */
-interface Peer {
-  readonly outgoing: OutgoingLink;
-  readonly lifeLine: LifeLine;
-  incoming: IncomingLink | undefined;
-  /** The highest seen; 0 when none was. */
-  incarnation: number;
-  heardAt: number | undefined;
-  incomingReason: LinkReason | undefined;
-}
-
-/** The same refusal is logged this often at most, however often somebody calls. */
-const sameRefusalMs = 10_000;
-
 export class PeerLinks {
   readonly #options: PeerLinksOptions;
   readonly #identity: Identity;
+  readonly #settings: LinkSettings;
   readonly #listener: PeerListener;
   readonly #peers = new Map<NodeId, Peer>();
   readonly #lifeLines = new LifeLines();
-  /** By kind and claimed node: when it was logged last. Both are bounded. */
-  readonly #refusals = new Map<string, number>();
-  #stopped = false;
+  readonly #refusals: RefusalLog;
+  #state: 'new' | 'started' | 'stopped' = 'new';
 
   constructor(options: PeerLinksOptions) {
-    const { clusterName, secret, nodeId, incarnation, peers } = options;
+    const { clusterName, secret, nodeId, incarnation, since = 0, peers } = options;
     assert(Buffer.byteLength(clusterName) <= maxClusterNameBytes, 'the cluster name is longer than 63 bytes');
     assert(secret !== '', 'the cluster secret is empty');
-    assert(
-      peers.every(({ id }) => id !== nodeId),
-      'a node is not its own peer',
-    );
     assert(new Set(peers.map(({ id }) => id)).size === peers.length, 'two peers have the same id');
     this.#options = options;
-    this.#identity = { clusterName, secret, nodeId, incarnation, versions: protocolVersions };
-    const given = { ...defaultLinkSettings, ...options.settings };
-    const settings = { ...given, maxStrangers: Math.max(given.maxStrangers, peers.length * 2) };
-    this.#listener = new PeerListener(this.#identity, settings, {
-      admit: ({ from, incarnation: claimed }) => this.#admit(from, claimed),
+    this.#refusals = new RefusalLog(options.log, options.now);
+    this.#identity = { clusterName, secret, nodeId, incarnation, since, versions: protocolVersions };
+    this.#settings = { ...defaultLinkSettings, ...options.settings };
+    this.#listener = new PeerListener(this.#identity, this.#settings, {
+      admit: (hello) => this.#admit(hello),
       onAccepted: (link, accepted) => this.#accepted(link, accepted),
       onMessage: (from, message) => this.#message(from, message),
-      onStream: (_link, accepted, socket) => {
-        const peer = this.#peers.get(accepted.peer);
-        assert(peer !== undefined, 'only configured peers are let in');
-        this.#introduce(accepted.peer, peer, accepted.incarnation);
-        if (accepted.purpose === 'life-line' && !this.#stopped) {
-          return this.#lifeLines.keep(accepted.peer, socket);
-        }
-        const serve = this.#stopped ? undefined : options.handler.onStream?.bind(options.handler);
-        if (serve === undefined) socket.destroy();
-        else serve(accepted.peer, ownStream(socket, accepted));
-      },
-      onPeerStopped: ({ peer }) => {
-        if (peer !== undefined) this.#peerStopped(peer.node, peer.incarnation);
+      onStream: (_link, accepted, socket) => this.#stream(accepted, socket),
+      onPeerStopped: (link) => {
+        const peer = link.peer === undefined ? undefined : this.#peers.get(link.peer.node);
+        if (peer?.incoming === link) this.#peerStopped(peer, link.peer?.incarnation);
       },
       onEnded: (link, reason, claimed) => this.#ended(link, reason, claimed),
       onAcceptFailed: (error) =>
         options.log.warn({ err: error }, 'a connection on the peer port could not be accepted'),
     });
-    for (const peer of peers) {
-      const lifeLine = this.#lifeLine(peer, settings);
-      const outgoing = this.#outgoing(peer, settings, lifeLine);
-      const unknown = { incoming: undefined, incarnation: 0, heardAt: undefined, incomingReason: undefined };
-      this.#peers.set(peer.id, { outgoing, lifeLine, ...unknown });
-    }
+    for (const peer of peers) this.addPeer(peer);
   }
 
   /** The port that is listened on (of use when the one asked for was 0). */
@@ -150,12 +129,54 @@ export class PeerLinks {
   async start(): Promise<void> {
     const { host, port } = this.#options.listen;
     await this.#listener.listen(host, port);
+    if (this.#state === 'stopped') return this.#listener.close();
+    this.#state = 'started';
     for (const { outgoing } of this.#peers.values()) outgoing.start();
+  }
+
+  /**
+   * From now on this node is a peer; it is dialled at once, or at the start. One that has the same id and
+   * `since` is the same one at another address; with another `since` it takes the place of the former one.
+   */
+  addPeer(address: PeerAddress): void {
+    const { id, since, host, port } = address;
+    assert(id !== this.#options.nodeId, 'a node is not its own peer');
+    if (this.#state === 'stopped') return;
+    const former = this.#peers.get(id);
+    if (former?.address.since === since) {
+      if (former.address.host === host && former.address.port === port) return;
+      former.address = address;
+      former.lifeLine.moveTo(address);
+      former.outgoing.moveTo(address);
+      return;
+    }
+    this.removePeer(id);
+    const peer = this.#newPeer(address);
+    this.#peers.set(id, peer);
+    this.#listener.expectPeers(this.#peers.size);
+    if (this.#state === 'started') peer.outgoing.start();
+  }
+
+  /**
+   * This node is none of the cluster any more: everything to and from it is closed and forgotten, and whoever
+   * calls by its id is refused. Of an id that is unknown: nothing.
+   */
+  removePeer(id: NodeId): void {
+    const peer = this.#peers.get(id);
+    if (peer === undefined) return;
+    this.#peers.delete(id);
+    this.#listener.expectPeers(this.#peers.size);
+    peer.lifeLine.stop();
+    peer.outgoing.abandon();
+    peer.incoming?.close(linkReason('removed', `node ${id} was removed from the cluster`));
+    this.#lifeLines.forget(id);
+    for (const socket of peer.streams) socket.destroy();
+    this.#options.log.info({ peer: id, since: peer.address.since }, 'peer removed');
   }
 
   /** Sends what is queued, closes everything. The handler hears nothing any more. */
   async stop(): Promise<void> {
-    this.#stopped = true;
+    this.#state = 'stopped';
     const closing: Promise<void>[] = [];
     for (const peer of this.#peers.values()) {
       peer.lifeLine.stop();
@@ -169,19 +190,18 @@ export class PeerLinks {
   /**
    * Queues a message; all messages of one turn of the event loop leave in one write. False: send no more to
    * this peer until `onDrained` (the message is queued) or, if its link is down, `onLinkUp` (the message is
-   * dropped).
+   * dropped). To a node that is no peer (any more) nothing is sent, which stops nobody: true.
    */
   send(to: NodeId, message: PeerMessage): boolean {
-    const peer = this.#peers.get(to);
-    assert(peer !== undefined, `node ${to} is not a configured peer`);
-    return peer.outgoing.send(message);
+    return this.#peers.get(to)?.outgoing.send(message) ?? true;
   }
 
-  /** One entry per configured peer, in the order of the configuration. */
+  /** One entry per peer, in the order in which they were added. */
   linkStatus(): LinkStatus[] {
     const now = this.#options.now();
     return [...this.#peers].map(([node, peer]) => ({
       node,
+      address: peer.address,
       connected: peer.outgoing.up,
       incoming: peer.incoming !== undefined,
       watched: peer.lifeLine.watching,
@@ -196,90 +216,118 @@ export class PeerLinks {
    * taken twice, …), as one sentence for the error at start; undefined when there is none.
    */
   misconfiguration(): LinkReason | undefined {
-    for (const { outgoing, incomingReason } of this.#peers.values()) {
-      for (const reason of [outgoing.reason, incomingReason]) {
-        // A former gateway of the peer was refused here: that is its own affair.
-        if (reason === incomingReason && reason?.kind === 'stale-incarnation') continue;
-        if (reason !== undefined && isMisconfiguration(reason)) return reason;
-      }
-    }
-    return undefined;
+    return misconfigurationOf([...this.#peers.values()], this.#identity.since > 0);
   }
 
   /**
    * A connection to the peer's port for a stream of bytes. Rejects with why the peer cannot be reached or
-   * does not let this node in.
+   * does not let this node in, or that it is no peer (any more).
    */
   async openStream(to: NodeId): Promise<PeerStream> {
     const peer = this.#peers.get(to);
-    const address = this.#options.peers.find(({ id }) => id === to);
-    assert(peer !== undefined && address !== undefined, 'streams are opened to configured peers');
-    const settings = { ...defaultLinkSettings, ...this.#options.settings };
-    const stream = await dialStream(this.#identity, address, settings.handshakeTimeoutMs);
-    const stale = this.#stopped || this.#meet(to, stream.incarnation) !== undefined;
-    if (!stale) return stream;
+    if (peer === undefined) throw new Error(`node ${to} is not in the cluster`);
+    const stream = await dialStream(this.#identity, peer.address, this.#settings.handshakeTimeoutMs);
+    const refused = this.#isPeer(peer) ? this.#meet(peer, stream.incarnation) : undefined;
+    if (refused === undefined && this.#isPeer(peer)) {
+      tieStream(peer, stream.socket);
+      return stream;
+    }
     stream.socket.destroy();
-    throw new Error(`a former gateway of node ${to} answered, or this one is stopping`);
+    if (refused !== undefined) throw new Error(refused.text);
+    const stopping = this.#state === 'stopped';
+    throw new Error(stopping ? 'this gateway is stopping' : `node ${to} was removed from the cluster`);
   }
 
-  #lifeLine(peer: PeerAddress, settings: LinkSettings): LifeLine {
-    return new LifeLine({
-      identity: this.#identity,
-      peer,
-      timeoutMs: settings.handshakeTimeoutMs,
-      wanted: () => this.#peers.get(peer.id)?.outgoing.up === true,
-      onPeerStopped: (incarnation) => this.#peerStopped(peer.id, incarnation),
-    });
-  }
-
-  #outgoing(address: PeerAddress, settings: LinkSettings, lifeLine: LifeLine): OutgoingLink {
+  #newPeer(address: PeerAddress): Peer {
     const { handler, random, now, log } = this.#options;
-    return new OutgoingLink({
-      identity: this.#identity,
-      peer: address,
-      settings,
-      random,
-      now,
-      log,
-      admit: (incarnation) => this.#meet(address.id, incarnation),
-      onUp: (incarnation) => {
-        if (this.#stopped) return;
-        lifeLine.watch(incarnation);
-        handler.onLinkUp(address.id);
-      },
-      onDown: (reason) => {
-        if (!this.#stopped) handler.onLinkDown(address.id, reason);
-      },
-      onDrained: () => {
-        if (!this.#stopped) handler.onDrained(address.id);
-      },
-      onPeerStopped: (incarnation) => this.#peerStopped(address.id, incarnation),
-    });
+    const identity = this.#identity;
+    const { id } = address;
+    const settings = this.#settings;
+    const peer: Peer = {
+      address,
+      lifeLine: new LifeLine({
+        identity,
+        peer: address,
+        timeoutMs: settings.handshakeTimeoutMs,
+        wanted: () => peer.outgoing.up,
+        onPeerStopped: (incarnation) => this.#peerStopped(peer, incarnation),
+      }),
+      outgoing: new OutgoingLink({
+        identity,
+        peer: address,
+        settings,
+        random,
+        now,
+        log,
+        admit: (incarnation) => this.#meet(peer, incarnation),
+        onUp: (incarnation) => {
+          if (!this.#isPeer(peer)) return;
+          peer.lifeLine.watch(incarnation);
+          handler.onLinkUp(id);
+        },
+        onDown: (reason) => {
+          if (this.#isPeer(peer)) handler.onLinkDown(id, reason);
+        },
+        onDrained: () => {
+          if (this.#isPeer(peer)) handler.onDrained(id);
+        },
+        onPeerStopped: (incarnation) => this.#peerStopped(peer, incarnation),
+      }),
+      incoming: undefined,
+      streams: new Set(),
+      incarnation: 0,
+      heardAt: undefined,
+      incomingReason: undefined,
+    };
+    return peer;
+  }
+
+  /** What is on its way of a removed peer, or of one that had its id before, concerns nobody. */
+  #isPeer(peer: Peer): boolean {
+    return this.#state !== 'stopped' && this.#peers.get(peer.address.id) === peer;
   }
 
   /** Links and life line may tell; a newer process of the peer goes on. */
-  #peerStopped(node: NodeId, incarnation: number): void {
-    if (this.#stopped || this.#peers.get(node)?.incarnation !== incarnation) return;
-    this.#options.handler.onPeerStopped(node);
+  #peerStopped(peer: Peer, incarnation: number | undefined): void {
+    if (!this.#isPeer(peer) || peer.incarnation !== incarnation) return;
+    this.#options.handler.onPeerStopped(peer.address.id);
   }
 
-  #admit(from: NodeId, incarnation: number): Rejection | undefined {
+  #admit({ from, incarnation, since, purpose }: Parameters<Admission>[0]): Rejection | undefined {
     const peer = this.#peers.get(from);
     if (peer === undefined) return 'unknown-node';
-    return incarnation < peer.incarnation ? 'stale-incarnation' : undefined;
+    // Who comes for a copy learns only from it which generation added the node.
+    if (since !== peer.address.since && !(purpose === 'copy' && since === 0)) {
+      return since < peer.address.since ? 'replaced-node' : 'newer-node';
+    }
+    return purpose !== 'copy' && incarnation < peer.incarnation ? 'stale-incarnation' : undefined;
   }
 
   /** The dialled peer is `incarnation`: refused when a newer process of it has been seen. */
-  #meet(node: NodeId, incarnation: number): LinkReason | undefined {
-    const peer = this.#peers.get(node);
-    assert(peer !== undefined, 'only configured peers are dialled');
+  #meet(peer: Peer, incarnation: number): LinkReason | undefined {
     if (incarnation < peer.incarnation) {
       const seen = peer.incarnation;
-      const text = `incarnation ${incarnation} answers at node ${node}'s address, but ${seen} has been seen`;
+      const where = `node ${peer.address.id}'s address`;
+      const text = `incarnation ${incarnation} answers at ${where}, but ${seen} has been seen`;
       return linkReason('former-process', text);
     }
-    this.#introduce(node, peer, incarnation);
+    this.#introduce(peer, incarnation);
     return undefined;
+  }
+
+  /** Asked for by a peer that was admitted in this very moment. */
+  #stream(accepted: Accepted, socket: Socket): void {
+    const { handler } = this.#options;
+    const { peer: from, purpose } = accepted;
+    const peer = this.#peers.get(from);
+    if (peer !== undefined && purpose !== 'copy') this.#introduce(peer, accepted.incarnation);
+    // The introduction may have removed it.
+    if (peer === undefined || !this.#isPeer(peer)) return void socket.destroy();
+    if (purpose === 'life-line') return this.#lifeLines.keep(from, socket);
+    const method = purpose === 'copy' ? 'onCopy' : 'onStream';
+    if (handler[method] === undefined) return void socket.destroy();
+    tieStream(peer, socket);
+    handler[method](from, ownStream(socket, accepted));
   }
 
   #accepted(link: IncomingLink, { peer: node, incarnation }: Accepted): void {
@@ -290,12 +338,12 @@ export class PeerLinks {
     peer.incomingReason = undefined;
     older?.close(linkReason('replaced', 'a newer link took its place'));
     this.#options.log.info({ peer: node, incarnation, address: link.address }, 'link from peer is up');
-    this.#introduce(node, peer, incarnation);
+    this.#introduce(peer, incarnation);
     peer.outgoing.dialNow();
   }
 
   /** A newer process ends the links of the older one before anybody hears of it. */
-  #introduce(node: NodeId, peer: Peer, incarnation: number): void {
+  #introduce(peer: Peer, incarnation: number): void {
     if (incarnation > peer.incarnation) {
       peer.incarnation = incarnation;
       peer.outgoing.dropOlderThan(incarnation);
@@ -304,21 +352,21 @@ export class PeerLinks {
         peer.incoming?.close(linkReason('replaced', 'the peer was restarted'));
       }
     }
-    if (!this.#stopped) this.#options.handler.onPeerIncarnation(node, incarnation);
+    if (this.#isPeer(peer)) this.#options.handler.onPeerIncarnation(peer.address.id, incarnation);
   }
 
   #message(from: NodeId, message: PeerMessage): void {
     const peer = this.#peers.get(from);
-    assert(peer !== undefined, 'only configured peers are let in');
+    if (peer === undefined || !this.#isPeer(peer)) return;
     peer.heardAt = this.#options.now();
-    if (!this.#stopped) this.#options.handler.onMessage(from, message);
+    this.#options.handler.onMessage(from, message);
   }
 
   #ended(link: IncomingLink, reason: LinkReason, claimed: NodeId | undefined): void {
     const peer = claimed === undefined ? undefined : this.#peers.get(claimed);
     if (link.peer === undefined) {
       if (peer !== undefined) peer.incomingReason = reason;
-      if (reason.kind !== 'stopped') this.#logRefusal(link, reason, claimed);
+      if (reason.kind !== 'stopped') this.#refusals.tell(link.address, reason, claimed);
       return;
     }
     if (peer === undefined || peer.incoming !== link) return;
@@ -326,14 +374,5 @@ export class PeerLinks {
     const fields = { peer: claimed, reason: reason.kind, text: reason.text };
     if (reason.kind === 'protocol-error') this.#options.log.warn(fields, 'link from peer is down');
     else this.#options.log.info(fields, 'link from peer is down');
-  }
-
-  #logRefusal(link: IncomingLink, reason: LinkReason, claimed: NodeId | undefined): void {
-    const key = `${reason.kind} ${claimed ?? ''}`;
-    const now = this.#options.now();
-    if (now - (this.#refusals.get(key) ?? -Infinity) < sameRefusalMs) return;
-    this.#refusals.set(key, now);
-    const fields = { claimed, address: link.address, reason: reason.kind, text: reason.text };
-    this.#options.log.warn(fields, 'connection on the peer port refused');
   }
 }

@@ -17,6 +17,7 @@ export interface PeerListenerEvents extends IncomingLinkEvents {
 export class PeerListener {
   readonly #identity: Identity;
   readonly #settings: LinkSettings;
+  #maxStrangers: number;
   readonly #events: PeerListenerEvents;
   readonly #server: Server;
   /** In the order in which they came. */
@@ -26,6 +27,7 @@ export class PeerListener {
   constructor(identity: Identity, settings: LinkSettings, events: PeerListenerEvents) {
     this.#identity = identity;
     this.#settings = settings;
+    this.#maxStrangers = settings.maxStrangers;
     this.#events = {
       ...events,
       onAccepted: (link, accepted) => {
@@ -48,6 +50,11 @@ export class PeerListener {
   get port(): number {
     const address = this.#server.address();
     return address === null || typeof address === 'string' ? 0 : address.port;
+  }
+
+  /** So many peers are expected: all of them may call at the same time. */
+  expectPeers(peers: number): void {
+    this.#maxStrangers = Math.max(this.#settings.maxStrangers, 2 * peers);
   }
 
   /** Throws address-in-use, or config-invalid when the address cannot be listened on at all. */
@@ -84,7 +91,7 @@ export class PeerListener {
       socket.destroy();
       return;
     }
-    if (this.#strangers.size >= this.#settings.maxStrangers) {
+    if (this.#strangers.size >= this.#maxStrangers) {
       const [oldest] = this.#strangers;
       oldest?.close(linkReason('overflow', 'too many connections that prove nothing'));
     }

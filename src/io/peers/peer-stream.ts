@@ -3,8 +3,10 @@
  * handshake. Rule: its owner reads, writes and closes it; nobody here touches it after it was handed over.
  */
 import { connect, type Socket } from 'node:net';
-import { DialerHandshake, type Accepted, type Identity } from './handshake.ts';
-import type { PeerAddress } from './outgoing-link.ts';
+import type { NodeId } from '../../core/identity.ts';
+import { protocolVersions } from '../../core/peer/frame.ts';
+import { DialerHandshake, type Accepted, type Identity, type Target } from './handshake.ts';
+import { anyNode, type ConnectionPurpose } from './handshake-message.ts';
 
 export interface PeerStream {
   /** Paused; has no listeners but one that keeps an early error from ending the process. */
@@ -15,6 +17,30 @@ export interface PeerStream {
   readonly incarnation: number;
 }
 
+/** Of the whole server of a member, for a command that is going to make a node of it. */
+export interface CopyStream extends PeerStream {
+  /** The member that gives the copy. */
+  readonly node: NodeId;
+  readonly since: number;
+}
+
+/** Whose copy a command wants: nobody's in particular when it does not say. */
+export interface CopySource {
+  readonly host: string;
+  readonly port: number;
+  readonly id?: NodeId;
+  readonly since?: number;
+}
+
+/** The node that the copy is for; it has been added to the cluster before. */
+export interface CopyCaller {
+  readonly clusterName: string;
+  readonly secret: string;
+  readonly nodeId: NodeId;
+  /** The generation that added it; left out (or 0) when it is not known before there is a copy. */
+  readonly since?: number;
+}
+
 /** The socket of a handshake that is over. */
 export function ownStream(socket: Socket, { rest, incarnation }: Accepted): PeerStream {
   socket.on('error', () => undefined); // 'close' follows, and that the owner listens for
@@ -22,12 +48,44 @@ export function ownStream(socket: Socket, { rest, incarnation }: Accepted): Peer
 }
 
 /** Rejects with the reason in one sentence. */
-export function dialStream(
+export async function dialStream(
   identity: Identity,
-  peer: PeerAddress,
+  peer: StreamTarget,
   timeoutMs: number,
   purpose: 'stream' | 'life-line' = 'stream',
 ): Promise<PeerStream> {
+  const { stream } = await dialSocket(identity, peer, timeoutMs, purpose);
+  return stream;
+}
+
+/**
+ * Asks a member for a copy of its server, which tells nothing about a process of the node that it is for.
+ * Rejects with the reason in one sentence.
+ */
+export async function dialCopy(
+  caller: CopyCaller,
+  source: CopySource,
+  timeoutMs: number,
+): Promise<CopyStream> {
+  const { clusterName, secret, nodeId, since = 0 } = caller;
+  const identity = { clusterName, secret, nodeId, since, incarnation: 0, versions: protocolVersions };
+  const { host, port } = source;
+  const target = { host, port, id: source.id ?? anyNode, since: source.since };
+  const { stream, accepted } = await dialSocket(identity, target, timeoutMs, 'copy');
+  return { ...stream, node: accepted.peer, since: accepted.since };
+}
+
+interface StreamTarget extends Target {
+  readonly host: string;
+  readonly port: number;
+}
+
+function dialSocket(
+  identity: Identity,
+  peer: StreamTarget,
+  timeoutMs: number,
+  purpose: ConnectionPurpose,
+): Promise<{ stream: PeerStream; accepted: Accepted }> {
   return new Promise((resolve, reject) => {
     const { host, port } = peer;
     const socket = connect({ host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: 10_000 });
@@ -38,7 +96,7 @@ export function dialStream(
     };
     const where = `${host}:${port}`;
     const deadline = setTimeout(() => fail(`${where} does not answer within ${timeoutMs} ms`), timeoutMs);
-    const handshake = new DialerHandshake(identity, peer.id, purpose);
+    const handshake = new DialerHandshake(identity, peer, purpose);
     socket.once('connect', () => socket.write(handshake.hello));
     socket.on('error', (error) => fail(`${where}: ${error.message}`));
     socket.on('close', () => fail(`${where} closed the connection`));
@@ -50,7 +108,7 @@ export function dialStream(
       clearTimeout(deadline);
       socket.removeAllListeners();
       socket.pause();
-      resolve(ownStream(socket, result));
+      resolve({ stream: ownStream(socket, result), accepted: result });
     });
   });
 }

@@ -9,8 +9,6 @@ import { readFileSync } from 'node:fs';
 import type { Client } from 'pg';
 import { assert } from '../../lib/assert.ts';
 import { GatewayError } from '../../lib/gateway-error.ts';
-import { becomeNode } from '../store/seed.ts';
-import type { ServerPosition } from '../store/server-position.ts';
 
 /** In this order: later files use what earlier ones made. */
 const sqlFiles = [
@@ -25,6 +23,7 @@ const sqlFiles = [
   'status.sql',
   'requests.sql',
   'spread.sql',
+  'membership.sql',
   'apply.sql',
   'triggers.sql',
 ] as const;
@@ -51,10 +50,12 @@ export interface NodePlace {
   /** The highest id: over so many nodes sequences are spread at first. */
   readonly highestNode: number;
   readonly clusterName: string;
+  /** The server's, before anything was written to it. */
+  readonly timeline: number;
+  /** The server is that of another node: makes it this one's, or throws a GatewayError. */
+  become(client: Client): Promise<void>;
   /** Members of this role may change the cluster, beside superusers; empty: nobody else. */
   readonly adminRole?: string;
-  /** Of the server, before anything was written to it. */
-  readonly position: ServerPosition;
 }
 
 function readSql(): readonly string[] {
@@ -104,7 +105,7 @@ async function installedDigest(client: Client): Promise<string | undefined> {
 
 /** True: the node is new here, so everything in the database has to be adopted. */
 async function writePlace(client: Client, node: NodePlace): Promise<boolean> {
-  const { clusterName, position, adminRole } = node;
+  const { clusterName, timeline, adminRole } = node;
   const old = await firstRow(client, 'SELECT my_id, cluster_name FROM mtm.node');
   const system = await firstRow(client, 'SELECT system_identifier::text AS id FROM pg_control_system()');
   if (old !== undefined && old['cluster_name'] !== clusterName) {
@@ -113,13 +114,13 @@ async function writePlace(client: Client, node: NodePlace): Promise<boolean> {
       `this PostgreSQL belongs to the cluster "${String(old['cluster_name'])}", not "${clusterName}"`,
     );
   }
-  if (old !== undefined && old['my_id'] !== node.myId) await becomeNode(client, node);
+  if (old !== undefined && old['my_id'] !== node.myId) await node.become(client);
   await client.query(
     `INSERT INTO mtm.node (my_id, cluster_name, system_identifier, timeline, admin_role)
      VALUES ($1, $2, $3, $4, $5)
      ON CONFLICT (one) DO UPDATE SET my_id = excluded.my_id, system_identifier = excluded.system_identifier,
        timeline = excluded.timeline, admin_role = excluded.admin_role`,
-    [node.myId, clusterName, system?.['id'], position.timeline, adminRole ?? ''],
+    [node.myId, clusterName, system?.['id'], timeline, adminRole ?? ''],
   );
   // Changed by mtm.alter_sequences() only, on all nodes at once; looked for first, because an INSERT may wait.
   if ((await firstRow(client, 'SELECT 1 AS there FROM mtm.sequence_step')) === undefined)

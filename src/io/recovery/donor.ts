@@ -202,7 +202,10 @@ class DonorSession {
       if (this.#closed) return history.close();
       this.#history = history;
       if (copyEnd !== 0n && history.start > copyEnd) {
-        return this.#refuse(true, `the copy for node ${this.#to} is older than the history that is kept here: take it again`);
+        return this.#refuse(
+          true,
+          `the copy for node ${this.#to} is older than the history that is kept here: take it again`,
+        );
       }
       this.#cutter.copyEnd = copyEnd;
       this.#options.log.info({ to: this.#to }, 'a recovery stream begins');

@@ -2,9 +2,9 @@
  * What a donor and a node that catches up say to each other on their stream (io/peers/peer-stream.ts).
  *
  *     frame      = length:uint32 (of what follows) kind:uint8 body
- *     request    R → D  lastOnline:uint64 copyEnd:uint64      first; nothing else before it. copyEnd: 0, or the
- *                                                             receiver's server is a copy of the donor's, and
- *                                                             holds what was committed before
+ *     request    R → D  lastOnline:uint64 copyEnd:uint64      first; nothing else before it. copyEnd: 0, or
+ *                                                             the receiver's server is a copy of the donor's
+ *                                                             and holds what was committed before
  *     refused    D → R  reseed:uint8 reason:utf8              instead of everything else
  *     started    D → R  position:uint64                       history begins here
  *     unit       D → R  ddl:uint8 position:uint64 gidLength:uint8 gid data
@@ -16,8 +16,8 @@
  *     position   D → R  position:uint64 walEnd:uint64         everything before was sent; 0: unknown
  *     flushed    R → D  position:uint64                       everything before it is durable at the receiver
  *
- * A unit's position is 0 when more of the same commit of the donor follows.
- * Rule: a frame that breaks the grammar ends the connection; both ends are authenticated.
+ * A unit's position is 0 when more of the same commit of the donor follows. Rule: a frame that breaks the
+ * grammar ends the connection; both ends are authenticated.
  */
 import type { Gid, Lsn } from '../../core/identity.ts';
 

@@ -123,7 +123,9 @@ export class NodeStore {
 
 /** Records that were written before nodes could be added have none. */
 function withConfiguration(record: GenerationRecord | null): GenerationRecord | undefined {
-  return record === null ? undefined : { ...record, joining: record.joining ?? [], added: record.added ?? [] };
+  return record === null
+    ? undefined
+    : { ...record, joining: record.joining ?? [], added: record.added ?? [] };
 }
 
 function higher(a: Ballot, b: Ballot): Ballot {

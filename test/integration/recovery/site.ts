@@ -7,7 +7,6 @@ import pg from 'pg';
 import type { Gid } from '../../../src/core/identity.ts';
 import { PeerLinks } from '../../../src/io/peers/peer-links.ts';
 import { ensureSlots, installSchema } from '../../../src/io/postgres/schema-installer.ts';
-import { readPosition } from '../../../src/io/store/server-position.ts';
 import type { ServerLogin } from '../../../src/io/postgres/raw-connection.ts';
 import { RecoveryDonor } from '../../../src/io/recovery/donor.ts';
 import { Recovery } from '../../../src/io/recovery/recovery.ts';
@@ -82,7 +81,7 @@ export class RecoverySite {
       nodeId: node,
       incarnation: 1,
       listen: { host: '127.0.0.1', port },
-      peers: peers.map((peer) => ({ ...peer, host: '127.0.0.1' })),
+      peers: peers.map((peer) => ({ ...peer, since: 0, host: '127.0.0.1' })),
       log: quiet,
       random: () => 0.5,
       now: () => performance.now(),
@@ -109,8 +108,13 @@ export class RecoverySite {
     const admin = client(login);
     admin.on('error', () => undefined); // the server is killed by some tests
     await admin.connect();
-    const position = await readPosition(admin);
-    await installSchema(admin, { myId: node, highestNode, clusterName: 'c', position });
+    await installSchema(admin, {
+      myId: node,
+      highestNode,
+      clusterName: 'c',
+      timeline: 1,
+      become: () => Promise.reject(new Error('this server is no copy')),
+    });
     await ensureSlots(admin);
     const store = await NodeStore.open(login, () => undefined);
     const retained = await RetainedSlot.load(() => admin);

@@ -7,6 +7,7 @@ import {
   installSchema,
   verifySensors,
 } from '../../../src/io/postgres/schema-installer.ts';
+import { becomeNode } from '../../../src/io/store/seed.ts';
 import { readPosition } from '../../../src/io/store/server-position.ts';
 import { openLab, refusalOf, testedMajors, type SensorLab } from './sensor-lab.ts';
 
@@ -14,17 +15,18 @@ describe.each(testedMajors)('adjustment on PostgreSQL %i', (major) => {
   let lab: SensorLab;
   let app: Client;
 
-  const install = async (clusterName = 'sensors'): Promise<readonly string[]> => {
-    const { rows } = await lab.admin.query<{ my_id: number }>('SELECT my_id FROM mtm.node');
-    const position = await readPosition(lab.admin);
-    return installSchema(lab.admin, { myId: rows[0]!.my_id, highestNode: 3, clusterName, position });
-  };
-
+  /** As the place of a node changes in the course of its life. */
   const be = async (myId: number, nodeCount: number): Promise<readonly string[]> => {
     await lab.admin.query('UPDATE mtm.node SET my_id = $1', [myId]);
     await lab.admin.query('UPDATE mtm.sequence_step SET node_count = $1', [nodeCount]);
-    await install();
     return adoptObjects(lab.admin);
+  };
+
+  const install = async (myId: number, clusterName = 'sensors'): Promise<readonly string[]> => {
+    const position = await readPosition(lab.admin);
+    const { timeline } = position;
+    const become = async (client: Client): Promise<void> => becomeNode(client, { myId, position });
+    return installSchema(lab.admin, { myId, highestNode: 3, clusterName, timeline, become });
   };
 
   const draw = async (sequence: string, times = 3): Promise<number[]> => {
@@ -186,9 +188,9 @@ describe.each(testedMajors)('adjustment on PostgreSQL %i', (major) => {
 
   test('the installation is repeatable and says what is missing', async () => {
     await be(2, 3);
-    await be(2, 3);
+    await install(2);
     await lab.admin.query(`UPDATE mtm.schema_version SET digest = 'older'`);
-    await be(2, 3);
+    await install(2);
     expect(await ensureSlots(lab.admin)).toEqual([]);
     expect(await verifySensors(lab.admin)).toEqual([]);
     await lab.admin.query(
@@ -202,12 +204,16 @@ describe.each(testedMajors)('adjustment on PostgreSQL %i', (major) => {
       'event trigger !mtm_end_2_capture is disabled (D instead of O)',
       'pg_logical_emit_message can be executed by PUBLIC',
     ]);
-    await be(2, 3);
+    await install(2);
     await lab.admin.query(`UPDATE mtm.schema_version SET digest = 'older'`);
-    await be(2, 3);
+    await install(2);
     expect(await verifySensors(lab.admin)).toEqual([]);
-    expect(await refusalOf(async () => install('else'))).toMatch(
+    expect(await refusalOf(async () => install(1, 'else'))).toMatch(
       /cluster-mismatch .*belongs to the cluster "sensors"/,
+    );
+    // A wrong line in a configuration file makes no other node of it.
+    expect(await refusalOf(async () => install(1))).toMatch(
+      /cluster-mismatch this PostgreSQL is that of node 2, not of node 1: it was not promoted since/,
     );
   });
 

@@ -14,7 +14,6 @@ import { clusterLayout } from '../../../src/io/launcher/node-layout.ts';
 import { initServer, startServer, stopServer } from '../../../src/io/launcher/postgres-server.ts';
 import type { PostgresMajor } from '../../../src/io/launcher/server-binaries.ts';
 import { ensureSlots, installSchema } from '../../../src/io/postgres/schema-installer.ts';
-import { readPosition } from '../../../src/io/store/server-position.ts';
 
 export const testedMajors: readonly PostgresMajor[] = [15, 16, 17, 18];
 
@@ -118,8 +117,13 @@ async function equipServer(major: PostgresMajor, server: ProvidedServer): Promis
   const maintenance = await connect('postgres', 'postgres');
   await maintenance.query('CREATE DATABASE sensors TEMPLATE template0');
   const admin = await connect('postgres');
-  const position = await readPosition(admin);
-  await installSchema(admin, { myId: 2, highestNode: 3, clusterName: 'sensors', position });
+  await installSchema(admin, {
+    myId: 2,
+    highestNode: 3,
+    clusterName: 'sensors',
+    timeline: 1,
+    become: () => Promise.reject(new Error('this server is no copy')),
+  });
   await ensureSlots(admin);
   await admin.query('CREATE ROLE app LOGIN');
   await admin.query('GRANT CREATE ON SCHEMA public TO app');

@@ -16,7 +16,11 @@ interface Scene {
   contacts: NodeId[];
 }
 
-function scene(known: [NodeId, RememberedPosition][] = [], peers: readonly NodeId[] = [1, 2], since = 0): Scene {
+function scene(
+  known: [NodeId, RememberedPosition][] = [],
+  peers: readonly NodeId[] = [1, 2],
+  since = 0,
+): Scene {
   const sent: [NodeId, PeerMessage][] = [];
   const refusals: string[] = [];
   const noted: unknown[][] = [];
@@ -106,7 +110,7 @@ test('of a peer it remembers what it heard, durably now and then, and refuses wh
   };
   expect(hear(500n)).toBe('');
   expect(hear(600n)).toBe('');
-  expect(noted).toEqual([[1, '9', 1, '0/1f4']]);
+  expect(noted).toEqual([[1, '9', 1, '0/1f4', 0]]);
   expect(hear(599n)).toBe(
     'the PostgreSQL of node 1 went back in time: node 3 remembers it at 0/258 on timeline 1, ' +
       'now it is at 0/257 on timeline 1',
@@ -115,4 +119,12 @@ test('of a peer it remembers what it heard, durably now and then, and refuses wh
     'node 3 knows another PostgreSQL as that of node 1 (system identifier 9, now 8)',
   );
   expect(hear(600n), 'what was refused is not remembered').toBe('');
+});
+
+test('what it remembers of another node that had the id before says nothing', () => {
+  const before = { systemIdentifier: '9', timeline: 3, flushed: 900n, since: 0 };
+  const all = scene([[1, before]], [1, 2], 12);
+  all.witness.received(1, told);
+  expect(all.sent.at(-1)).toEqual([1, { kind: 'server-position-verdict', refusal: '' }]);
+  expect(all.noted).toEqual([[1, '7', 1, '0/64', 12]]);
 });

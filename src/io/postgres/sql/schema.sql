@@ -21,11 +21,11 @@ CREATE TABLE IF NOT EXISTS mtm.node (
   cluster_name text NOT NULL,
   system_identifier bigint NOT NULL
 );
-ALTER TABLE mtm.node ADD COLUMN IF NOT EXISTS admin_role text NOT NULL DEFAULT '';
 -- timeline: the server's, when a gateway began with it last; a copy of it that was promoted has a higher one. since: the
 -- generation that added the node, 0 for one of the first (core/generation/configuration.ts).
 ALTER TABLE mtm.node ADD COLUMN IF NOT EXISTS timeline integer NOT NULL DEFAULT 0;
 ALTER TABLE mtm.node ADD COLUMN IF NOT EXISTS since bigint NOT NULL DEFAULT 0;
+ALTER TABLE mtm.node ADD COLUMN IF NOT EXISTS admin_role text NOT NULL DEFAULT '';
 GRANT SELECT ON mtm.node TO PUBLIC;
 
 -- How many nodes the sequences are spread over: the highest id when they were spread last (spread.sql). One row. A table of its

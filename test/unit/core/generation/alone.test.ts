@@ -230,25 +230,25 @@ describe('the lease of a node alone', () => {
   test('holds without answers, and it is in the majority', () => {
     const machine = liveness([1]);
     for (let now = 100; now < 10_000; now += 100) machine.step({ kind: 'ticked', now, wallMs: now });
-    expect([machine.serving(9950), machine.inMajority(9950)]).toEqual([true, true]);
+    expect([machine.hasLease(9950), machine.inMajority(9950)]).toEqual([true, true]);
     expect(machine.membersReachable(9950)).toBe(true);
   });
   test('ends with the vote for a higher generation, with its PostgreSQL, and with a stall', () => {
     const machine = liveness([1]);
-    expect(machine.serving(1999)).toBe(true);
-    expect(machine.serving(2001)).toBe(false);
+    expect(machine.hasLease(1999)).toBe(true);
+    expect(machine.hasLease(2001)).toBe(false);
     machine.step({ kind: 'ticked', now: 2002, wallMs: 2002 });
-    expect(machine.serving(2003)).toBe(true);
+    expect(machine.hasLease(2003)).toBe(true);
     const health = { healthy: false, status: 'disabled', reason: 'it is full' } as const;
     machine.step({ kind: 'local-health-changed', now: 2004, health });
-    expect(machine.serving(2005)).toBe(false);
+    expect(machine.hasLease(2005)).toBe(false);
     machine.step({ kind: 'local-health-changed', now: 2006, health: { healthy: true } });
     const voted = { ...machine.standing, maxVoted: 6 };
     machine.step({ kind: 'standing-changed', now: 2007, standing: voted });
-    expect(machine.serving(2008)).toBe(false);
+    expect(machine.hasLease(2008)).toBe(false);
   });
   test('not in a generation of both, and not where a majority is needed', () => {
     for (const machine of [liveness([1, 2]), liveness([1], [1, 2, 3])])
-      expect([machine.serving(10), machine.inMajority(10)]).toEqual([false, false]);
+      expect([machine.hasLease(10), machine.inMajority(10)]).toEqual([false, false]);
   });
 });

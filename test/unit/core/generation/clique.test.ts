@@ -62,7 +62,6 @@ const chosen: GenerationRecord = {
   commits: [],
 };
 
-
 describe('candidates', () => {
   test('A–B–C without A–C: everybody picks A and B', () => {
     const a = contact(1, [1, 2]);
@@ -89,9 +88,9 @@ describe('candidates', () => {
     const behind = contact(3, all, { lastOnline: 2, level: false });
     expect(candidates(1, [...others, behind], configuration, chosen)).toEqual([1, 2]);
     expect(candidates(1, [...others, { ...behind, level: true }], configuration, chosen)).toEqual(all);
-    expect(candidates(1, [contact(1, [1, 3]), contact(3, [1, 3], { lastOnline: 2 })], configuration, chosen)).toEqual([
-      1, 3,
-    ]);
+    expect(
+      candidates(1, [contact(1, [1, 3]), contact(3, [1, 3], { lastOnline: 2 })], configuration, chosen),
+    ).toEqual([1, 3]);
   });
   test('a donor of the latest generation counts as complete before it says so', () => {
     const view = [contact(1, all), contact(2, all, { lastOnline: 3 }), contact(3, all, { lastOnline: 3 })];

@@ -107,6 +107,7 @@ function parse(words: readonly string[]): LivenessEvent {
         kind: 'heartbeat-answer',
         sentAt: Number(second),
         maxVoted: number('voted', 1),
+        withheld: words.includes('withheld'),
         clock: 5,
       } as const;
       return { kind: 'heartbeat-answer-received', now, from: Number(first), message };
@@ -147,7 +148,8 @@ function describeEffect(effect: LivenessEffect): string {
         ? `to ${effect.to}: heartbeat sent ${effect.message.sentAt}, ` +
             `connected ${effect.message.connected.join(' ')}, online in ${effect.message.onlineIn}, ` +
             (effect.message.healthy ? 'healthy' : `unhealthy: ${effect.message.reason}`)
-        : `to ${effect.to}: answer to ${effect.message.sentAt}, voted ${effect.message.maxVoted}`;
+        : `to ${effect.to}: answer to ${effect.message.sentAt}, voted ${effect.message.maxVoted}` +
+            (effect.message.withheld ? ', withheld' : '');
     case 'member-lost':
       return `lost ${effect.node}: ${effect.reason}`;
     case 'member-back':
@@ -159,7 +161,7 @@ function query(machine: Liveness, now: number): string[] {
   const missing = machine.unreachableMembers(now).map(({ node, kind }) => `${node} ${kind}`);
   const connected = machine.connected(now).join(' ');
   return [
-    `  lease ${machine.hasLease(now)}, serving ${machine.serving(now)}, connected ${connected}`,
+    `  lease ${machine.hasLease(now)}, connected ${connected}`,
     `  members reachable ${machine.membersReachable(now)}${missing.map((text) => `, ${text}`).join('')}`,
     `  may be left out: ${configured.filter((node) => free(machine, node, now)).join(' ')}`,
   ];

@@ -104,7 +104,7 @@ function eventOf(
       if (sentAt === undefined) return undefined;
       const maxVoted = what === 'answer' ? 1 : 2;
       if (what === 'answer' && onlooker.claimed(sentAt)) onlooker.answered(peer, sentAt);
-      const message = { kind: 'heartbeat-answer', sentAt, maxVoted, clock: 0 } as const;
+      const message = { kind: 'heartbeat-answer', sentAt, maxVoted, withheld: false, clock: 0 } as const;
       return { kind: 'heartbeat-answer-received', now, from: peer, message };
     }
     case 'answer-forged': {
@@ -112,6 +112,7 @@ function eventOf(
         kind: 'heartbeat-answer',
         sentAt: now + 0.5 - back * 100,
         maxVoted: 1,
+        withheld: false,
         clock: 0,
       } as const;
       return { kind: 'heartbeat-answer-received', now, from: peer, message };
@@ -182,7 +183,6 @@ describe('a lease', () => {
           const end = onlooker.latestMajority(size) + recvTimeoutMs;
           expect(machine.hasLease(Math.max(now, end))).toBe(false);
           expect(machine.hasLease(now, 2)).toBe(false);
-          if (machine.serving(now)) expect(machine.hasLease(now)).toBe(true);
         });
       }),
       { numRuns: 1000 },
@@ -208,6 +208,7 @@ describe('a lease', () => {
                 kind: 'heartbeat-answer',
                 sentAt: onlooker.sentTo(from, 0) ?? 0,
                 maxVoted: 1,
+                withheld: false,
                 clock: 0,
               } as const;
               machine.step({ kind: 'heartbeat-answer-received', now, from, message });

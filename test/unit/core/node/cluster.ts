@@ -6,9 +6,20 @@
 import type { ApplyResult } from '../../../../src/core/commit/event.ts';
 import { lowestFloor } from '../../../../src/core/commit/outcome-memory.ts';
 import { HybridClock } from '../../../../src/core/generation/hybrid-clock.ts';
-import { freshState, type DurableChange, type DurableState } from '../../../../src/core/generation/record.ts';
+import {
+  isFulfilled,
+  nodesOf,
+  type ConfigurationWish,
+} from '../../../../src/core/generation/configuration.ts';
+import {
+  ballotOf,
+  freshState,
+  type DurableChange,
+  type DurableState,
+} from '../../../../src/core/generation/record.ts';
 import type { Gid, NodeId } from '../../../../src/core/identity.ts';
 import type { NodeEffect, NodeEvent } from '../../../../src/core/node/node-event.ts';
+import { assert } from '../../../../src/lib/assert.ts';
 import { NodeMachine } from '../../../../src/core/node/node-machine.ts';
 import type { NodeOptions } from '../../../../src/core/node/node-options.ts';
 import type { PeerMessage } from '../../../../src/core/peer/message.ts';
@@ -56,7 +67,8 @@ interface Pending {
 }
 
 export class Cluster {
-  readonly nodes: readonly Node[];
+  readonly nodes: Node[];
+  readonly #first: readonly NodeId[];
   now = 0;
   /** True for a pair between which nothing gets through, in this direction. */
   cut: (from: NodeId, to: NodeId) => boolean = () => false;
@@ -75,6 +87,7 @@ export class Cluster {
   constructor(size: number, more: Partial<NodeOptions> = {}) {
     this.#more = more;
     this.nodes = Array.from({ length: size }, (_, index) => new Node(index + 1));
+    this.#first = this.ids;
   }
 
   node(id: NodeId): Node {
@@ -97,7 +110,7 @@ export class Cluster {
       node.counter = 0;
       node.machine = new NodeMachine({
         self: id,
-        configured: this.ids,
+        configured: this.#first.includes(id) ? this.#first : this.ids,
         incarnation: disk.incarnation,
         sendTimeoutMs,
         recvTimeoutMs,
@@ -126,6 +139,26 @@ export class Cluster {
     }
   }
 
+  /** A new node whose server is a copy of that of `source`, everything in which is noted already. */
+  copy(id: NodeId, source: NodeId): Node {
+    const { state, history } = this.node(source).disk;
+    const { chosen } = state;
+    assert(chosen?.joining.includes(id) === true, 'a copy is taken after the node was added');
+    const node = new Node(id);
+    node.disk.state = { ...freshState(), chosen, promised: ballotOf(chosen) };
+    node.disk.history.push(...history.filter(({ kind }) => kind === 'commit'));
+    this.nodes.splice(id - 1, 1, node);
+    return node;
+  }
+
+  /** Asks the node for it until it has come true. */
+  wish(id: NodeId, wish: ConfigurationWish): void {
+    const node = this.node(id);
+    this.step(node, { kind: 'configuration-wished', now: this.now, wish });
+    this.until(() => isFulfilled(wish, node.machine!.configuration), 5000);
+    this.step(node, { kind: 'configuration-wished', now: this.now, wish: undefined });
+  }
+
   /** What was lost in a cut was lost with its link: all links are made anew. */
   relink(): void {
     for (const from of this.nodes) {
@@ -135,6 +168,18 @@ export class Cluster {
         this.#introduce(from, to);
       }
     }
+  }
+
+  /** A gateway dials whoever is in the cluster, and is let in by those who know it. */
+  #link(node: Node, known: readonly NodeId[]): void {
+    this.#later(stepMs, () => {
+      for (const other of this.nodes) {
+        if (other === node || !known.includes(other.id)) continue;
+        if (other.machine === undefined || node.machine === undefined) continue;
+        this.#introduce(node, other);
+        this.#introduce(other, node);
+      }
+    });
   }
 
   #introduce(from: Node, to: Node): void {
@@ -191,7 +236,7 @@ export class Cluster {
   }
 
   serving(...ids: NodeId[]): boolean {
-    return ids.every((id) => this.node(id).machine?.liveness.serving(this.now) === true);
+    return ids.every((id) => this.node(id).machine?.liveness.hasLease(this.now) === true);
   }
 
   writable(...ids: NodeId[]): boolean {
@@ -270,6 +315,8 @@ export class Cluster {
       case 'status-changed':
         node.status = `${effect.status}: ${effect.reason}`;
         return void node.statuses.push(node.status);
+      case 'configuration-changed':
+        return this.#link(node, nodesOf(effect.configuration));
       case 'recover':
         return void (node.replay = { donor: effect.donor, next: 0, target: effect.generation });
       case 'recovery-follow':
@@ -288,8 +335,9 @@ export class Cluster {
 
   #send(from: Node, to: NodeId, message: PeerMessage): void {
     const sender = from.machine;
-    const receiver = this.node(to).machine;
-    if (this.cut(from.id, to)) return;
+    // A node that was added may not have been started yet.
+    const receiver = this.nodes[to - 1]?.machine;
+    if (receiver === undefined || this.cut(from.id, to)) return;
     this.#later(stepMs, () => {
       const target = this.node(to);
       if (target.machine === undefined || target.machine !== receiver || from.machine !== sender) return;

@@ -28,7 +28,7 @@ export class Run {
     for (const { machine } of cluster.nodes) highest = Math.max(highest, machine?.liveness.onlineIn ?? 0);
     this.generations = highest;
     for (const { id, machine } of cluster.nodes) {
-      if (machine?.liveness.serving(cluster.now) !== true || machine.liveness.onlineIn === highest) continue;
+      if (machine?.liveness.hasLease(cluster.now) !== true || machine.liveness.onlineIn === highest) continue;
       throw new Error(
         `node ${id} serves in ${machine.liveness.onlineIn} while ${highest} is online, at ${cluster.now}`,
       );

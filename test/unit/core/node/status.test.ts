@@ -82,8 +82,8 @@ test.each<[string, StatusFacts, string]>([
   [
     'no donor has what it lacks, whichever is asked now',
     { ...off, donor: 2, reseed: 'node 3 was away too long' },
-    'disabled: needs re-seed: node 3 was away too long; remove it with mtm.drop_node and seed it anew from an ' +
-      'online node (mtm.join_node)',
+    'disabled: needs re-seed: node 3 was away too long; remove it with mtm.drop_node and add it anew with ' +
+      'a new copy (mtm.add_node)',
   ],
   ['no donor', off, 'recovery: it waits for a node that is online in generation 4'],
 ])('%s', (_name, facts, text) => {

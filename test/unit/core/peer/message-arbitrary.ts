@@ -80,7 +80,13 @@ export const anyMessage: fc.Arbitrary<PeerMessage> = fc.oneof(
     reason: text,
     clock: time,
   }),
-  fc.record({ kind: fc.constant('heartbeat-answer' as const), sentAt: time, maxVoted: counter, clock: time }),
+  fc.record({
+    kind: fc.constant('heartbeat-answer' as const),
+    sentAt: time,
+    maxVoted: counter,
+    withheld: fc.boolean(),
+    clock: time,
+  }),
   fc.record({
     kind: fc.constant('transaction-start' as const),
     gid,

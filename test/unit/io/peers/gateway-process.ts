@@ -10,7 +10,7 @@ const links = new PeerLinks({
   nodeId: 2,
   incarnation: 1,
   listen: { host: '127.0.0.1', port: own ?? 0 },
-  peers: [{ id: 1, host: '127.0.0.1', port: peer ?? 0 }],
+  peers: [{ id: 1, since: 0, host: '127.0.0.1', port: peer ?? 0 }],
   log: { info: nothing, warn: nothing },
   handler: {
     onMessage: nothing,

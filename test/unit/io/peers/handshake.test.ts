@@ -5,17 +5,24 @@ import {
   DialerHandshake,
   ListenerHandshake,
   type Accepted,
+  type Admission,
   type Failed,
   type Identity,
 } from '../../../../src/io/peers/handshake.ts';
-import { challengeBytes, helloBytes, verdictBytes } from '../../../../src/io/peers/handshake-message.ts';
-import type { Rejection } from '../../../../src/io/peers/link-reason.ts';
+import {
+  anyNode,
+  challengeBytes,
+  helloBytes,
+  verdictBytes,
+  type ConnectionPurpose,
+} from '../../../../src/io/peers/handshake-message.ts';
 
 const one: Identity = {
   clusterName: 'shop',
   secret: 's3cret',
   nodeId: 1,
   incarnation: 5,
+  since: 0,
   versions: { min: 1, max: 3 },
 };
 const two: Identity = {
@@ -23,8 +30,11 @@ const two: Identity = {
   secret: 's3cret',
   nodeId: 2,
   incarnation: 9,
+  since: 7,
   versions: { min: 2, max: 7 },
 };
+
+const nodeTwo = { id: 2, since: 7 };
 
 interface Outcome {
   readonly dialer: Accepted | Failed | undefined;
@@ -39,17 +49,21 @@ function shakeHands(
   listenerIdentity: Identity,
   {
     target = 2,
+    since = listenerIdentity.since,
+    purpose = 'link',
     admit = () => undefined,
     pieces = Infinity,
     tamper,
   }: {
     target?: number;
-    admit?: () => Rejection | undefined;
+    since?: number | undefined;
+    purpose?: ConnectionPurpose;
+    admit?: Admission;
     pieces?: number;
     tamper?: (bytes: Buffer, index: number) => Buffer;
   } = {},
 ): Outcome {
-  const dialer = new DialerHandshake(dialerIdentity, target);
+  const dialer = new DialerHandshake(dialerIdentity, { id: target, since }, purpose);
   const listener = new ListenerHandshake(listenerIdentity, admit);
   const results: { dialer?: Accepted | Failed; listener?: Accepted | Failed } = {};
   const sent: Buffer[] = [];
@@ -72,8 +86,8 @@ function shakeHands(
 describe('two gateways of one cluster', () => {
   test.each([Infinity, 1, 7, 40])('know each other, also in pieces of %d bytes', (pieces) => {
     const { dialer, listener } = shakeHands(one, two, { pieces });
-    expect(dialer).toMatchObject({ kind: 'accepted', peer: 2, incarnation: 9, version: 3 });
-    expect(listener).toMatchObject({ kind: 'accepted', peer: 1, incarnation: 5, version: 3 });
+    expect(dialer).toMatchObject({ kind: 'accepted', peer: 2, incarnation: 9, since: 7, version: 3 });
+    expect(listener).toMatchObject({ kind: 'accepted', peer: 1, incarnation: 5, since: 0, version: 3 });
   });
 });
 
@@ -121,10 +135,54 @@ describe('a wrong peer is told apart, on both sides alike', () => {
       'stale-incarnation',
       /incarnation 5 of node 1/,
     ],
+    [
+      'a node that was removed',
+      one,
+      two,
+      { admit: () => 'replaced-node' },
+      'replaced-node',
+      /^node 1 was removed from the cluster and its id given to another node$/,
+    ],
+    [
+      'a node that this one has not heard of',
+      one,
+      two,
+      { admit: () => 'newer-node' },
+      'newer-node',
+      /^node 2 has not heard yet that the id 1 was given to another node$/,
+    ],
   ])('%s', (_name, from, to, options, kind, text) => {
     const { dialer, listener } = shakeHands(from, to, options);
     expect(dialer).toMatchObject({ kind: 'failed', reason: { kind, text: expect.stringMatching(text) } });
     expect(listener).toMatchObject({ kind: 'failed', reason: (dialer as Failed).reason });
+  });
+
+  test.each([
+    [8, 'replaced-node', /answers at node 2's address: node 2 was removed from the cluster and its id given/],
+    [6, 'newer-node', /node 1 has not heard yet that the id 2 was given to another node/],
+  ])('the dialler that expects another node 2, since %d', (since, kind, text) => {
+    const { dialer } = shakeHands(one, two, { since });
+    expect(dialer).toMatchObject({ kind: 'failed', reason: { kind, text: expect.stringMatching(text) } });
+  });
+
+  test('the listener is asked about id, since, incarnation and purpose', () => {
+    const asked: unknown[] = [];
+    const admit = (hello: object) => void asked.push(hello);
+    for (const purpose of ['link', 'stream', 'life-line', 'copy'] as const) {
+      const { dialer } = shakeHands({ ...one, since: 3 }, two, { purpose, admit });
+      expect(dialer).toMatchObject({ kind: 'accepted', purpose });
+      expect(asked.pop()).toMatchObject({ from: 1, incarnation: 5, since: 3, purpose });
+    }
+  });
+
+  test('only a copy may be asked of whoever listens', () => {
+    const copy = shakeHands(one, two, { target: anyNode, since: undefined, purpose: 'copy' });
+    expect(copy.dialer).toMatchObject({ kind: 'accepted', peer: 2, since: 7, purpose: 'copy' });
+    const link = shakeHands(one, two, { target: anyNode, since: undefined });
+    expect(link).toMatchObject({ dialer: undefined, listener: { reason: { kind: 'not-a-peer' } } });
+    const refused = shakeHands({ ...one, secret: 'x' }, two, { target: anyNode, purpose: 'copy' });
+    expect(refused.listener).toMatchObject({ claimed: undefined });
+    expect((refused.dialer as Failed).reason.text).toContain('differs from that of the node that was called');
   });
 
   test('with another secret everything else may differ too: nothing of it is said', () => {
@@ -173,7 +231,7 @@ describe('on the wire', () => {
   });
 
   test('the proof of the dialler does not serve as that of the listener', () => {
-    const dialer = new DialerHandshake(one, 2);
+    const dialer = new DialerHandshake(one, nodeTwo);
     const listener = new ListenerHandshake(two, () => undefined);
     const { send: challenge } = listener.push(dialer.hello);
     const { send: proof } = dialer.push(challenge ?? Buffer.alloc(0));
@@ -188,7 +246,7 @@ describe('on the wire', () => {
 
 describe('a stranger', () => {
   test('gets no byte before a whole hello, and then the challenge only', () => {
-    const { hello } = new DialerHandshake({ ...one, secret: 'guess' }, 2);
+    const { hello } = new DialerHandshake({ ...one, secret: 'guess' }, nodeTwo);
     const listener = new ListenerHandshake(two, () => undefined);
     expect(listener.push(hello.subarray(0, helloBytes - 1))).toEqual({});
     expect(listener.push(hello.subarray(helloBytes - 1)).send).toHaveLength(challengeBytes);
@@ -200,7 +258,7 @@ describe('a stranger', () => {
         fc.array(fc.uint8Array({ minLength: 1, maxLength: 200 }), { minLength: 1, maxLength: 4 }),
         (chunks) => {
           const listener = new ListenerHandshake(two, () => undefined);
-          const dialer = new DialerHandshake(one, 2);
+          const dialer = new DialerHandshake(one, nodeTwo);
           for (const chunk of chunks) {
             const step = listener.push(Buffer.from(chunk));
             expect(step.send).toBeUndefined();
@@ -217,7 +275,7 @@ describe('a stranger', () => {
   });
 
   test('something else at the peer address is recognised by its first bytes', () => {
-    const { result } = new DialerHandshake(one, 2).push(Buffer.from('HTTP/1.1 400 Bad Request\r\n'));
+    const { result } = new DialerHandshake(one, nodeTwo).push(Buffer.from('HTTP/1.1 400 Bad Request\r\n'));
     expect(result).toMatchObject({ kind: 'failed', reason: { kind: 'not-a-peer' } });
     const listener = new ListenerHandshake(two, () => undefined);
     expect(listener.push(Buffer.from('GET')).result).toMatchObject({ reason: { kind: 'not-a-peer' } });

@@ -1,112 +1,14 @@
 /** Links over real sockets on loopback. Waiting is always for an event, never for a time. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createServer, connect, type Server, type Socket } from 'node:net';
+import { createServer, connect, type Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { PeerMessage } from '../../../../src/core/peer/message.ts';
-import { acknowledgeDelayMs, type LinkSettings } from '../../../../src/io/peers/link-settings.ts';
-import {
-  PeerLinks,
-  type PeerLinksHandler,
-  type PeerLinksOptions,
-} from '../../../../src/io/peers/peer-links.ts';
+import { acknowledgeDelayMs } from '../../../../src/io/peers/link-settings.ts';
+import { cleanUp, cleanups, finished, freePort, gateway, portOf, twoPorts, watchedBy } from './gateways.ts';
 
-/** Everything that a handler heard, as text, and a way to wait for a text. */
-class Ear implements PeerLinksHandler {
-  readonly heard: string[] = [];
-  readonly messages: PeerMessage[] = [];
-  #waiting: { readonly pattern: RegExp; readonly count: number; readonly resolve: () => void }[] = [];
-
-  onMessage(from: number, message: PeerMessage): void {
-    this.messages.push(message);
-    this.#note(`message from ${from}: ${message.kind}`);
-  }
-  onLinkUp(to: number): void {
-    this.#note(`up ${to}`);
-  }
-  onLinkDown(to: number, { kind }: { kind: string }): void {
-    this.#note(`down ${to}: ${kind}`);
-  }
-  onPeerIncarnation(from: number, incarnation: number): void {
-    this.#note(`incarnation of ${from}: ${incarnation}`);
-  }
-  onPeerStopped(from: number): void {
-    this.#note(`stopped ${from}`);
-  }
-  onDrained(to: number): void {
-    this.#note(`drained ${to}`);
-  }
-
-  async hears(pattern: RegExp, count = 1): Promise<void> {
-    if (this.#count(pattern) >= count) return;
-    await new Promise<void>((resolve) => this.#waiting.push({ pattern, count, resolve }));
-  }
-
-  #count(pattern: RegExp): number {
-    return this.heard.filter((line) => pattern.test(line)).length;
-  }
-
-  #note(line: string): void {
-    this.heard.push(line);
-    for (const { pattern, count, resolve } of this.#waiting) if (this.#count(pattern) >= count) resolve();
-  }
-}
-
-const cleanups: (() => Promise<unknown>)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
-
-const log = { info: () => undefined, warn: () => undefined };
-
-/** A port that nobody listens on (any more). */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const port = portOf(server);
-  server.close();
-  await once(server, 'close');
-  return port;
-}
-
-function portOf(server: Server): number {
-  const address = server.address();
-  return address === null || typeof address === 'string' ? 0 : address.port;
-}
-
-async function gateway(
-  nodeId: number,
-  ports: Readonly<Record<number, number>>,
-  more: Partial<Omit<PeerLinksOptions, 'settings'>> & { settings?: Partial<LinkSettings> } = {},
-): Promise<{ links: PeerLinks; ear: Ear }> {
-  const ear = new Ear();
-  const peers = Object.entries(ports)
-    .map(([id, port]) => ({ id: Number(id), host: '127.0.0.1', port }))
-    .filter(({ id }) => id !== nodeId);
-  const links = new PeerLinks({
-    clusterName: 'shop',
-    secret: 's3cret',
-    nodeId,
-    incarnation: 1,
-    listen: { host: '127.0.0.1', port: ports[nodeId] ?? 0 },
-    peers,
-    log,
-    handler: ear,
-    random: () => 0.5,
-    now: () => performance.now(),
-    ...more,
-  });
-  await links.start();
-  cleanups.push(() => links.stop());
-  return { links, ear };
-}
-
-async function twoPorts(): Promise<Record<number, number>> {
-  return { 1: await freePort(), 2: await freePort() };
-}
-
-const finished = (gid: string): PeerMessage => ({ kind: 'finished', gid });
+afterEach(cleanUp);
 
 describe('two gateways', () => {
   test('find each other whoever starts first, and talk both ways in order', async () => {
@@ -168,13 +70,6 @@ test('a process that is killed is known to have ended, whatever it had not read'
   child.kill('SIGKILL');
   await Promise.all([a.ear.hears(/down 2: network/), a.ear.hears(/stopped 2/)]);
 });
-
-/** Resolves when the end of the peer's process would be noticed. */
-async function watchedBy(links: PeerLinks, node: number): Promise<void> {
-  while (links.linkStatus().find((link) => link.node === node)?.watched !== true) {
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
 
 describe('a wrong peer is named on both sides', () => {
   test.each([

@@ -41,7 +41,7 @@ async function gateway(
     incarnation: more.incarnation ?? 1,
     listen: { host: '127.0.0.1', port: ports[nodeId] ?? 0 },
     peers: Object.entries(ports)
-      .map(([id, port]) => ({ id: Number(id), host: '127.0.0.1', port }))
+      .map(([id, port]) => ({ id: Number(id), since: 0, host: '127.0.0.1', port }))
       .filter(({ id }) => id !== nodeId),
     log,
     handler: {

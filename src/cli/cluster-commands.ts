@@ -1,0 +1,155 @@
+/** Commands that ask a gateway of the cluster: `status`, `nodes`, `add-node`, `drop-node`. Thin: the SQL functions do the work. */
+import type { Argv, CommandModule } from 'yargs';
+import { loadConfig } from '../config/loading.ts';
+import { ClusterClient, type Answer, type ClusterTarget } from '../io/cluster-client.ts';
+import { GatewayError } from '../lib/gateway-error.ts';
+import { listText, objectsOf, tableText } from './table.ts';
+
+interface TargetArguments {
+  readonly config: string | undefined;
+  readonly url: string | undefined;
+}
+
+interface LookArguments extends TargetArguments {
+  readonly json: boolean;
+}
+
+function withTarget<T>(command: Argv<T>) {
+  return command
+    .option('config', {
+      alias: 'c',
+      type: 'string',
+      requiresArg: true,
+      describe: 'gateway.yaml of a gateway on this machine (or the variable MTM_CONFIG)',
+    })
+    .option('url', {
+      type: 'string',
+      requiresArg: true,
+      describe: 'Any gateway of the cluster: postgresql://user@host:port/database',
+    })
+    .conflicts('config', 'url');
+}
+
+/** Where a gateway that listens everywhere is reached from here. */
+function reachable(host: string): string {
+  return host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
+}
+
+/** Throws config-invalid when no gateway is named. */
+export function targetOf(args: TargetArguments): ClusterTarget {
+  if (args.url !== undefined) return { url: args.url };
+  const file = args.config ?? process.env['MTM_CONFIG'];
+  if (file === undefined) {
+    throw new GatewayError('config-invalid', 'which gateway? name one with --config FILE or --url URL');
+  }
+  const { listen, postgres } = loadConfig({ file, environment: process.env, flags: {} });
+  const { user, password, database } = postgres;
+  return { host: reachable(listen.host), port: listen.port, user, password, database };
+}
+
+async function using<T>(client: ClusterClient, work: (client: ClusterClient) => Promise<T>): Promise<T> {
+  try {
+    return await work(client);
+  } finally {
+    await client.end();
+  }
+}
+
+function say(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+function lookCommand(
+  name: 'status' | 'nodes',
+  describe: string,
+  text: (answer: Answer) => string,
+  result: (answer: Answer) => unknown,
+): CommandModule<object, LookArguments> {
+  return {
+    command: name,
+    describe,
+    builder: (command) =>
+      withTarget(command)
+        .option('json', { type: 'boolean', default: false, describe: 'The result as JSON' })
+        .example(`$0 ${name} --config gateway.yaml`, '')
+        .example(`$0 ${name} --url postgresql://postgres@db1:7001/app --json`, ''),
+    handler: async (args) => {
+      const client = await ClusterClient.openToLook(targetOf(args));
+      const answer = await using(client, (open) => open[name]());
+      say(args.json ? JSON.stringify(result(answer), null, 2) : text(answer));
+    },
+  };
+}
+
+export const statusCommand = lookCommand(
+  'status',
+  'How a node is, and why it is not online: mtm.status()',
+  listText,
+  (answer) => objectsOf(answer)[0] ?? {},
+);
+
+export const nodesCommand = lookCommand(
+  'nodes',
+  'The nodes of the cluster: mtm.nodes()',
+  tableText,
+  objectsOf,
+);
+
+export const addNodeCommand: CommandModule<
+  object,
+  TargetArguments & { readonly address: string; readonly json: boolean }
+> = {
+  command: 'add-node <address>',
+  describe: 'Add a node; then, on its machine, mtm-gateway join copies a server to it',
+  builder: (command) =>
+    withTarget(command)
+      .positional('address', {
+        type: 'string',
+        demandOption: true,
+        describe: 'Where clients will reach its gateway: host=… port=… [peer=host:port]',
+      })
+      .option('json', { type: 'boolean', default: false, describe: 'The result as JSON' })
+      .example(
+        `$0 add-node 'host=db4 port=7001' --config gateway.yaml`,
+        'its peer port is as far from 7001 as here',
+      )
+      .example(
+        `$0 add-node 'host=db4 port=7001 peer=10.0.0.4:7301' --url postgresql://postgres@db1:7001/app`,
+        '',
+      ),
+  handler: async (args) => {
+    const id = await using(await ClusterClient.open(targetOf(args)), (open) => open.addNode(args.address));
+    if (args.json) return say(JSON.stringify({ id }));
+    say(`node ${id} was added; it counts when it is online. On its machine:`);
+    say(
+      `  1. write its gateway.yaml: node_id: ${id}, cluster_name and cluster_secret_file as here, the others as peers`,
+    );
+    say(
+      '  2. mtm-gateway join --config gateway.yaml --from HOST:PORT --pgdata DIR   (peer address of a member)',
+    );
+    say('  3. start PostgreSQL, then mtm-gateway serve --config gateway.yaml');
+    say(`To take it back: mtm-gateway drop-node ${id}`);
+  },
+};
+
+export const dropNodeCommand: CommandModule<object, TargetArguments & { readonly node: string }> = {
+  command: 'drop-node <node>',
+  describe: 'Remove a node that was stopped; the others keep nothing for it any more',
+  builder: (command) =>
+    withTarget(command)
+      .positional('node', { type: 'string', demandOption: true, describe: 'Its id, as in mtm-gateway nodes' })
+      .example('$0 drop-node 3 --config gateway.yaml', 'after the gateway of node 3 was stopped'),
+  handler: async (args) => {
+    const node = nodeNumber(args.node);
+    const remarks = await using(await ClusterClient.open(targetOf(args)), (open) => open.dropNode(node));
+    for (const remark of remarks) say(remark.replace('[multimaster] ', ''));
+    if (remarks.length === 0)
+      say(`node ${node} was removed; to return it, add it as a new node with a new copy`);
+  },
+};
+
+/** Throws config-invalid. */
+function nodeNumber(text: string): number {
+  if (/^[1-9][0-9]?$/.test(text)) return Number(text);
+  throw new GatewayError('config-invalid', `the id of a node is a number such as 3, not ${text}`);
+}

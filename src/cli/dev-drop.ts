@@ -1,0 +1,70 @@
+/**
+ * `mtm-gateway dev drop`: takes a node out of an embedded cluster that runs, or back one that was being added.
+ * Rule: its folder is renamed and stays; each step looks first whether it is done already.
+ */
+import { existsSync, renameSync } from 'node:fs';
+import { setTimeout as pause } from 'node:timers/promises';
+import { existingClusterFolder, lockNodes, saveDropped } from '../io/launcher/cluster-folder.ts';
+import { bothParts, stopNode } from '../io/launcher/embedded-cluster.ts';
+import type { NodeLayout } from '../io/launcher/node-layout.ts';
+import { GatewayError } from '../lib/gateway-error.ts';
+import { askGateway, onlineMember } from './dev-join.ts';
+
+export interface DevDropArguments {
+  readonly data: string;
+  readonly node: number;
+}
+
+/** The others take a moment to notice that the node is gone. */
+const noticeLimitMs = 20_000;
+const againMs = 200;
+const objectInUse = '55006';
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+async function dropNode(member: NodeLayout, node: number): Promise<string[]> {
+  const deadline = performance.now() + noticeLimitMs;
+  for (;;) {
+    try {
+      return await askGateway(member, (client) => client.dropNode(node));
+    } catch (error) {
+      const inContact = error instanceof GatewayError && error.sqlstate === objectInUse;
+      if (!inContact || performance.now() > deadline) throw error;
+      await pause(againMs);
+    }
+  }
+}
+
+/** node4.removed-20261122T034512 */
+function nameOfRemoved(folder: string): string {
+  const now = new Date().toISOString().replace(/[-:]|\..*/g, '');
+  return `${folder}.removed-${now}`;
+}
+
+/** Resolves when the other nodes have chosen a record without it. */
+export async function devDrop(args: DevDropArguments): Promise<void> {
+  const lock = lockNodes(existingClusterFolder(args.data).folder);
+  try {
+    const cluster = existingClusterFolder(args.data);
+    const joining = cluster.joining?.layout;
+    const all = joining === undefined ? cluster.nodes : [...cluster.nodes, joining];
+    const layout = all.find(({ node }) => node === args.node);
+    if (layout === undefined) {
+      const numbers = all.map(({ node }) => node).join(', ');
+      throw new GatewayError('config-invalid', `--node ${args.node}: the cluster has the nodes ${numbers}`);
+    }
+    const member = await onlineMember(cluster.nodes, ({ node }) => node !== args.node);
+    const stopped = await stopNode(layout, bothParts);
+    if (stopped.length > 0) say(`node ${args.node}: ${stopped.join(' and ')} stopped`);
+    for (const remark of await dropNode(member, args.node)) say(remark.replace('[multimaster] ', ''));
+    saveDropped(cluster.folder, args.node);
+    if (!existsSync(layout.folder)) return say(`node ${args.node} was removed`);
+    const kept = nameOfRemoved(layout.folder);
+    renameSync(layout.folder, kept);
+    say(`node ${args.node} was removed; its data are kept in ${kept}`);
+  } finally {
+    lock.release();
+  }
+}
