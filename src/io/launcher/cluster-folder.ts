@@ -85,7 +85,7 @@ function describe(folder: string, { port, referee, nodes, joining }: Description
   return {
     folder,
     basePort: port,
-    nodes: [...nodes].sort((a, b) => a.node - b.node).map(layout),
+    nodes: nodes.map(layout),
     joining: joining === undefined ? undefined : { layout: layout(joining), copied: joining.copied },
     secretFile: join(folder, 'secret'),
     referee: referee === true ? refereeLayout(folder, port) : undefined,
@@ -203,7 +203,7 @@ export function saveJoined(path: string): ClusterFolder {
   const { folder, value } = existing(path);
   const { joining, ...rest } = value;
   if (joining === undefined) return describe(folder, value);
-  const nodes = [...rest.nodes, { node: joining.node, pg: joining.pg }];
+  const nodes = [...rest.nodes, { node: joining.node, pg: joining.pg }].sort((a, b) => a.node - b.node);
   const next = { ...rest, nodes };
   writeDescription(folder, next);
   return describe(folder, next);
