@@ -88,7 +88,8 @@ export class Chain {
     const { members, configured } = after;
     if (before === undefined) return this.#outvoted(members, configured, after);
     const changes = changesBetween(before, after);
-    if (changes.length > 1) throw new Violation(`two changes at once: ${changes.join(', ')}: ${story(after)}`);
+    if (changes.length > 1)
+      throw new Violation(`two changes at once: ${changes.join(', ')}: ${story(after)}`);
     for (const change of changes) this.#count(change);
     this.#outvoted(members, before.configured, after);
     this.#outvoted(members, configured, after);

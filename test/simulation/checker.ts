@@ -329,7 +329,8 @@ export class Checker {
       const rows = [...server.rows].map(([key, { value, by }]) => JSON.stringify([key, value, by]));
       const table = rows.sort((a, b) => (a < b ? -1 : 1)).join();
       first ??= table;
-      if (table !== first) throw new Violation(`node ${node} differs from node ${places[0]}:\n${table}\n${first}`);
+      if (table !== first)
+        throw new Violation(`node ${node} differs from node ${places[0]}:\n${table}\n${first}`);
     }
     for (const { gid, empty, everCommitted, committedOn, answer } of this.#records.values()) {
       if (answer === 'committed' && !everCommitted) throw new Violation(`acknowledged ${gid} is lost`);

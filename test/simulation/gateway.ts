@@ -63,13 +63,7 @@ export class Gateway extends Process implements Endpoint {
   readonly #wallSkewMs: number;
   readonly #clockRate: number;
 
-  constructor(
-    world: World,
-    network: Network,
-    server: Server,
-    options: RunOptions,
-    cluster: GatewayCluster,
-  ) {
+  constructor(world: World, network: Network, server: Server, options: RunOptions, cluster: GatewayCluster) {
     super(world);
     this.#world = world;
     this.#network = network;
@@ -264,7 +258,7 @@ export class Gateway extends Process implements Endpoint {
     if (this.incarnation === undefined) return false;
     const { seed } = this.server;
     const { status, reason } = this.#machine.status(this.#now);
-    if (status === 'disabled' && reason.includes('seeded anew')) return true;
+    if (status === 'disabled' && reason.includes('re-seed')) return true;
     if (seed === undefined || seed.done) return false;
     const there = nodesOf(configuration).includes(seed.source);
     return !there || sinceOf(configuration, seed.source) !== seed.sourceSince;
@@ -443,8 +437,7 @@ export class Gateway extends Process implements Endpoint {
         return;
       case 'serve':
         if (effect.generation !== undefined) this.wasOnline = true;
-        else
-          for (const session of [...this.#openSessions]) session.generationEnded();
+        else for (const session of [...this.#openSessions]) session.generationEnded();
         return;
       case 'recover':
         return this.#recover(effect.donor);

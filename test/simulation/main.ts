@@ -68,4 +68,7 @@ for (let seed = firstSeed; seed < firstSeed + runs; seed += 1) {
   break;
 }
 const seconds = (performance.now() - began) / 1000;
-console.log(`${runs} runs in ${seconds.toFixed(1)} s (${(runs / seconds).toFixed(1)} seeds/s)`, { ...totals, ...changes });
+console.log(`${runs} runs in ${seconds.toFixed(1)} s (${(runs / seconds).toFixed(1)} seeds/s)`, {
+  ...totals,
+  ...changes,
+});

@@ -149,7 +149,8 @@ export class Membership {
     const look = (): void => {
       const { configuration } = at;
       const gone = at.incarnation !== incarnation || configuration === undefined;
-      const open = !gone && !isFulfilled(wish, configuration) && obstacleTo(wish, configuration) === undefined;
+      const open =
+        !gone && !isFulfilled(wish, configuration) && obstacleTo(wish, configuration) === undefined;
       if (open && scheduler.now < until && this.#over === insisting) return scheduler.after(lookMs, look);
       this.#wishing.delete(at);
       if (!gone) at.wish(undefined);

@@ -219,7 +219,8 @@ export class Cluster {
     this.#settle();
     if (this.referee !== undefined) for (const gateway of this.gateways) this.#oneAlone(gateway);
     this.checker.final(this.#current.map(({ place }) => place));
-    for (const gateway of this.#current) this.checker.outcomes(gateway.place, (gid) => gateway.outcomeOf(gid));
+    for (const gateway of this.#current)
+      this.checker.outcomes(gateway.place, (gid) => gateway.outcomeOf(gid));
     this.#countIncrements();
   }
 
