@@ -13,7 +13,7 @@ import { ClientListener } from '../io/clients/client-listener.ts';
 import { loadClassifier } from '../io/parser.ts';
 import { checkServer, connectForCheck, requireSuitable } from '../io/postgres-check.ts';
 import { Control, type Holding } from '../io/postgres/control.ts';
-import { ensureSlots, installSchema, verifySensors } from '../io/postgres/schema-installer.ts';
+import { adoptObjects, ensureSlots, installSchema, verifySensors } from '../io/postgres/schema-installer.ts';
 import { NodeStore } from '../io/store/node-store.ts';
 import { readHistory } from '../io/store/history-reader.ts';
 import { RetainedSlot } from '../io/store/retained-slot.ts';
@@ -21,6 +21,7 @@ import { becomeNode, loadSeed, rollBackCopied, type Seed } from '../io/store/see
 import { loadPeerPositions, readPosition, type ServerPosition } from '../io/store/server-position.ts';
 import type { Gid } from '../core/identity.ts';
 import { newHolding, orSuperseded, superseded } from './hold.ts';
+import { configuredNodes } from './machine-options.ts';
 import { Node } from './node.ts';
 import { headerVerifier } from './header-proof.ts';
 
@@ -173,20 +174,23 @@ async function startNode(config: GatewayConfig, log: Logger, holding: Holding): 
 /** Everything that the gateway needs inside the server is there afterwards. */
 async function equip(
   { client }: Control,
-  { nodeId: myId, clusterName, adminRole, peers }: GatewayConfig,
+  config: GatewayConfig,
   position: ServerPosition,
 ): Promise<Seed | undefined> {
-  const nodeCount = peers.length + 1;
+  const { nodeId: myId, clusterName, adminRole } = config;
   await installSchema(client, {
     myId,
-    nodeCount,
+    highestNode: configuredNodes(config).at(-1)!,
     clusterName,
     adminRole,
     timeline: position.timeline,
     become: (connection) => becomeNode(connection, { myId, position }),
   });
   const seed = await loadSeed(client);
-  if (seed?.done === false) await rollBackCopied(client);
+  if (seed?.done === false) {
+    await rollBackCopied(client);
+    await adoptObjects(client);
+  }
   await ensureSlots(client);
   const missing = await verifySensors(client);
   if (missing.length === 0) return seed;

@@ -10,6 +10,7 @@ import { copyEnd, MembershipDesk } from './membership-desk.ts';
 import type { NodeParts } from './node-parts.ts';
 import type { Answerer, PeerQuestions } from './peer-questions.ts';
 import type { RequestHandler } from './request-desk.ts';
+import { SequenceQuestion, sequenceStates, tellSequences } from './sequence-question.ts';
 
 /** What verbs need of their node. */
 export interface VerbNode {
@@ -35,7 +36,10 @@ export function requestHandlers(node: VerbNode, peers: PeerQuestions): Record<st
     event: (event) => node.event(event),
     ask: (to, verb, args, timeoutMs) => peers.ask(to, verb, args, timeoutMs),
   });
+  const sequences = new SequenceQuestion(node, peers);
   return {
+    /** For mtm.alter_sequences(). */
+    'sequence-positions': (args, asker) => sequences.answer(args, asker),
     'add-node': (args) => membership.add(args),
     'join-node': (args) => membership.join(args),
     'drop-node': (args) => membership.drop(args),
@@ -54,6 +58,7 @@ export function peerAnswerers(node: VerbNode): Record<string, Answerer> {
   const { nodeId } = node.parts.config;
   return {
     ping: () => Promise.resolve(nodeId),
+    [sequenceStates]: (args) => tellSequences(node, args),
     'copy-end': () => Promise.resolve(copyEnd(node.parts.seed)),
   };
 }

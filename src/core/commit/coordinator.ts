@@ -301,7 +301,7 @@ export class Coordinator {
     if (transaction.state !== 'collecting' || transaction.votes.has(node) || transaction.homeOnly) return;
     this.#decision.abort(
       transaction,
-      gatewayRefusal('57P03', `node ${node}, a member of the generation, ${reason}`, true),
+      gatewayRefusal('40001', `node ${node}, a member of the generation, ${reason}`, true),
     );
   }
 

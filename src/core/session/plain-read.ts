@@ -17,7 +17,7 @@ import type { ClientMessage, Segment } from './intake.ts';
 import { newReply } from './reply.ts';
 import type { Reply } from './reply.ts';
 import type { SessionMachine, Task } from './session.ts';
-import { endPassing, mayRunAgain, runAutocommit } from './unit.ts';
+import { endPassing, mayRunAgain, runAutocommit, runsInOwnBlock } from './unit.ts';
 
 const headerBytes = 5;
 /** 'P' in Describe. */
@@ -131,7 +131,7 @@ export class PlainRead {
     yield* settled(session, this.reply);
     const { reply } = this;
     const unit = wholeUnit(session, segmentOf(this.#chunk));
-    if (reply.sqlstate === '25006' && !session.wish.value && !reply.seen && mayRunAgain(unit)) {
+    if (runsInOwnBlock(session, reply) && mayRunAgain(unit)) {
       yield* runAutocommit(session, unit, { messages: reply.told, notices: reply.toldNotices });
     } else {
       yield* endPassing(session, reply, unit);

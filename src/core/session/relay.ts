@@ -21,7 +21,25 @@ const leaseLost: ErrorText = {
   hint: 'Repeat the statement, on another node if this one stays without quorum.',
 };
 
-export const leaseLostError = errorResponse(leaseLost);
+const leaseLostError = errorResponse(leaseLost);
+
+/** The nodes agree on a new generation: soon the same may be asked here again. */
+const generationChangedError = errorResponse({
+  severity: 'ERROR',
+  sqlstate: '40001',
+  message: '[multimaster] the generation changed while the statement ran: its result may be outdated',
+  hint: 'Repeat the transaction.',
+});
+
+/** A new generation is on its way, so a result that was dropped is worth being asked for again. */
+export function isPassing(session: SessionMachine): boolean {
+  return session.ports.obstacle(false)?.passing === true;
+}
+
+/** What the client is told instead of a result that may be outdated. */
+export function staleError(session: SessionMachine): Uint8Array {
+  return isPassing(session) ? generationChangedError : leaseLostError;
+}
 
 /** One message, whole, of the reply to a unit of the client's. */
 export function relay(
@@ -99,8 +117,8 @@ function checkLease(session: SessionMachine, reply: Reply): void {
   if (reply.free || reply.dropped || session.ports.hasLease()) return;
   reply.dropped = true;
   reply.held = [];
-  reply.error ??= leaseLostError;
-  if (reply.open) tellError(session, reply, leaseLostError);
+  reply.error ??= staleError(session);
+  if (reply.open) tellError(session, reply, reply.error);
 }
 
 function noteCompletion(session: SessionMachine, reply: Reply, tag: string): void {

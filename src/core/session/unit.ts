@@ -13,7 +13,7 @@ import type { Block } from './block.ts';
 import { endAttempt, sendPrepare, settled } from './commit-flow.ts';
 import type { BlockEnd } from './commit-flow.ts';
 import { noteSettings } from './noted-settings.ts';
-import { leaseLostError, release, tellError } from './relay.ts';
+import { isPassing, release, staleError, tellError } from './relay.ts';
 import { admission, cancelled, pause } from './admission.ts';
 import { putFailedBlock } from './interruption.ts';
 import { cutAtCompletion, newReply } from './reply.ts';
@@ -78,12 +78,22 @@ export function* runPassing(session: SessionMachine, unit: Unit): Task {
   reply.free = free;
   yield* settled(session, reply);
   if (block !== undefined) noteReply(block, reply);
-  const writes = reply.sqlstate === '25006' && outside && begin === undefined && !session.wish.value;
-  if (writes && !reply.seen && mayRunAgain(unit)) {
+  if (outside && begin === undefined && runsInOwnBlock(session, reply) && mayRunAgain(unit)) {
     yield* runAutocommit(session, unit, { messages: reply.told, notices: reply.toldNotices });
     return;
   }
   yield* endPassing(session, reply, unit);
+}
+
+/**
+ * What the client has seen nothing of and has to run again in a block of the gateway's own: it wants to write,
+ * or its result was dropped while the nodes agree on a new generation.
+ */
+export function runsInOwnBlock(session: SessionMachine, reply: Reply): boolean {
+  if (reply.seen) return false;
+  if (reply.holdsResult && !session.ports.hasLease()) dropStale(session, reply);
+  if (reply.dropped) return isPassing(session);
+  return reply.sqlstate === '25006' && !session.wish.value;
 }
 
 /**
@@ -103,7 +113,7 @@ export function* runPreparing(session: SessionMachine, unit: Unit): Task {
 
 /** The end of what was relayed: held results, the error, the state of the transaction, ReadyForQuery. */
 export function* endPassing(session: SessionMachine, reply: Reply, unit: Unit): Task {
-  if (reply.holdsResult && !session.ports.hasLease()) dropStale(reply);
+  if (reply.holdsResult && !session.ports.hasLease()) dropStale(session, reply);
   release(session, reply);
   if (reply.error !== undefined) tellError(session, reply, reply.error);
   else noteSettings(session, unit.classes, unit.texts);
@@ -132,11 +142,11 @@ export function mayRunAgain(unit: Unit): boolean {
 }
 
 /** The results that are held have become stale: an error takes their place. */
-export function dropStale(reply: Reply): void {
+export function dropStale(session: SessionMachine, reply: Reply): void {
   reply.held = [];
   reply.holdsResult = false;
   reply.dropped = true;
-  reply.error ??= leaseLostError;
+  reply.error ??= staleError(session);
 }
 
 /** The client has begun a transaction. */
@@ -236,7 +246,10 @@ function* attemptUnit(
   const end = yield* endAttempt(session, block, reply, flight);
   session.holding = undefined;
   const mayRepeat = attempt <= session.limits.conflictRetries && !session.clientCancelled;
-  if (end.kind === 'error' && end.retryable && mayRepeat && !reply.seen && mayRunAgain(unit)) {
+  // Nobody has voted on a block that wrote nothing: what it read is as good as the lease.
+  const stale = end.kind === 'committed' && !end.voted && !session.ports.hasLease();
+  const lost = end.kind === 'error' ? end.retryable : stale && isPassing(session);
+  if (lost && mayRepeat && !reply.seen && mayRunAgain(unit)) {
     session.blockEnded(false);
     return {
       messages: Math.max(told.messages, reply.told),
@@ -265,8 +278,7 @@ function mayPrepareAtOnce(session: SessionMachine, unit: Unit): boolean {
 /** The results of a block of the gateway's own, now that its outcome is known. */
 export function tellEnd(session: SessionMachine, reply: Reply, end: BlockEnd): void {
   if (end.kind === 'committed') {
-    // Nobody has voted on a block that wrote nothing: what it read is as good as the lease.
-    if (!end.voted && !session.ports.hasLease()) dropStale(reply);
+    if (!end.voted && !session.ports.hasLease()) dropStale(session, reply);
     release(session, reply);
     if (reply.error !== undefined) tellError(session, reply, reply.error);
     return;

@@ -22,6 +22,7 @@ const sqlFiles = [
   'generation.sql',
   'status.sql',
   'requests.sql',
+  'spread.sql',
   'membership.sql',
   'apply.sql',
   'triggers.sql',
@@ -45,9 +46,9 @@ const sensorTriggers: Readonly<Record<string, 'O' | 'A'>> = {
 };
 
 export interface NodePlace {
-  /** 1…nodeCount. */
   readonly myId: number;
-  readonly nodeCount: number;
+  /** The highest id: over so many nodes sequences are spread at first. */
+  readonly highestNode: number;
   readonly clusterName: string;
   /** The server's, before anything was written to it. */
   readonly timeline: number;
@@ -102,29 +103,29 @@ async function installedDigest(client: Client): Promise<string | undefined> {
   return String(row['digest']);
 }
 
-/** True: the node's place is new or has changed, so everything in the database has to be adopted. */
+/** True: the node is new here, so everything in the database has to be adopted. */
 async function writePlace(client: Client, node: NodePlace): Promise<boolean> {
-  const old = await firstRow(
-    client,
-    'SELECT my_id, node_count, cluster_name, system_identifier::text FROM mtm.node',
-  );
+  const { clusterName, timeline, adminRole } = node;
+  const old = await firstRow(client, 'SELECT my_id, cluster_name FROM mtm.node');
   const system = await firstRow(client, 'SELECT system_identifier::text AS id FROM pg_control_system()');
-  if (old !== undefined && old['cluster_name'] !== node.clusterName) {
+  if (old !== undefined && old['cluster_name'] !== clusterName) {
     throw new GatewayError(
       'cluster-mismatch',
-      `this PostgreSQL belongs to the cluster "${String(old['cluster_name'])}", not "${node.clusterName}"`,
+      `this PostgreSQL belongs to the cluster "${String(old['cluster_name'])}", not "${clusterName}"`,
     );
   }
   if (old !== undefined && old['my_id'] !== node.myId) await node.become(client);
   await client.query(
-    `INSERT INTO mtm.node (my_id, node_count, cluster_name, system_identifier, admin_role, timeline)
-     VALUES ($1, $2, $3, $4, $5, $6)
-     ON CONFLICT (one) DO UPDATE SET my_id = excluded.my_id, node_count = excluded.node_count,
-       system_identifier = excluded.system_identifier, admin_role = excluded.admin_role,
-       timeline = excluded.timeline`,
-    [node.myId, node.nodeCount, node.clusterName, system?.['id'], node.adminRole ?? '', node.timeline],
+    `INSERT INTO mtm.node (my_id, cluster_name, system_identifier, timeline, admin_role)
+     VALUES ($1, $2, $3, $4, $5)
+     ON CONFLICT (one) DO UPDATE SET my_id = excluded.my_id, system_identifier = excluded.system_identifier,
+       timeline = excluded.timeline, admin_role = excluded.admin_role`,
+    [node.myId, clusterName, system?.['id'], timeline, adminRole ?? ''],
   );
-  return old === undefined || old['my_id'] !== node.myId || old['node_count'] !== node.nodeCount;
+  // Changed by mtm.alter_sequences() only, on all nodes at once; looked for first, because an INSERT may wait.
+  if ((await firstRow(client, 'SELECT 1 AS there FROM mtm.sequence_step')) === undefined)
+    await client.query('INSERT INTO mtm.sequence_step (node_count) VALUES ($1)', [node.highestNode]);
+  return old === undefined;
 }
 
 async function createPublication(client: Client): Promise<void> {
@@ -151,7 +152,6 @@ async function createPublication(client: Client): Promise<void> {
  * @throws GatewayError cluster-mismatch when the server belongs to another cluster or a newer gateway
  */
 export async function installSchema(client: Client, node: NodePlace): Promise<readonly string[]> {
-  assert(node.myId >= 1 && node.myId <= node.nodeCount, 'a node has a place in the cluster');
   const texts = readSql();
   const digest = digestOf(texts);
   await client.query('BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE');
@@ -172,15 +172,24 @@ export async function installSchema(client: Client, node: NodePlace): Promise<re
         [schemaVersion, digest],
       );
     }
-    const moved = await writePlace(client, node);
-    const adopted = moved ? await firstRow(client, 'SELECT mtm.adopt() AS too_small') : undefined;
+    const tooSmall = (await writePlace(client, node)) ? await adoptObjects(client) : [];
     await createPublication(client);
     await client.query('COMMIT');
-    return (adopted?.['too_small'] as string[] | undefined) ?? [];
+    return tooSmall;
   } catch (error) {
     await client.query('ROLLBACK');
     throw error;
   }
+}
+
+/**
+ * Makes what is in the database already this node's: sequences, replica identities. A copy of another node's
+ * server needs it once nothing is prepared there any more.
+ * @returns sequences whose bounds are too small to be interleaved; they draw the same values on all nodes.
+ */
+export async function adoptObjects(client: Client): Promise<readonly string[]> {
+  const row = await firstRow(client, 'SELECT mtm.adopt() AS too_small');
+  return row?.['too_small'] as string[];
 }
 
 /**

@@ -59,7 +59,7 @@ export async function becomeNode(client: pg.Client, { myId, position }: NewPlace
     readonly node_count: number;
     readonly timeline: number;
     readonly chosen: GenerationRecord | null;
-  }>('SELECT my_id, node_count, timeline, chosen FROM mtm.node, mtm.generation_state');
+  }>('SELECT my_id, node_count, timeline, chosen FROM mtm.node, mtm.sequence_step, mtm.generation_state');
   const source = rows[0]!;
   const refuse = (reason: string, hint: string): never => {
     const sentence = `this PostgreSQL is that of node ${source.my_id}, not of node ${myId}: ${reason}`;

@@ -8,7 +8,8 @@
  *     > server goes on · gone · fatal · hangs (at the next PREPARE)
  *     > node committed · aborted · unknown · interrupt · withdraw · cancel delivered · request lost
  *       · retry due
- *     > lease off · on                        > obstacle write · all · passing · none
+ *     > lease off · on · ends (an election has begun when it is asked for) · returns
+ *     > obstacle write · all · passing · none
  *     > client cancels
  *
  * Limits: 2 repeats, 64 bytes of results are held.
@@ -42,7 +43,7 @@ class Stage {
   readonly #clientSees: FrameScanner;
   readonly #serverSees: FrameScanner;
   #gids = 0;
-  #lease = true;
+  #lease: 'on' | 'off' | 'ends' = 'on';
   #obstacle = 'none';
   #serverGone = false;
 
@@ -77,7 +78,7 @@ class Stage {
         waitBeforeRetry: (attempt) => this.lines.push(`  wait before repeat ${attempt}`),
         classify: (text) => classifier.parse(text),
         obstacle: (write) => this.#obstacleText(write),
-        hasLease: () => this.#lease,
+        hasLease: () => this.#hasLease(),
         clock: () => 1000,
         newTransaction: () => `mtm:1:1:1:${++this.#gids}`,
         headerSql: (gid, checked) => `SELECT HEADER${checked ? ' CHECKED' : ''} ${gid}`,
@@ -102,6 +103,11 @@ class Stage {
     });
     machine.serverMessage(backend.readyForQuery, readyForQuery(0x49), 0, 6);
     this.lines.length = 0;
+  }
+
+  #hasLease(): boolean {
+    if (this.#lease === 'ends') this.#obstacle = 'passing';
+    return this.#lease === 'on';
   }
 
   #obstacleText(write: boolean): Obstacle | undefined {
@@ -151,8 +157,10 @@ class Stage {
       this.lines.push(`  passed on: ${machine.clientCancel()}`);
     } else if (who === 'client') {
       this.#clientSends(Buffer.concat(line.slice(7).split(' | ').map(frontendMessage)));
-    } else if (who === 'lease') this.#lease = what === 'on';
-    else if (who === 'obstacle') this.#obstacle = what;
+    } else if (who === 'lease') {
+      if (what === 'returns') this.#obstacle = 'none';
+      this.#lease = what === 'off' || what === 'ends' ? what : 'on';
+    } else if (who === 'obstacle') this.#obstacle = what;
     else if (who === 'server') this.#serverEvent(what);
     else if (what === 'interrupt') this.lines.push(`  accepted: ${machine.interrupt(conflict)}`);
     else if (what === 'withdraw') machine.withdraw(conflict);

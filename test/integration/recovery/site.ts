@@ -102,7 +102,7 @@ export class RecoverySite {
     login: ServerLogin,
     port: number,
     peers: readonly { readonly id: number; readonly port: number }[],
-    nodeCount: number,
+    highestNode: number,
     holdBytes?: number,
   ): Promise<RecoverySite> {
     const admin = client(login);
@@ -110,7 +110,7 @@ export class RecoverySite {
     await admin.connect();
     await installSchema(admin, {
       myId: node,
-      nodeCount,
+      highestNode,
       clusterName: 'c',
       timeline: 1,
       become: () => Promise.reject(new Error('this server is no copy')),

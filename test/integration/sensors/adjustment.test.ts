@@ -1,7 +1,12 @@
 /** What ddl_command_end does on each node: sequences, replica identity, deferrable constraints. And the installation itself. */
 import type { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { ensureSlots, installSchema, verifySensors } from '../../../src/io/postgres/schema-installer.ts';
+import {
+  adoptObjects,
+  ensureSlots,
+  installSchema,
+  verifySensors,
+} from '../../../src/io/postgres/schema-installer.ts';
 import { becomeNode } from '../../../src/io/store/seed.ts';
 import { readPosition } from '../../../src/io/store/server-position.ts';
 import { openLab, refusalOf, testedMajors, type SensorLab } from './sensor-lab.ts';
@@ -12,16 +17,16 @@ describe.each(testedMajors)('adjustment on PostgreSQL %i', (major) => {
 
   /** As the place of a node changes in the course of its life. */
   const be = async (myId: number, nodeCount: number): Promise<readonly string[]> => {
-    await lab.admin.query('UPDATE mtm.node SET my_id = $1, node_count = $2', [myId, nodeCount]);
-    const { rows } = await lab.admin.query<{ too_small: string[] }>('SELECT mtm.adopt() AS too_small');
-    return rows[0]!.too_small;
+    await lab.admin.query('UPDATE mtm.node SET my_id = $1', [myId]);
+    await lab.admin.query('UPDATE mtm.sequence_step SET node_count = $1', [nodeCount]);
+    return adoptObjects(lab.admin);
   };
 
   const install = async (myId: number, clusterName = 'sensors'): Promise<readonly string[]> => {
     const position = await readPosition(lab.admin);
     const { timeline } = position;
     const become = async (client: Client): Promise<void> => becomeNode(client, { myId, position });
-    return installSchema(lab.admin, { myId, nodeCount: 3, clusterName, timeline, become });
+    return installSchema(lab.admin, { myId, highestNode: 3, clusterName, timeline, become });
   };
 
   const draw = async (sequence: string, times = 3): Promise<number[]> => {

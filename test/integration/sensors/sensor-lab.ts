@@ -119,7 +119,7 @@ async function equipServer(major: PostgresMajor, server: ProvidedServer): Promis
   const admin = await connect('postgres');
   await installSchema(admin, {
     myId: 2,
-    nodeCount: 3,
+    highestNode: 3,
     clusterName: 'sensors',
     timeline: 1,
     become: () => Promise.reject(new Error('this server is no copy')),

@@ -17,6 +17,12 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT EXISTS (SELECT FROM mtm.extension_frame WHERE transaction = pg_current_xact_id_if_assigned())
 $$;
 
+-- Does one of our own functions alter sequences just now?
+CREATE OR REPLACE FUNCTION mtm.inside_own_frame() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT EXISTS (SELECT FROM mtm.own_frame WHERE transaction = pg_current_xact_id_if_assigned())
+$$;
+
 -- The settings (those that are not empty) that change what the text of a command means or what it leaves in the catalog.
 CREATE OR REPLACE FUNCTION mtm.ddl_settings() RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -233,6 +239,6 @@ BEGIN
   PERFORM mtm.announce_as(command, tag, proof, pg_catalog.current_setting('search_path'), current_user::pg_catalog.text);
 END $$;
 
-REVOKE EXECUTE ON FUNCTION mtm.inside_extension(), mtm.ddl_settings(), mtm.emit_ddl(text, text),
+REVOKE EXECUTE ON FUNCTION mtm.inside_extension(), mtm.inside_own_frame(), mtm.ddl_settings(), mtm.emit_ddl(text, text),
   mtm.is_temporary(oid, oid, text), mtm.grants_temporary(text), mtm.table_definition(oid), mtm.is_local(text, text),
   mtm.refuse_own_object(text, text, text), mtm.emit_missing_values(oid), mtm.leave_extension() FROM PUBLIC;

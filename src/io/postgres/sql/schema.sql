@@ -18,10 +18,8 @@ CREATE TABLE IF NOT EXISTS mtm.schema_version (
 CREATE TABLE IF NOT EXISTS mtm.node (
   one boolean PRIMARY KEY DEFAULT true CHECK (one),
   my_id integer NOT NULL CHECK (my_id BETWEEN 1 AND 64),
-  node_count integer NOT NULL CHECK (node_count BETWEEN 1 AND 64),
   cluster_name text NOT NULL,
-  system_identifier bigint NOT NULL,
-  CHECK (my_id <= node_count)
+  system_identifier bigint NOT NULL
 );
 -- timeline: the server's, when a gateway began with it last; a copy of it that was promoted has a higher one. since: the
 -- generation that added the node, 0 for one of the first (core/generation/configuration.ts).
@@ -29,6 +27,23 @@ ALTER TABLE mtm.node ADD COLUMN IF NOT EXISTS timeline integer NOT NULL DEFAULT 
 ALTER TABLE mtm.node ADD COLUMN IF NOT EXISTS since bigint NOT NULL DEFAULT 0;
 ALTER TABLE mtm.node ADD COLUMN IF NOT EXISTS admin_role text NOT NULL DEFAULT '';
 GRANT SELECT ON mtm.node TO PUBLIC;
+
+-- How many nodes the sequences are spread over: the highest id when they were spread last (spread.sql). One row. A table of its
+-- own, because a prepared transaction may hold the row, and nothing that a starting gateway does may wait for that.
+CREATE TABLE IF NOT EXISTS mtm.sequence_step (
+  one boolean PRIMARY KEY DEFAULT true CHECK (one),
+  node_count integer NOT NULL CHECK (node_count BETWEEN 1 AND 64)
+);
+GRANT SELECT ON mtm.sequence_step TO PUBLIC;
+DO $$
+BEGIN
+  -- Where former versions had it.
+  IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'mtm.node'::regclass AND attname = 'node_count' AND NOT attisdropped)
+  THEN
+    INSERT INTO mtm.sequence_step (node_count) SELECT node_count FROM mtm.node;
+    ALTER TABLE mtm.node DROP COLUMN node_count;
+  END IF;
+END $$;
 
 -- Raised at each takeover of the server by a gateway (architecture §3, Takeover); holder: the process that did it.
 CREATE TABLE IF NOT EXISTS mtm.incarnation (
@@ -81,6 +96,11 @@ CREATE TABLE IF NOT EXISTS mtm.temporary_mark (one boolean PRIMARY KEY);
 CREATE UNLOGGED TABLE IF NOT EXISTS mtm.extension_frame (
   transaction xid8 PRIMARY KEY,
   depth integer NOT NULL
+);
+
+-- One row while our own functions alter sequences: the event triggers pass that over. Nobody else ever sees it.
+CREATE UNLOGGED TABLE IF NOT EXISTS mtm.own_frame (
+  transaction xid8 PRIMARY KEY
 );
 
 -- Whoever may write a message could feign DDL or a header. (Its arguments differ between versions.)

@@ -77,40 +77,58 @@ BEGIN
   END IF;
 END $$;
 
+-- What the catalog has to hold on node my_id of so many, in set_*; NULL when the bounds leave no room for all of them.
+CREATE OR REPLACE FUNCTION mtm.own_kind(r mtm.sequence, cycles boolean, my_id integer, node_count integer) RETURNS mtm.sequence
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  step constant numeric := r.user_increment::numeric * node_count;
+  first constant numeric := r.user_start::numeric + (my_id - 1) * r.user_increment::numeric;
+  lowest numeric := r.user_min; highest numeric := r.user_max;
+BEGIN
+  IF r.user_start::numeric + (node_count - 1) * r.user_increment::numeric NOT BETWEEN lowest AND highest
+    OR abs(step) > 9223372036854775807 THEN RETURN NULL; END IF;
+  -- CYCLE goes on at MINVALUE (descending: MAXVALUE), which must be one of this node's own values.
+  IF cycles AND step > 0 THEN lowest := first - div(first - lowest, step) * step; END IF;
+  IF cycles AND step < 0 THEN highest := first + div(highest - first, -step) * -step; END IF;
+  r.set_start := first; r.set_increment := step; r.set_min := lowest; r.set_max := highest;
+  RETURN r;
+END $$;
+
+-- Writes the parameters into the catalog, and keeps the user's own.
+CREATE OR REPLACE FUNCTION mtm.set_kind(r mtm.sequence) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+  UPDATE pg_sequence SET seqstart = (r).set_start, seqincrement = (r).set_increment, seqmin = (r).set_min,
+    seqmax = (r).set_max
+  WHERE seqrelid = (r).seqrelid
+    AND (seqstart, seqincrement, seqmin, seqmax) <> ((r).set_start, (r).set_increment, (r).set_min, (r).set_max);
+  INSERT INTO mtm.sequence SELECT (r).*
+  ON CONFLICT (seqrelid) DO UPDATE SET user_start = excluded.user_start, user_increment = excluded.user_increment,
+    user_min = excluded.user_min, user_max = excluded.user_max, set_start = excluded.set_start,
+    set_increment = excluded.set_increment, set_min = excluded.set_min, set_max = excluded.set_max
+$$;
+
 -- Makes the sequence this node's. Without `strict` a sequence whose bounds are too small for all nodes is left alone and
 -- false returned, else it raises 22023. `command` is the DDL that touched it; empty: none.
 CREATE OR REPLACE FUNCTION mtm.interleave(seq oid, command text, strict boolean) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE s pg_sequence; r mtm.sequence; me mtm.node; step numeric; first numeric; lowest numeric; highest numeric;
+DECLARE s pg_sequence; r mtm.sequence; me constant integer := (SELECT my_id FROM mtm.node); nodes integer;
 BEGIN
   SELECT * INTO s FROM pg_sequence WHERE seqrelid = seq;
   IF NOT FOUND OR (SELECT relpersistence = 't' FROM pg_class WHERE oid = seq) THEN RETURN true; END IF;
-  SELECT * INTO STRICT me FROM mtm.node;
-  r := mtm.user_parameters(s, command);
-  step := r.user_increment::numeric * me.node_count;
-  first := r.user_start::numeric + (me.my_id - 1) * r.user_increment::numeric;
-  lowest := r.user_min; highest := r.user_max;
-  IF r.user_start::numeric + (me.node_count - 1) * r.user_increment::numeric NOT BETWEEN lowest AND highest
-    OR abs(step) > 9223372036854775807 THEN
+  -- Locked: whoever spreads all sequences anew sees this one, or this one what he has written.
+  SELECT node_count INTO STRICT nodes FROM mtm.sequence_step FOR SHARE;
+  r := mtm.own_kind(mtm.user_parameters(s, command), s.seqcycle, me, nodes);
+  IF r.seqrelid IS NULL THEN
     IF NOT strict THEN RETURN false; END IF;
     RAISE EXCEPTION '[multimaster] the bounds of sequence "%" leave no room for the values of % nodes', seq::regclass,
-      me.node_count USING ERRCODE = '22023', HINT = 'Each node needs its own start: START, START + INCREMENT, …';
+      nodes USING ERRCODE = '22023', HINT = 'Each node needs its own start: START, START + INCREMENT, …';
   END IF;
-  -- CYCLE goes on at MINVALUE (descending: MAXVALUE), which must be one of this node's own values.
-  IF s.seqcycle AND step > 0 THEN lowest := first - div(first - lowest, step) * step; END IF;
-  IF s.seqcycle AND step < 0 THEN highest := first + div(highest - first, -step) * -step; END IF;
-  UPDATE pg_sequence SET seqstart = first, seqincrement = step, seqmin = lowest, seqmax = highest
-  WHERE seqrelid = seq AND (seqstart, seqincrement, seqmin, seqmax) IS DISTINCT FROM
-    (first::bigint, step::bigint, lowest::bigint, highest::bigint);
-  INSERT INTO mtm.sequence
-  VALUES (seq, r.user_start, r.user_increment, r.user_min, r.user_max, first, step, lowest, highest)
-  ON CONFLICT (seqrelid) DO UPDATE SET user_start = excluded.user_start, user_increment = excluded.user_increment,
-    user_min = excluded.user_min, user_max = excluded.user_max, set_start = excluded.set_start,
-    set_increment = excluded.set_increment, set_min = excluded.set_min, set_max = excluded.set_max;
+  PERFORM mtm.set_kind(r);
   SELECT * INTO s FROM pg_sequence WHERE seqrelid = seq;
   PERFORM mtm.align(s, r.user_increment);
   RETURN true;
 END $$;
 
 REVOKE EXECUTE ON FUNCTION mtm.resolve(text), mtm.copied_sequence(oid, text), mtm.user_parameters(pg_sequence, text),
-  mtm.align(pg_sequence, bigint), mtm.interleave(oid, text, boolean) FROM PUBLIC;
+  mtm.align(pg_sequence, bigint), mtm.own_kind(mtm.sequence, boolean, integer, integer), mtm.set_kind(mtm.sequence),
+  mtm.interleave(oid, text, boolean) FROM PUBLIC;

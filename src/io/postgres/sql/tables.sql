@@ -42,7 +42,7 @@ DECLARE context text; command text; tables oid[]; sequences oid[]; o oid;
 BEGIN
   SELECT array_agg(objid) INTO tables FROM pg_event_trigger_ddl_commands()
   WHERE classid = 'pg_class'::regclass AND schema_name IS DISTINCT FROM 'mtm';
-  IF tables IS NULL THEN RETURN; END IF;
+  IF tables IS NULL OR mtm.inside_own_frame() THEN RETURN; END IF;
   sequences := array(SELECT s.seqrelid FROM pg_sequence s WHERE s.seqrelid = ANY (tables)
     UNION SELECT d.objid FROM pg_depend d JOIN pg_sequence s ON s.seqrelid = d.objid
       WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY (tables)
@@ -77,8 +77,8 @@ BEGIN
   END IF;
 END $$;
 
--- For what was there before the installation, and after a change of the number of nodes. Returns the sequences whose bounds
--- are too small: they give the same values on all nodes.
+-- For what was there before the installation, or in the copy of another node's server that this one was made of. Returns the
+-- sequences whose bounds are too small: they give the same values on all nodes.
 CREATE OR REPLACE FUNCTION mtm.adopt() RETURNS text[]
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE s oid; too_small text[] := '{}';

@@ -120,7 +120,7 @@ describe('as coordinator', () => {
     step({ kind: 'finish-ended', gid: own, finish: 'rollback', missing: false });
     expect(hear(2, { kind: 'rolled-back', gid: own })[0]).toMatchObject({
       kind: 'answer',
-      answer: { kind: 'aborted', refusal: { sqlstate: '57P03', retryable: true } },
+      answer: { kind: 'aborted', refusal: { sqlstate: '40001', retryable: true } },
     });
   });
 });
