@@ -38,8 +38,8 @@ export async function createWorkload(site: Site, random: Prng): Promise<Workload
 }
 
 /**
- * On every node, or on those that are given: two that move money, two that read totals, three that append and read, and one that reads elsewhere. With
- * more than three nodes half of them, so that the machine under the test has the same to do.
+ * On every node, or on those that are given: two that move money, two that read totals, three that append and read, and one
+ * that reads elsewhere. With more than three nodes half of them, so that the machine under the test has the same to do.
  */
 export function startLoad(
   site: Site,
