@@ -1,5 +1,6 @@
 /**
- * `mtm-gateway dev drop`: takes a node out of an embedded cluster that runs, or back one that was being added.
+ * `mtm-gateway dev drop`: takes a node out of an embedded cluster that runs, or back one that was being
+ * added.
  * Rule: its folder is renamed and stays; each step looks first whether it is done already.
  */
 import { existsSync, renameSync } from 'node:fs';

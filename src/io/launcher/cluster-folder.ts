@@ -1,7 +1,7 @@
 /**
  * The directory of an embedded cluster (`--data DIR`): which nodes it has, its secret, and who uses it now.
- * Rule: one `mtm-gateway dev` at a time, and one command that changes its nodes; number and versions of the nodes
- * change by `dev join` and `dev drop` only, once the cluster has data.
+ * Rule: one `mtm-gateway dev` at a time, and one command that changes its nodes; number and versions of the
+ * nodes change by `dev join` and `dev drop` only, once the cluster has data.
  */
 import { randomBytes } from 'node:crypto';
 import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -127,7 +127,8 @@ function wishedMajors(wish: ClusterWish): PostgresMajor[] {
 function refuseOther(folder: string, wish: ClusterWish, { nodes }: Description): void {
   const hint = `start it as it is, or use another directory with --data, or remove ${folder}`;
   if (wish.nodes !== undefined && wish.nodes !== nodes.length) {
-    const text = `${folder} has ${nodes.length} nodes (${nodes.map(({ node }) => node).join(', ')}), not ${wish.nodes}`;
+    const numbers = nodes.map(({ node }) => node).join(', ');
+    const text = `${folder} has ${nodes.length} nodes (${numbers}), not ${wish.nodes}`;
     throw new GatewayError('launcher-failed', text, {
       hint: `${hint}; dev join and dev drop change its nodes`,
     });

@@ -29,7 +29,7 @@ import {
   timeFactor,
   type Workload,
 } from './fault-rounds.ts';
-import { Load } from './load.ts';
+import type { Load } from './load.ts';
 import { killGateway } from './process-faults.ts';
 import { ask, siteOf, wholeAgain, type Site } from './site.ts';
 
