@@ -57,8 +57,7 @@ export class MembershipDesk {
   /** `args`: {conninfo}. */
   async add(args: unknown): Promise<{ readonly id: NodeId }> {
     const { config, machine } = this.#node;
-    if (config.referee !== undefined)
-      throw new RequestError('0A000', '[multimaster] with a referee a cluster has exactly two nodes');
+    this.#refuseReferee();
     const offset = config.peerListen.port - config.listen.port;
     const address = parseNodeAddress(String((args as { conninfo?: unknown } | null)?.conninfo), offset);
     if (typeof address === 'string') throw new RequestError('22023', `[multimaster] ${address}`);
@@ -75,6 +74,12 @@ export class MembershipDesk {
     });
   }
 
+  #refuseReferee(): void {
+    if (this.#node.config.referee === undefined) return;
+    const hint = 'Take referee_connstring out of both configurations first, with both nodes online.';
+    throw new RequestError('0A000', '[multimaster] with a referee a cluster has exactly two nodes', hint);
+  }
+
   /** One of the first nodes is there already, and was not added. */
   #refuseFirst({ host, port }: NodeAddress): void {
     const { config, machine } = this.#node;
@@ -89,6 +94,7 @@ export class MembershipDesk {
   /** `args`: {id}. */
   async drop(args: unknown): Promise<{ readonly dropped: boolean }> {
     const { config, machine } = this.#node;
+    this.#refuseReferee();
     const id = idOf(args);
     if (id === config.nodeId)
       throw new RequestError('22023', `[multimaster] node ${id} cannot drop itself: call it on another node`);

@@ -122,10 +122,23 @@ function named(troubles: readonly MemberTrouble[]): string {
   return troubles.map(({ node, text }) => `node ${node} (${text})`).join(', ');
 }
 
-function whileOnline({ troubles, missing, chosen }: StatusFacts): string {
+function whileOnline({ troubles, missing, chosen, configuration }: StatusFacts): string {
   if (troubles.length > 0) return `no writes without ${named(troubles)}`;
-  const outside = missing.filter(({ node }) => chosen?.members.includes(node) !== true);
-  return outside.length === 0 ? '' : `generation ${chosen?.number ?? 0} goes on without ${named(outside)}`;
+  const { joining } = configuration;
+  const outside = missing.filter(
+    ({ node }) => chosen?.members.includes(node) !== true && !joining.includes(node),
+  );
+  const words = joining.map((node) => whoJoins(node, missing));
+  if (outside.length > 0)
+    words.unshift(`generation ${chosen?.number ?? 0} goes on without ${named(outside)}`);
+  return words.join('; ');
+}
+
+function whoJoins(node: NodeId, missing: readonly MemberTrouble[]): string {
+  const absent = missing.find((trouble) => trouble.node === node);
+  return absent === undefined
+    ? `node ${node} is joining`
+    : `node ${node} was added and is not there yet (${absent.text}); history is kept for it`;
 }
 
 function tooFew({ configuration: { configured }, missing }: StatusFacts): string {

@@ -189,10 +189,7 @@ export async function judgeAtRest(site: Site, { bank, lists, said }: Workload): 
   );
 }
 
-/**
- * The time that the others have to find out and to go on, ms: heartbeat_recv_timeout + 1 s when nobody says a word. When one
- * link is cut, the node that is left out is still heard by another one and keeps its lease for a term more (5 % + 200 ms).
- */
+/** The time that the others have to find out and to go on, ms: heartbeat_recv_timeout + 1 s when nobody says a word. */
 function silentMs({ kind }: Fault): number | undefined {
   switch (kind) {
     case 'kill gateway':
@@ -202,10 +199,9 @@ function silentMs({ kind }: Fault): number | undefined {
     case 'pause gateway':
     case 'pause server':
     case 'cut off':
-      return 3000;
     case 'cut link':
     case 'lose one way':
-      return 3000 + 2300;
+      return 3000;
     case 'restart gateway':
     case 'restart server':
     case 'kill all':

@@ -1,9 +1,15 @@
 import { expect, test } from 'vitest';
-import { initialConfiguration } from '../../../../src/core/generation/configuration.ts';
+import { changed, initialConfiguration } from '../../../../src/core/generation/configuration.ts';
 import type { MemberTrouble } from '../../../../src/core/generation/liveness-event.ts';
 import { statusOf, type StatusFacts } from '../../../../src/core/node/status.ts';
 
 const third: MemberTrouble = { node: 3, kind: 'not-heard', text: 'not heard for 2000 ms' };
+
+const joining = changed(
+  initialConfiguration([1, 2, 3]),
+  { kind: 'add', node: { id: 4, host: 'd', port: 7304, conninfo: '' } },
+  5,
+);
 
 const well: StatusFacts = {
   health: { healthy: true },
@@ -78,6 +84,26 @@ test.each<[string, StatusFacts, string]>([
     'its donor has failed',
     { ...off, donorFailure: 'node 2: it is silent' },
     'recovery: it needs another donor: node 2: it is silent',
+  ],
+  [
+    'a node was added and is not there yet',
+    { ...well, configuration: joining, missing: [{ node: 4, kind: 'not-heard', text: 'not heard yet' }] },
+    'online: node 4 was added and is not there yet (not heard yet); history is kept for it',
+  ],
+  [
+    'a node is joining, another one is away',
+    { ...well, configuration: joining, missing: [third], chosen: { ...well.chosen!, members: [1, 2] } },
+    'online: generation 4 goes on without node 3 (not heard for 2000 ms); node 4 is joining',
+  ],
+  [
+    'it was dropped',
+    { ...off, self: 7 },
+    'disabled: node 7 was removed from the cluster; add it anew with mtm.add_node and a new copy',
+  ],
+  [
+    'its server is a copy of one that is away',
+    { ...off, source: 2 },
+    'recovery: it waits for node 2, of whose server its own is a copy',
   ],
   [
     'no donor has what it lacks, whichever is asked now',
