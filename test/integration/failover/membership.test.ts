@@ -182,6 +182,7 @@ test('node 5 joins, and the node whose server is copied is killed, during the co
   expect(joined.code, joined.output).toBe(0);
   site.refresh();
   await load.stop();
+  onlyConflicts(load);
   const afterwards = loadOn(site.numbers, 5);
   await written(afterwards, site.numbers, 10);
   await afterwards.stop();
