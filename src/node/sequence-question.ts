@@ -1,7 +1,7 @@
 /**
- * What mtm.alter_sequences() asks its gateway (sql/spread.sql): over how many nodes sequences are to be spread,
- * whether all nodes draw the right values already, and if not, how far the other members have come: the
- * *fences*, behind which all of them are to go on.
+ * What mtm.alter_sequences() asks its gateway (sql/spread.sql): over how many nodes sequences are to be
+ * spread, whether all nodes draw the right values already, and if not, how far the other members have come:
+ * the *fences*, behind which all of them are to go on.
  * Rule: a fence is a guess with some room for what is drawn until it is checked: each node checks it under a
  * lock that stops drawing, and a wrong guess only makes the transaction fail and come again.
  */
@@ -16,7 +16,8 @@ export const sequenceStates = 'sequence-states';
 
 /** mtm.tell_sequences(): [the last value drawn, what nextval adds], as text. */
 interface States {
-  readonly nodeCount: number;
+  /** Of the users' parameters of all sequences. */
+  readonly digest: string;
   readonly right: boolean;
   readonly sequences: Readonly<Record<string, readonly [string, string]>>;
 }
@@ -72,7 +73,8 @@ export class SequenceQuestion {
     const others = members.filter((member) => member !== self);
     const first = await this.#ask(others, count);
     const right = first.every((states) => states.right);
-    const answer = { node: self, members, configured, count, right };
+    const digests = first.map((states) => states.digest);
+    const answer = { node: self, members, configured, count, right, digests };
     if (!fences) return answer;
     await new Promise((resolve) => setTimeout(resolve, others.length === 0 ? 0 : sampleMs));
     const second = await this.#ask(others, count);

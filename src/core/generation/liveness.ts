@@ -14,7 +14,7 @@ import { assert, unreachable } from '../../lib/assert.ts';
 import type { NodeId } from '../identity.ts';
 import { Exclusion } from './exclusion.ts';
 import { Claim } from './claim.ts';
-import { nodesOf } from './configuration.ts';
+import { initialConfiguration } from './configuration.ts';
 import type { Configuration } from './record.ts';
 import type { HybridClock } from './hybrid-clock.ts';
 import { Lease } from './lease.ts';
@@ -30,13 +30,17 @@ import type {
   Standing,
 } from './liveness-event.ts';
 import { MemberNews } from './member-news.ts';
-import { PeerRecord, stoodStill } from './peer-record.ts';
+import { stoodStill, type PeerRecord } from './peer-record.ts';
+import { PeerRecords } from './peer-records.ts';
 import { isAlone, isMajority } from './quorum.ts';
 import { StallWatch } from './stall-watch.ts';
 
 export interface LivenessOptions {
   readonly self: NodeId;
+  /** Of the configuration file: these are the nodes unless `configuration` says otherwise. */
   readonly configured: readonly NodeId[];
+  /** As the chosen record says, where there is one. */
+  readonly configuration?: Configuration | undefined;
   /** heartbeat_send_timeout, ms. */
   readonly sendTimeoutMs: number;
   /** heartbeat_recv_timeout, ms: the term of a lease and of silence. */
@@ -52,7 +56,7 @@ export class Liveness {
   readonly #sendTimeoutMs: number;
   readonly #recvTimeoutMs: number;
   readonly #clock: HybridClock;
-  readonly #peers = new Map<NodeId, PeerRecord>();
+  readonly #peers: PeerRecords;
   readonly #lease: Lease;
   readonly exclusion: Exclusion;
   #standing: Standing = { generation: undefined, maxVoted: 0, lastOnline: 0, online: false, level: false };
@@ -66,26 +70,26 @@ export class Liveness {
 
   constructor(options: LivenessOptions) {
     const { configured, self, sendTimeoutMs, recvTimeoutMs, now } = options;
+    const configuration = options.configuration ?? initialConfiguration(configured);
     assert(sendTimeoutMs > 0, 'heartbeat_send_timeout must be positive');
     assert(recvTimeoutMs > sendTimeoutMs, 'heartbeat_recv_timeout must exceed the send timeout');
     this.#self = self;
-    this.#configured = configured;
+    this.#configured = configuration.configured;
     this.#sendTimeoutMs = sendTimeoutMs;
     this.#recvTimeoutMs = recvTimeoutMs;
     this.#clock = options.clock;
     this.#stall = new StallWatch(recvTimeoutMs);
-    const peers = configured.filter((node) => node !== self);
-    for (const node of peers) this.#peers.set(node, new PeerRecord(node));
+    this.#peers = new PeerRecords(self, configuration);
+    const peers = this.#configured.filter((node) => node !== self);
     this.#lease = new Lease(peers, recvTimeoutMs);
-    this.exclusion = new Exclusion({ peers, sendTimeoutMs, recvTimeoutMs, now });
+    this.exclusion = new Exclusion({ peers: this.#peers.nodes, sendTimeoutMs, recvTimeoutMs, now });
   }
 
   /** The cluster's nodes from now on. While this node serves they do not change: a vote comes first. */
   configure(configuration: Configuration): void {
-    const others = nodesOf(configuration).filter((node) => node !== this.#self);
-    for (const known of [...this.#peers.keys()]) if (!others.includes(known)) this.#peers.delete(known);
-    for (const node of others) if (!this.#peers.has(node)) this.#peers.set(node, new PeerRecord(node));
-    this.exclusion.replacePeers(others);
+    // Whoever elected without a node that is gone has made sure that its lease had ended.
+    for (const gone of this.#peers.configure(configuration)) this.exclusion.processEnded(gone);
+    this.exclusion.replacePeers(this.#peers.nodes);
     if (configuration.configured.join() === this.#configured.join()) return;
     assert(this.onlineIn === 0, 'a node that serves has left its generation before the nodes change');
     this.#configured = configuration.configured;
@@ -134,19 +138,19 @@ export class Liveness {
         this.#answer(event.from, event.message, event.now, effects);
         break;
       case 'link-up':
-        this.#peer(event.to).linkDownReason = undefined;
+        this.#peers.of(event.to).linkDownReason = undefined;
         // Not at the next turn: after a start or a cut every millisecond without a lease is an outage.
-        this.#sendTo(this.#peer(event.to), event.now, effects);
+        this.#sendTo(this.#peers.of(event.to), event.now, effects);
         break;
       case 'link-down':
-        this.#peer(event.to).linkDownReason = event.reason;
+        this.#peers.of(event.to).linkDownReason = event.reason;
         break;
       case 'peer-introduced':
-        if (this.#peer(event.from).introduce(event.incarnation)) this.exclusion.processEnded(event.from);
+        if (this.#peers.of(event.from).introduce(event.incarnation)) this.exclusion.processEnded(event.from);
         break;
       case 'peer-stopped':
         this.exclusion.processEnded(event.from);
-        this.#peer(event.from).forget(event.reason);
+        this.#peers.of(event.from).forget(event.reason);
         // The others hear at once that it is not heard any more.
         this.#sendToAll(event.now, effects);
         break;
@@ -198,7 +202,7 @@ export class Liveness {
       const trouble =
         node === this.#self
           ? this.#ownTrouble(generation)
-          : this.#peerTrouble(this.#peer(node), generation.number, now);
+          : this.#peerTrouble(this.#peers.of(node), generation.number, now);
       if (trouble !== undefined) troubles.push(trouble);
     }
     return troubles;
@@ -207,7 +211,7 @@ export class Liveness {
   /** The nodes that are not in contact, with the reason of each. */
   missing(now: number): MemberTrouble[] {
     const missing: MemberTrouble[] = [];
-    for (const peer of this.#peers.values()) {
+    for (const peer of this.#peers) {
       const silent = this.#stalled(now) ? stoodStill(peer.node) : peer.silence(now, this.#recvTimeoutMs);
       const heartbeat = peer.heartbeat;
       if (silent !== undefined) missing.push(silent);
@@ -220,9 +224,9 @@ export class Liveness {
   /** The nodes heard within heartbeat_recv_timeout, this one included, ascending. */
   connected(now: number): NodeId[] {
     const stalled = this.#stalled(now);
-    const all = [this.#self, ...this.#peers.keys()].sort((a, b) => a - b);
+    const all = [this.#self, ...this.#peers.nodes].sort((a, b) => a - b);
     return all.filter((node) => {
-      return node === this.#self || (!stalled && this.#peer(node).heardWithin(this.#recvTimeoutMs, now));
+      return node === this.#self || (!stalled && this.#peers.of(node).heardWithin(this.#recvTimeoutMs, now));
     });
   }
 
@@ -241,7 +245,7 @@ export class Liveness {
       level,
     };
     const contacts = [own];
-    for (const peer of this.#peers.values()) {
+    for (const peer of this.#peers) {
       const { heartbeat, node } = peer;
       if (heartbeat === undefined || peer.silence(now, this.#recvTimeoutMs) !== undefined) continue;
       contacts.push({ ...heartbeat, node });
@@ -289,7 +293,7 @@ export class Liveness {
   #heartbeat(from: NodeId, message: Heartbeat, now: number, effects: LivenessEffect[]): void {
     this.#clock.observe(message.clock);
     this.#maxKnown = Math.max(this.#maxKnown, message.generation);
-    const peer = this.#peer(from);
+    const peer = this.#peers.of(from);
     const known = peer.heardWithin(this.#recvTimeoutMs, now);
     peer.heard(now, message);
     // Cliques are made of who hears whom, so the others learn at once of a new link.
@@ -309,7 +313,7 @@ export class Liveness {
 
   #answer(from: NodeId, message: HeartbeatAnswer, now: number, effects: LivenessEffect[]): void {
     this.#clock.observe(message.clock);
-    const peer = this.#peer(from);
+    const peer = this.#peers.of(from);
     if (message.sentAt <= now) peer.answeredAt = Math.max(peer.answeredAt, message.sentAt);
     if (message.withheld) return this.#cease(now, effects);
     // A voter for a newer generation may already have excluded us: its answer is no promise.
@@ -326,7 +330,7 @@ export class Liveness {
   }
 
   #sendToAll(now: number, effects: LivenessEffect[]): void {
-    for (const peer of this.#peers.values()) {
+    for (const peer of this.#peers) {
       if (peer.linkDownReason === undefined) this.#sendTo(peer, now, effects);
     }
   }
@@ -355,7 +359,7 @@ export class Liveness {
   #report(now: number, effects: LivenessEffect[]): void {
     const { generation } = this.#standing;
     if (generation === undefined) return;
-    for (const peer of this.#peers.values()) {
+    for (const peer of this.#peers) {
       if (!generation.members.includes(peer.node)) continue;
       const news = this.#news.look(peer.node, this.#peerTrouble(peer, generation.number, now));
       if (news !== undefined) effects.push(news);
@@ -385,14 +389,8 @@ export class Liveness {
    */
   #cutOff(now: number): void {
     this.#lease.drop();
-    for (const peer of this.#peers.values()) peer.forget('not heard since this gateway stood still');
+    for (const peer of this.#peers) peer.forget('not heard since this gateway stood still');
     this.#stall.over(now);
     this.#nextSendAt = -Infinity;
-  }
-
-  #peer(node: NodeId): PeerRecord {
-    const peer = this.#peers.get(node);
-    assert(peer !== undefined, `node ${node} is not a configured peer`);
-    return peer;
   }
 }

@@ -6,6 +6,8 @@ import type { Heartbeat, MemberTrouble } from './liveness-event.ts';
 
 export class PeerRecord {
   readonly node: NodeId;
+  /** Which node of that id it is (configuration.ts). */
+  readonly since: number;
   /** Undefined while the outgoing link is up. */
   linkDownReason: string | undefined = 'not connected yet';
   /** When the latest of our heartbeats that it answered was sent. */
@@ -15,8 +17,9 @@ export class PeerRecord {
   #heartbeat: Heartbeat | undefined;
   #incarnation: number | undefined;
 
-  constructor(node: NodeId) {
+  constructor(node: NodeId, since: number) {
     this.node = node;
+    this.since = since;
   }
 
   get heartbeat(): Heartbeat | undefined {

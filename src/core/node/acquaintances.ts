@@ -2,11 +2,14 @@
  * The processes of the other nodes: which one is known, and whether messages can be sent to it.
  * Rule: the commit machines hear of a link only together with the process that it leads to.
  */
+import { nodesOf, sinceOf } from '../generation/configuration.ts';
+import type { Configuration } from '../generation/record.ts';
 import type { NodeId } from '../identity.ts';
 
 export class Acquaintances {
   readonly #incarnations = new Map<NodeId, number>();
   readonly #linked = new Set<NodeId>();
+  #configuration: Configuration = { configured: [], joining: [], added: [] };
 
   get incarnations(): ReadonlyMap<NodeId, number> {
     return this.#incarnations;
@@ -41,9 +44,15 @@ export class Acquaintances {
     return this.#linked.has(node) && incarnation !== undefined ? { node, incarnation } : undefined;
   }
 
-  /** Nodes that have left the cluster are nobody's acquaintances. */
-  retain(isKnown: (node: NodeId) => boolean): void {
-    for (const node of [...this.#linked]) if (!isKnown(node)) this.#linked.delete(node);
-    for (const node of [...this.#incarnations.keys()]) if (!isKnown(node)) this.#incarnations.delete(node);
+  /** Nodes that have left the cluster, or whose ids mean others now, are forgotten. */
+  configure(configuration: Configuration): void {
+    const nodes = nodesOf(configuration);
+    for (const node of nodesOf(this.#configuration)) {
+      const same = sinceOf(configuration, node) === sinceOf(this.#configuration, node);
+      if (nodes.includes(node) && same) continue;
+      this.#linked.delete(node);
+      this.#incarnations.delete(node);
+    }
+    this.#configuration = configuration;
   }
 }

@@ -72,10 +72,10 @@ export class NodeMachine {
       emit,
       options.referee !== undefined,
     );
-    this.#liveness = new Liveness(options);
+    this.#liveness = new Liveness({ ...options, configuration: options.state.chosen });
     this.#election = new Election(options, this.#electionNode(options), options.state, now);
     this.#arbiter = arbiterOf(options, this.#election);
-    this.#liveness.configure(this.#election.configuration);
+    this.#acquaintances.configure(this.#election.configuration);
     this.#catchUp = new CatchUp(self, recvTimeoutMs / 4, emit, options.source);
     this.#execution = new Execution(self, this.#election, this.#machines, this.#catchUp);
     const parts = { self, liveness: this.#liveness, election: this.#election, arbiter: this.#arbiter };
@@ -261,7 +261,7 @@ export class NodeMachine {
 
   #configure(configuration: Configuration): void {
     this.#liveness.configure(configuration);
-    this.#acquaintances.retain((node) => this.#liveness.knows(node));
+    this.#acquaintances.configure(configuration);
     this.#effects.push({ kind: 'configuration-changed', configuration });
   }
 

@@ -122,7 +122,7 @@ async function writePlace(client: Client, node: NodePlace): Promise<boolean> {
        timeline = excluded.timeline, admin_role = excluded.admin_role`,
     [node.myId, clusterName, system?.['id'], timeline, adminRole ?? ''],
   );
-  // Changed by mtm.alter_sequences() only, on all nodes at once; looked for first, because an INSERT may wait.
+  // Changed by mtm.alter_sequences() only, everywhere at once; looked for first, because an INSERT may wait.
   if ((await firstRow(client, 'SELECT 1 AS there FROM mtm.sequence_step')) === undefined)
     await client.query('INSERT INTO mtm.sequence_step (node_count) VALUES ($1)', [node.highestNode]);
   return old === undefined;

@@ -9,8 +9,10 @@ vi.setConfig({ testTimeout: 90_000 });
 let cluster: Cluster;
 
 beforeAll(async () => {
-  cluster = await startCluster({ majors: [15, 18, 17] });
+  cluster = await startCluster({ majors: [15, 18, 17], settings: { admin_role: 'keepers' } });
   await cluster.query(1, 'CREATE ROLE stranger LOGIN');
+  await cluster.query(1, 'CREATE ROLE keepers');
+  await cluster.query(1, 'CREATE ROLE keeper LOGIN IN ROLE keepers');
 });
 
 beforeEach(async () => {
@@ -46,8 +48,8 @@ async function spread(number: number, count: number): Promise<unknown> {
   }
 }
 
-async function alter(number: number): Promise<unknown> {
-  const client = await cluster.client(number);
+async function alter(number: number, user = 'postgres'): Promise<unknown> {
+  const client = await cluster.client(number, { user });
   try {
     return (await client.query<{ done: boolean }>('SELECT mtm.alter_sequences() AS done')).rows[0]?.done;
   } finally {
@@ -126,6 +128,17 @@ test('what a user has broken is put right, and what is right stays', async () =>
   expect(await alter(3)).toBe(true);
   expect(await drawn('"a b".s')).toEqual([[106], [107], [108]]);
   expect(await drawn('"a b".fine')).toEqual([[4], [5], [6]]);
+  // An administrator who changed it on one node only has broken it, too: the node that is asked is right.
+  const past = await cluster.client(2, { application_name: 'mtm_admin' });
+  await past.query('ALTER SEQUENCE "a b".s INCREMENT 5 MAXVALUE 1000');
+  await past.end();
+  expect((await drawn('"a b".s', 1, [2]))[0]).toEqual([126]);
+  expect(await alter(1, 'keeper')).toBe(true);
+  expect(await drawn('"a b".s', 2)).toEqual([
+    [127, 130],
+    [128, 131],
+    [129, 132],
+  ]);
   const before = await cluster.onAllServers('SELECT pg_relation_filenode(oid) FROM pg_class ORDER BY 1');
   for (const number of cluster.numbers) expect(await alter(number)).toBe(true);
   expect(await cluster.onAllServers('SELECT pg_relation_filenode(oid) FROM pg_class ORDER BY 1')).toEqual(

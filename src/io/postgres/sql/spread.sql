@@ -13,9 +13,11 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 -- The permanent sequences and what they have come to. reached: the last value drawn, or the one before the first; step: what
--- nextval adds; is_right: it draws what is this node's among so many; fits: its bounds leave room for all of them.
+-- nextval adds; parameters: the user's start, increment, minimum and maximum; fits: their bounds leave room for so many nodes;
+-- is_right: it draws what is this node's among them.
 CREATE OR REPLACE FUNCTION mtm.sequence_states(node_count integer)
-RETURNS TABLE (seqrelid oid, name text, created_here boolean, reached numeric, step bigint, is_right boolean, fits boolean)
+RETURNS TABLE (seqrelid oid, name text, created_here boolean, reached numeric, step bigint, parameters bigint[], fits boolean,
+  is_right boolean)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s' AS $$
 DECLARE
   each record; s pg_sequence; r mtm.sequence; last_value bigint; is_called boolean;
@@ -30,7 +32,9 @@ BEGIN
     name := each.qualified;
     created_here := each.own;
     EXECUTE format('SELECT last_value, is_called FROM %s', name) INTO last_value, is_called;
-    r := mtm.own_kind(mtm.user_parameters(s, ''), s.seqcycle, me, node_count);
+    r := mtm.user_parameters(s, '');
+    parameters := ARRAY[r.user_start, r.user_increment, r.user_min, r.user_max];
+    r := mtm.own_kind(r, s.seqcycle, me, node_count);
     seqrelid := s.seqrelid;
     step := s.seqincrement;
     reached := last_value::numeric - CASE WHEN is_called THEN 0 ELSE step END;
@@ -46,39 +50,42 @@ EXCEPTION WHEN undefined_table OR lock_not_available THEN
     USING ERRCODE = '40001', HINT = 'Repeat the transaction.';
 END $$;
 
--- For another node that asks: {nodeCount, right, sequences: {name: [reached, step]}}, numbers as text.
+-- For whoever asks: {right, digest of what must be the same on all nodes, tooSmall: [name], sequences: {name: [reached, step]}},
+-- numbers as text.
 CREATE OR REPLACE FUNCTION mtm.tell_sequences(node_count integer) RETURNS jsonb
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
-  SELECT jsonb_build_object('nodeCount', t.node_count,
-    'right', t.node_count = tell_sequences.node_count AND coalesce(bool_and(q.is_right), true),
+  SELECT jsonb_build_object(
+    'right', t.node_count = tell_sequences.node_count AND coalesce(bool_and(q.is_right) FILTER (WHERE q.fits), true),
+    'digest', md5(coalesce(string_agg(q.name || q.parameters::text, ' ' ORDER BY q.name COLLATE "C"), '')),
+    'tooSmall', coalesce(jsonb_agg(q.name) FILTER (WHERE NOT q.fits), '[]'),
     'sequences', coalesce(jsonb_object_agg(q.name, jsonb_build_array(q.reached::text, q.step::text))
       FILTER (WHERE q.name IS NOT NULL), '{}'))
-  FROM mtm.sequence_step t LEFT JOIN mtm.sequence_states(tell_sequences.node_count) q ON q.fits
+  FROM mtm.sequence_step t LEFT JOIN mtm.sequence_states(tell_sequences.node_count) q ON true
   GROUP BY t.node_count
 $$;
 
 -- The furthest value between the bounds in the columns that the sequence is for, as far as an index finds it at once. It was
 -- drawn by nobody who can be asked, or lies before what is known.
-CREATE OR REPLACE FUNCTION mtm.furthest_in_tables(r mtm.sequence) RETURNS numeric
+CREATE OR REPLACE FUNCTION mtm.furthest_in_tables(seq oid, parameters bigint[]) RETURNS numeric
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE c record; found bigint; furthest numeric;
+DECLARE c record; found bigint; furthest numeric; ascends constant boolean := parameters[2] > 0;
 BEGIN
   FOR c IN
     SELECT a.attrelid::regclass AS relation, a.attname FROM pg_attribute a JOIN (
       SELECT refobjid AS relation, refobjsubid AS attnum FROM pg_depend
-      WHERE classid = 'pg_class'::regclass AND objid = r.seqrelid AND refclassid = 'pg_class'::regclass
+      WHERE classid = 'pg_class'::regclass AND objid = seq AND refclassid = 'pg_class'::regclass
         AND deptype IN ('a', 'i') AND refobjsubid > 0
       UNION SELECT f.adrelid, f.adnum FROM pg_depend d JOIN pg_attrdef f ON f.oid = d.objid
-      WHERE d.classid = 'pg_attrdef'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = r.seqrelid
+      WHERE d.classid = 'pg_attrdef'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = seq
     ) AS used ON a.attrelid = used.relation AND a.attnum = used.attnum
     WHERE a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) AND EXISTS (
       SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am m ON m.oid = x.relam
       WHERE i.indrelid = a.attrelid AND i.indkey[0] = a.attnum AND i.indisvalid AND i.indpred IS NULL AND m.amname = 'btree')
   LOOP
     EXECUTE format('SELECT %s(%I)::bigint FROM %s WHERE %2$I BETWEEN $1 AND $2',
-      CASE WHEN r.user_increment > 0 THEN 'max' ELSE 'min' END, c.attname, c.relation)
-      INTO found USING r.user_min, r.user_max;
-    furthest := CASE WHEN r.user_increment > 0 THEN greatest(furthest, found) ELSE least(furthest, found) END;
+      CASE WHEN ascends THEN 'max' ELSE 'min' END, c.attname, c.relation)
+      INTO found USING parameters[3], parameters[4];
+    furthest := CASE WHEN ascends THEN greatest(furthest, found) ELSE least(furthest, found) END;
   END LOOP;
   RETURN furthest;
 END $$;
@@ -128,21 +135,18 @@ BEGIN
   END IF;
 END $$;
 
--- Goes on behind the fences: [[name, fence], …], in the order in which they are to be locked. `live`: a value behind a fence is a
--- reason to fail; otherwise this node goes on behind it.
+-- Goes on behind the fences: [[name, fence, the user's parameters as the home node has them …], …], in the order in which they are
+-- to be locked. `live`: a value behind a fence is a reason to fail; otherwise this node goes on behind it.
 CREATE OR REPLACE FUNCTION mtm.pass_fences(nodes integer, fences jsonb, live boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE each record; r mtm.sequence; cycles boolean; me constant integer := (SELECT my_id FROM mtm.node);
+DECLARE each record; r mtm.sequence; me constant integer := (SELECT my_id FROM mtm.node);
 BEGIN
   FOR each IN
-    SELECT q.*, f.fence, p AS parameters FROM (
-      SELECT n, e ->> 0 AS name, (e ->> 1)::numeric AS fence FROM jsonb_array_elements(fences) WITH ORDINALITY AS a(e, n)) AS f
-    LEFT JOIN mtm.sequence_states(nodes) q USING (name) LEFT JOIN pg_sequence p USING (seqrelid) ORDER BY f.n
+    SELECT q.*, p.seqcycle, (e ->> 1)::numeric AS fence, (e ->> 2)::bigint AS user_start, (e ->> 3)::bigint AS user_increment,
+      (e ->> 4)::bigint AS user_min, (e ->> 5)::bigint AS user_max
+    FROM jsonb_array_elements(fences) WITH ORDINALITY AS a(e, n) LEFT JOIN mtm.sequence_states(nodes) q ON q.name = e ->> 0
+    LEFT JOIN pg_sequence p ON p.seqrelid = q.seqrelid ORDER BY n
   LOOP
-    IF each.fits IS NOT TRUE THEN
-      RAISE EXCEPTION '[multimaster] a sequence of the other nodes is not here, or its bounds are not theirs'
-        USING ERRCODE = '55000', DETAIL = fences::text;
-    END IF;
     IF (each.reached - each.fence) * sign(each.step) > 0 THEN
       IF live THEN
         RAISE EXCEPTION '[multimaster] sequence % has gone on faster than expected', each.name
@@ -150,10 +154,10 @@ BEGIN
       END IF;
       each.fence := each.reached;
     END IF;
-    cycles := (each.parameters).seqcycle;
-    r := mtm.own_kind(mtm.user_parameters(each.parameters, ''), cycles, me, nodes);
+    r := ROW(each.seqrelid, each.user_start, each.user_increment, each.user_min, each.user_max, 0, 0, 0, 0)::mtm.sequence;
+    r := mtm.own_kind(r, each.seqcycle, me, nodes);
     PERFORM mtm.set_kind(r);
-    PERFORM mtm.move_behind(r, cycles, each.fence);
+    PERFORM mtm.move_behind(r, each.seqcycle, each.fence);
   END LOOP;
 END $$;
 
@@ -176,8 +180,8 @@ END $$;
 CREATE OR REPLACE FUNCTION mtm.fences(names text[], answer jsonb, created text[], former_nodes integer) RETURNS jsonb
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  nodes constant integer := (answer ->> 'count')::integer; fences jsonb := '[]'; q record; r mtm.sequence; fence numeric;
-  told numeric; furthest numeric;
+  nodes constant integer := (answer ->> 'count')::integer; fences jsonb := '[]'; q record; fence numeric; told numeric;
+  furthest numeric;
   -- Of nodes that cannot be asked only what they have committed counts, and that is in the tables.
   absent constant boolean := NOT answer -> 'members' @> (SELECT jsonb_agg(n) FROM generate_series(1, former_nodes) n);
 BEGIN
@@ -191,16 +195,13 @@ BEGIN
     END IF;
     fence := CASE WHEN q.step > 0 THEN greatest(told, q.reached) ELSE least(told, q.reached) END;
     IF absent THEN
-      SELECT * INTO r FROM mtm.user_parameters((SELECT p FROM pg_sequence p WHERE p.seqrelid = q.seqrelid), '');
-      furthest := mtm.furthest_in_tables(r);
+      furthest := mtm.furthest_in_tables(q.seqrelid, q.parameters);
       -- A value at the very end of the bounds is nobody's draw.
-      IF (r.user_increment > 0 AND furthest + 2 * nodes * r.user_increment::numeric <= r.user_max) THEN
-        fence := greatest(fence, furthest);
-      ELSIF (r.user_increment < 0 AND furthest + 2 * nodes * r.user_increment::numeric >= r.user_min) THEN
-        fence := least(fence, furthest);
+      IF furthest + 2 * nodes * q.parameters[2]::numeric BETWEEN q.parameters[3] AND q.parameters[4] THEN
+        fence := CASE WHEN q.step > 0 THEN greatest(fence, furthest) ELSE least(fence, furthest) END;
       END IF;
     END IF;
-    fences := fences || jsonb_build_array(jsonb_build_array(q.name, fence::text));
+    fences := fences || jsonb_build_array(jsonb_build_array(q.name, fence::text) || to_jsonb(q.parameters::text[]));
   END LOOP;
   RETURN fences;
 END $$;
@@ -211,21 +212,21 @@ CREATE OR REPLACE FUNCTION mtm.spread_sequences(least_count integer) RETURNS boo
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET session_replication_role = replica AS $$
 DECLARE
   answer jsonb := mtm.ask_gateway('sequence-positions', jsonb_build_object('least', least_count, 'fences', false));
-  nodes constant integer := (answer ->> 'count')::integer; former integer := (SELECT node_count FROM mtm.sequence_step);
-  too_small text[]; are_right boolean; created text[]; names text[]; fences jsonb;
+  nodes constant integer := (answer ->> 'count')::integer; own constant jsonb := mtm.tell_sequences(nodes);
+  too_small jsonb := own -> 'tooSmall'; former integer := (SELECT node_count FROM mtm.sequence_step);
+  created text[]; names text[]; fences jsonb;
   who constant name := CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END;
 BEGIN
-  SELECT coalesce(array_agg(s.name) FILTER (WHERE NOT s.fits), '{}'), coalesce(bool_and(s.is_right) FILTER (WHERE s.fits), true)
-  INTO too_small, are_right FROM mtm.sequence_states(nodes) s;
   -- An id that nobody has was somebody's, and will be somebody else's.
-  IF NOT are_right OR former <> nodes OR NOT (answer -> 'right')::boolean
-    OR NOT answer -> 'configured' @> (SELECT jsonb_agg(n) FROM generate_series(1, former) n) THEN
+  IF NOT ((own -> 'right')::boolean AND (answer -> 'right')::boolean
+    AND answer -> 'digests' <@ jsonb_build_array(own -> 'digest')
+    AND answer -> 'configured' @> (SELECT jsonb_agg(n) FROM generate_series(1, former) n)) THEN
     SELECT node_count INTO STRICT former FROM mtm.sequence_step FOR UPDATE;
     UPDATE mtm.sequence_step SET node_count = nodes;
     -- From here on nobody creates a sequence.
     SELECT coalesce(array_agg(s.name ORDER BY s.name) FILTER (WHERE s.fits), '{}'),
       coalesce(array_agg(s.name) FILTER (WHERE s.created_here), '{}'),
-      coalesce(array_agg(s.name) FILTER (WHERE NOT s.fits), '{}')
+      coalesce(jsonb_agg(s.name) FILTER (WHERE NOT s.fits), '[]')
     INTO names, created, too_small FROM mtm.sequence_states(nodes) s;
     names := mtm.hold_sequences(names);
     answer := mtm.ask_gateway('sequence-positions', jsonb_build_object('least', least_count, 'fences', true));
@@ -238,11 +239,12 @@ BEGIN
     PERFORM set_config('mtm.search_path', 'pg_catalog', true), set_config('mtm.effective_user', who, true);
     PERFORM mtm.emit_ddl(format('SELECT mtm.apply_fences(%s, %L)', nodes, fences), 'SELECT');
   END IF;
-  IF too_small <> '{}' THEN
+  IF too_small <> '[]' THEN
     RAISE WARNING '[multimaster] sequences that were left alone, because their bounds leave no room for % nodes: %', nodes,
-      array_to_string(too_small, ', ') USING HINT = 'They draw the same values on all nodes. Give them wider bounds.';
+      (SELECT string_agg(name, ', ') FROM jsonb_array_elements_text(too_small) AS name)
+      USING HINT = 'They draw the same values on all nodes. Give them wider bounds.';
   END IF;
-  RETURN too_small = '{}';
+  RETURN too_small = '[]';
 END $$;
 
 -- Puts right what the sequences of all nodes draw, above what was drawn.
@@ -254,6 +256,6 @@ BEGIN
 END $$;
 
 REVOKE EXECUTE ON FUNCTION mtm.floor_div(numeric, numeric), mtm.sequence_states(integer), mtm.tell_sequences(integer),
-  mtm.furthest_in_tables(mtm.sequence), mtm.hold_sequences(text[]), mtm.move_behind(mtm.sequence, boolean, numeric),
+  mtm.furthest_in_tables(oid, bigint[]), mtm.hold_sequences(text[]), mtm.move_behind(mtm.sequence, boolean, numeric),
   mtm.pass_fences(integer, jsonb, boolean), mtm.fences(text[], jsonb, text[], integer), mtm.spread_sequences(integer)
   FROM PUBLIC;

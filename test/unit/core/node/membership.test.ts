@@ -131,3 +131,28 @@ describe('a node is dropped', () => {
     expect(cluster.serving(1)).toBe(false);
   });
 });
+
+test('who missed both hears of another node behind the id: what was known of the former one is forgotten', () => {
+  const cluster = new Cluster(5);
+  cluster.node(5).disk.incarnation = 7;
+  cluster.start(...cluster.ids);
+  cluster.until(() => cluster.writable(1, 2, 3, 4, 5) && cluster.serving(1, 2, 3, 4, 5), 1000);
+  cluster.crash(5, true);
+  cluster.cut = (from, to) => (from === 3) !== (to === 3);
+  cluster.until(() => membersAt(cluster, 1)?.join() === '1,2,4', 10_000);
+  // Node 3 is away while the id is given to another node, whose processes begin with lower incarnations.
+  cluster.wish(1, { kind: 'drop', node: 5 });
+  cluster.wish(1, { kind: 'add', node: address(5) });
+  cluster.until(() => cluster.writable(1, 2, 4) && cluster.serving(1, 2, 4), 5000);
+  cluster.copy(5, 1);
+  cluster.start(5);
+  cluster.until(() => membersAt(cluster, 1)?.join() === '1,2,4,5', 5000);
+  cluster.cut = () => false;
+  cluster.relink();
+  const { ids } = cluster;
+  cluster.until(() => cluster.writable(...ids) && cluster.serving(...ids), 10_000);
+  expect(cluster.node(3).machine!.incarnations.get(5)).toBe(1);
+  const own = write(cluster, 5);
+  cluster.run(500);
+  for (const node of cluster.nodes) expect(node.committed).toEqual([own]);
+});
