@@ -1,25 +1,26 @@
 /**
  * The checker outside: it sees every server and every answer at once and knows nothing of the machines'
  * states. Each rule throws a Violation at the moment it is broken. Invariant numbers are those of
- * src/README.md.
+ * src/README.md. A node is known to it by its place: ids are given again.
  */
 import { blockingSize } from '../../src/core/generation/quorum.ts';
 import type { GenerationRecord } from '../../src/core/generation/record.ts';
 import { parseGid } from '../../src/core/identity.ts';
-import type { Gid, NodeId } from '../../src/core/identity.ts';
+import type { Gid } from '../../src/core/identity.ts';
 import type { PeerMessage } from '../../src/core/peer/message.ts';
 import type { NodeEffect } from '../../src/core/node/node-event.ts';
-import type { Change } from './server-record.ts';
+import { Chain } from './chain.ts';
+import type { Change, Identity } from './server-record.ts';
 import type { Server } from './server.ts';
 import { Violation } from './world.ts';
 
 interface Record {
   readonly gid: Gid;
-  readonly home: NodeId;
+  readonly home: number;
   readonly generation: number;
   /** How much of the home's history its statements may have seen. */
   readonly seen: number;
-  readonly committedOn: Set<NodeId>;
+  readonly committedOn: Set<number>;
   /** Committed somewhere, durably or not, at some time. */
   everCommitted: boolean;
   answer: 'committed' | 'aborted' | 'unknown' | undefined;
@@ -28,7 +29,8 @@ interface Record {
 }
 
 export class Checker {
-  readonly #servers = new Map<NodeId, Server>();
+  readonly chain = new Chain();
+  readonly #servers = new Map<number, Server>();
   readonly #waitPeerCommits: boolean;
   /** One of two nodes may go on alone with what it holds: a blocking set is everybody. */
   readonly #referee: boolean;
@@ -40,11 +42,11 @@ export class Checker {
   readonly #promised = new Set<string>();
   /** `node incarnation ballot`: votes that were told. */
   readonly #votes = new Set<string>();
-  readonly #committed = new Map<NodeId, Set<Gid>>();
+  readonly #committed = new Map<number, Set<Gid>>();
   /** Acknowledged commits, in order. */
   readonly acknowledged: Gid[] = [];
   /** How many of the acknowledged are known to be on a node. */
-  readonly #acknowledgedOn = new Map<NodeId, number>();
+  readonly #acknowledgedOn = new Map<number, number>();
   /** By reader and home: the length of the home's history that is wholly on the reader. */
   readonly #prefix = new Map<string, number>();
   readonly counts = {
@@ -62,9 +64,30 @@ export class Checker {
     this.#referee = referee;
   }
 
-  addServer(node: NodeId, server: Server): void {
-    this.#servers.set(node, server);
-    this.#committed.set(node, new Set());
+  addServer(server: Server): void {
+    this.#servers.set(server.identity.place, server);
+    this.#committed.set(server.identity.place, new Set());
+    this.chain.add(server.identity);
+  }
+
+  /** The server is a copy of the other's: it holds what that one's durable history has committed. */
+  copied(place: number, source: number): void {
+    const { history, flushed } = this.#servers.get(source)!;
+    const held = new Set(this.#committed.get(source));
+    for (const entry of history.slice(flushed)) if (entry.kind === 'commit') held.delete(entry.gid);
+    this.#committed.set(place, held);
+    for (const gid of held) this.#record(gid).committedOn.add(place);
+  }
+
+  /** It is durable there that the record was accepted. */
+  accepted(identity: Identity, record: GenerationRecord): void {
+    this.chain.accepted(identity, record);
+  }
+
+  /** The places of the members, in the generation of that number. */
+  #membersOf(generation: number): readonly number[] {
+    const record = this.#generations.get(generation);
+    return record === undefined ? [] : this.chain.placesOf(record, record.members);
   }
 
   #record(gid: Gid): Record {
@@ -77,12 +100,13 @@ export class Checker {
     return this.#records.get(gid)?.everCommitted ?? false;
   }
 
-  committedOn(node: NodeId, gid: Gid): boolean {
+  committedOn(node: number, gid: Gid): boolean {
     return this.#committed.get(node)!.has(gid);
   }
 
   /** A node holds this record to be chosen. */
   chosen(record: GenerationRecord): void {
+    this.chain.noted(record);
     const known = this.#generations.get(record.number);
     if (known === undefined) {
       this.#generations.set(record.number, record);
@@ -98,11 +122,11 @@ export class Checker {
     return this.#highest;
   }
 
-  prepared(node: NodeId, gid: Gid, atHome: boolean, seen: number): void {
+  prepared(node: number, gid: Gid, atHome: boolean, seen: number): void {
     if (atHome) {
       const empty = this.#servers.get(node)!.prepared.get(gid)!.changes.length === 0;
       const generation = parseGid(gid)!.generation;
-      const committedOn = new Set<NodeId>();
+      const committedOn = new Set<number>();
       this.#records.set(gid, {
         gid,
         home: node,
@@ -123,7 +147,7 @@ export class Checker {
   }
 
   /** The commit is on the node: by COMMIT PREPARED (`inTwoPhases`), or from a donor. */
-  committed(node: NodeId, gid: Gid, changes: readonly Change[], inTwoPhases: boolean): void {
+  committed(node: number, gid: Gid, changes: readonly Change[], inTwoPhases: boolean): void {
     const record = this.#record(gid);
     if (record.committedOn.has(node)) throw new Violation(`${gid} is committed twice on ${node}`);
     if (inTwoPhases && !record.empty) this.#decided(node, record);
@@ -145,7 +169,7 @@ export class Checker {
   }
 
   /** A crash took what was not durable. */
-  uncommitted(node: NodeId, gid: Gid): void {
+  uncommitted(node: number, gid: Gid): void {
     this.#record(gid).committedOn.delete(node);
     this.#committed.get(node)!.delete(gid);
     this.#acknowledgedOn.delete(node);
@@ -153,8 +177,8 @@ export class Checker {
   }
 
   /** All members of its generation have it, or the record of a higher one says so (invariant 3). */
-  #decided(node: NodeId, { gid, generation, committedOn }: Record): void {
-    const members = this.#generations.get(generation)?.members ?? [];
+  #decided(node: number, { gid, generation, committedOn }: Record): void {
+    const members = this.#membersOf(generation);
     const without = members.filter((member) => {
       return member !== node && !this.#servers.get(member)!.prepared.has(gid) && !committedOn.has(member);
     });
@@ -166,7 +190,7 @@ export class Checker {
   }
 
   /** Everything that the transaction could see at home is committed on this node before it (invariant 6). */
-  #ordered(node: NodeId, record: Record): void {
+  #ordered(node: number, record: Record): void {
     if (record.home === node) return;
     const { history } = this.#servers.get(record.home)!;
     const here = this.#committed.get(node)!;
@@ -174,7 +198,7 @@ export class Checker {
     let length = this.#prefix.get(key) ?? 0;
     for (; length < record.seen; length += 1) {
       const entry = history[length]!;
-      if (entry.kind === 'mark' || this.#record(entry.gid).empty) continue;
+      if (entry.kind !== 'commit' || this.#record(entry.gid).empty) continue;
       if (!here.has(entry.gid))
         throw new Violation(
           `${record.gid} is committed on ${node} before ${entry.gid}, which it saw (invariant 6)`,
@@ -184,7 +208,7 @@ export class Checker {
   }
 
   /** What a machine orders: promises and votes must be true when they are given. */
-  effect(node: NodeId, effect: NodeEffect): void {
+  effect(node: number, effect: NodeEffect): void {
     if (effect.kind === 'alarm')
       throw new Violation(`node ${node} raised an alarm about ${effect.gid}: ${effect.text}`);
     if (effect.kind !== 'send') return;
@@ -200,7 +224,7 @@ export class Checker {
   }
 
   /** True when it is told; it is repeated as it was. */
-  #toldInElection(node: NodeId, vote: Extract<PeerMessage, { kind: 'election-vote' }>): void {
+  #toldInElection(node: number, vote: Extract<PeerMessage, { kind: 'election-vote' }>): void {
     const { ballot, incarnation, prepared } = vote;
     const key = `${node} ${incarnation} ${ballot.generation} ${ballot.proposer}`;
     if (this.#votes.has(key)) return;
@@ -208,22 +232,22 @@ export class Checker {
     for (const gid of prepared) this.#holds(node, gid, 'told in an election that it holds');
   }
 
-  #promise(node: NodeId, gid: Gid, said: string): void {
+  #promise(node: number, gid: Gid, said: string): void {
     if (this.#holding(node, gid))
       throw new Violation(`node ${node} ${said} ${gid} while it holds it prepared`);
     this.#promised.add(`${node} ${gid}`);
   }
 
-  #holds(node: NodeId, gid: Gid, said: string): void {
+  #holds(node: number, gid: Gid, said: string): void {
     if (!this.#holding(node, gid))
       throw new Violation(`node ${node} ${said} ${gid} without having it prepared (invariant 3)`);
   }
 
-  #holding(node: NodeId, gid: Gid): boolean {
+  #holding(node: number, gid: Gid): boolean {
     return this.#servers.get(node)!.prepared.has(gid) || this.committedOn(node, gid);
   }
 
-  answered(node: NodeId, gid: Gid, answer: 'committed' | 'aborted' | 'unknown'): void {
+  answered(node: number, gid: Gid, answer: 'committed' | 'aborted' | 'unknown'): void {
     const record = this.#records.get(gid);
     this.counts[answer] += 1;
     if (record === undefined) {
@@ -245,7 +269,7 @@ export class Checker {
   #aborted({ gid, generation, everCommitted }: Record): void {
     if (everCommitted) throw new Violation(`${gid} is committed, and its client is told that it is aborted`);
     const own = this.#generations.get(generation);
-    const members = own?.members ?? [];
+    const members = this.#membersOf(generation);
     const without = members.filter((member) => !this.#servers.get(member)!.prepared.has(gid)).length;
     const blocking = this.#referee ? members.length : blockingSize(own?.configured.length ?? 1);
     if (own !== undefined && without >= blocking) return;
@@ -260,7 +284,7 @@ export class Checker {
    * To be called when a snapshot is taken: a commit that was acknowledged before the statement began
    * (`acknowledged` of them) and that it misses. That is a violation only if the node then serves the result.
    */
-  missing(node: NodeId, acknowledged: number): Gid | undefined {
+  missing(node: number, acknowledged: number): Gid | undefined {
     const here = this.#committed.get(node)!;
     let length = this.#acknowledgedOn.get(node) ?? 0;
     for (; length < acknowledged; length += 1) {
@@ -273,14 +297,14 @@ export class Checker {
     return undefined;
   }
 
-  served(node: NodeId, missing: Gid | undefined): void {
+  served(node: number, missing: Gid | undefined): void {
     this.counts.reads += 1;
     if (missing === undefined) return;
     throw new Violation(`a read on node ${node} misses ${missing}, acknowledged before it began`);
   }
 
   /** What a node says has become of a transaction (mtm.transaction_outcome) is true, though it may be forgotten. */
-  outcomes(node: NodeId, outcomeOf: (gid: Gid) => string): void {
+  outcomes(node: number, outcomeOf: (gid: Gid) => string): void {
     for (const { gid, empty, everCommitted, committedOn } of this.#records.values()) {
       const outcome = outcomeOf(gid);
       const here = everCommitted && (!empty || committedOn.has(node));
@@ -291,9 +315,10 @@ export class Checker {
   }
 
   /** After phase 2: nothing is left over and all nodes are equal. */
-  final(): void {
+  final(places: readonly number[]): void {
     let first: string | undefined;
-    for (const [node, server] of this.#servers) {
+    for (const node of places) {
+      const server = this.#servers.get(node)!;
       if (server.prepared.size > 0) {
         throw new Violation(
           `node ${node} still holds ${[...server.prepared.keys()].join(' ')} prepared (liveness)`,
@@ -304,11 +329,12 @@ export class Checker {
       const rows = [...server.rows].map(([key, { value, by }]) => JSON.stringify([key, value, by]));
       const table = rows.sort((a, b) => (a < b ? -1 : 1)).join();
       first ??= table;
-      if (table !== first) throw new Violation(`node ${node} differs from node 1:\n${table}\n${first}`);
+      if (table !== first)
+        throw new Violation(`node ${node} differs from node ${places[0]}:\n${table}\n${first}`);
     }
     for (const { gid, empty, everCommitted, committedOn, answer } of this.#records.values()) {
       if (answer === 'committed' && !everCommitted) throw new Violation(`acknowledged ${gid} is lost`);
-      if (everCommitted && !empty && committedOn.size !== this.#servers.size)
+      if (everCommitted && !empty && !places.every((place) => committedOn.has(place)))
         throw new Violation(`${gid} was committed, and now it is on ${[...committedOn]} only`);
     }
   }

@@ -35,16 +35,16 @@ export class Faults {
     const [one, other] = random.shuffled(this.#gateways);
     const victim = one!;
     const durationMs = random.pick([20, 100, 350, 700]) * random.between(0.5, 1.5);
-    this.#world.trace?.('fault', `${kind} ${victim.id} ${other?.id ?? ''} ${durationMs.toFixed(0)} ms`);
+    this.#world.trace?.('fault', `${kind} ${victim.place} ${other?.place ?? ''} ${durationMs.toFixed(0)} ms`);
     switch (kind) {
       case 'link-break':
-        if (other !== undefined) this.#network.break(victim.id, other.id);
+        if (other !== undefined) this.#network.break(victim.place, other.place);
         return;
       case 'one-way-cut':
-        if (other !== undefined) this.#network.cut(victim.id, other.id, durationMs);
+        if (other !== undefined) this.#network.cut(victim.place, other.place, durationMs);
         return;
       case 'isolate':
-        return this.#isolate(victim, durationMs);
+        return this.isolate(victim, durationMs);
       case 'gateway-crash':
         return this.gatewayCrash(victim, durationMs);
       case 'server-crash':
@@ -71,7 +71,7 @@ export class Faults {
         return;
       case 'isolate-and-crash':
         // Whoever is cut off must not be forgotten by a process that begins anew at that moment.
-        this.#isolate(victim, durationMs + 200);
+        this.isolate(victim, durationMs + 200);
         if (other !== undefined) this.gatewayCrash(other, random.between(1, 60));
         return;
       case 'donor-crash': {
@@ -84,11 +84,11 @@ export class Faults {
     }
   }
 
-  #isolate(victim: Gateway, durationMs: number): void {
-    for (const { id } of this.#gateways) {
-      if (id === victim.id) continue;
-      this.#network.cut(victim.id, id, durationMs);
-      this.#network.cut(id, victim.id, durationMs);
+  isolate(victim: Gateway, durationMs: number): void {
+    for (const { place } of this.#gateways) {
+      if (place === victim.place) continue;
+      this.#network.cut(victim.place, place, durationMs);
+      this.#network.cut(place, victim.place, durationMs);
     }
   }
 
@@ -109,6 +109,18 @@ export class Faults {
     victim.server.crash();
     this.#world.scheduler.after(downMs * 0.6 + 20, () => victim.server.start());
     this.#world.scheduler.after(downMs, () => victim.start());
+  }
+
+  /** For long, or for ever. */
+  stop(victim: Gateway, downMs: number): void {
+    victim.crash();
+    if (this.#world.random.chance(0.5)) victim.server.crash();
+    if (downMs !== Infinity) this.#world.scheduler.after(downMs, () => this.restart(victim));
+  }
+
+  restart(victim: Gateway): void {
+    victim.server.start();
+    victim.start();
   }
 
   heal(): void {

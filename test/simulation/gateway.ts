@@ -3,6 +3,8 @@
  * goes through `deliver`: a paused process handles it later, a dead one never.
  */
 import type { ApplyResult, Holder } from '../../src/core/commit/event.ts';
+import { nodesOf, sinceOf, type ConfigurationWish } from '../../src/core/generation/configuration.ts';
+import type { Configuration } from '../../src/core/generation/record.ts';
 import { HybridClock } from '../../src/core/generation/hybrid-clock.ts';
 import { formatGid } from '../../src/core/identity.ts';
 import type { Gid, NodeId } from '../../src/core/identity.ts';
@@ -14,10 +16,11 @@ import type { PeerMessage } from '../../src/core/peer/message.ts';
 import { Applier } from './applier.ts';
 import { finishPrepared } from './finisher.ts';
 import type { RunOptions } from './options.ts';
-import type { Endpoint, Network } from './network.ts';
+import type { Endpoint, Network, Peer } from './network.ts';
 import { Process } from './process.ts';
 import { Recovery } from './recovery.ts';
 import { refereeTimes, type Referee } from './referee.ts';
+import type { Identity } from './server-record.ts';
 import type { Server } from './server.ts';
 import type { Session } from './session.ts';
 import { describe } from './story.ts';
@@ -27,24 +30,31 @@ import type { World } from './world.ts';
 
 /** The cluster as a gateway sees it beside the links. */
 export interface GatewayCluster {
-  peer(node: NodeId): Gateway | undefined;
-  /** A connection between the two nodes holds. */
-  connected(a: NodeId, b: NodeId): boolean;
+  /** Who answers that node's calls as the other one, if a connection can be made. */
+  peer(from: Gateway, node: NodeId): Gateway | undefined;
+  /** A connection between the two places holds. */
+  connected(a: number, b: number): boolean;
+  /** Another process listens at the address. */
+  isTaken(identity: Identity): boolean;
   readonly referee: Referee | undefined;
 }
 
 export class Gateway extends Process implements Endpoint {
   readonly id: NodeId;
+  readonly place: number;
   readonly server: Server;
   readonly options: RunOptions;
   readonly #world: World;
   readonly #network: Network;
   readonly #cluster: GatewayCluster;
   #machine!: NodeMachine;
+  peers: ReadonlyMap<NodeId, Peer> = new Map();
+  /** This process was online once. */
+  wasOnline = false;
   #clock!: HybridClock;
   #syncpoint: { readonly place: number; readonly syncpoint: Syncpoint } | undefined;
   #walsender: Walsender | undefined;
-  #recovery: { readonly stream: Recovery; readonly donor: NodeId } | undefined;
+  #recovery: { readonly stream: Recovery | undefined; readonly donor: NodeId } | undefined;
   readonly #appliers = new Map<Gid, Applier>();
   readonly #sessions = new Map<Gid, Session>();
   readonly #openSessions = new Set<Session>();
@@ -53,19 +63,13 @@ export class Gateway extends Process implements Endpoint {
   readonly #wallSkewMs: number;
   readonly #clockRate: number;
 
-  constructor(
-    world: World,
-    network: Network,
-    id: NodeId,
-    server: Server,
-    options: RunOptions,
-    cluster: GatewayCluster,
-  ) {
+  constructor(world: World, network: Network, server: Server, options: RunOptions, cluster: GatewayCluster) {
     super(world);
     this.#world = world;
     this.#network = network;
     this.#cluster = cluster;
-    this.id = id;
+    this.id = server.identity.id;
+    this.place = server.identity.place;
     this.server = server;
     this.options = options;
     this.#wallSkewMs = world.random.between(0, 500);
@@ -86,6 +90,7 @@ export class Gateway extends Process implements Endpoint {
   start(): void {
     const attempt = (): void => {
       if (this.incarnation !== undefined) return;
+      if (this.#cluster.isTaken(this.identity)) return;
       if (!this.server.up || this.server.running > 0) return this.#world.scheduler.after(5, attempt);
       this.#startNow();
     };
@@ -96,10 +101,12 @@ export class Gateway extends Process implements Endpoint {
     const { id, options, server } = this;
     this.incarnation = server.incarnation += 1;
     this.#counter = 0;
+    this.wasOnline = false;
     this.#clock = new HybridClock();
     this.#machine = this.#world.makeMachine({
       self: id,
-      configured: options.nodes,
+      configured: this.#configuredInFile,
+      source: server.seed?.done === false ? server.seed.source : undefined,
       incarnation: this.incarnation,
       sendTimeoutMs,
       recvTimeoutMs,
@@ -120,9 +127,10 @@ export class Gateway extends Process implements Endpoint {
       ...(this.#cluster.referee === undefined ? {} : { referee: refereeTimes }),
     });
     this.#syncpoint = undefined;
+    this.peers = this.#peersOf(this.#machine.configuration);
     this.step({ kind: 'local-health-changed', now: this.#now, health: { healthy: true } });
     this.#walsender = new Walsender(this.#world, server, this);
-    this.#network.started(id);
+    this.#network.started(this.place);
     this.#cluster.referee?.serve(this);
     this.#tick();
   }
@@ -130,11 +138,11 @@ export class Gateway extends Process implements Endpoint {
   /** kill -9 of the gateway. */
   crash(): void {
     if (this.incarnation === undefined) return;
-    this.#world.trace?.(`node ${this.id}`, 'gateway crashes');
+    this.#world.trace?.(`node ${this.name}`, 'gateway crashes');
     this.ended();
     this.#walsender?.stop();
     this.#walsender = undefined;
-    this.#recovery?.stream.stop();
+    this.#recovery?.stream?.stop();
     this.#recovery = undefined;
     this.#appliers.clear();
     this.#sessions.clear();
@@ -142,13 +150,13 @@ export class Gateway extends Process implements Endpoint {
     this.#openSessions.clear();
     for (const session of sessions) session.connectionLost();
     this.server.orphanAll();
-    this.#network.died(this.id);
+    this.#network.died(this.place);
   }
 
   /** The server is gone: the node says so, ends its part, and begins anew when the server is back. */
   serverLost(): void {
     const { incarnation } = this;
-    this.#world.trace?.(`node ${this.id}`, 'server is lost');
+    this.#world.trace?.(`node ${this.name}`, 'server is lost');
     this.deliver(() => {
       if (this.incarnation !== incarnation) return;
       const health = { healthy: false, status: 'disabled', reason: 'PostgreSQL does not answer' } as const;
@@ -226,8 +234,55 @@ export class Gateway extends Process implements Endpoint {
     return this.#machine.outcomeOf(gid);
   }
 
+  get identity(): Identity {
+    return this.server.identity;
+  }
+
+  /** For a person. */
+  get name(): string {
+    return this.place === this.id ? `${this.id}` : `${this.id}/${this.place}`;
+  }
+
+  /** The nodes of the cluster as this process knows them. */
+  get configuration(): Configuration | undefined {
+    return this.incarnation === undefined ? undefined : this.#machine.configuration;
+  }
+
+  /** mtm.add_node, mtm.drop_node: until it is withdrawn. */
+  wish(wish: ConfigurationWish | undefined): void {
+    this.deliver(() => this.step({ kind: 'configuration-wished', now: this.#now, wish }));
+  }
+
+  /** It says that it must be seeded anew, or what it is to be seeded from has left the cluster. */
+  hopeless(configuration: Configuration): boolean {
+    if (this.incarnation === undefined) return false;
+    const { seed } = this.server;
+    const { status, reason } = this.#machine.status(this.#now);
+    if (status === 'disabled' && reason.includes('re-seed')) return true;
+    if (seed === undefined || seed.done) return false;
+    const there = nodesOf(configuration).includes(seed.source);
+    return !there || sinceOf(configuration, seed.source) !== seed.sourceSince;
+  }
+
+  get #configuredInFile(): readonly NodeId[] {
+    const { nodes } = this.options;
+    return nodes.includes(this.id) ? nodes : [...nodes, this.id].sort((a, b) => a - b);
+  }
+
+  /** As src/node/peer-addresses.ts. */
+  #peersOf(configuration: Configuration): ReadonlyMap<NodeId, Peer> {
+    const peers = new Map<NodeId, Peer>();
+    for (const id of nodesOf(configuration)) {
+      if (id === this.id) continue;
+      const added = configuration.added.find((node) => node.id === id);
+      peers.set(id, added ? { since: added.since, address: added.host } : { since: 0, address: `h${id}` });
+    }
+    return peers;
+  }
+
   /** How it is, for a person. */
   get story(): string {
+    if (this.incarnation === undefined) return 'down';
     return JSON.stringify(this.#machine.status(this.#now));
   }
 
@@ -317,27 +372,40 @@ export class Gateway extends Process implements Endpoint {
     this.step({ kind: 'recovery-reached', now: this.#now, generation });
   }
 
-  recoveryFailed(reason: string): void {
+  recoverySeeded(): void {
+    this.step({ kind: 'seeded', now: this.#now });
+  }
+
+  recoveryFailed(reason: string, reseed: boolean): void {
     this.#recovery = undefined;
-    this.step({ kind: 'recovery-failed', now: this.#now, reason });
+    this.step({ kind: 'recovery-failed', now: this.#now, reason, reseed });
   }
 
   #recover(donorId: NodeId): void {
-    this.#recovery?.stream.stop();
-    const donor = this.#cluster.peer(donorId)!;
-    const connected = (): boolean => this.#cluster.connected(this.id, donorId);
+    this.#recovery?.stream?.stop();
+    const donor = this.#cluster.peer(this, donorId);
+    if (donor === undefined) {
+      const failing = { donor: donorId, stream: undefined };
+      this.#recovery = failing;
+      this.later(1, () => {
+        if (this.#recovery === failing) this.recoveryFailed('the donor is not there', false);
+      });
+      return;
+    }
+    const connected = (): boolean =>
+      this.#cluster.connected(this.place, donor.place) && this.#cluster.peer(this, donorId) === donor;
     this.#recovery = { donor: donorId, stream: new Recovery(this.#world, this, donor, connected) };
   }
 
   // ---- effects
 
   step(event: NodeEvent): void {
-    this.#world.trace?.(`node ${this.id}`, `<- ${describe(event)}`);
+    this.#world.trace?.(`node ${this.name}`, `<- ${describe(event)}`);
     const { incarnation } = this;
     for (const effect of this.#machine.step(event)) {
       if (this.incarnation !== incarnation) return;
-      this.#world.trace?.(`node ${this.id}`, `   -> ${describe(effect)}`);
-      this.#world.checker.effect(this.id, effect);
+      this.#world.trace?.(`node ${this.name}`, `   -> ${describe(effect)}`);
+      this.#world.checker.effect(this.place, effect);
       this.#execute(effect);
     }
   }
@@ -345,7 +413,7 @@ export class Gateway extends Process implements Endpoint {
   #execute(effect: NodeEffect): void {
     switch (effect.kind) {
       case 'send':
-        return this.#network.send(this.id, effect.to, effect.message);
+        return this.#network.send(this, effect.to, effect.message);
       case 'persist':
         return this.#persist(effect.token, effect.change);
       case 'open-apply':
@@ -368,17 +436,18 @@ export class Gateway extends Process implements Endpoint {
         for (const session of this.#openSessions) if (session.pid === effect.pid) session.interrupt();
         return;
       case 'serve':
-        if (effect.generation === undefined)
-          for (const session of [...this.#openSessions]) session.generationEnded();
+        if (effect.generation !== undefined) this.wasOnline = true;
+        else for (const session of [...this.#openSessions]) session.generationEnded();
         return;
       case 'recover':
         return this.#recover(effect.donor);
       case 'recovery-follow':
-        return this.#recovery?.stream.follow(effect.generation);
+        return this.#recovery?.stream?.follow(effect.generation);
       case 'configuration-changed':
-        return undefined; // the simulated nodes know each other all the time
+        this.peers = this.#peersOf(effect.configuration);
+        return this.#network.configured(this);
       case 'stop-recovery':
-        this.#recovery?.stream.stop();
+        this.#recovery?.stream?.stop();
         this.#recovery = undefined;
         return;
       case 'request-grant':
@@ -413,7 +482,7 @@ export class Gateway extends Process implements Endpoint {
     const session = this.#sessions.get(gid);
     this.#sessions.delete(gid);
     if (session === undefined) return;
-    this.#world.checker.answered(this.id, gid, answer.kind);
+    this.#world.checker.answered(this.place, gid, answer.kind);
     session.answered(answer);
   }
 }

@@ -1,9 +1,10 @@
 /**
  * `npm run sim -- [--seed N] [--runs K]`: runs seeds N, N+1, … and stops at the first that fails, with its
  * last events (--lines, --grep). --keep-going names all that fail. --referee: two nodes and a referee.
+ * --membership: nodes come and go.
  */
 import { parseArgs } from 'node:util';
-import { optionsOfSeed, optionsWithReferee } from './options.ts';
+import { optionsOfSeed, optionsWithMembership, optionsWithReferee } from './options.ts';
 import { realMachine, runSeed, type Cluster } from './run.ts';
 
 const { values } = parseArgs({
@@ -14,16 +15,21 @@ const { values } = parseArgs({
     grep: { type: 'string' },
     'keep-going': { type: 'boolean', default: false },
     referee: { type: 'boolean', default: false },
+    membership: { type: 'boolean', default: false },
   },
 });
 const firstSeed = values.seed === undefined ? Math.floor(Math.random() * 1e9) : Number(values.seed);
 const runs = Number(values.runs);
-const optionsOf = values.referee ? optionsWithReferee : optionsOfSeed;
+const optionsOf = values.referee
+  ? optionsWithReferee
+  : values.membership
+    ? optionsWithMembership
+    : optionsOfSeed;
 
 function story(seed: number): string[] {
   const lines: string[] = [];
   const trace = (at: number, who: string, text: string): void => {
-    if (text.includes('kind:tick') || text.includes('kind:heartbeat')) return;
+    if (['kind:tick', 'kind:heartbeat', 'kind:floor-raised'].some((kind) => text.includes(kind))) return;
     lines.push(`${at.toFixed(1).padStart(8)} ${who.padEnd(7)} ${text}`);
   };
   runSeed(optionsOf(seed), { makeMachine: realMachine, trace });
@@ -43,10 +49,13 @@ const totals: Cluster['checker']['counts'] = {
   generations: 0,
   recovered: 0,
 };
+const changes = { added: 0, admitted: 0, dropped: 0 };
 for (let seed = firstSeed; seed < firstSeed + runs; seed += 1) {
   const { violation, cluster } = runSeed(optionsOf(seed));
   for (const key of Object.keys(totals) as (keyof typeof totals)[])
     totals[key] += cluster.checker.counts[key];
+  for (const key of Object.keys(changes) as (keyof typeof changes)[])
+    changes[key] += cluster.checker.chain.counts[key];
   if (violation === undefined) continue;
   process.exitCode = 1;
   if (values['keep-going']) {
@@ -59,4 +68,7 @@ for (let seed = firstSeed; seed < firstSeed + runs; seed += 1) {
   break;
 }
 const seconds = (performance.now() - began) / 1000;
-console.log(`${runs} runs in ${seconds.toFixed(1)} s (${(runs / seconds).toFixed(0)} seeds/s)`, totals);
+console.log(`${runs} runs in ${seconds.toFixed(1)} s (${(runs / seconds).toFixed(1)} seeds/s)`, {
+  ...totals,
+  ...changes,
+});

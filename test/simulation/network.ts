@@ -5,11 +5,22 @@
  */
 import type { NodeId } from '../../src/core/identity.ts';
 import type { PeerMessage } from '../../src/core/peer/message.ts';
+import type { Identity } from './server-record.ts';
 import type { World } from './world.ts';
+
+/** Whom a gateway takes for one of its peers. */
+export interface Peer {
+  readonly since: number;
+  readonly address: string;
+}
 
 /** What the network wants from a gateway; every call carries the incarnation that it is meant for. */
 export interface Endpoint {
+  readonly identity: Identity;
   readonly id: NodeId;
+  readonly place: number;
+  /** By id: whom it dials and lets in. */
+  readonly peers: ReadonlyMap<NodeId, Peer>;
   /** Undefined while the gateway is down. */
   readonly incarnation: number | undefined;
   linkUp(to: NodeId, incarnation: number): void;
@@ -17,6 +28,8 @@ export interface Endpoint {
   linkAccepted(from: NodeId, incarnation: number): void;
   received(from: NodeId, message: PeerMessage): void;
 }
+
+const maxPlaces = 1000;
 
 interface Sent {
   readonly message: PeerMessage;
@@ -48,10 +61,13 @@ export class Network {
   readonly #world: World;
   readonly #links: Link[] = [];
   readonly #byPair: Link[] = [];
+  readonly #endpoints: Endpoint[] = [];
+  /** By sender's place and id of the receiver: the link that was opened last. */
+  readonly #routes: (Link | undefined)[] = [];
   /** Messages sent so far: the places where the exhaustive exploration breaks links. */
   sent = 0;
   /** Called with every message that leaves. */
-  onSend: (from: NodeId, to: NodeId, count: number) => void = () => {};
+  onSend: (from: number, to: NodeId, count: number) => void = () => {};
   maxDelayMs = 4;
 
   constructor(world: World) {
@@ -59,40 +75,92 @@ export class Network {
   }
 
   connectAll(endpoints: readonly Endpoint[]): void {
-    for (const from of endpoints) {
-      for (const to of endpoints) {
-        if (from === to) continue;
-        const link: Link = {
-          from,
-          to,
-          open: false,
-          broken: false,
-          epoch: 0,
-          cutUntil: 0,
-          queue: [],
-          lastArrival: 0,
-          incarnation: undefined,
-          connecting: false,
-        };
-        this.#links.push(link);
-        this.#byPair[from.id * 100 + to.id] = link;
+    for (const from of endpoints) for (const to of endpoints) if (from !== to) this.#makeLink(from, to);
+    this.#endpoints.push(...endpoints);
+  }
+
+  /** One more machine, which nobody need know. */
+  add(endpoint: Endpoint): void {
+    for (const other of this.#endpoints) {
+      this.#makeLink(other, endpoint);
+      this.#makeLink(endpoint, other);
+    }
+    this.#endpoints.push(endpoint);
+    // Whoever was told of it has been calling all the time.
+    for (const link of this.#links) if (link.to === endpoint) this.#connectSoon(link);
+  }
+
+  #makeLink(from: Endpoint, to: Endpoint): void {
+    const link: Link = {
+      from,
+      to,
+      open: false,
+      broken: false,
+      epoch: 0,
+      cutUntil: 0,
+      queue: [],
+      lastArrival: 0,
+      incarnation: undefined,
+      connecting: false,
+    };
+    this.#links.push(link);
+    this.#byPair[from.place * maxPlaces + to.place] = link;
+  }
+
+  /** By their places. */
+  #link(from: number, to: number): Link {
+    return this.#byPair[from * maxPlaces + to]!;
+  }
+
+  /** As PeerLinks: the address and the id fit; another `since` is another node. */
+  #dials({ from, to }: Link): boolean {
+    const peer = from.peers.get(to.id);
+    return peer !== undefined && peer.address === to.identity.address && this.#isSame(peer, to);
+  }
+
+  #admits({ from, to }: Link): boolean {
+    const peer = to.peers.get(from.id);
+    return peer !== undefined && this.#isSame(peer, from);
+  }
+
+  #isSame(peer: Peer, { identity }: Endpoint): boolean {
+    return peer.since === identity.since || this.#world.sabotage.takesSinceForGranted === true;
+  }
+
+  /** The endpoint has other peers from now on: links with those that are none any more are closed. */
+  configured(endpoint: Endpoint): void {
+    for (const link of this.#links) {
+      if (link.from === endpoint) {
+        if (this.#dials(link)) this.#connectSoon(link);
+        else if (link.open) {
+          link.open = false;
+          this.#lose(link);
+        }
+      } else if (link.to === endpoint && !this.#admits(link)) {
+        this.break(link.from.place, endpoint.place, true);
       }
     }
   }
 
-  #link(from: NodeId, to: NodeId): Link {
-    return this.#byPair[from * 100 + to]!;
+  /** A stream beside the links, with the same handshake: who answers as that node. */
+  streamTo(from: Endpoint, to: NodeId): Endpoint | undefined {
+    const there = this.#endpoints.filter((other) => {
+      if (other.id !== to || other === from) return false;
+      const link = this.#link(from.place, other.place);
+      return this.#dials(link) && this.#admits(link);
+    });
+    return there.find(({ incarnation }) => incarnation !== undefined) ?? there[0];
   }
 
   #delayMs(): number {
     return this.#world.random.between(0.2, this.maxDelayMs);
   }
 
-  send(from: NodeId, to: NodeId, message: PeerMessage): void {
-    const link = this.#link(from, to);
+  send(from: Endpoint, to: NodeId, message: PeerMessage): void {
     this.sent += 1;
-    this.onSend(from, to, this.sent);
-    if (!link.open || link.broken) return;
+    this.onSend(from.place, to, this.sent);
+    const link = this.#routes[from.place * maxPlaces + to];
+    if (link === undefined || !link.open || link.broken) return;
     const { now } = this.#world.scheduler;
     link.lastArrival = Math.max(link.lastArrival, now + this.#delayMs());
     link.queue.push({ message, arrivesAt: link.lastArrival, reader: link.to.incarnation });
@@ -114,7 +182,7 @@ export class Network {
   }
 
   /** Could bytes get from one to the other at this moment, on whatever connection? */
-  passes(from: NodeId, to: NodeId): boolean {
+  passes(from: number, to: number): boolean {
     return this.#link(from, to).cutUntil <= this.#world.scheduler.now;
   }
 
@@ -125,7 +193,7 @@ export class Network {
   }
 
   /** The link breaks; both ends notice at once, or the sender after a while. What was on its way is lost. */
-  break(from: NodeId, to: NodeId, lose = this.#world.random.chance(0.5)): void {
+  break(from: number, to: number, lose = this.#world.random.chance(0.5)): void {
     const link = this.#link(from, to);
     if (!link.open || link.broken) return;
     link.broken = true;
@@ -149,7 +217,7 @@ export class Network {
   }
 
   /** Nothing gets through from `from` to `to` for a while. */
-  cut(from: NodeId, to: NodeId, ms: number): void {
+  cut(from: number, to: number, ms: number): void {
     const link = this.#link(from, to);
     link.cutUntil = Math.max(link.cutUntil, this.#world.scheduler.now + ms);
   }
@@ -159,10 +227,10 @@ export class Network {
   }
 
   /** A gateway died. What it had sent may still arrive; what was on its way to it is lost. */
-  died(node: NodeId): void {
+  died(place: number): void {
     for (const link of this.#links) {
-      if (link.to.id === node) this.break(link.from.id, node, true);
-      if (link.from.id === node) {
+      if (link.to.place === place) this.break(link.from.place, place, true);
+      if (link.from.place === place) {
         link.open = false;
         link.connecting = false;
         if (this.#world.random.chance(0.5)) this.#lose(link);
@@ -170,20 +238,24 @@ export class Network {
     }
   }
 
-  started(node: NodeId): void {
-    for (const link of this.#links) if (link.from.id === node) this.#connectSoon(link);
+  started(place: number): void {
+    for (const link of this.#links) if (link.from.place === place) this.#connectSoon(link);
   }
 
   #connectSoon(link: Link): void {
     const { incarnation } = link.from;
-    if (link.connecting || link.open || incarnation === undefined) return;
+    if (link.connecting || link.open || incarnation === undefined || !this.#dials(link)) return;
     link.connecting = true;
     const attempt = (): void => {
       if (link.from.incarnation !== incarnation) return;
       const { now } = this.#world.scheduler;
-      const reverseCut = this.#link(link.to.id, link.from.id).cutUntil > now;
+      const reverseCut = this.#link(link.to.place, link.from.place).cutUntil > now;
       const target = link.to.incarnation;
-      if (target === undefined || link.cutUntil > now || reverseCut) {
+      if (!this.#dials(link)) {
+        link.connecting = false;
+        return;
+      }
+      if (target === undefined || link.cutUntil > now || reverseCut || !this.#admits(link)) {
         this.#world.scheduler.after(this.#world.random.between(5, 30), attempt);
         return;
       }
@@ -191,9 +263,10 @@ export class Network {
       link.open = true;
       link.broken = false;
       this.#lose(link);
+      this.#routes[link.from.place * maxPlaces + link.to.id] = link;
       link.lastArrival = now;
       link.incarnation = incarnation;
-      const reverse = this.#link(link.to.id, link.from.id);
+      const reverse = this.#link(link.to.place, link.from.place);
       // Seen in a handshake of either direction: what a former process said counts no more.
       if (reverse.incarnation !== target) this.#lose(reverse);
       link.to.linkAccepted(link.from.id, incarnation);

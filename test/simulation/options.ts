@@ -25,6 +25,14 @@ export const faultKinds = [
 
 export type FaultKind = (typeof faultKinds)[number];
 
+export interface MembershipOptions {
+  readonly maxNodes: number;
+  /** Machines, those of dropped nodes included. */
+  readonly maxPlaces: number;
+  /** Mean time between two deeds of whoever adds and drops nodes, ms. */
+  readonly everyMs: number;
+}
+
 export interface RunOptions {
   readonly seed: number;
   /** The configured nodes. */
@@ -43,6 +51,8 @@ export interface RunOptions {
   readonly clockDrift: number;
   /** Length of phase 1, ms. */
   readonly durationMs: number;
+  /** Nodes come and go. */
+  readonly membership?: MembershipOptions;
   /** Two nodes with a referee. */
   readonly referee?: boolean;
 }
@@ -50,6 +60,24 @@ export interface RunOptions {
 /** The same load and the same faults for two nodes and a referee. */
 export function optionsWithReferee(seed: number): RunOptions {
   return { ...optionsOfSeed(seed), nodes: [1, 2], referee: true };
+}
+
+/** The same load and the same faults while nodes come and go, from one to four of them. */
+export function optionsWithMembership(seed: number): RunOptions {
+  const random = new Prng(Math.imul(seed, 0x85ebca6b) ^ 0x27d4eb2f);
+  const size = random.pick([1, 2, 3, 3, 4]);
+  return {
+    ...optionsOfSeed(seed),
+    nodes: Array.from({ length: size }, (_, index) => index + 1),
+    clientsPerNode: random.pick([1, 1, 2]),
+    durationMs: random.pick([1500, 3000, 5000]),
+    faultEveryMs: random.pick([60, 150, 400]),
+    membership: {
+      maxNodes: random.pick([3, 4, 5, 5, 6]),
+      maxPlaces: size + random.pick([2, 4, 7]),
+      everyMs: random.pick([60, 200, 500]),
+    },
+  };
 }
 
 export function optionsOfSeed(seed: number): RunOptions {

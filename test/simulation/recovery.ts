@@ -3,13 +3,12 @@
  * of its own; the receiver drops what it knows and applies the rest in one phase, not yet durable; at a mark it
  * flushes and says how far it is. It breaks with either process, either server, the network.
  */
-import type { Gid, NodeId } from '../../src/core/identity.ts';
+import type { Gid } from '../../src/core/identity.ts';
 import type { HistoryEntry } from './server-record.ts';
 import type { Server } from './server.ts';
 import type { World } from './world.ts';
 
 export interface RecoveryDonor {
-  readonly id: NodeId;
   readonly incarnation: number | undefined;
   readonly server: Server;
 }
@@ -20,7 +19,8 @@ export interface RecoveryReceiver extends RecoveryDonor {
   recoveryApplied(gid: Gid): void;
   recoveryProgressed(lagBytes: number): void;
   recoveryReached(generation: number): void;
-  recoveryFailed(reason: string): void;
+  recoverySeeded(): void;
+  recoveryFailed(reason: string, reseed: boolean): void;
 }
 
 /** What a transaction weighs in the lag, bytes: ten of them are "nearly level". */
@@ -35,7 +35,11 @@ export class Recovery {
   readonly #processes: readonly [number | undefined, number | undefined];
   readonly #servers: readonly [number, number];
   #next: number;
+  /** The receiver's server is a copy of the donor's up to here, and this is not noted yet. */
+  readonly #copyEnd: number | undefined;
+  #seeding = false;
   readonly #marks = new Set<number>();
+  #asked = false;
   #over = false;
 
   constructor(world: World, receiver: RecoveryReceiver, donor: RecoveryDonor, connected: () => boolean) {
@@ -46,6 +50,8 @@ export class Recovery {
     this.#processes = [receiver.incarnation, donor.incarnation];
     this.#servers = [receiver.server.epoch, donor.server.epoch];
     this.#next = donor.server.retained;
+    const { seed } = receiver.server;
+    this.#copyEnd = seed?.done === false ? seed.copyEnd : undefined;
     this.#soon(world.random.between(1, 10));
   }
 
@@ -85,18 +91,52 @@ export class Recovery {
     if (this.#over) return;
     if (!this.#whole) {
       this.#over = true;
-      this.#receiver.recoveryFailed('the connection to the donor broke');
+      this.#receiver.recoveryFailed('the connection to the donor broke', false);
+      return;
+    }
+    const lost = this.#asked ? undefined : this.#lacking();
+    this.#asked = true;
+    if (lost !== undefined) {
+      this.#over = true;
+      this.#receiver.recoveryFailed(lost, true);
       return;
     }
     const { server } = this.#donor;
     // A walsender shows what is flushed.
     const entry = this.#next < server.flushed ? server.history[this.#next] : undefined;
     if (entry === undefined) {
+      this.#look();
       this.#receiver.recoveryProgressed(0);
       return this.#soon(pollMs);
     }
+    this.#look();
     if (this.#world.sabotage.reachesBeforeApplied) this.#lookAhead();
     if (!this.#over) this.#apply(entry);
+  }
+
+  /** As the donor answers the request: what the receiver needs of it that it has not. */
+  #lacking(): string | undefined {
+    const { server } = this.#donor;
+    const { seed, durable } = this.#receiver.server;
+    if (this.#copyEnd !== undefined)
+      return server.retained > this.#copyEnd ? 'the copy is older than the history that is kept' : undefined;
+    const complete = Math.max(durable.lastOnline, (seed?.generation ?? 0) - 1, 0);
+    if (complete >= server.lostGeneration || this.#world.sabotage.givesWhatItLacks === true) return undefined;
+    return `what it missed before generation ${server.lostGeneration} is not kept`;
+  }
+
+  /** Everything that the copy holds has come: once it is durable, that is noted. */
+  #look(): void {
+    if (this.#copyEnd === undefined || this.#next < this.#copyEnd || this.#seeding) return;
+    this.#seeding = true;
+    const { server, incarnation } = this.#receiver;
+    server.flush(() => {
+      if (this.#receiver.incarnation !== incarnation) return;
+      server.noteSeeded(() => {
+        if (this.#receiver.incarnation === incarnation)
+          this.#receiver.deliver(() => this.#receiver.recoverySeeded());
+      });
+    });
   }
 
   /** Broken on purpose. */
@@ -117,8 +157,14 @@ export class Recovery {
       });
       return;
     }
-    const { gid, changes } = entry;
-    if (changes.length > 0 && !this.#receiver.isKnown(gid)) {
+    const { gid } = entry;
+    const changes = entry.kind === 'commit' ? entry.changes : [];
+    if (this.#copyEnd !== undefined && this.#next < this.#copyEnd) {
+      if (!this.#receiver.isKnown(gid)) {
+        this.#receiver.server.noteHeader(gid);
+        this.#receiver.recoveryApplied(gid);
+      }
+    } else if (changes.length > 0 && !this.#receiver.isKnown(gid)) {
       if (!this.#receiver.server.replay(gid, changes)) return this.#soon(pollMs);
       this.#receiver.recoveryApplied(gid);
       this.#world.checker.counts.recovered += 1;

@@ -1,7 +1,28 @@
 /**
  * What a server's tables, memory and WAL hold.
  */
-import type { Gid } from '../../src/core/identity.ts';
+import type { Gid, NodeId } from '../../src/core/identity.ts';
+
+/** Whose server it is. Ids are given again; a place, as (id, since), names one node for ever. */
+export interface Identity {
+  readonly place: number;
+  readonly id: NodeId;
+  /** The generation that added it; 0 for the first nodes. */
+  readonly since: number;
+  /** Where its gateway listens. */
+  readonly address: string;
+}
+
+/** mtm.seed */
+export interface Seed {
+  readonly source: NodeId;
+  /** What no gateway knows: which of those that had the id. */
+  readonly sourceSince: number;
+  readonly generation: number;
+  /** How much of the source's history the copy holds. */
+  readonly copyEnd: number;
+  done: boolean;
+}
 
 export interface Row {
   readonly value: number;
@@ -55,7 +76,9 @@ export type HistoryEntry =
       /** The rows before it. */
       readonly undo: readonly (readonly [string, Row | undefined])[];
     }
-  | { readonly kind: 'mark'; readonly generation: number };
+  | { readonly kind: 'mark'; readonly generation: number }
+  /** The gid of what a copy holds already: a header without rows. */
+  | { readonly kind: 'header'; readonly gid: Gid };
 
 export type Owner =
   { readonly kind: 'backend'; readonly backend: Backend } | { readonly kind: 'gid'; readonly gid: Gid };

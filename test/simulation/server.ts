@@ -6,9 +6,20 @@
 import { lowestFloor } from '../../src/core/commit/outcome-memory.ts';
 import type { Floor } from '../../src/core/commit/outcome-memory.ts';
 import { freshState } from '../../src/core/generation/record.ts';
+import { ballotOf } from '../../src/core/generation/record.ts';
 import type { DurableChange, DurableState } from '../../src/core/generation/record.ts';
-import type { Gid, NodeId } from '../../src/core/identity.ts';
-import type { Backend, Change, HistoryEntry, Owner, Prepared, Row, WalRecord } from './server-record.ts';
+import type { Gid } from '../../src/core/identity.ts';
+import type {
+  Backend,
+  Change,
+  HistoryEntry,
+  Identity,
+  Owner,
+  Prepared,
+  Row,
+  Seed,
+  WalRecord,
+} from './server-record.ts';
 import type { World } from './world.ts';
 
 interface Waiter {
@@ -31,6 +42,11 @@ export class Server {
   durable: DurableState = freshState();
   incarnation = 0;
   floor: Floor = lowestFloor;
+  /** It began as a copy of another node's. */
+  seed: Seed | undefined;
+  /** It is no donor for who was not online in this generation or a higher one; 0: it has everything. */
+  lostGeneration = 0;
+  readonly identity: Identity;
   /** PREPAREs of transactions that began here, in order. */
   readonly wal: WalRecord[] = [];
   /** Called when a record was written. */
@@ -43,7 +59,7 @@ export class Server {
   /** Factor on everything that waits for the disk. */
   slowness = 1;
   readonly #world: World;
-  readonly #node: NodeId;
+  readonly #place: number;
   readonly #locks = new Map<string, Owner>();
   readonly #queues = new Map<string, Waiter[]>();
   readonly #backends = new Set<Backend>();
@@ -59,9 +75,10 @@ export class Server {
   /** When the last of the writes into schema mtm will be durable. */
   #persistedAt = 0;
 
-  constructor(world: World, node: NodeId) {
+  constructor(world: World, identity: Identity) {
     this.#world = world;
-    this.#node = node;
+    this.identity = identity;
+    this.#place = identity.place;
   }
 
   /**
@@ -188,7 +205,7 @@ export class Server {
       this.prepared.set(gid, { changes, locks: [...backend.locks], findable: false });
       for (const key of backend.locks) this.#locks.set(key, { kind: 'gid', gid });
       if (backend.kind === 'session') this.wal.push({ gid, changes });
-      this.#world.checker.prepared(this.#node, gid, backend.kind === 'session', this.history.length);
+      this.#world.checker.prepared(this.#place, gid, backend.kind === 'session', this.history.length);
     };
     const returning = (): void => {};
     this.#inFlight.add(becomeDurable);
@@ -239,7 +256,7 @@ export class Server {
   }
 
   #commit(gid: Gid, changes: readonly Change[]): void {
-    this.#world.checker.committed(this.#node, gid, changes, true);
+    this.#world.checker.committed(this.#place, gid, changes, true);
     this.#write(gid, changes);
     this.flushed = this.history.length;
   }
@@ -259,7 +276,7 @@ export class Server {
    */
   replay(gid: Gid, changes: readonly Change[]): boolean {
     if (changes.some(({ key }) => this.#locks.has(key))) return false;
-    this.#world.checker.committed(this.#node, gid, changes, false);
+    this.#world.checker.committed(this.#place, gid, changes, false);
     this.#write(gid, changes);
     const { length } = this.history;
     this.later(this.#world.random.between(5, 60), () => (this.flushed = Math.max(this.flushed, length)));
@@ -278,7 +295,10 @@ export class Server {
   /** Writes into schema mtm with synchronous_commit=on, one after the other; lastOnline with its mark. */
   persist(change: DurableChange, done: () => void): void {
     this.#writeDown(() => {
+      if (this.seed !== undefined && this.durable.lastOnline === 0)
+        this.lostGeneration = change.lastOnline ?? 0;
       this.durable = { ...this.durable, ...change };
+      if (change.accepted !== undefined) this.#world.checker.accepted(this.identity, change.accepted);
       if (change.lastOnline !== undefined) this.history.push({ kind: 'mark', generation: change.lastOnline });
     }, done);
   }
@@ -339,8 +359,8 @@ export class Server {
   #loseUnflushed(): void {
     while (this.history.length > this.flushed) {
       const entry = this.history.pop()!;
-      if (entry.kind === 'mark') continue;
-      this.#world.checker.uncommitted(this.#node, entry.gid);
+      if (entry.kind !== 'commit') continue;
+      this.#world.checker.uncommitted(this.#place, entry.gid);
       for (const [key, row] of entry.undo) {
         if (row === undefined) this.rows.delete(key);
         else this.rows.set(key, row);
@@ -353,8 +373,49 @@ export class Server {
     const gids: Gid[] = [];
     for (const entry of this.history.slice(this.retained)) {
       if (entry.kind === 'commit' && (entry.changes.length === 0) === empty) gids.push(entry.gid);
+      else if (entry.kind === 'header' && empty) gids.push(entry.gid);
     }
     return gids;
+  }
+
+  /** The gid of something that its copy holds: written like what is replayed. */
+  noteHeader(gid: Gid): void {
+    const length = this.history.push({ kind: 'header', gid });
+    this.later(this.#world.random.between(5, 60), () => (this.flushed = Math.max(this.flushed, length)));
+  }
+
+  /** Everything that its copy holds is noted. */
+  noteSeeded(done: () => void): void {
+    this.#writeDown(() => (this.seed!.done = true), done);
+  }
+
+  /**
+   * What a base backup of it would hold now, as mtm.become makes it for the new node; what is prepared in it is
+   * rolled back before anything else happens.
+   */
+  copy(identity: Identity): Server {
+    const made = new Server(this.#world, identity);
+    made.history.push(...this.history.slice(0, this.flushed));
+    made.flushed = made.retained = made.history.length;
+    for (const [key, row] of this.rows) made.rows.set(key, row);
+    for (const entry of this.history.slice(this.flushed).reverse()) {
+      if (entry.kind !== 'commit') continue;
+      for (const [key, row] of entry.undo) {
+        if (row === undefined) made.rows.delete(key);
+        else made.rows.set(key, row);
+      }
+    }
+    const { chosen, lastOnline } = this.durable;
+    made.durable = { ...freshState(), promised: ballotOf(chosen!), chosen };
+    if (this.#world.sabotage.copiedState !== undefined) made.durable = this.#world.sabotage.copiedState;
+    made.incarnation = this.incarnation;
+    made.floor = this.floor;
+    const { id: source, since: sourceSince } = this.identity;
+    const { seedsOnly = Infinity } = this.#world.sabotage;
+    const done = seedsOnly === 0;
+    const copyEnd = Math.min(this.flushed, this.retained + seedsOnly);
+    made.seed = { source, sourceSince, generation: lastOnline, copyEnd, done };
+    return made;
   }
 
   start(): void {

@@ -93,11 +93,11 @@ export class Session {
   }
 
   #readOnce(again: boolean): void {
-    const { server, id } = this.#gateway;
+    const { server, place } = this.#gateway;
     const { checker, random } = this.#world;
     const acknowledged = checker.acknowledged.length;
     server.later(random.between(0.1, random.chance(0.05) ? 400 : 5), () => {
-      const missing = checker.missing(id, acknowledged);
+      const missing = checker.missing(place, acknowledged);
       let total = 0;
       for (const [key, { value }] of server.rows) if (key.startsWith('a')) total += value;
       server.later(random.between(0.1, 5), () =>
@@ -113,7 +113,7 @@ export class Session {
       this.#world.checker.counts.refusedReads += 1;
       return this.#end('failed');
     }
-    this.#world.checker.served(this.#gateway.id, missing);
+    this.#world.checker.served(this.#gateway.place, missing);
     const expected = this.#gateway.options.accounts * openingBalance;
     if (total !== expected)
       throw new Violation(`node ${this.#gateway.id} shows a total of ${total}, not ${expected}`);

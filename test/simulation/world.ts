@@ -1,6 +1,7 @@
 /**
  * What all parts of one simulated run share: time, chance, the checker, the trace.
  */
+import type { DurableState } from '../../src/core/generation/record.ts';
 import type { NodeMachine } from '../../src/core/node/node-machine.ts';
 import type { NodeOptions } from '../../src/core/node/node-options.ts';
 import type { Prng } from '../../src/lib/prng.ts';
@@ -19,6 +20,14 @@ export interface Sabotage {
   readonly leaseCheckedBefore?: boolean;
   /** What is to be persisted counts as persisted at once. */
   readonly persistNotAwaited?: boolean;
+  /** Whoever has the id of a peer is taken for it. */
+  readonly takesSinceForGranted?: boolean;
+  /** A copied server keeps what is given here of its donor's state. */
+  readonly copiedState?: DurableState;
+  /** What a copy holds counts as noted at once, or after that many entries. */
+  readonly seedsOnly?: number;
+  /** A node that began as a copy lets everybody recover from it. */
+  readonly givesWhatItLacks?: boolean;
   /** The referee judges wrongly. */
   readonly refereeRules?: RefereeRules;
 }

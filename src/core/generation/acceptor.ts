@@ -80,6 +80,11 @@ export class Acceptor {
     return this.#chosen ?? this.#initial;
   }
 
+  /** The highest record that this node has accepted or knows to be chosen. */
+  get highest(): GenerationRecord | undefined {
+    return this.#highestRecord();
+  }
+
   get lastOnline(): number {
     return this.#lastOnline;
   }

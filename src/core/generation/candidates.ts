@@ -13,7 +13,8 @@ import type { Configuration, GenerationRecord } from './record.ts';
  * is none with this node in it. Nodes that are behind are in it when they are nearly level, or when there is
  * no majority without them: then everybody has to wait for them anyway. `referee`: one of two nodes may be
  * enough, this one when the other is out of reach or behind while this one works alone. A joining node comes
- * in when it is nearly level and fits with all the others: one at a time, and never in place of another.
+ * in when it is nearly level and fits with all the others: one at a time, and never in place of another. `former`:
+ * of these a majority is needed as well.
  */
 export function candidates(
   self: NodeId,
@@ -21,6 +22,7 @@ export function candidates(
   configuration: Configuration,
   chosen: GenerationRecord | undefined,
   referee = false,
+  former: readonly NodeId[] = configuration.configured,
 ): readonly NodeId[] | undefined {
   const { configured, joining } = configuration;
   const healthy = contacts.filter(({ healthy, node }) => healthy && configured.includes(node));
@@ -38,7 +40,7 @@ export function candidates(
   // Whoever works alone goes on until the other is nearly level.
   for (const group of alone === undefined ? [fit, healthy] : [fit]) {
     const clique = cliqueOf(group);
-    if (!isMajority(clique, configured)) continue;
+    if (!isMajority(clique, configured) || !isMajority(clique, former)) continue;
     const members = withJoining(clique, contacts, joining);
     return members.includes(self) ? members : undefined;
   }

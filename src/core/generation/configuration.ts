@@ -3,8 +3,9 @@
  * Membership change).
  *
  * A node that is added is *joining* first: it is kept history for and recovers, but counts for no majority.
- * It becomes *configured* together with its first membership. One change at a time, and only on top of a
- * record that is known to be chosen: then any two majorities that could decide have a node in common
+ * It becomes *configured* together with its first membership. One change at a time, only on top of a record
+ * that is known to be chosen, and with majorities of the nodes before and after until the change is chosen
+ * itself, also where it is carried on: then any two majorities that could decide have a node in common
  * (test/unit/core/generation/configuration.test.ts enumerates it). Rule: pure values. A node that is dropped
  * is forgotten; its id may be given to another one, which (id, since) tells apart.
  */
@@ -91,18 +92,30 @@ export function withMembers(configuration: Configuration, members: readonly Node
 
 /**
  * Why no generation of `members`, with votes of `voters`, may lead from one configuration to the other, as a
- * clause; undefined when it may. `known`: the record with the former one is known to be chosen.
+ * clause; undefined when it may. `known`: the record with the one before is known to be chosen. `former`: that
+ * of the change which the record before made, if it is not.
  */
 export function transitionFault(
   before: Configuration,
   after: Configuration,
-  { members, voters, known }: { members: readonly NodeId[]; voters: Iterable<NodeId>; known: boolean },
+  {
+    members,
+    voters,
+    known,
+    former,
+  }: {
+    members: readonly NodeId[];
+    voters: Iterable<NodeId>;
+    known: boolean;
+    former?: readonly NodeId[] | undefined;
+  },
 ): string | undefined {
   const counted = [...voters];
   const stranger = members.find((node) => !after.configured.includes(node));
   if (stranger !== undefined) return `node ${stranger} is not configured`;
   if (before === after) {
-    return isMajority(counted, before.configured) && isMajority(members, before.configured)
+    const needed = former === undefined ? [before.configured] : [before.configured, former];
+    return needed.every((nodes) => isMajority(counted, nodes) && isMajority(members, nodes))
       ? undefined
       : 'its votes are no majority';
   }

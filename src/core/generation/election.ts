@@ -10,7 +10,7 @@ import type { Gid, NodeId } from '../identity.ts';
 import type { ElectionMessage } from '../peer/message.ts';
 import { Acceptor } from './acceptor.ts';
 import { candidates } from './candidates.ts';
-import type { ConfigurationWish } from './configuration.ts';
+import { nodesOf, type ConfigurationWish } from './configuration.ts';
 import type { ElectionEffect, ElectionNode, ElectionOptions } from './election-event.ts';
 import { Proposer } from './proposer.ts';
 import type { Ballot, Configuration, DurableState, GenerationRecord } from './record.ts';
@@ -165,7 +165,7 @@ export class Election {
     if (from !== this.#options.self && this.promised.generation > before) this.#proposer.yieldTo(this.#now);
   }
 
-  /** Whoever is configured before or after it may hold a lease. */
+  /** Whoever this node knows may be configured in a record that it has only accepted, and hold a lease. */
   #blockedBy(
     { members, configured }: Pick<GenerationRecord, 'members' | 'configured'>,
     now: number,
@@ -173,7 +173,7 @@ export class Election {
     const { self } = this.#options;
     const { exclusion } = this.#node;
     const { configuration } = this;
-    const left = new Set([...configuration.configured, ...configured]);
+    const left = new Set([...nodesOf(configuration), ...configured]);
     for (const member of [...members, self]) left.delete(member);
     const blocked = exclusion.blockedBy(left, now);
     if (blocked === undefined) return undefined;

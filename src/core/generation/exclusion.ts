@@ -32,14 +32,16 @@ export class Exclusion {
   /** From an answered claim until its lease has certainly ended, also by clocks that drift. */
   readonly termMs: number;
   readonly #answered = new Map<NodeId, Answered>();
+  readonly #startedAt: number;
   readonly #withheld = new Map<NodeId, number>();
 
   constructor(options: ExclusionOptions) {
     this.termMs = options.recvTimeoutMs * 1.05 + options.sendTimeoutMs;
-    for (const peer of options.peers) this.#answered.set(peer, { at: options.now, sentAt: -1 });
+    this.#startedAt = options.now;
+    this.replacePeers(options.peers);
   }
 
-  /** The other nodes from now on. One that is new has been answered nothing by this process. */
+  /** The other nodes from now on. One that is new may have been answered by a former process. */
   replacePeers(peers: readonly NodeId[]): void {
     for (const known of [...this.#answered.keys()]) {
       if (peers.includes(known)) continue;
@@ -47,7 +49,7 @@ export class Exclusion {
       this.#withheld.delete(known);
     }
     for (const peer of peers) {
-      if (!this.#answered.has(peer)) this.#answered.set(peer, { at: -Infinity, sentAt: -1 });
+      if (!this.#answered.has(peer)) this.#answered.set(peer, { at: this.#startedAt, sentAt: -1 });
     }
   }
 

@@ -9,7 +9,8 @@
  * Rules: no ballot is used twice (the own promise is durable before a value is sent, and a number that was
  * tried is not tried again by this process). Nothing is proposed that this node would refuse to vote for. One
  * of two nodes proposes itself alone only with the referee's grant, and takes its number. The nodes of the
- * cluster change by one at a time (configuration.ts).
+ * cluster change by one at a time (configuration.ts). A record that was accepted somewhere and is not known to
+ * be chosen is carried on first, with its nodes as they are: nothing else can get a majority.
  */
 import { assert } from '../../lib/assert.ts';
 import type { NodeId } from '../identity.ts';
@@ -57,6 +58,8 @@ export class Proposer {
   #patientUntil = -Infinity;
   /** Since when a node is heard that promised more than is chosen. */
   #stuckSince: number | undefined;
+  /** The highest record that votes told of. */
+  #heard: GenerationRecord | undefined;
   /** When the chosen record came. */
   #chosenAt = -Infinity;
   /** Why there is no generation yet, for the status; empty when none is needed. */
@@ -109,6 +112,24 @@ export class Proposer {
     this.#chosenAt = now;
   }
 
+  /** Accepted here or elsewhere, and perhaps chosen: what follows must be based on it. */
+  get #unsettled(): GenerationRecord | undefined {
+    const { chosen, highest } = this.#acceptor;
+    const heard = this.#heard;
+    const higher =
+      highest === undefined || (heard && compareBallots(ballotOf(heard), ballotOf(highest)) > 0)
+        ? heard
+        : highest;
+    return higher !== undefined && higher.number > (chosen?.number ?? 0) ? higher : undefined;
+  }
+
+  /** The nodes of the generation to be proposed, but for a wish. */
+  get #configuration(): Configuration {
+    const unsettled = this.#unsettled;
+    if (unsettled === undefined) return this.#acceptor.configuration;
+    return { configured: unsettled.configured, joining: [], added: unsettled.added };
+  }
+
   /** Looks whether a generation is needed. `taking`: this node takes part in the chosen one. */
   tick(now: number, random: number, taking: boolean): void {
     const contacts = this.#node.contacts(now);
@@ -135,7 +156,8 @@ export class Proposer {
       return;
     }
     this.#waiting = reason;
-    const excluded = configuration.configured.filter((node) => !members.includes(node));
+    const excluded = new Set([...nodesOf(configuration), ...this.#configuration.configured]);
+    for (const member of members) excluded.delete(member);
     const blocked = this.#node.exclusion.blockedBy(excluded, now);
     if (blocked !== undefined) {
       this.#waiting = `${reason}; node ${blocked.node} may still hold a lease`;
@@ -162,20 +184,24 @@ export class Proposer {
   /** A referee that grants nothing does not keep the other node stuck for ever. */
   #candidates(contacts: readonly Contact[], now: number): readonly NodeId[] | undefined {
     const { self, recvTimeoutMs } = this.#options;
-    const { chosen, configuration } = this.#acceptor;
+    const { chosen } = this.#acceptor;
+    const configuration = this.#configuration;
+    const former = this.#unsettled?.former;
     const stuckMs = now - (this.#stuckSince ?? now);
     const majority =
       this.#node.grant === undefined || stuckMs > 3 * recvTimeoutMs
-        ? candidates(self, contacts, configuration, chosen)
+        ? candidates(self, contacts, configuration, chosen, false, former)
         : undefined;
-    return majority ?? candidates(self, contacts, configuration, chosen, this.#node.grant !== undefined);
+    return (
+      majority ?? candidates(self, contacts, configuration, chosen, this.#node.grant !== undefined, former)
+    );
   }
 
   /** Why the wish needs a generation, as a clause; undefined when it needs none or cannot come true now. */
   #wishReason(members: readonly NodeId[]): string | undefined {
     const { wish } = this;
     const { chosen, configuration } = this.#acceptor;
-    if (wish === undefined || chosen === undefined) return undefined;
+    if (wish === undefined || chosen === undefined || this.#unsettled !== undefined) return undefined;
     if (isFulfilled(wish, configuration) || obstacleTo(wish, configuration) !== undefined) return undefined;
     if (wish.kind === 'add') return `node ${wish.node.id} is to be added`;
     return members.includes(wish.node) ? undefined : `node ${wish.node} is to be dropped`;
@@ -189,7 +215,7 @@ export class Proposer {
       this.#acceptor.chosen?.number ?? 0,
       ...contacts.map(({ maxVoted }) => maxVoted),
     );
-    if (isMajority(members, this.#acceptor.configuration.configured)) return known + 1;
+    if (isMajority(members, this.#configuration.configured)) return known + 1;
     const grant = this.#node.grant?.();
     if (grant !== undefined && grant > known) return grant;
     this.#wanted = known + 1;
@@ -251,7 +277,7 @@ export class Proposer {
 
   /** The configuration of the round's record, if the votes show nothing that is not known here. */
   #expected({ ballot, members, wish }: Round): Configuration {
-    const { configuration } = this.#acceptor;
+    const configuration = this.#configuration;
     const wished = wish === undefined ? configuration : changed(configuration, wish, ballot.generation);
     return wished === configuration ? withMembers(configuration, members) : wished;
   }
@@ -280,8 +306,15 @@ export class Proposer {
     const round = this.#of(message.ballot);
     if (round === undefined || round.record !== undefined || !round.members.includes(from)) return;
     round.votes.set(from, message);
+    this.#hear(message.accepted);
     if (round.votes.size === round.members.length) this.#propose(round, now);
     else if (round.votes.size === round.members.length - 1) this.#ask(round, now);
+  }
+
+  #hear(record: GenerationRecord | undefined): void {
+    if (record === undefined) return;
+    if (this.#heard === undefined || compareBallots(ballotOf(record), ballotOf(this.#heard)) > 0)
+      this.#heard = record;
   }
 
   #propose(round: Round, now: number): void {

@@ -38,6 +38,11 @@ export interface Configuration {
 export interface GenerationRecord extends Configuration {
   readonly number: number;
   readonly proposer: NodeId;
+  /**
+   * The nodes configured before it, when they were others and the record before it is the last that was known
+   * to be chosen: until this one is, whatever is based on it needs a majority of them as well.
+   */
+  readonly former?: readonly NodeId[];
   /** Ascending; contains a majority of `configured` (or the proposer holds the referee's grant). */
   readonly members: readonly NodeId[];
   /** The complete voters: members and others recover from one of them. Ascending. */

@@ -89,7 +89,7 @@ function nextConfiguration(
   { ballot, members, configured, wish, chosen, grant }: Proposal,
   base: GenerationRecord | undefined,
   votes: Votes,
-): Configuration | string {
+): (Configuration & Pick<GenerationRecord, 'former'>) | string {
   const before: Configuration = base ?? initialConfiguration(configured);
   const { configured: counted, joining, added } = before;
   const unchanged = { configured: counted, joining, added };
@@ -98,7 +98,11 @@ function nextConfiguration(
   // One change at a time: a joining node is admitted by the next generation.
   const after = wished === unchanged ? withMembers(unchanged, members) : wished;
   const known = (base?.number ?? 0) === chosen;
-  return transitionFault(unchanged, after, { members, voters: votes.keys(), known }) ?? after;
+  const carried = known ? undefined : base?.former;
+  const fault = transitionFault(unchanged, after, { members, voters: votes.keys(), known, former: carried });
+  if (fault !== undefined) return fault;
+  const former = after.configured.join() === counted.join() ? carried : counted;
+  return former === undefined ? after : { ...after, former };
 }
 
 function highestAccepted(votes: Votes): GenerationRecord | undefined {

@@ -349,11 +349,17 @@ function readRecord(reader: ByteReader): GenerationRecord {
     configured: readNodes(reader),
     joining: readNodes(reader),
     added: reader.list(reader.u8(), () => readAddedNode(reader)),
+    ...readFormer(reader),
     donors: readNodes(reader),
     commits: readRuns(reader),
   };
   if (record.number < 1 || record.proposer < 1 || record.proposer > maxNode) reader.fail();
   return record;
+}
+
+function readFormer(reader: ByteReader): Pick<GenerationRecord, 'former'> {
+  const former = readNodes(reader);
+  return former.length === 0 ? {} : { former };
 }
 
 function readAddedNode(reader: ByteReader): AddedNode {

@@ -8,7 +8,7 @@
  *     ballot = generation:uint53 proposer:uint8
  *     runs = gids:uint32 count:uint32
  *            (node:uint8 generation:uint53 incarnation:uint53 first:uint53 length:uint32)…
- *     record = ballot members:nodes configured:nodes donors:nodes commits:runs
+ *     record: see #record
  */
 import { assert, unreachable } from '../../lib/assert.ts';
 import type { Gid, Lsn, NodeId, Refusal } from '../identity.ts';
@@ -206,7 +206,7 @@ export class MessageWriter {
 
   /**
    * number:uint53 proposer:uint8 members:nodes configured:nodes joining:nodes count:uint8 (id:uint8 host:text
-   * port:uint32 conninfo:text since:uint53)… donors:nodes commits:runs
+   * port:uint32 conninfo:text since:uint53)… former:nodes donors:nodes commits:runs; former: none, if empty
    */
   #record(record: GenerationRecord): void {
     this.#bytes.u53(record.number);
@@ -222,6 +222,7 @@ export class MessageWriter {
       this.#text(conninfo);
       this.#bytes.u53(since);
     }
+    this.#nodes(record.former ?? []);
     this.#nodes(record.donors);
     this.#runs(record.commits);
   }
