@@ -1,4 +1,7 @@
-/** Commands that ask a gateway of the cluster: `status`, `nodes`, `add-node`, `drop-node`. Thin: the SQL functions do the work. */
+/**
+ * Commands that ask a gateway of the cluster: `status`, `nodes`, `add-node`, `drop-node`. Thin: the SQL
+ * functions do the work.
+ */
 import type { Argv, CommandModule } from 'yargs';
 import { loadConfig } from '../config/loading.ts';
 import { ClusterClient, type Answer, type ClusterTarget } from '../io/cluster-client.ts';
@@ -121,11 +124,9 @@ export const addNodeCommand: CommandModule<
     const id = await using(await ClusterClient.open(targetOf(args)), (open) => open.addNode(args.address));
     if (args.json) return say(JSON.stringify({ id }));
     say(`node ${id} was added; it counts when it is online. On its machine:`);
+    say(`  1. write its gateway.yaml: node_id: ${id}, name and secret of the cluster, the others as peers`);
     say(
-      `  1. write its gateway.yaml: node_id: ${id}, cluster_name and cluster_secret_file as here, the others as peers`,
-    );
-    say(
-      '  2. mtm-gateway join --config gateway.yaml --from HOST:PORT --pgdata DIR   (peer address of a member)',
+      '  2. mtm-gateway join --config gateway.yaml --from HOST:PORT --pgdata DIR   (the peer address of one)',
     );
     say('  3. start PostgreSQL, then mtm-gateway serve --config gateway.yaml');
     say(`To take it back: mtm-gateway drop-node ${id}`);

@@ -1,7 +1,8 @@
 /**
  * How far a copy is: a bar that is drawn anew on a terminal, a line every few seconds elsewhere.
- * Rule: no promise that is not kept: the rest is estimated from the rate of the last seconds, said with `about`,
- * and not at all as long as nothing is known. What comes on top of the expected size (WAL) is shown as such.
+ * Rule: no promise that is not kept: the rest is estimated from the rate of the last seconds, said with
+ * `about`, and not at all as long as nothing is known. What comes on top of the expected size (WAL) is shown
+ * as such.
  */
 import type { CopyProgress } from '../io/recovery/base-backup-receiver.ts';
 

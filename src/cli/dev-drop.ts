@@ -1,5 +1,6 @@
 /**
- * `mtm-gateway dev drop`: takes a node out of an embedded cluster that runs, or back one that was being added.
+ * `mtm-gateway dev drop`: takes a node out of an embedded cluster that runs, or back one that was being
+ * added.
  * Rule: its folder is renamed and stays; each step looks first whether it is done already.
  */
 import { existsSync, renameSync } from 'node:fs';
@@ -18,7 +19,8 @@ export interface DevDropArguments {
 /** The others take a moment to notice that the node is gone. */
 const noticeLimitMs = 20_000;
 const againMs = 200;
-const objectInUse = '55006';
+/** Still in contact; or no election without it has come about yet. */
+const passing = ['55006', '57P03'];
 
 function say(line: string): void {
   process.stdout.write(`${line}\n`);
@@ -30,11 +32,22 @@ async function dropNode(member: NodeLayout, node: number): Promise<string[]> {
     try {
       return await askGateway(member, (client) => client.dropNode(node));
     } catch (error) {
-      const inContact = error instanceof GatewayError && error.sqlstate === objectInUse;
-      if (!inContact || performance.now() > deadline) throw error;
+      if (!(error instanceof GatewayError)) throw error;
+      if (!passing.includes(error.sqlstate) || performance.now() > deadline) throw notDropped(error, node);
       await pause(againMs);
     }
   }
+}
+
+/** Of two nodes none can be dropped: what decides is a majority of those there were. */
+function notDropped(cause: GatewayError, node: number): GatewayError {
+  const { sqlstate } = cause;
+  const hint = `a majority of the nodes must be online without it; dev start --node ${node} brings it back`;
+  return new GatewayError(cause.code, `node ${node} was not dropped: ${cause.message}`, {
+    cause,
+    sqlstate,
+    hint,
+  });
 }
 
 /** node4.removed-20261122T034512 */

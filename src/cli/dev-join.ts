@@ -1,10 +1,10 @@
 /**
  * `mtm-gateway dev join`: one node more for an embedded cluster that runs.
  *
- *     number chosen (written down) → mtm.add_node → copy (written down) → server → gateway → online (written down)
+ *     number chosen (saved) → mtm.add_node → copy (saved) → server → gateway → online (saved)
  *
- * Rule: every step looks first whether it is done already, so that the command is repeated after any failure; what
- * was added and never came online is taken back by `dev drop`.
+ * Rule: every step looks first whether it is done already, so that the command is repeated after any failure;
+ * what was added and never came online is taken back by `dev drop`.
  */
 import { existsSync, rmSync } from 'node:fs';
 import { loadConfig } from '../config/loading.ts';
@@ -113,7 +113,7 @@ async function joiningNode(cluster: ClusterFolder, args: DevJoinArguments): Prom
   if (former !== undefined) {
     if (args.node !== undefined && args.node !== former.node) {
       const text = `node ${former.node} is being added, and that has not ended`;
-      const hint = `repeat dev join without --node, or take it back: mtm-gateway dev drop --node ${former.node}`;
+      const hint = `repeat dev join without --node, or take it back with dev drop --node ${former.node}`;
       throw new GatewayError('launcher-failed', text, { hint });
     }
     say(`node ${former.node}: going on where an earlier dev join has ended`);

@@ -1,6 +1,6 @@
 /**
- * `mtm-gateway join`, on the machine of a node that was just added: copies a member's server over the peer port
- * into an empty data directory, so that it needs nothing but the gateway's own configuration file.
+ * `mtm-gateway join`, on the machine of a node that was just added: copies a member's server over the peer
+ * port into an empty data directory, so that it needs nothing but the gateway's own configuration file.
  */
 import { existsSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
@@ -45,15 +45,15 @@ function ownerOf(folder: string): (FileOwner & { readonly name: string }) | unde
 
 function nextSteps(copy: FinishedCopy, args: JoinArguments, node: number, ready: boolean): string {
   const file = args.config ?? process.env['MTM_CONFIG'] ?? 'gateway.yaml';
-  const start = ready
-    ? 'start PostgreSQL on it, as this machine usually does'
-    : 'start PostgreSQL on it, as this machine usually does: it recovers to the end of the copy and is then promoted';
+  const start = ready ? '' : ': it recovers to the end of the copy and is then promoted';
+  const end = formatLsn(copy.end);
   return [
-    `${args.pgdata} is a copy of the server of node ${copy.source} at ${formatLsn(copy.end)}. Now:`,
-    `  1. look at its postgresql.conf and pg_hba.conf, which are those of node ${copy.source} (port, archive_command …)`,
-    `  2. ${start}`,
+    `${args.pgdata} is a copy of the server of node ${copy.source} at ${end}. Now:`,
+    `  1. look at its settings and pg_hba.conf: those of node ${copy.source} (port, archive_command …)`,
+    `  2. start PostgreSQL on it, as this machine usually does${start}`,
     `  3. mtm-gateway serve --config ${file}`,
-    `It is online when it has caught up; on any node, SELECT mtm.join_node(${node}, '${formatLsn(copy.end)}') waits for it.`,
+    'It is online when it has caught up. On any node, this waits for it:',
+    `  SELECT mtm.join_node(${node}, '${end}')`,
   ].join('\n');
 }
 
@@ -124,7 +124,7 @@ export const joinCommand: CommandModule<object, JoinArguments> = {
         'also lets it recover; afterwards it starts as any server',
       )
       .epilogue(
-        'Before: mtm-gateway add-node gives the new node its id. A copy that is broken off leaves nothing behind.',
+        'Before: mtm-gateway add-node gives it an id. A copy that is broken off leaves nothing behind.',
       ),
   handler: async (args) => {
     await join(args);

@@ -1,4 +1,7 @@
-/** Answers of the cluster as people read them: a table, or names and values below each other; --json for programs. */
+/**
+ * Answers of the cluster as people read them: a table, or names and values below each other; --json for
+ * programs.
+ */
 import type { Answer } from '../io/cluster-client.ts';
 
 function shown(value: unknown): string {

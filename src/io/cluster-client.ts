@@ -1,5 +1,6 @@
 /**
- * A command's connection to a cluster, through one of its gateways: the functions of schema mtm that people call.
+ * A command's connection to a cluster, through one of its gateways: the functions of schema mtm that people
+ * call.
  * Rule: what the gateway or the server refuses is a GatewayError with their own sentence and hint; nothing is
  * decided here.
  */

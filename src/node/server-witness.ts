@@ -81,7 +81,7 @@ export class ServerWitness {
     const contacts = this.#node.contacts();
     const silent = contacts.filter((node) => !this.#content.has(node));
     if (this.#node.peers().length > 0) {
-      if (silent.length > 0) return `it waits for what node ${silent.join(', ')} remembers of its PostgreSQL`;
+      if (silent.length > 0) return `it waits for the word of node ${silent.join(', ')} on its PostgreSQL`;
       if (this.#content.size === 0 && now - this.#startedAt < this.#node.aloneMs)
         return 'it waits for what the other nodes remember of its PostgreSQL';
     }

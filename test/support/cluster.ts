@@ -6,7 +6,11 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client, type ClientConfig, type QueryResultRow } from 'pg';
-import { openClusterFolder, type ClusterFolder } from '../../src/io/launcher/cluster-folder.ts';
+import {
+  existingClusterFolder,
+  openClusterFolder,
+  type ClusterFolder,
+} from '../../src/io/launcher/cluster-folder.ts';
 import {
   startGateways,
   startNode,
@@ -54,7 +58,7 @@ async function freeBasePort(majors: readonly PostgresMajor[]): Promise<number> {
 }
 
 export class Cluster {
-  readonly folder: ClusterFolder;
+  #folder: ClusterFolder;
   readonly #temporary: string;
   readonly #settings: ExtraSettings;
   readonly #clients = new Set<Client>();
@@ -69,14 +73,23 @@ export class Cluster {
   };
 
   constructor(folder: ClusterFolder, temporary: string, settings: ExtraSettings) {
-    this.folder = folder;
+    this.#folder = folder;
     this.#temporary = temporary;
     this.#settings = settings;
     process.once('exit', this.#abandon);
   }
 
+  get folder(): ClusterFolder {
+    return this.#folder;
+  }
+
+  /** Nodes were added or dropped: these are there now. */
+  refresh(): void {
+    this.#folder = existingClusterFolder(this.#folder.folder);
+  }
+
   get nodes(): readonly NodeLayout[] {
-    return this.folder.nodes;
+    return this.#folder.nodes;
   }
 
   /** 1, 2, 3. */
@@ -85,7 +98,7 @@ export class Cluster {
   }
 
   node(number: number): NodeLayout {
-    const node = this.nodes[number - 1];
+    const node = this.nodes.find((one) => one.node === number);
     if (node === undefined) throw new Error(`the cluster has no node ${number}`);
     return node;
   }
@@ -222,7 +235,8 @@ export class Cluster {
   async halt(): Promise<void> {
     const ended = Promise.allSettled([...this.#clients].map((client) => client.end()));
     this.#shared.clear();
-    await stopCluster(this.nodes);
+    const { nodes, joining } = existingClusterFolder(this.#folder.folder);
+    await stopCluster(joining === undefined ? nodes : [...nodes, joining.layout]);
     await ended;
   }
 

@@ -13,8 +13,8 @@ import type { Configuration, GenerationRecord } from './record.ts';
  * is none with this node in it. Nodes that are behind are in it when they are nearly level, or when there is
  * no majority without them: then everybody has to wait for them anyway. `referee`: one of two nodes may be
  * enough, this one when the other is out of reach or behind while this one works alone. A joining node comes
- * in when it is nearly level and fits with all the others: one at a time, and never in place of another. `former`:
- * of these a majority is needed as well.
+ * in when it is nearly level and fits with all the others: one at a time, and never in place of another.
+ * `former`: of these a majority is needed as well.
  */
 export function candidates(
   self: NodeId,

@@ -92,8 +92,8 @@ export function withMembers(configuration: Configuration, members: readonly Node
 
 /**
  * Why no generation of `members`, with votes of `voters`, may lead from one configuration to the other, as a
- * clause; undefined when it may. `known`: the record with the one before is known to be chosen. `former`: that
- * of the change which the record before made, if it is not.
+ * clause; undefined when it may. `known`: the record with the one before is known to be chosen. `former`:
+ * that of the change which the record before made, if it is not.
  */
 export function transitionFault(
   before: Configuration,

@@ -9,8 +9,8 @@
  * Rules: no ballot is used twice (the own promise is durable before a value is sent, and a number that was
  * tried is not tried again by this process). Nothing is proposed that this node would refuse to vote for. One
  * of two nodes proposes itself alone only with the referee's grant, and takes its number. The nodes of the
- * cluster change by one at a time (configuration.ts). A record that was accepted somewhere and is not known to
- * be chosen is carried on first, with its nodes as they are: nothing else can get a majority.
+ * cluster change by one at a time (configuration.ts). A record that was accepted somewhere and is not known
+ * to be chosen is carried on first, with its nodes as they are: nothing else can get a majority.
  */
 import { assert } from '../../lib/assert.ts';
 import type { NodeId } from '../identity.ts';

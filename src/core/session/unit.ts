@@ -86,8 +86,8 @@ export function* runPassing(session: SessionMachine, unit: Unit): Task {
 }
 
 /**
- * What the client has seen nothing of and has to run again in a block of the gateway's own: it wants to write,
- * or its result was dropped while the nodes agree on a new generation.
+ * What the client has seen nothing of and has to run again in a block of the gateway's own: it wants to
+ * write, or its result was dropped while the nodes agree on a new generation.
  */
 export function runsInOwnBlock(session: SessionMachine, reply: Reply): boolean {
   if (reply.seen) return false;

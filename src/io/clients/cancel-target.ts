@@ -16,8 +16,8 @@ export interface CancelTarget {
 /** After some four seconds of repeated requests the connection is given up. */
 const longestWaitMs = 2000;
 
-/** Resolves when the server has dealt with the request. Never rejects. */
-export function sendCancelTo(target: CancelTarget): Promise<void> {
+/** As sendCancel: resolves when the server has dealt with the request, or false. Never rejects. */
+export function sendCancelTo(target: CancelTarget): Promise<boolean> {
   return sendCancel(target.host, target.port, target.pid, target.key);
 }
 

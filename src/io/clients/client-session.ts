@@ -126,7 +126,9 @@ export class ClientSession {
   }
 
   async #cancelServer(): Promise<void> {
-    await sendCancelTo(this.#cancelTarget);
+    const delivered = await sendCancelTo(this.#cancelTarget);
+    // It could hit anything that this session does from now on.
+    if (!delivered) this.#server.destroy();
     this.#drive(() => this.machine.cancelDelivered());
   }
 

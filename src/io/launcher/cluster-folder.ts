@@ -1,7 +1,7 @@
 /**
  * The directory of an embedded cluster (`--data DIR`): which nodes it has, its secret, and who uses it now.
- * Rule: one `mtm-gateway dev` at a time, and one command that changes its nodes; number and versions of the nodes
- * change by `dev join` and `dev drop` only, once the cluster has data.
+ * Rule: one `mtm-gateway dev` at a time, and one command that changes its nodes; number and versions of the
+ * nodes change by `dev join` and `dev drop` only, once the cluster has data.
  */
 import { randomBytes } from 'node:crypto';
 import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -20,6 +20,8 @@ const copied = z.strictObject({ source: z.number().int(), end: z.string() });
 const nodeDescription = z.strictObject({
   node: z.number().int().min(1).max(highestNode),
   pg: z.literal(postgresMajors),
+  /** At run time: the cluster itself knows at which ports. */
+  added: z.literal(true).optional(),
 });
 
 const joiningDescription = nodeDescription.extend({ copied: copied.optional() });
@@ -124,13 +126,19 @@ function wishedMajors(wish: ClusterWish): PostgresMajor[] {
   return Array.from({ length: count }, (_, index) => given[index] ?? given[0] ?? usualMajor);
 }
 
-function refuseOther(folder: string, wish: ClusterWish, { nodes }: Description): void {
+function refuseOther(folder: string, wish: ClusterWish, { nodes, joining, port }: Description): void {
   const hint = `start it as it is, or use another directory with --data, or remove ${folder}`;
   if (wish.nodes !== undefined && wish.nodes !== nodes.length) {
-    const text = `${folder} has ${nodes.length} nodes (${nodes.map(({ node }) => node).join(', ')}), not ${wish.nodes}`;
+    const numbers = nodes.map(({ node }) => node).join(', ');
+    const text = `${folder} has ${nodes.length} nodes (${numbers}), not ${wish.nodes}`;
     throw new GatewayError('launcher-failed', text, {
       hint: `${hint}; dev join and dev drop change its nodes`,
     });
+  }
+  const added = joining !== undefined || nodes.some((node) => node.added);
+  if (wish.port !== undefined && wish.port !== port && added) {
+    const text = `${folder} has nodes that were added at --port ${port}, which cannot change any more`;
+    throw new GatewayError('launcher-failed', text, { hint });
   }
   if (wish.pg === undefined) return;
   const wished = wishedMajors({ ...wish, nodes: wish.pg.length > 1 ? undefined : nodes.length });
@@ -203,7 +211,8 @@ export function saveJoined(path: string): ClusterFolder {
   const { folder, value } = existing(path);
   const { joining, ...rest } = value;
   if (joining === undefined) return describe(folder, value);
-  const nodes = [...rest.nodes, { node: joining.node, pg: joining.pg }].sort((a, b) => a.node - b.node);
+  const joined = { node: joining.node, pg: joining.pg, added: true } as const;
+  const nodes = [...rest.nodes, joined].sort((a, b) => a.node - b.node);
   const next = { ...rest, nodes };
   writeDescription(folder, next);
   return describe(folder, next);

@@ -184,8 +184,9 @@ export async function startServer(node: NodeLayout, limitMs = startLimitMs): Pro
 }
 
 /**
- * Recovery is over, also that from a backup: while a server replays, it may say ready to those who only read. The
- * state in pg_control (src/include/catalog/pg_control.h), behind the system's identifier and two versions.
+ * Recovery is over, also that from a backup: while a server replays, it may say ready to those who only read.
+ * The state in pg_control (src/include/catalog/pg_control.h), behind the system's identifier and two
+ * versions.
  */
 function isInProduction(dataFolder: string): boolean {
   const bytes = readFileSync(join(dataFolder, 'global/pg_control'));
@@ -205,8 +206,8 @@ export interface ServerOrder {
 }
 
 /**
- * Starts a server; resolves when it takes connections that write, or has failed. One that recovers from a backup
- * has then been promoted.
+ * Starts a server; resolves when it takes connections that write, or has failed. One that recovers from a
+ * backup has then been promoted.
  */
 export async function launchServer(order: ServerOrder) {
   const { title, dataFolder, pidFile, limitMs } = order;

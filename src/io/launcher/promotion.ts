@@ -1,6 +1,7 @@
 /**
- * A server that was made from a copy, run once until it has recovered to the end of the copy and become a server
- * of its own, and stopped again. Nobody can reach it meanwhile but over a socket in a folder of its own.
+ * A server that was made from a copy, run once until it has recovered to the end of the copy and become a
+ * server of its own, and stopped again. Nobody can reach it meanwhile but over a socket in a folder of its
+ * own.
  */
 import { spawnSync } from 'node:child_process';
 import { chmodSync, chownSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
@@ -36,7 +37,7 @@ export async function promoteOnce(
       'launcher-failed',
       `there is no postgresql.conf in ${dataFolder} to start it with`,
       {
-        hint: 'the copied server has its own elsewhere: give this one its file, start it, and it promotes itself',
+        hint: 'the copied server has it elsewhere: give this one its file, start it, and it promotes itself',
       },
     );
   }

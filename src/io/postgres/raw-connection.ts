@@ -148,10 +148,11 @@ export class RawConnection {
    * Asks the server to cancel the statement that runs on this connection; resolves when the request was
    * delivered.
    */
-  cancel(): Promise<void> {
+  async cancel(): Promise<void> {
     const key = new Uint8Array(4);
     new DataView(key.buffer).setInt32(0, this.#secretKey);
-    return sendCancel(this.#login.host, this.#login.port, this.pid, key);
+    const delivered = await sendCancel(this.#login.host, this.#login.port, this.pid, key);
+    if (!delivered) this.destroy();
   }
 
   destroy(): void {
@@ -161,16 +162,25 @@ export class RawConnection {
 }
 
 /**
- * Sends a CancelRequest; PostgreSQL closes the connection when it has dealt with it. Never rejects: a cancel
- * is a hint.
+ * A server that stands still takes the request out of its queue when it goes on, whatever became of the
+ * connection: until then the request is on its way.
  */
-export function sendCancel(host: string, port: number, pid: number, key: Uint8Array): Promise<void> {
+const cancelLimitMs = 60_000;
+
+/**
+ * Sends a CancelRequest; PostgreSQL closes the connection when it has dealt with it. Never rejects: a cancel
+ * is a hint. False: it may still come, at any time, and hit whatever runs then.
+ */
+export function sendCancel(host: string, port: number, pid: number, key: Uint8Array): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connectSocket(serverAddress(host, port), () => socket.end(cancelRequest(pid, key)));
-    socket.setTimeout(5000, () => socket.destroy());
+    socket.setTimeout(cancelLimitMs, () => {
+      resolve(false);
+      socket.destroy();
+    });
     socket.on('data', () => undefined);
-    socket.on('error', () => resolve());
-    socket.on('close', () => resolve());
+    socket.on('error', () => resolve(true));
+    socket.on('close', () => resolve(true));
   });
 }
 

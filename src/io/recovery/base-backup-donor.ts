@@ -1,11 +1,12 @@
 /**
- * The donor's side of a copy: gives a base backup of the own server to a node that was just added, over a stream
- * that its machine has opened.
+ * The donor's side of a copy: gives a base backup of the own server to a node that was just added, over a
+ * stream that its machine has opened.
  *
- * A session: *asked* (waits for the request, under a deadline) → *refused* or *opening* → *sending* → *closed*;
- * nothing leads back.
- * Rules: one copy at a time, for it takes the disk's whole attention. Never more than `queueLimit` bytes wait for
- * the receiver: the server is not read meanwhile. Whoever goes away, the backup in the server ends with it.
+ * A session: *asked* (waits for the request, under a deadline) → *refused* or *opening* → *sending* →
+ * *closed*; nothing leads back.
+ * Rules: one copy at a time, for it takes the disk's whole attention. Never more than `queueLimit` bytes wait
+ * for the receiver: the server is not read meanwhile. Whoever goes away, the backup in the server ends with
+ * it.
  */
 import type { Socket } from 'node:net';
 import type { NodeId } from '../../core/identity.ts';
@@ -162,8 +163,8 @@ class CopySession {
     if (outside.length > 0) {
       const places = outside.join(', ');
       return this.#refuse(
-        `the server of node ${this.#options.node} has tablespaces outside of its data directory (${places}): ` +
-          'such a server is not copied; use pg_basebackup with --tablespace-mapping, or drop them',
+        `the server of node ${this.#options.node} has tablespaces outside of its data directory ` +
+          `(${places}): such a server is not copied; drop them, or use pg_basebackup`,
       );
     }
     this.#waitsFor = 'the server';

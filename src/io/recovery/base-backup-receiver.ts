@@ -1,9 +1,9 @@
 /**
- * The receiving side of a copy: a command on the machine of a new node writes the base backup of a node's server
- * into an empty directory (copy-folder.ts) and says how far it is.
+ * The receiving side of a copy: a command on the machine of a new node writes the base backup of a node's
+ * server into an empty directory (copy-folder.ts) and says how far it is.
  *
- * Rules: one frame after the other; the stream is not read while the disk is busy, so memory is bounded. A copy
- * that does not end with `done` is none: the directory is left as it was.
+ * Rules: one frame after the other; the stream is not read while the disk is busy, so memory is bounded. A
+ * copy that does not end with `done` is none: the directory is left as it was.
  */
 import type { Socket } from 'node:net';
 import { z } from 'zod';
@@ -63,8 +63,8 @@ const aliveMs = 2_000;
 const silenceMs = 30_000;
 
 /**
- * Resolves when the copy is complete and on the disk. Rejects with a GatewayError in one sentence; the directory
- * is then as it was.
+ * Resolves when the copy is complete and on the disk. Rejects with a GatewayError in one sentence; the
+ * directory is then as it was.
  */
 export async function receiveCopy(options: ReceiveOptions): Promise<FinishedCopy> {
   const { socket } = options.stream;

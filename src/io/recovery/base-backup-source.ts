@@ -1,10 +1,10 @@
 /**
  * BASE_BACKUP on a replication connection to the node's own server, taken apart: where it begins, what it
- * contains, and where it ends. It is the logical kind of replication connection, which needs no line of its own in
- * pg_hba.conf.
+ * contains, and where it ends. It is the logical kind of replication connection, which needs no line of its
+ * own in pg_hba.conf.
  *
  *     answer   = position of the start · tablespaces · copy · position of the end · ReadyForQuery
- *     position = one row: LSN, timeline;  tablespaces = rows: oid, location, kB; without oid the data directory
+ *     position = one row: LSN, timeline;  tablespaces = rows: oid (none: the data directory), location, kB
  *     copy     = CopyData: 'n' archive location | 'd' data | 'p' progress | 'm' manifest
  *
  * Grammar: manual, "Streaming Replication Protocol", BASE_BACKUP (the same from 15 on).

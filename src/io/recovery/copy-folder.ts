@@ -2,10 +2,10 @@
  * The data directory that a copy is written into. Until it is complete it has a marker and no pg_control, so
  * that no server starts on a part of it, and the next attempt knows that it may clear it.
  *
- *     absent or empty, or left unfinished by an earlier copy → *filling* (marker) → finished | abandoned (as before)
+ *     absent, empty, or an earlier copy unfinished → *filling* (marker) → finished | abandoned (as before)
  *
- * Rules: nothing is called finished that is not on the disk: every file and every folder is synced. What is not
- * ours is never touched: a directory with anything else in it is refused.
+ * Rules: nothing is called finished that is not on the disk: every file and every folder is synced. What is
+ * not ours is never touched: a directory with anything else in it is refused.
  */
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { chmod, chown, mkdir, open, readdir, rename, rm, writeFile, type FileHandle } from 'node:fs/promises';

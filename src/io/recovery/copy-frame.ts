@@ -1,6 +1,6 @@
 /**
- * What the two ends of a copy stream say to each other: the server's base backup, on its way from a node to the
- * machine of a new one.
+ * What the two ends of a copy stream say to each other: the server's base backup, on its way from a node to
+ * the machine of a new one.
  *
  *     frame      = length:uint32 (of what follows) kind:uint8 body
  *     request    R → D                                first; nothing else before it
@@ -58,7 +58,9 @@ function bodyOf(frame: CopyFrame): Uint8Array {
 export class CopyFrameReader {
   #rest: Buffer = Buffer.alloc(0);
 
-  /** The frames that are whole now; data are ranges of the bytes that came. Throws when they are no frames. */
+  /**
+   * The frames that are whole now; data are ranges of the bytes that came. Throws when they are no frames.
+   */
   *push(chunk: Buffer): Generator<CopyFrame> {
     const bytes = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
     let at = 0;

@@ -1,8 +1,9 @@
 /**
- * What makes a server that starts on a copy end its recovery exactly where the copy ends and become a server of
- * its own (manual of multimaster, F.31.4.3), in postgresql.auto.conf, which is always in the data directory.
- * Rule: these lines come last, so that they outrank what the copied server had; they are taken out as lines, so
- * that nothing else in the file changes.
+ * What makes a server that starts on a copy end its recovery exactly where the copy ends and become a server
+ * of its own (manual of multimaster, F.31.4.3), in postgresql.auto.conf, which is always in the data
+ * directory.
+ * Rule: these lines come last, so that they outrank what the copied server had; they are taken out as lines,
+ * so that nothing else in the file changes.
  */
 import { existsSync, readFileSync, renameSync, statSync, chownSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

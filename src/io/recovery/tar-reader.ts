@@ -1,6 +1,7 @@
 /**
- * Reads the archives of a base backup: headers and contents, for any split of the bytes. PostgreSQL writes plain
- * POSIX ustar (src/port/tar.c): names of at most 99 bytes, no extensions, sizes in octal or in base 256.
+ * Reads the archives of a base backup: headers and contents, for any split of the bytes. PostgreSQL writes
+ * plain POSIX ustar (src/port/tar.c): names of at most 99 bytes, no extensions, sizes in octal or in base
+ * 256.
  *
  *     entry = header (512 bytes), contents, zeros up to the next multiple of 512; at the end zero blocks
  *

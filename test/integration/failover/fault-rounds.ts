@@ -38,18 +38,23 @@ export async function createWorkload(site: Site, random: Prng): Promise<Workload
 }
 
 /**
- * On every node: two that move money, two that read totals, three that append and read, and one that reads elsewhere. With
- * more than three nodes half of them, so that the machine under the test has the same to do.
+ * On every node, or on those that are given: two that move money, two that read totals, three that append and read, and one
+ * that reads elsewhere. With more than three nodes half of them, so that the machine under the test has the same to do.
  */
-export function startLoad(site: Site, { bank, lists, random }: Workload): Load {
+export function startLoad(
+  site: Site,
+  { bank, lists, random }: Workload,
+  numbers: readonly number[] = site.numbers,
+): Load {
   const load = new Load(site, random);
   const share = site.nodes.length > 3 ? 1 : 2;
-  for (const number of site.numbers) {
+  for (const number of numbers) {
     for (let count = 0; count < share; count++) load.add(number, bank.transfers(number), true);
     load.add(number, bank.totals(number), false);
     if (share === 2) load.add(number, bank.snapshots(number), false);
     for (let count = 0; count < 2 * share - 1; count++) load.add(number, lists.client(number), false);
-    const others = site.numbers.filter((other) => other !== number);
+    const others = site.numbers.filter((other) => other !== number && numbers.includes(other));
+    if (others.length === 0) continue;
     load.add(number, lists.chaser(number, others), true);
   }
   return load;

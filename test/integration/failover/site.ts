@@ -35,6 +35,8 @@ export interface Site {
   readonly network: NetworkLab | undefined;
   node(number: number): NodeLayout;
   address(number: number, part: Part): { readonly host: string; readonly port: number };
+  /** Nodes were added or dropped: these are there now. */
+  refresh(): void;
   /** Resolves when the process runs. */
   startGateway(number: number): Promise<void>;
   /** Resolves when the server accepts connections. */
@@ -143,6 +145,10 @@ class LoopbackSite implements Site {
     return this.#cluster.nodes;
   }
 
+  refresh(): void {
+    this.#cluster.refresh();
+  }
+
   get numbers(): readonly number[] {
     return this.#cluster.numbers;
   }
@@ -170,11 +176,16 @@ class LoopbackSite implements Site {
   }
 }
 
+/** A cluster on loopback, whoever starts it. */
+export function siteOf(cluster: Cluster): Site {
+  return new LoopbackSite(cluster);
+}
+
 /** All nodes online. */
 export async function loopbackSite(count = 3, settings: ExtraSettings = {}): Promise<Site> {
   const majors = Array.from({ length: count }, () => 18 as const);
   const cluster = await makeCluster({ majors, settings });
-  const site = new LoopbackSite(cluster);
+  const site = siteOf(cluster);
   try {
     await cluster.start();
     return site;
@@ -206,6 +217,10 @@ class LabSite implements Site {
 
   get nodes(): readonly NodeLayout[] {
     return this.#cluster.nodes;
+  }
+
+  refresh(): void {
+    this.#cluster.refresh();
   }
 
   get numbers(): readonly number[] {

@@ -61,9 +61,9 @@ test('it takes part when everybody that it hears has answered', () => {
   const all = scene();
   expect(all.witness.trouble(0)).toMatch(/what the other nodes remember/);
   all.contacts = [1, 2];
-  expect(all.witness.trouble(10)).toMatch(/what node 1, 2 remember/);
+  expect(all.witness.trouble(10)).toMatch(/the word of node 1, 2/);
   all.witness.received(1, fine);
-  expect(all.witness.trouble(5000), 'however long it takes').toMatch(/what node 2 remember/);
+  expect(all.witness.trouble(5000), 'however long it takes').toMatch(/the word of node 2/);
   all.witness.received(2, fine);
   expect(all.witness.trouble(5001)).toBeUndefined();
 });

@@ -77,6 +77,9 @@ test('nodes come and go: numbers may be missing, ports stay', () => {
   });
   saveJoining(folder, 2, 18);
   saveJoined(folder);
+  expect(() => openClusterFolder({ ...wish('changing'), port: 9301 })).toThrow(
+    'has nodes that were added at --port 9101, which cannot change any more',
+  );
   expect(numbers()).toEqual(['1:17', '2:18', '3:16', '4:17']);
   saveJoining(folder, 5, 18);
   expect(saveDropped(folder, 5).joining).toBeUndefined();
