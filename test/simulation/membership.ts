@@ -187,7 +187,7 @@ export class Membership {
         const identity = { place: this.#cluster.gateways.length + 1, id, since, address: entry.host };
         this.#world.trace?.('members', `copy of ${source.name} for ${id} since ${since}`);
         const gateway = this.#cluster.addCopy(source, identity);
-        scheduler.after(random.pick([0, 20, 300]) * random.between(0.1, 1), () => {
+        scheduler.after(random.pick([0, 20, 300, 2000]) * random.between(0.1, 1), () => {
           if (this.#over) this.#evict(gateway);
           gateway.start();
         });

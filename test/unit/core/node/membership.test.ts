@@ -94,6 +94,23 @@ describe('a node is dropped', () => {
     expect(membersAt(cluster, 1)).toEqual([1, 2]);
   });
 
+  test('nobody is dropped while a member is behind: it may have no other donor', () => {
+    const cluster = started(4);
+    cluster.crash(4, true);
+    cluster.crash(3, true);
+    cluster.run(3000);
+    cluster.start(3);
+    cluster.until(() => membersAt(cluster, 1)?.join() === '1,2,3', 5000);
+    cluster.pause(3);
+    const wish = { kind: 'drop', node: 4 } as const;
+    cluster.step(cluster.node(1), { kind: 'configuration-wished', now: cluster.now, wish });
+    cluster.run(1000);
+    expect(configurationAt(cluster, 1).configured).toEqual([1, 2, 3, 4]);
+    cluster.resume(3);
+    cluster.until(() => !configurationAt(cluster, 1).configured.includes(4), 5000);
+    expect(configurationAt(cluster, 1).configured).toEqual([1, 2, 3]);
+  });
+
   test('nobody drops a node that is heard', () => {
     const cluster = started(3);
     const wish = { kind: 'drop', node: 3 } as const;
