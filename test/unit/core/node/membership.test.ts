@@ -98,7 +98,7 @@ describe('a node is dropped', () => {
     const cluster = started(3);
     cluster.crash(2, true);
     cluster.until(() => cluster.writable(1, 3), 1000);
-    for (let counter = 1; counter <= 2000; counter += 1) {
+    for (let counter = 1; counter <= 10_000; counter += 1) {
       const gid = `mtm:1:2:1:${counter}`;
       for (const id of [1, 3]) cluster.node(id).disk.history.push({ kind: 'commit', gid });
     }
@@ -107,11 +107,11 @@ describe('a node is dropped', () => {
     cluster.until(() => membersAt(cluster, 1)?.join() === '1,2', 5000);
     const wish = { kind: 'drop', node: 3 } as const;
     cluster.step(cluster.node(1), { kind: 'configuration-wished', now: cluster.now, wish });
-    cluster.run(500);
-    expect(cluster.node(2).committed.length, 'it is behind').toBeLessThan(2000);
+    cluster.run(300);
+    expect(cluster.node(2).committed.length, 'it is behind').toBeLessThan(10_000);
     expect(configurationAt(cluster, 1).configured).toEqual([1, 2, 3]);
-    cluster.until(() => configurationAt(cluster, 1).configured.join() === '1,2', 5000);
-    expect(cluster.node(2).committed.length).toBe(2000);
+    cluster.until(() => configurationAt(cluster, 1).configured.join() === '1,2', 20_000);
+    expect(cluster.node(2).committed.length).toBe(10_000);
   });
 
   test('nobody drops a node that is heard', () => {
