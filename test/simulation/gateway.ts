@@ -8,7 +8,6 @@ import type { Configuration } from '../../src/core/generation/record.ts';
 import { HybridClock } from '../../src/core/generation/hybrid-clock.ts';
 import { formatGid } from '../../src/core/identity.ts';
 import type { Gid, NodeId } from '../../src/core/identity.ts';
-import type { Syncpoint } from '../../src/core/node/floors.ts';
 import type { RefereeNews } from '../../src/core/node/arbiter.ts';
 import type { NodeMachine } from '../../src/core/node/node-machine.ts';
 import type { NodeEffect, NodeEvent } from '../../src/core/node/node-event.ts';
@@ -17,6 +16,7 @@ import { Applier } from './applier.ts';
 import { finishPrepared } from './finisher.ts';
 import type { RunOptions } from './options.ts';
 import type { Endpoint, Network, Peer } from './network.ts';
+import { nodesInFile, peersOf } from './peers.ts';
 import { Process } from './process.ts';
 import { Recovery } from './recovery.ts';
 import { refereeTimes, type Referee } from './referee.ts';
@@ -24,6 +24,7 @@ import type { Identity } from './server-record.ts';
 import type { Server } from './server.ts';
 import type { Session } from './session.ts';
 import { describe } from './story.ts';
+import { Syncpoints } from './syncpoints.ts';
 import { Walsender } from './walsender.ts';
 import { recvTimeoutMs, sendTimeoutMs, tickMs } from './world.ts';
 import type { World } from './world.ts';
@@ -52,8 +53,7 @@ export class Gateway extends Process implements Endpoint {
   /** This process was online once. */
   wasOnline = false;
   #clock!: HybridClock;
-  #syncpoint: { readonly place: number; readonly syncpoint: Syncpoint } | undefined;
-  #raising = false;
+  #syncpoints!: Syncpoints;
   #walsender: Walsender | undefined;
   #recovery: { readonly stream: Recovery | undefined; readonly donor: NodeId } | undefined;
   readonly #appliers = new Map<Gid, Applier>();
@@ -106,7 +106,7 @@ export class Gateway extends Process implements Endpoint {
     this.#clock = new HybridClock();
     this.#machine = this.#world.makeMachine({
       self: id,
-      configured: this.#configuredInFile,
+      configured: nodesInFile(options.nodes, id),
       source: server.seed?.done === false ? server.seed.source : undefined,
       incarnation: this.incarnation,
       sendTimeoutMs,
@@ -127,9 +127,8 @@ export class Gateway extends Process implements Endpoint {
       },
       ...(this.#cluster.referee === undefined ? {} : { referee: refereeTimes }),
     });
-    this.#syncpoint = undefined;
-    this.#raising = false;
-    this.peers = this.#peersOf(this.#machine.configuration);
+    this.#syncpoints = new Syncpoints(this.#world, this, this.#machine);
+    this.peers = peersOf(id, this.#machine.configuration);
     this.step({ kind: 'local-health-changed', now: this.#now, health: { healthy: true } });
     this.#walsender = new Walsender(this.#world, server, this);
     this.#network.started(this.place);
@@ -177,46 +176,13 @@ export class Gateway extends Process implements Endpoint {
 
   #tick(): void {
     this.later(tickMs, () => this.#tick());
-    this.#sync();
+    this.#syncpoints.look();
     this.step({
       kind: 'ticked',
       now: this.#now,
       wallMs: this.#wallMs,
       random: this.#world.random.next(),
     });
-  }
-
-  /** As src/node/syncpoint.ts: the floor becomes durable, then the retained slot moves. */
-  #sync(): void {
-    const { server } = this;
-    if (this.#raising) return;
-    if (this.#syncpoint === undefined) {
-      const place = server.history.length;
-      const syncpoint = this.#machine.takeSyncpoint();
-      if (syncpoint !== undefined) this.#syncpoint = { place, syncpoint };
-      return;
-    }
-    const { place, syncpoint } = this.#syncpoint;
-    const floor = this.#machine.passedFloor(syncpoint);
-    if (floor === undefined) return;
-    this.#syncpoint = undefined;
-    if (floor === 'void') return;
-    const raise = (): void => {
-      this.#raising = false;
-      // Its generation may be over meanwhile, and a copy of this server with the former floor on its way.
-      if (this.#machine.passedFloor(syncpoint) === 'void' && this.#world.sabotage.raisesLate !== true) return;
-      const { incarnation } = this;
-      server.raiseFloor(floor, place, () => {
-        if (this.incarnation === incarnation) this.deliver(() => this.step({ kind: 'floor-raised', floor }));
-      });
-    };
-    // What is known of outcomes is written before.
-    const { random } = this.#world;
-    if (this.options.membership === undefined) raise();
-    else {
-      this.#raising = true;
-      this.later(random.pick([0, 1, 10, 100]) * random.next(), raise);
-    }
   }
 
   /** May a statement begin, may a result leave? Asked at both times. */
@@ -277,22 +243,6 @@ export class Gateway extends Process implements Endpoint {
     if (seed === undefined || seed.done) return false;
     const { id, since } = seed.source;
     return !nodesOf(configuration).includes(id) || sinceOf(configuration, id) !== since;
-  }
-
-  get #configuredInFile(): readonly NodeId[] {
-    const { nodes } = this.options;
-    return nodes.includes(this.id) ? nodes : [...nodes, this.id].sort((a, b) => a - b);
-  }
-
-  /** As src/node/peer-addresses.ts. */
-  #peersOf(configuration: Configuration): ReadonlyMap<NodeId, Peer> {
-    const peers = new Map<NodeId, Peer>();
-    for (const id of nodesOf(configuration)) {
-      if (id === this.id) continue;
-      const added = configuration.added.find((node) => node.id === id);
-      peers.set(id, added ? { since: added.since, address: added.host } : { since: 0, address: `h${id}` });
-    }
-    return peers;
   }
 
   /** How it is, for a person. */
@@ -459,7 +409,7 @@ export class Gateway extends Process implements Endpoint {
       case 'recovery-follow':
         return this.#recovery?.stream?.follow(effect.generation);
       case 'configuration-changed':
-        this.peers = this.#peersOf(effect.configuration);
+        this.peers = peersOf(this.id, effect.configuration);
         return this.#network.configured(this);
       case 'stop-recovery':
         this.#recovery?.stream?.stop();

@@ -6,6 +6,7 @@ import { NodeMachine } from '../../src/core/node/node-machine.ts';
 import { nodesOf } from '../../src/core/generation/configuration.ts';
 import type { Gid, NodeId } from '../../src/core/identity.ts';
 import { Prng } from '../../src/lib/prng.ts';
+import { copyOf } from './copy.ts';
 import { Checker } from './checker.ts';
 import { Faults } from './faults.ts';
 import { Gateway } from './gateway.ts';
@@ -85,7 +86,7 @@ export class Cluster {
 
   /** The machine of a new node, whose server is a copy of the source's; its gateway is not started yet. */
   addCopy(source: Gateway, identity: Identity): Gateway {
-    const gateway = this.#addGateway(source.server.copy(identity));
+    const gateway = this.#addGateway(copyOf(this.world, source.server, identity));
     this.checker.copied(identity.place, source.place);
     this.network.add(gateway);
     this.#startClients(gateway);

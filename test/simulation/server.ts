@@ -6,7 +6,6 @@
 import { lowestFloor } from '../../src/core/commit/outcome-memory.ts';
 import type { Floor } from '../../src/core/commit/outcome-memory.ts';
 import { freshState } from '../../src/core/generation/record.ts';
-import { ballotOf } from '../../src/core/generation/record.ts';
 import type { DurableChange, DurableState } from '../../src/core/generation/record.ts';
 import type { Gid } from '../../src/core/identity.ts';
 import type {
@@ -387,35 +386,6 @@ export class Server {
   /** Everything that its copy holds is noted. */
   noteSeeded(done: () => void): void {
     this.#writeDown(() => (this.seed!.done = true), done);
-  }
-
-  /**
-   * What a base backup of it would hold now, as mtm.become makes it for the new node; what is prepared in it is
-   * rolled back before anything else happens.
-   */
-  copy(identity: Identity): Server {
-    const made = new Server(this.#world, identity);
-    made.history.push(...this.history.slice(0, this.flushed));
-    made.flushed = made.retained = made.history.length;
-    for (const [key, row] of this.rows) made.rows.set(key, row);
-    for (const entry of this.history.slice(this.flushed).reverse()) {
-      if (entry.kind !== 'commit') continue;
-      for (const [key, row] of entry.undo) {
-        if (row === undefined) made.rows.delete(key);
-        else made.rows.set(key, row);
-      }
-    }
-    const { chosen, lastOnline } = this.durable;
-    made.durable = { ...freshState(), promised: ballotOf(chosen!), chosen };
-    if (this.#world.sabotage.copiedState !== undefined) made.durable = this.#world.sabotage.copiedState;
-    made.incarnation = this.incarnation;
-    made.floor = this.floor;
-    const { id, since } = this.identity;
-    const { seedsOnly = Infinity } = this.#world.sabotage;
-    const done = seedsOnly === 0;
-    const copyEnd = Math.min(this.flushed, this.retained + seedsOnly);
-    made.seed = { source: { id, since }, generation: lastOnline, copyEnd, done };
-    return made;
   }
 
   start(): void {
