@@ -7,7 +7,6 @@
  * a member of the highest one.
  */
 import { nodesOf, sinceOf } from '../../src/core/generation/configuration.ts';
-import { isAlone, isMajority } from '../../src/core/generation/quorum.ts';
 import type { Configuration, GenerationRecord } from '../../src/core/generation/record.ts';
 import type { NodeId } from '../../src/core/identity.ts';
 import type { Identity } from './server-record.ts';
@@ -25,7 +24,12 @@ export class Chain {
   readonly #proposals = new Map<string, Proposal>();
   readonly #chosen = new Map<number, Proposal>();
   #highest: GenerationRecord | undefined;
+  readonly referee: boolean;
   readonly counts = { added: 0, admitted: 0, dropped: 0 };
+
+  constructor(referee: boolean) {
+    this.referee = referee;
+  }
 
   add({ id, since, place }: Identity): void {
     this.#places.set(`${id} ${since}`, place);
@@ -101,7 +105,9 @@ export class Chain {
   }
 
   #outvoted(members: readonly NodeId[], configured: readonly NodeId[], record: GenerationRecord): void {
-    if (isMajority(members, configured) || isAlone(members, configured)) return;
+    const counted = configured.filter((node) => members.includes(node)).length;
+    // One of two is enough with a referee's grant.
+    if (2 * counted > configured.length || (this.referee && counted === 1)) return;
     throw new Violation(`chosen without a majority of ${configured.join()}: ${story(record)} (invariant 17)`);
   }
 

@@ -29,7 +29,7 @@ interface Record {
 }
 
 export class Checker {
-  readonly chain = new Chain();
+  readonly chain: Chain;
   readonly #servers = new Map<number, Server>();
   readonly #waitPeerCommits: boolean;
   /** One of two nodes may go on alone with what it holds: a blocking set is everybody. */
@@ -62,6 +62,7 @@ export class Checker {
   constructor(waitPeerCommits: boolean, referee = false) {
     this.#waitPeerCommits = waitPeerCommits;
     this.#referee = referee;
+    this.chain = new Chain(referee);
   }
 
   addServer(server: Server): void {

@@ -53,6 +53,7 @@ export class Gateway extends Process implements Endpoint {
   wasOnline = false;
   #clock!: HybridClock;
   #syncpoint: { readonly place: number; readonly syncpoint: Syncpoint } | undefined;
+  #raising = false;
   #walsender: Walsender | undefined;
   #recovery: { readonly stream: Recovery | undefined; readonly donor: NodeId } | undefined;
   readonly #appliers = new Map<Gid, Applier>();
@@ -127,6 +128,7 @@ export class Gateway extends Process implements Endpoint {
       ...(this.#cluster.referee === undefined ? {} : { referee: refereeTimes }),
     });
     this.#syncpoint = undefined;
+    this.#raising = false;
     this.peers = this.#peersOf(this.#machine.configuration);
     this.step({ kind: 'local-health-changed', now: this.#now, health: { healthy: true } });
     this.#walsender = new Walsender(this.#world, server, this);
@@ -187,6 +189,7 @@ export class Gateway extends Process implements Endpoint {
   /** As src/node/syncpoint.ts: the floor becomes durable, then the retained slot moves. */
   #sync(): void {
     const { server } = this;
+    if (this.#raising) return;
     if (this.#syncpoint === undefined) {
       const place = server.history.length;
       const syncpoint = this.#machine.takeSyncpoint();
@@ -198,10 +201,22 @@ export class Gateway extends Process implements Endpoint {
     if (floor === undefined) return;
     this.#syncpoint = undefined;
     if (floor === 'void') return;
-    const { incarnation } = this;
-    server.raiseFloor(floor, place, () => {
-      if (this.incarnation === incarnation) this.deliver(() => this.step({ kind: 'floor-raised', floor }));
-    });
+    const raise = (): void => {
+      this.#raising = false;
+      // Its generation may be over meanwhile, and a copy of this server with the former floor on its way.
+      if (this.#machine.passedFloor(syncpoint) === 'void' && this.#world.sabotage.raisesLate !== true) return;
+      const { incarnation } = this;
+      server.raiseFloor(floor, place, () => {
+        if (this.incarnation === incarnation) this.deliver(() => this.step({ kind: 'floor-raised', floor }));
+      });
+    };
+    // What is known of outcomes is written before.
+    const { random } = this.#world;
+    if (this.options.membership === undefined) raise();
+    else {
+      this.#raising = true;
+      this.later(random.pick([0, 1, 10, 100]) * random.next(), raise);
+    }
   }
 
   /** May a statement begin, may a result leave? Asked at both times. */
@@ -260,8 +275,8 @@ export class Gateway extends Process implements Endpoint {
     const { status, reason } = this.#machine.status(this.#now);
     if (status === 'disabled' && reason.includes('re-seed')) return true;
     if (seed === undefined || seed.done) return false;
-    const there = nodesOf(configuration).includes(seed.source);
-    return !there || sinceOf(configuration, seed.source) !== seed.sourceSince;
+    const { id, since } = seed.source;
+    return !nodesOf(configuration).includes(id) || sinceOf(configuration, id) !== since;
   }
 
   get #configuredInFile(): readonly NodeId[] {

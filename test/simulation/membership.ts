@@ -5,6 +5,7 @@
  */
 import { isFulfilled, nodesOf, obstacleTo, sinceOf } from '../../src/core/generation/configuration.ts';
 import type { ConfigurationWish } from '../../src/core/generation/configuration.ts';
+import type { Configuration } from '../../src/core/generation/record.ts';
 import type { NodeId } from '../../src/core/identity.ts';
 import type { Faults } from './faults.ts';
 import type { Gateway } from './gateway.ts';
@@ -22,12 +23,15 @@ export interface MembershipCluster {
 const deeds = ['add', 'add', 'add', 'drop-dead', 'drop-dead', 'drop-cut', 'drop-living', 'return'] as const;
 /** The desk looks so often whether the wish has come true, ms. */
 const lookMs = 5;
+/** Another donor may still help, ms. */
+const hopelessMs = 1500;
 
 export class Membership {
   readonly #world: World;
   readonly #cluster: MembershipCluster;
   readonly #options: MembershipOptions;
   readonly #wishing = new Set<Gateway>();
+  readonly #hopelessSince = new Map<Gateway, number>();
   readonly #givenUp = new Set<Gateway>();
   #addresses = 0;
   #over = false;
@@ -183,7 +187,7 @@ export class Membership {
         const identity = { place: this.#cluster.gateways.length + 1, id, since, address: entry.host };
         this.#world.trace?.('members', `copy of ${source.name} for ${id} since ${since}`);
         const gateway = this.#cluster.addCopy(source, identity);
-        scheduler.after(random.pick([0, 20, 300]) * random.between(0.1, 1), () => {
+        scheduler.after(random.pick([0, 20, 300, 2000]) * random.between(0.1, 1), () => {
           if (this.#over) this.#evict(gateway);
           gateway.start();
         });
@@ -205,6 +209,17 @@ export class Membership {
       return incarnation !== undefined && server.up && wasOnline && knows;
     });
     return fit.length === 0 ? undefined : this.#world.random.pick(fit);
+  }
+
+  /** For long enough, and nobody else was given up who is still to be dropped: one after the other. */
+  #isHopeless(gateway: Gateway, configuration: Configuration): boolean {
+    const { now } = this.#world.scheduler;
+    if (!gateway.hopeless(configuration)) this.#hopelessSince.delete(gateway);
+    else if (!this.#hopelessSince.has(gateway)) this.#hopelessSince.set(gateway, now);
+    const isThere = ({ identity: { id, since } }: Gateway): boolean =>
+      nodesOf(configuration).includes(id) && sinceOf(configuration, id) === since;
+    if ([...this.#givenUp].some(isThere)) return false;
+    return now - (this.#hopelessSince.get(gateway) ?? now) > hopelessMs;
   }
 
   /** It is stopped, and nobody starts it again. */
@@ -231,7 +246,7 @@ export class Membership {
         this.#evict(gateway);
         this.#cluster.faults.restart(gateway);
       }
-      if (!gateway.hopeless(configuration)) continue;
+      if (!this.#isHopeless(gateway, configuration)) continue;
       this.giveUp(gateway);
       this.insist({ kind: 'drop', node: id });
     }

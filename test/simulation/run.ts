@@ -178,7 +178,8 @@ export class Cluster {
     this.scheduler.run(until, () => {
       if (this.referee === undefined) {
         for (const gateway of this.gateways)
-          if (gateway.serving) chain.serves(gateway.identity, gateway.generation!);
+          if (gateway.serving)
+            chain.serves(gateway.identity, gateway.generation ?? gateway.server.durable.lastOnline);
       }
       return stop();
     });

@@ -1,6 +1,7 @@
 /**
  * What a server's tables, memory and WAL hold.
  */
+import type { CopiedNode } from '../../src/core/node/catch-up.ts';
 import type { Gid, NodeId } from '../../src/core/identity.ts';
 
 /** Whose server it is. Ids are given again; a place, as (id, since), names one node for ever. */
@@ -15,9 +16,7 @@ export interface Identity {
 
 /** mtm.seed */
 export interface Seed {
-  readonly source: NodeId;
-  /** What no gateway knows: which of those that had the id. */
-  readonly sourceSince: number;
+  readonly source: CopiedNode;
   readonly generation: number;
   /** How much of the source's history the copy holds. */
   readonly copyEnd: number;

@@ -410,11 +410,11 @@ export class Server {
     if (this.#world.sabotage.copiedState !== undefined) made.durable = this.#world.sabotage.copiedState;
     made.incarnation = this.incarnation;
     made.floor = this.floor;
-    const { id: source, since: sourceSince } = this.identity;
+    const { id, since } = this.identity;
     const { seedsOnly = Infinity } = this.#world.sabotage;
     const done = seedsOnly === 0;
     const copyEnd = Math.min(this.flushed, this.retained + seedsOnly);
-    made.seed = { source, sourceSince, generation: lastOnline, copyEnd, done };
+    made.seed = { source: { id, since }, generation: lastOnline, copyEnd, done };
     return made;
   }
 

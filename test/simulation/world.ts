@@ -26,6 +26,8 @@ export interface Sabotage {
   readonly copiedState?: DurableState;
   /** What a copy holds counts as noted at once, or after that many entries. */
   readonly seedsOnly?: number;
+  /** The floor is raised although its generation is over. */
+  readonly raisesLate?: boolean;
   /** A node that began as a copy lets everybody recover from it. */
   readonly givesWhatItLacks?: boolean;
   /** The referee judges wrongly. */

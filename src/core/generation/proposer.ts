@@ -145,7 +145,9 @@ export class Proposer {
     const stuck = this.#promiseStuck(contacts, now);
     const reason =
       members &&
-      (electionReason(members, contacts, chosen, taking, settled) ?? this.#wishReason(members) ?? stuck);
+      (electionReason(members, contacts, chosen, taking, settled) ??
+        this.#wishReason(members, contacts) ??
+        stuck);
     // By an old record it may take itself for a donor: the newer one is asked for and on its way.
     const behind = contacts.some(
       ({ node, generation }) => members?.includes(node) === true && generation > (chosen?.number ?? 0),
@@ -178,7 +180,7 @@ export class Proposer {
     const { at } = this.#due;
     if (now < Math.max(at, this.#backOffUntil, this.#patientUntil)) return;
     const number = this.#numberFor(members, contacts);
-    if (number !== undefined) this.#begin(number, members, now);
+    if (number !== undefined) this.#begin(number, members, contacts, now);
   }
 
   /** A referee that grants nothing does not keep the other node stuck for ever. */
@@ -197,14 +199,20 @@ export class Proposer {
     );
   }
 
-  /** Why the wish needs a generation, as a clause; undefined when it needs none or cannot come true now. */
-  #wishReason(members: readonly NodeId[]): string | undefined {
+  /**
+   * Why the wish needs a generation, as a clause; undefined when it needs none or cannot come true now. Nobody is
+   * dropped while a member is behind: it may have no other donor, and then those who are left stand still.
+   */
+  #wishReason(members: readonly NodeId[], contacts: readonly Contact[]): string | undefined {
     const { wish } = this;
     const { chosen, configuration } = this.#acceptor;
     if (wish === undefined || chosen === undefined || this.#unsettled !== undefined) return undefined;
     if (isFulfilled(wish, configuration) || obstacleTo(wish, configuration) !== undefined) return undefined;
     if (wish.kind === 'add') return `node ${wish.node.id} is to be added`;
-    return members.includes(wish.node) ? undefined : `node ${wish.node} is to be dropped`;
+    if (members.includes(wish.node)) return undefined;
+    const online = contacts.filter(({ onlineIn }) => onlineIn === chosen.number).map(({ node }) => node);
+    const whole = chosen.members.every((node) => online.includes(node));
+    return whole ? `node ${wish.node} is to be dropped` : undefined;
   }
 
   /** Above all that is known; alone it has to be the one of the grant, which is wanted until it is there. */
@@ -242,12 +250,12 @@ export class Proposer {
     return this.#options.sendTimeoutMs / 4;
   }
 
-  #begin(number: number, members: readonly NodeId[], now: number): void {
+  #begin(number: number, members: readonly NodeId[], contacts: readonly Contact[], now: number): void {
     this.#highestTried = number;
     this.#round = {
       ballot: { generation: number, proposer: this.#options.self },
       members,
-      wish: this.#wishReason(members) === undefined ? undefined : this.wish,
+      wish: this.#wishReason(members, contacts) === undefined ? undefined : this.wish,
       startedAt: now,
       sentAt: now,
       votes: new Map(),

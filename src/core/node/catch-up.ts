@@ -6,6 +6,7 @@
  * such a donor is there: until then it might be the only one who has it. A node whose server is a copy of
  * another one's has only that one for a donor until it knows what the copy holds.
  */
+import { nodesOf, sinceOf } from '../generation/configuration.ts';
 import type { Contact } from '../generation/liveness-event.ts';
 import type { GenerationRecord } from '../generation/record.ts';
 import type { NodeId } from '../identity.ts';
@@ -15,6 +16,12 @@ import type { NodeEffect } from './node-event.ts';
 const levelBytes = 1_048_576;
 /** Donors that have no longer what this node lacks are asked so much later again. */
 const hopelessPauses = 20;
+
+/** Ids are given again; with `since` one is a node for ever. */
+export interface CopiedNode {
+  readonly id: NodeId;
+  readonly since: number;
+}
 
 export interface Replay {
   readonly donor: NodeId;
@@ -32,11 +39,11 @@ export class CatchUp {
   /** Donors that cannot help this node, whatever it tries. */
   readonly #hopeless = new Set<NodeId>();
   #reseed: string | undefined;
-  #source: NodeId | undefined;
+  #source: CopiedNode | undefined;
   #failed: { readonly donor: NodeId; readonly at: number; readonly reason: string } | undefined;
 
   /** `source`: the only donor until `seeded`. */
-  constructor(self: NodeId, pauseMs: number, emit: (effect: NodeEffect) => void, source?: NodeId) {
+  constructor(self: NodeId, pauseMs: number, emit: (effect: NodeEffect) => void, source?: CopiedNode) {
     this.#self = self;
     this.#pauseMs = pauseMs;
     this.#emit = emit;
@@ -45,7 +52,7 @@ export class CatchUp {
 
   /** The node whose copy this node's server is, while nobody else can be the donor. */
   get source(): NodeId | undefined {
-    return this.#source;
+    return this.#source?.id;
   }
 
   seeded(): void {
@@ -80,9 +87,10 @@ export class CatchUp {
   nextDonor(record: GenerationRecord, contacts: readonly Contact[], now: number): NodeId | undefined {
     if (this.#replay !== undefined) return undefined;
     const failed = this.#failed;
+    const source = this.#sourceIn(record);
     const all = contacts
       .filter(({ node, onlineIn }) => node !== this.#self && onlineIn === record.number)
-      .filter(({ node }) => this.#source === undefined || node === this.#source)
+      .filter(({ node }) => this.#source === undefined || node === source)
       .map(({ node }) => node)
       .sort((a, b) => a - b);
     const hopeful = all.filter((node) => !this.#hopeless.has(node));
@@ -90,6 +98,15 @@ export class CatchUp {
     const pauseMs = this.#pauseMs * (hopeful.length > 0 ? 1 : hopelessPauses);
     if (failed !== undefined && now - failed.at < pauseMs) return undefined;
     return donors.find((node) => node > (failed?.donor ?? 0)) ?? donors[0];
+  }
+
+  /** Another node may have its id meanwhile: what that one's history says of positions is of another server. */
+  #sourceIn(record: GenerationRecord): NodeId | undefined {
+    if (this.#source === undefined) return undefined;
+    const { id, since } = this.#source;
+    if (nodesOf(record).includes(id) && sinceOf(record, id) === since) return id;
+    this.#reseed = `node ${id}, of whose server its own is a copy, has left the cluster`;
+    return undefined;
   }
 
   begin(donor: NodeId, target: number | undefined): void {

@@ -3,6 +3,7 @@ import type { Floor } from '../commit/outcome-memory.ts';
 import type { HybridClock } from '../generation/hybrid-clock.ts';
 import type { DurableState } from '../generation/record.ts';
 import type { Gid, NodeId } from '../identity.ts';
+import type { CopiedNode } from './catch-up.ts';
 import type { RefereeTimes } from './arbiter.ts';
 import type { CommitSettings, MachineMaker } from './machines.ts';
 
@@ -11,7 +12,7 @@ export interface NodeOptions {
   /** Ascending, of the configuration file, this node included: counts until a record is known. */
   readonly configured: readonly NodeId[];
   /** This node's server is a copy of that node's, and what lies before the end of it is not noted yet. */
-  readonly source?: NodeId | undefined;
+  readonly source?: CopiedNode | undefined;
   readonly incarnation: number;
   /** heartbeat_send_timeout, ms. */
   readonly sendTimeoutMs: number;

@@ -9,6 +9,7 @@
  */
 import type pg from 'pg';
 import type { GenerationRecord } from '../../core/generation/record.ts';
+import type { CopiedNode } from '../../core/node/catch-up.ts';
 import type { Lsn, NodeId } from '../../core/identity.ts';
 import { GatewayError } from '../../lib/gateway-error.ts';
 import { formatLsn, parseLsn } from '../postgres/lsn-text.ts';
@@ -16,7 +17,7 @@ import type { ServerPosition } from './server-position.ts';
 
 /** mtm.seed */
 export interface Seed {
-  readonly source: NodeId;
+  readonly source: CopiedNode;
   /** The source was online in it when the copy was made. */
   readonly generation: number;
   readonly copyEnd: Lsn;
@@ -34,13 +35,15 @@ export interface NewPlace {
 export async function loadSeed(client: pg.Client): Promise<Seed | undefined> {
   const { rows } = await client.query<{
     readonly source: number;
+    readonly source_since: string;
     readonly generation: string;
     readonly copy_end: string;
     readonly done: boolean;
-  }>('SELECT source, generation, copy_end::text AS copy_end, done FROM mtm.seed');
+  }>('SELECT source, source_since, generation, copy_end::text AS copy_end, done FROM mtm.seed');
   const row = rows[0];
   if (row === undefined) return undefined;
-  const { source, generation, copy_end: copyEnd, done } = row;
+  const { source: id, source_since: since, generation, copy_end: copyEnd, done } = row;
+  const source = { id, since: Number(since) };
   return { source, generation: Number(generation), copyEnd: parseLsn(copyEnd), done };
 }
 

@@ -47,6 +47,7 @@ CREATE TABLE IF NOT EXISTS mtm.seed (
   copy_end pg_lsn NOT NULL,
   done boolean NOT NULL DEFAULT false
 );
+ALTER TABLE mtm.seed ADD COLUMN IF NOT EXISTS source_since bigint NOT NULL DEFAULT 0;
 
 -- Outcomes that the gateway knows, as ranges of counters. `complete_below`: of gids stamped lower (and, below the floor, higher
 -- than `complete_from`), whatever is not in
@@ -94,8 +95,8 @@ CREATE OR REPLACE FUNCTION mtm.become(id integer, since bigint, copy_end pg_lsn)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   DELETE FROM mtm.seed;
-  INSERT INTO mtm.seed (source, generation, copy_end)
-  SELECT n.my_id, s.last_online, become.copy_end FROM mtm.node n, mtm.generation_state s;
+  INSERT INTO mtm.seed (source, source_since, generation, copy_end)
+  SELECT n.my_id, n.since, s.last_online, become.copy_end FROM mtm.node n, mtm.generation_state s;
   UPDATE mtm.node SET my_id = become.id, since = become.since;
   UPDATE mtm.generation_state SET promised_generation = (chosen ->> 'number')::bigint,
     promised_proposer = (chosen ->> 'proposer')::integer, accepted = NULL, last_online = 0;

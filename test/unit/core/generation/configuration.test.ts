@@ -95,6 +95,31 @@ describe('votes for a change', () => {
     }
   });
 
+  test('two changes that may both be carried on, each by those who know of it, have a voter in common', () => {
+    for (const size of [1, 2, 3, 4, 5]) {
+      const before = initialConfiguration([1, 2, 3, 4, 5].slice(0, size));
+      const former = before.configured;
+      const all = [1, 2, 3, 4, 5, 6];
+      const carried = (after: Configuration, bound: readonly number[] | undefined): number[][] =>
+        subsets(all).filter((voters) => {
+          const members = voters.filter((node) => after.configured.includes(node));
+          const facts = { members, voters, known: false, former: bound };
+          return transitionFault(after, after, facts) === undefined;
+        });
+      const apart = (bound: readonly number[] | undefined): boolean =>
+        nextOf(before).some((one) =>
+          nextOf(before).some((other) =>
+            carried(one, bound).some((a) =>
+              carried(other, bound).some((b) => !a.some((node) => b.includes(node))),
+            ),
+          ),
+        );
+      expect(apart(former), `${size}`).toBe(false);
+      // Without it of four nodes two could go on without 3, and the other two without 1.
+      if (size === 4) expect(apart(undefined)).toBe(true);
+    }
+  });
+
   test('it needs a chosen record before it, one node at a time, and no stranger', () => {
     const after = withMembers(changed(three, add, 7), [4]);
     const voters = [1, 2, 3, 4];

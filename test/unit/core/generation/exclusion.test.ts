@@ -13,6 +13,14 @@ describe('a node must not be left out', () => {
     expect(exclusion.blockedBy([2], 1000 + termMs - 1)).toEqual({ node: 2, forMs: 1 });
     expect(exclusion.blockedBy([2, 3], 1000 + termMs)).toBeUndefined();
   });
+  test('nor who becomes known later: a former process may have known and answered it', () => {
+    const exclusion = new Exclusion(options);
+    exclusion.replacePeers([2, 3, 4]);
+    expect(exclusion.blockedBy([4], 1000 + termMs - 1)).toEqual({ node: 4, forMs: 1 });
+    expect(exclusion.blockedBy([4], 1000 + termMs)).toBeUndefined();
+    exclusion.replacePeers([2, 3]);
+    expect(exclusion.blockedBy([4], 1001)).toBeUndefined();
+  });
   test('for a term after a claim of it was answered', () => {
     const exclusion = new Exclusion(options);
     exclusion.claimAnswered(3, 77, 9000);

@@ -118,3 +118,44 @@ test('it needs the votes of all members and of a majority', () => {
   const alone = { ...proposal, members: [1] };
   expect(recordFromVotes(alone, new Map([[1, vote(0, undefined)]])).kind).toBe('refused');
 });
+
+describe('the nodes change', () => {
+  const four = initialConfiguration([1, 2, 3, 4]);
+  const before = { ...record(5, [1, 2, 3, 4]), ...four };
+  const wish = { kind: 'drop', node: 2 } as const;
+
+  function propose(
+    members: number[],
+    accepted: Record<number, GenerationRecord>,
+    more: { readonly wish?: typeof wish; readonly chosen: number },
+  ) {
+    const proposal = { ballot: { generation: 9, proposer: members[0]! }, members, configured, ...more };
+    const votes = new Map(members.map((node) => [node, vote(5, accepted[node] ?? before)]));
+    return recordFromVotes(proposal, votes);
+  }
+
+  test('the record names the nodes before it until it is known to be chosen', () => {
+    const changed = propose([1, 3, 4], {}, { wish, chosen: 5 });
+    expect(changed).toMatchObject({ record: { configured: [1, 3, 4], former: [1, 2, 3, 4] } });
+    if (changed.kind !== 'record') throw new Error(changed.reason);
+    const { record: next } = changed;
+    const carried = propose([1, 3, 4], { 1: { ...next, number: 7 } }, { chosen: 5 });
+    expect(carried).toMatchObject({ record: { configured: [1, 3, 4], former: [1, 2, 3, 4] } });
+    const settled = propose([1, 3, 4], { 1: { ...next, number: 7 } }, { chosen: 7 });
+    expect(settled).toMatchObject({ record: { configured: [1, 3, 4] } });
+    expect(settled).not.toHaveProperty('record.former');
+  });
+
+  test('who carries it on needs a majority of both; once it is chosen one of those after it is enough', () => {
+    const { former: _none, ...plain } = { ...before, former: undefined, number: 7, configured: [1, 3, 4] };
+    const unsettled = { ...plain, former: [1, 2, 3, 4] };
+    expect(propose([1, 4], { 1: unsettled }, { chosen: 5 })).toMatchObject({ kind: 'refused' });
+    expect(propose([1, 4], { 1: unsettled }, { chosen: 7 })).toMatchObject({ kind: 'record' });
+  });
+
+  test('nothing is changed on top of a record that may not be chosen', () => {
+    expect(propose([1, 3, 4], { 1: { ...before, number: 7 } }, { wish, chosen: 5 })).toMatchObject({
+      kind: 'refused',
+    });
+  });
+});

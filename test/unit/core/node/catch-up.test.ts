@@ -44,6 +44,17 @@ describe('the donor', () => {
     machine.failed('gone', 2000);
     expect(machine.nextDonor(record, contacts, 2500)).toBe(1);
   });
+  test('is the one that the copy is of, until that is noted; not another node with its id', () => {
+    const source = { id: 2, since: 0 };
+    const machine = new CatchUp(3, 500, () => undefined, source);
+    const contacts = [contact(1, 4), contact(2, 4)];
+    expect(machine.nextDonor(record, contacts, 0)).toBe(2);
+    const again = { id: 2, host: 'b', port: 1, conninfo: '', since: 3 };
+    expect(machine.nextDonor({ ...record, added: [again] }, contacts, 0)).toBeUndefined();
+    expect(machine.reseed).toMatch(/^node 2, of whose server its own is a copy, has left the cluster$/);
+    machine.seeded();
+    expect(machine.nextDonor({ ...record, added: [again] }, contacts, 0)).toBe(1);
+  });
   test('that lacks the history is asked again only when no other is there, and seldom', () => {
     const { catchUp: machine } = catchUp();
     const contacts = [contact(1, 4), contact(2, 4)];

@@ -94,6 +94,26 @@ describe('a node is dropped', () => {
     expect(membersAt(cluster, 1)).toEqual([1, 2]);
   });
 
+  test('nobody is dropped while a member is behind: it may have no other donor', () => {
+    const cluster = started(3);
+    cluster.crash(2, true);
+    cluster.until(() => cluster.writable(1, 3), 1000);
+    for (let counter = 1; counter <= 10_000; counter += 1) {
+      const gid = `mtm:1:2:1:${counter}`;
+      for (const id of [1, 3]) cluster.node(id).disk.history.push({ kind: 'commit', gid });
+    }
+    cluster.crash(3, true);
+    cluster.start(2);
+    cluster.until(() => membersAt(cluster, 1)?.join() === '1,2', 5000);
+    const wish = { kind: 'drop', node: 3 } as const;
+    cluster.step(cluster.node(1), { kind: 'configuration-wished', now: cluster.now, wish });
+    cluster.run(300);
+    expect(cluster.node(2).committed.length, 'it is behind').toBeLessThan(10_000);
+    expect(configurationAt(cluster, 1).configured).toEqual([1, 2, 3]);
+    cluster.until(() => configurationAt(cluster, 1).configured.join() === '1,2', 20_000);
+    expect(cluster.node(2).committed.length).toBe(10_000);
+  });
+
   test('nobody drops a node that is heard', () => {
     const cluster = started(3);
     const wish = { kind: 'drop', node: 3 } as const;

@@ -29,7 +29,7 @@ const gidSet = fc
 const timeline = fc.integer({ min: 1, max: 0xffff_ffff });
 const lsn = fc.bigInt({ min: 0n, max: 0xffff_ffff_ffff_ffffn });
 const ballot = fc.record({ generation: counter, proposer: fc.integer({ min: 0, max: 64 }) });
-const record = fc.record({
+const recordFields = {
   number: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),
   proposer: node,
   members: nodes,
@@ -40,7 +40,11 @@ const record = fc.record({
   }),
   donors: nodes,
   commits: gidSet,
-});
+};
+const record = fc.oneof(
+  fc.record(recordFields),
+  fc.record({ ...recordFields, former: nodes.filter((former) => former.length > 0) }),
+);
 
 const refusal: fc.Arbitrary<Refusal> = fc
   .record(
