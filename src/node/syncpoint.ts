@@ -118,7 +118,8 @@ export class SyncpointKeeper {
     if (floor === 'void') return;
     const { position, givesUp } = pending;
     await this.#handler.raising();
-    // A copy of this server for a node that was added meanwhile has the former floor, and needs what is behind it.
+    // A copy of this server for a node that was added meanwhile has the former floor, and needs what is
+    // behind it.
     if (this.#machine.passedFloor(pending.syncpoint) === 'void') return;
     if (givesUp) {
       const { generation } = floor;

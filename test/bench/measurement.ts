@@ -57,13 +57,14 @@ async function measure(
   workload: Workload,
   clients: number,
   round: number,
+  seconds: number,
 ): Promise<Sample> {
-  const { pgbench, options, report } = measuring;
+  const { pgbench, report } = measuring;
   if (workload.writes) await vacuumHotTables(candidate.servers);
   const cpuBefore = cpuTimeOfTrees(hasProcessFigures ? candidate.processes : []);
   const args = ['-M', workload.protocol, ...workload.args];
   const results = await Promise.all(
-    candidate.targets.map((target) => pgbench.measure(target, args, clients, options.seconds)),
+    candidate.targets.map((target) => pgbench.measure(target, args, clients, seconds)),
   );
   const result = sumOf(results);
   const priced = hasProcessFigures && candidate.processes.length > 0 && result.kind === 'measured';
@@ -76,11 +77,14 @@ async function measure(
   return sample;
 }
 
-/** Without this the first round would measure the compiler of V8 and empty caches. */
+/**
+ * Without this the first rounds would measure the compiler of V8 and empty caches: a gateway's CPU time for a
+ * transaction falls for the first thousands of them, to about half (TPC-B, 8 clients).
+ */
 export async function warmUp(measuring: Measuring, candidates: readonly Candidate[]): Promise<void> {
   for (const candidate of candidates) {
     for (const workload of measuring.workloads.filter((one) => candidate.workloads.includes(one.key))) {
-      await measure(measuring, candidate, workload, 4, 0);
+      await measure(measuring, candidate, workload, 8, 0, measuring.options.warmUpSeconds);
     }
   }
 }
@@ -97,7 +101,14 @@ export async function measureAll(measuring: Measuring, candidates: readonly Cand
         for (const candidate of order) {
           const cell = `${candidate.key} ${workload.key} ${clients}`;
           if (given.has(cell) || !candidate.workloads.includes(workload.key)) continue;
-          const sample = await measure(measuring, candidate, workload, clients, round);
+          const sample = await measure(
+            measuring,
+            candidate,
+            workload,
+            clients,
+            round,
+            measuring.options.seconds,
+          );
           samples.push(sample);
           if (sample.result.kind === 'hung') given.add(cell);
         }

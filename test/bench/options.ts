@@ -12,13 +12,15 @@ export const candidateKeys = [
 ] as const;
 export type CandidateKey = (typeof candidateKeys)[number];
 
-export const workloadKeys = ['select', 'update', 'tpcb'] as const;
+export const workloadKeys = ['select', 'update', 'tpcb', 'tpcb-extended', 'tpcb-prepared'] as const;
 export type WorkloadKey = (typeof workloadKeys)[number];
 
 export interface BenchOptions {
   /** How long each measurement lasts. */
   readonly seconds: number;
   readonly rounds: number;
+  /** How long each workload runs on each candidate before anything counts. */
+  readonly warmUpSeconds: number;
   readonly clients: readonly number[];
   /** pgbench's scale: 100,000 accounts each. */
   readonly scale: number;
@@ -36,6 +38,7 @@ export interface BenchOptions {
 
 export const usage = `npm run bench -- [options]
   --seconds N    length of each measurement (4)
+  --warm-up N    seconds of each workload on each candidate before anything counts (12)
   --rounds N     rounds over all candidates, in alternating order (5)
   --clients LIST numbers of clients (1,8,32)
   --scale N      scale of the pgbench tables (10)
@@ -90,6 +93,7 @@ export function readOptions(args: readonly string[]): BenchOptions | undefined {
     options: {
       seconds: text('4'),
       rounds: text('5'),
+      'warm-up': text('12'),
       clients: text('1,8,32'),
       scale: text('10'),
       only: text(''),
@@ -109,6 +113,7 @@ export function readOptions(args: readonly string[]): BenchOptions | undefined {
   if (clients.length === 0) throw new UsageError('--clients names no number');
   return {
     seconds: wholeNumber('seconds', values.seconds, 1, 3600),
+    warmUpSeconds: wholeNumber('warm-up', values['warm-up'], 1, 3600),
     rounds: wholeNumber('rounds', values.rounds, 1, 1000),
     clients,
     scale: wholeNumber('scale', values.scale, 1, 10_000),

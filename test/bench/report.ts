@@ -40,7 +40,9 @@ const titles: Record<CandidateKey, string> = {
 const workloadTitles: Record<WorkloadKey, string> = {
   select: 'select-only, prepared',
   update: 'single-row update',
-  tpcb: 'TPC-B',
+  tpcb: 'TPC-B, simple',
+  'tpcb-extended': 'TPC-B, extended',
+  'tpcb-prepared': 'TPC-B, prepared',
 };
 
 const pairs: readonly (readonly [CandidateKey, CandidateKey, string])[] = [
@@ -123,7 +125,8 @@ export function judge(outcome: Outcome): Judgement[] {
   };
   aim('select', 'gateway', 'pgbouncer', 0.75);
   aim('select', 'gateway', 'pgpool-native', 2);
-  aim('tpcb', 'gateway', 'pgpool-native', 1.2);
+  for (const key of ['tpcb', 'tpcb-extended', 'tpcb-prepared'] as const)
+    aim(key, 'gateway', 'pgpool-native', 1.2);
   const before = outcome.idle?.megabytes ?? [];
   if (before.length > 0) {
     const idle = Math.max(...before);
@@ -173,8 +176,8 @@ function heading(outcome: Outcome): string[] {
   return [
     `${machine.date}: ${machine.cores} cores ${machine.processor}, ${machine.memoryGigabytes} GB, ${machine.system}`,
     `${machine.versions.join(', ')}; load average before the run ${machine.loadBefore}`,
-    `${options.rounds} alternating rounds of ${options.seconds} s each, scale ${options.scale}; reads prepared, writes in` +
-      ` the simple protocol; fsync on everywhere; the ratios are medians of the ratios within each round`,
+    `${options.rounds} alternating rounds of ${options.seconds} s each, scale ${options.scale}; reads prepared, updates in` +
+      ` the simple protocol, ${options.warmUpSeconds} s of warming up; fsync on everywhere; the ratios are medians of the ratios within each round`,
   ];
 }
 

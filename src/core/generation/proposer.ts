@@ -200,8 +200,9 @@ export class Proposer {
   }
 
   /**
-   * Why the wish needs a generation, as a clause; undefined when it needs none or cannot come true now. Nobody is
-   * dropped while a member is behind: it may have no other donor, and then those who are left stand still.
+   * Why the wish needs a generation, as a clause; undefined when it needs none or cannot come true now.
+   * Nobody is dropped while a member is behind: it may have no other donor, and then those who are left stand
+   * still.
    */
   #wishReason(members: readonly NodeId[], contacts: readonly Contact[]): string | undefined {
     const { wish } = this;

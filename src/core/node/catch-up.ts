@@ -100,7 +100,9 @@ export class CatchUp {
     return donors.find((node) => node > (failed?.donor ?? 0)) ?? donors[0];
   }
 
-  /** Another node may have its id meanwhile: what that one's history says of positions is of another server. */
+  /**
+   * Another node may have its id meanwhile: what that one's history says of positions is of another server.
+   */
   #sourceIn(record: GenerationRecord): NodeId | undefined {
     if (this.#source === undefined) return undefined;
     const { id, since } = this.#source;

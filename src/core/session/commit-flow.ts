@@ -27,7 +27,7 @@ export type BlockEnd =
 
 export interface Flight {
   readonly gid: Gid;
-  readonly header: Reply;
+  /** Of header and PREPARE, which are one string. */
   readonly prepare: Reply;
 }
 
@@ -39,16 +39,17 @@ export function* settled(session: SessionMachine, reply: Reply): Part<void> {
 }
 
 /**
- * Header and PREPARE in one packet behind whatever runs: in a failed block the first fails and the second
- * rolls back. Undefined while nothing may be prepared.
+ * Header and PREPARE in one string behind whatever runs: one answer, which wakes this process once. In a
+ * failed block the first fails and the second is not run: the block is still to be rolled back. Undefined
+ * while nothing may be prepared.
  */
 export function sendPrepare(session: SessionMachine, block: Block): Flight | undefined {
   const gid = session.ports.newTransaction(block.startTime);
   if (gid === undefined) return undefined;
   block.gid = gid;
-  const header = session.sendOwn(session.ports.headerSql(gid, false, block.announced));
-  const prepare = session.sendOwn(`PREPARE TRANSACTION '${gid}'`);
-  return { gid, header, prepare };
+  const header = session.ports.headerSql(gid, false, block.announced);
+  const prepare = session.sendOwn(`${header}; PREPARE TRANSACTION '${gid}'`);
+  return { gid, prepare };
 }
 
 /**
@@ -102,7 +103,7 @@ export function* endBlock(session: SessionMachine, block: Block, flight: Flight 
   }
   block.preparing = true;
   yield* settled(session, flight.prepare);
-  return yield* afterPrepare(session, block, flight.gid, flight.header, flight.prepare);
+  return yield* afterPrepare(session, block, flight.gid, flight.prepare.value, flight.prepare);
 }
 
 /** An election began after the transaction had been admitted: nothing of it is left, it may run again. */
@@ -164,7 +165,7 @@ function* askThenEnd(session: SessionMachine, block: Block): Part<BlockEnd> {
   block.gid = gid;
   const prepare = session.sendOwn(`PREPARE TRANSACTION '${gid}'`);
   yield* settled(session, prepare);
-  return yield* afterPrepare(session, block, gid, header, prepare);
+  return yield* afterPrepare(session, block, gid, header.value, prepare);
 }
 
 /** There is nothing to replicate. */
@@ -188,7 +189,7 @@ function* afterPrepare(
   session: SessionMachine,
   block: Block,
   gid: Gid,
-  header: Reply,
+  kind: string | undefined,
   prepare: Reply,
 ): Part<BlockEnd> {
   if (prepare.tag !== 'PREPARE TRANSACTION') {
@@ -198,22 +199,22 @@ function* afterPrepare(
     const retryable = given || isConflict(prepare.sqlstate);
     // A cancelled PREPARE may leave the block open.
     if (session.serverStatus !== status.idle) yield* rollBack(session);
-    if (header.value === 'temporary' || header.value === 'mixed') {
+    if (kind === 'temporary' || kind === 'mixed') {
       // The session has temporary tables after all: from now on it is asked before PREPARE, and this unit may
       // run again.
       session.mayHaveTemporary = true;
       return { kind: 'error', error: errorResponse(mixed), retryable: true };
     }
-    const error = prepare.error ?? header.error ?? rolledBack;
+    const error = prepare.error ?? rolledBack;
     const told = withdrawn === undefined ? translated(session, error) : errorResponse(refusalText(withdrawn));
     return { kind: 'error', error: told, retryable };
   }
   block.prepared = true;
-  session.ports.prepareEnded(gid, header.value === 'empty' ? 'empty' : 'prepared');
+  session.ports.prepareEnded(gid, kind === 'empty' ? 'empty' : 'prepared');
   while (session.answer?.gid !== gid) yield;
   const { answer } = session.answer;
   session.answer = undefined;
-  return blockEnd(gid, answer, header.value !== 'empty');
+  return blockEnd(gid, answer, kind !== 'empty');
 }
 
 function isConflict(sqlstate: string): boolean {

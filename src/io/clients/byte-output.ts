@@ -7,6 +7,7 @@
  * flushed.
  */
 import type { Socket } from 'node:net';
+import { writeDirectly } from '../wire/direct-writing.ts';
 
 /** Up to this many bytes in all, copying costs less than a list of pieces (writev). */
 const copyLimitBytes = 4096;
@@ -63,9 +64,9 @@ export class ByteOutput {
     const socket = this.#socket;
     if (socket.destroyed) return;
     if (pieces.length === 1) {
-      socket.write(first);
+      writeDirectly(socket, first);
     } else if (bytes <= copyLimitBytes) {
-      socket.write(joined(pieces, bytes));
+      writeDirectly(socket, joined(pieces, bytes));
     } else {
       socket.cork();
       for (const piece of pieces) socket.write(piece);

@@ -9,6 +9,7 @@ import type { NodeId } from '../../core/identity.ts';
 import type { PeerMessage } from '../../core/peer/message.ts';
 import { MessageReader } from '../../core/peer/message-reader.ts';
 import { assert } from '../../lib/assert.ts';
+import { writeDirectly } from '../wire/direct-writing.ts';
 import { ListenerHandshake, type Accepted, type Admission, type Failed, type Identity } from './handshake.ts';
 import { linkReason, type LinkReason } from './link-reason.ts';
 import { acknowledgeDelayMs, acknowledgement, type LinkSettings } from './link-settings.ts';
@@ -117,7 +118,7 @@ export class IncomingLink {
     assert(from !== undefined, 'a stranger sends no messages');
     this.#acknowledgeTimer ??= setTimeout(() => {
       this.#acknowledgeTimer = undefined;
-      this.#socket.write(acknowledgementBytes);
+      writeDirectly(this.#socket, acknowledgementBytes);
     }, acknowledgeDelayMs);
     this.#reader.push(chunk);
     while (!this.#ended) {

@@ -16,6 +16,7 @@ import type { NodeId } from '../../core/identity.ts';
 import type { PeerMessage } from '../../core/peer/message.ts';
 import { MessageWriter } from '../../core/peer/message-writer.ts';
 import { assert } from '../../lib/assert.ts';
+import { writeDirectly } from '../wire/direct-writing.ts';
 import { DialerHandshake, type Accepted, type Identity } from './handshake.ts';
 import { isMisconfiguration, linkReason, type LinkReason } from './link-reason.ts';
 import { acknowledgement, type LinkLog, type LinkSettings } from './link-settings.ts';
@@ -261,6 +262,11 @@ export class OutgoingLink {
     const segments = this.#writer.take();
     if (segments.length === 0) return;
     this.#awaitsAcknowledgement = true;
+    const [only] = segments;
+    if (segments.length === 1 && only !== undefined) {
+      writeDirectly(socket, only, () => this.#written(socket));
+      return;
+    }
     socket.cork();
     for (const [index, segment] of segments.entries()) {
       if (index < segments.length - 1) socket.write(segment);

@@ -4,13 +4,28 @@ import { cstringAt, errorFields, int32At } from '../../core/wire/messages.ts';
 
 const decoder = new TextDecoder();
 
-/** Clashes of timing: serialization_failure, deadlock_detected, lock_not_available, query_canceled. */
-const retryableStates = new Set(['40001', '40P01', '55P03', '57014']);
+/** Clashes that every application knows how to repeat. */
+const retryableStates = new Set(['40001', '40P01']);
+/** Clashes of timing on this node only: lock_not_available, query_canceled. */
+const passingStates = new Set(['55P03', '57014']);
 
-/** ErrorResponse as a refusal that says which node refused. */
+/**
+ * ErrorResponse as a refusal that says which node refused. What was in the way here and will not be again is
+ * told as 40001, with the server's own words in the detail: nobody has cancelled the client's statement.
+ */
 export function readRefusal(node: NodeId, buffer: Uint8Array, start: number, end: number): Refusal {
   const fields = errorFields(buffer, start, end);
   const sqlstate = fields.get('C') ?? 'XX000';
+  if (passingStates.has(sqlstate)) {
+    return {
+      sqlstate: '40001',
+      message: `[multimaster] node ${node} could not apply the transaction just now`,
+      detail: `Node ${node}: ${fields.get('M') ?? ''} (${sqlstate})`,
+      hint: 'Repeat the transaction.',
+      node,
+      retryable: true,
+    };
+  }
   const optional = {
     detail: fields.get('D'),
     hint: fields.get('H'),

@@ -36,11 +36,15 @@ export class HistoryStream {
   private constructor(connection: RawConnection, start: Lsn, handler: HistoryHandler) {
     this.#connection = connection;
     this.start = start;
-    this.#feed = new WalsenderFeed(connection, start, true, {
-      change: (buffer, from, end) => handler.message(buffer, from, end),
-      alive: (position) => handler.reached(position),
-      closed: (reason) => handler.closed(reason),
-    });
+    this.#feed = new WalsenderFeed(
+      connection,
+      { released: start, wantsAnswer: true, quiet: false },
+      {
+        change: (buffer, from, end) => handler.message(buffer, from, end),
+        alive: (position) => handler.reached(position),
+        closed: (reason) => handler.closed(reason),
+      },
+    );
   }
 
   /** Resolves when the copy exists; nothing is read before `run`. Rejects with what the server said. */

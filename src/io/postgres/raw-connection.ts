@@ -6,6 +6,7 @@
 import type { Socket } from 'node:net';
 import pg from 'pg';
 import { readDirectly } from '../wire/direct-reading.ts';
+import { writeDirectly } from '../wire/direct-writing.ts';
 import { serverAddress } from './server-address.ts';
 import { FrameScanner } from '../../core/wire/frame-scanner.ts';
 import { cancelRequest } from '../../core/wire/messages.ts';
@@ -133,7 +134,7 @@ export class RawConnection {
   /** False when the caller should wait for `onceDrained`. The bytes are taken in any case. */
   send(bytes: Uint8Array): boolean {
     if (this.#closed) return false;
-    return this.#socket.write(bytes);
+    return writeDirectly(this.#socket, bytes);
   }
 
   pause(): void {

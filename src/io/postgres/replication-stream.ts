@@ -37,11 +37,15 @@ export class ReplicationStream {
   private constructor(connection: RawConnection, options: StreamOptions, handler: StreamHandler) {
     const capture = new Capture(options.node, handler);
     this.#connection = connection;
-    this.#feed = new WalsenderFeed(connection, 0n, false, {
-      change: (buffer, start, end) => capture.message(buffer, start, end),
-      alive: () => undefined,
-      closed: (reason) => handler.closed(reason),
-    });
+    this.#feed = new WalsenderFeed(
+      connection,
+      { released: 0n, wantsAnswer: true, quiet: true },
+      {
+        change: (buffer, start, end) => capture.message(buffer, start, end),
+        alive: () => undefined,
+        closed: (reason) => handler.closed(reason),
+      },
+    );
   }
 
   /**

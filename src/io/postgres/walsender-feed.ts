@@ -21,26 +21,36 @@ export interface FeedHandler {
   closed(reason: string): void;
 }
 
+export interface FeedOptions {
+  /** Where it begins. */
+  readonly released: Lsn;
+  /** Each report asks for a keepalive, which says how far the server has read with nothing to send. */
+  readonly wantsAnswer: boolean;
+  /**
+   * No keepalive of the server's own accord. It sends one whenever it has nothing more to send and the report
+   * says that less was written than sent: twice per transaction of the cluster, each waking two processes.
+   * Only the flushed position decides what the server keeps; of the written one we say that all of it is.
+   */
+  readonly quiet: boolean;
+}
+
 /** Microseconds between 1970 and 2000. */
 const postgresEpochUs = 946_684_800_000_000n;
+const endOfWal: Lsn = 0x7fff_ffff_ffff_ffffn;
 
 export class WalsenderFeed {
   readonly #connection: RawConnection;
   readonly #handler: FeedHandler;
-  readonly #wantsAnswer: boolean;
+  readonly #options: FeedOptions;
   #read: Lsn = 0n;
   #released: Lsn;
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
 
-  /**
-   * `released`: where it begins. `wantsAnswer`: each report asks for a keepalive, which says how far the
-   * server has read when there is nothing to send.
-   */
-  constructor(connection: RawConnection, released: Lsn, wantsAnswer: boolean, handler: FeedHandler) {
+  constructor(connection: RawConnection, options: FeedOptions, handler: FeedHandler) {
     this.#connection = connection;
-    this.#released = released;
-    this.#wantsAnswer = wantsAnswer;
+    this.#released = options.released;
+    this.#options = options;
     this.#handler = handler;
   }
 
@@ -120,6 +130,11 @@ export class WalsenderFeed {
     }
   }
 
+  /** While nothing is flushed the server takes the written position for the flushed one. */
+  get #written(): Lsn {
+    return this.#options.quiet && this.#released > 0n ? endOfWal : later(this.#read, this.#released);
+  }
+
   /**
    * Standby status update: 'r', Int64 written, Int64 flushed, Int64 applied, Int64 time, Byte1 answer wanted.
    */
@@ -127,11 +142,11 @@ export class WalsenderFeed {
     const body = new Uint8Array(34);
     const view = new DataView(body.buffer);
     view.setUint8(0, 0x72);
-    view.setBigUint64(1, later(this.#read, this.#released));
+    view.setBigUint64(1, this.#written);
     view.setBigUint64(9, this.#released);
     view.setBigUint64(17, this.#released);
     view.setBigInt64(25, BigInt(Date.now()) * 1000n - postgresEpochUs);
-    view.setUint8(33, this.#wantsAnswer ? 1 : 0);
+    view.setUint8(33, this.#options.wantsAnswer ? 1 : 0);
     this.#connection.send(new MessageWriter(64).begin(frontend.copyData).bytes(body).end().take());
   }
 }

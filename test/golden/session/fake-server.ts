@@ -31,6 +31,8 @@ export class FakeServer {
   #hanging: { text: string; simple: boolean } | undefined;
   #copying: { simple: boolean } | undefined;
   #sensorOff = false;
+  /** What follows in a string of two statements. */
+  #rest: string | undefined;
   hangAtPrepare = false;
 
   constructor() {
@@ -123,7 +125,9 @@ export class FakeServer {
     this.#complete('COPY 1', simple);
   }
 
-  #execute(text: string, simple: boolean): void {
+  #execute(whole: string, simple: boolean): void {
+    const [text = '', prepare] = whole.split(/; (?=PREPARE TRANSACTION)/);
+    this.#rest = prepare;
     if (text.includes('hang')) {
       this.#hanging = { text, simple };
       return;
@@ -215,11 +219,14 @@ export class FakeServer {
 
   #complete(tag: string, simple: boolean): void {
     this.say(commandComplete(tag));
+    const rest = this.#rest;
+    if (rest !== undefined) return this.#execute(rest, simple);
     if (simple) this.#ready();
   }
 
   #fail(sqlstate: string, message: string, simple: boolean): void {
     this.#status = this.#status === 'I' ? 'I' : 'E';
+    this.#rest = undefined;
     this.say(errorResponse({ severity: 'ERROR', sqlstate, message }));
     if (simple) this.#ready();
     else this.#skip = true;
