@@ -7,11 +7,9 @@ import type * as Quorums from '../../src/core/generation/quorum.ts';
 import type * as Values from '../../src/core/generation/value.ts';
 import { Acceptor } from '../../src/core/generation/acceptor.ts';
 import { Proposer } from '../../src/core/generation/proposer.ts';
-import { Exclusion } from '../../src/core/generation/exclusion.ts';
 import { Lease } from '../../src/core/generation/lease.ts';
 import { Liveness } from '../../src/core/generation/liveness.ts';
 import { freshState, type Ballot, type GenerationRecord } from '../../src/core/generation/record.ts';
-import { CatchUp } from '../../src/core/node/catch-up.ts';
 import { NodeMachine } from '../../src/core/node/node-machine.ts';
 import { optionsWithMembership } from './options.ts';
 import { runSeed } from './run.ts';
@@ -84,17 +82,6 @@ test(`nodes come and go: ${runs} seeds from ${firstSeed}`, () => {
 const { note: _note, ...keptSeeds } = kept;
 test.each(Object.entries(keptSeeds))('once failed: %s', (_why, seeds) => {
   for (const seed of seeds) expect(fails(seed)).toBeUndefined();
-});
-
-/** Whoever has the id of its source, one of the first nodes, is its source. */
-const anySource = patched(CatchUp.prototype, 'nextDonor', (original) => {
-  return function (this: CatchUp, record, ...rest) {
-    return original.call(
-      this,
-      { ...record, added: record.added.filter(({ id }) => id !== this.source) },
-      ...rest,
-    );
-  };
 });
 
 interface Mutant {
@@ -219,7 +206,6 @@ const mutants: readonly Mutant[] = [
     },
   },
   { name: 'takes whoever has the id for its peer', from: 3, sabotage: { takesSinceForGranted: true } },
-  { name: 'is seeded by whoever has the id of its source', from: 1, breakIn: anySource },
   { name: 'raises the floor when its generation is over', from: 1736, sabotage: { raisesLate: true } },
   { name: 'is made of a copy and knows no record', from: 137, sabotage: { copiedState: freshState() } },
   { name: 'does not note what its copy holds', from: 3, sabotage: { seedsOnly: 0 } },
@@ -235,16 +221,6 @@ const mutants: readonly Mutant[] = [
     }),
   },
   { name: 'ceases to claim in words only', from: 17, breakIn: ceasesInWordsOnly },
-  {
-    name: 'takes a node that was added for one that nobody ever answered',
-    from: 1,
-    breakIn: patched(Exclusion.prototype, 'replacePeers', (original) => {
-      return function (this: Exclusion, peers) {
-        original.call(this, peers);
-        for (const peer of peers.filter((node) => node > 2)) this.processEnded(peer);
-      };
-    }),
-  },
 ];
 
 describe('broken nodes are caught', () => {
