@@ -101,7 +101,7 @@ describe('a majority of two', () => {
   test('a node whose PostgreSQL has died says so', async () => {
     await killServer(site.node(2));
     await eventually('node 1 writes', () => succeeds(1, writes), 10_000);
-    expect((await statusOf(1)).reason).toMatch(/node 2/);
+    await eventually('node 1 says so', async () => /node 2/.test((await statusOf(1)).reason), 2000);
     const failure = await failureOf(connect(site, 2, 'gateway').then((client) => client.query('SELECT 1')));
     expect(failure.code).toMatch(/^(57P03|08001|08006|57P01)$/);
     const answer = await fetch(`http://127.0.0.1:${site.node(2).httpPort}/ready`);
