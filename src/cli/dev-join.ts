@@ -8,10 +8,10 @@
  */
 import { existsSync, rmSync } from 'node:fs';
 import { loadConfig } from '../config/loading.ts';
+import { highestAddedId, smallestFreeId } from '../core/generation/configuration.ts';
 import { ClusterClient } from '../io/cluster-client.ts';
 import {
   existingClusterFolder,
-  highestNode,
   lockNodes,
   saveDropped,
   saveJoined,
@@ -85,8 +85,9 @@ export async function onlineMember(
 
 /** The smallest number that neither the cluster nor the folder knows. */
 function freeNumber(taken: readonly number[]): number {
-  for (let node = 1; node <= highestNode; node++) if (!taken.includes(node)) return node;
-  throw new GatewayError('launcher-failed', `a cluster has at most ${highestNode} nodes`, {
+  const node = smallestFreeId(taken);
+  if (node !== undefined) return node;
+  throw new GatewayError('launcher-failed', `a cluster has at most ${highestAddedId} nodes`, {
     hint: 'drop one: mtm-gateway dev drop --node K',
   });
 }

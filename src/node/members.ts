@@ -38,10 +38,6 @@ export interface MembersHandler {
   changed(): void;
 }
 
-function isSame(a: KnownPeer, b: KnownPeer): boolean {
-  return a.id === b.id && a.host === b.host && a.port === b.port && a.since === b.since;
-}
-
 export class Members {
   readonly links: PeerLinks;
   readonly #config: GatewayConfig;
@@ -99,16 +95,8 @@ export class Members {
   configure(configuration: Configuration): void {
     const former = this.#peers;
     this.#peers = this.#addresses(configuration);
-    for (const { id } of former) {
-      if (this.#peers.some((peer) => peer.id === id)) continue;
-      this.#log.info({ node: id }, 'the node has left the cluster');
-      this.links.removePeer(id);
-    }
-    for (const peer of this.#peers) {
-      if (former.some((known) => isSame(known, peer))) continue;
-      this.#log.info({ node: peer.id, host: peer.host, port: peer.port }, 'the node is in the cluster');
-      this.links.addPeer(peer);
-    }
+    for (const { id } of former) if (!this.ids.includes(id)) this.links.removePeer(id);
+    for (const peer of this.#peers) this.links.addPeer(peer);
   }
 
   #addresses(configuration: Configuration): readonly KnownPeer[] {
@@ -140,7 +128,7 @@ export class Members {
 
   /** Is the link to this node up? */
   linked(to: NodeId): boolean {
-    return this.links.linkStatus().some(({ node, connected }) => node === to && connected);
+    return this.links.isUp(to);
   }
 
   #linkUp(to: NodeId): void {

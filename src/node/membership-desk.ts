@@ -12,6 +12,7 @@ import {
   isFulfilled,
   nodesOf,
   obstacleTo,
+  smallestFreeId,
   type ConfigurationWish,
 } from '../core/generation/configuration.ts';
 import type { Configuration } from '../core/generation/record.ts';
@@ -198,8 +199,8 @@ function isOwn({ peerListen }: GatewayConfig, host: string, port: number): boole
 }
 
 function smallestFree(configuration: Configuration): NodeId {
-  const taken = nodesOf(configuration);
-  for (let id = 1; id <= highestAddedId; id++) if (!taken.includes(id)) return id;
+  const id = smallestFreeId(nodesOf(configuration));
+  if (id !== undefined) return id;
   throw new RequestError('54000', `[multimaster] a cluster has at most ${highestAddedId} nodes`);
 }
 

@@ -16,7 +16,7 @@ import type { ElectionMessage } from '../peer/message.ts';
 import { initialConfiguration } from './configuration.ts';
 import type { ElectionEffect, ElectionNode, ElectionOptions } from './election-event.ts';
 import { isMajority } from './quorum.ts';
-import { ballotOf, compareBallots } from './record.ts';
+import { ballotOf, compareBallots, higherRecord } from './record.ts';
 import type { Ballot, Configuration, DurableChange, DurableState, GenerationRecord } from './record.ts';
 
 type Message<Kind extends ElectionMessage['kind']> = Extract<ElectionMessage, { kind: Kind }>;
@@ -80,9 +80,12 @@ export class Acceptor {
     return this.#chosen ?? this.#initial;
   }
 
-  /** The highest record that this node has accepted or knows to be chosen. */
+  /**
+   * The highest record that this node has accepted or knows to be chosen: what is chosen was accepted by
+   * others, if not here, so telling it can only help.
+   */
   get highest(): GenerationRecord | undefined {
-    return this.#highestRecord();
+    return higherRecord(this.#state.accepted, this.#state.chosen);
   }
 
   get lastOnline(): number {
@@ -112,7 +115,7 @@ export class Acceptor {
       return this.#refuse(from, ballot, reason, 0, rival);
     }
     // Where there are no records yet, the files must agree; afterwards the proposer's votes tell it.
-    const fresh = this.#highestRecord() === undefined;
+    const fresh = this.highest === undefined;
     if (fresh && configured.join() !== this.#options.configured.join()) {
       const reason = `it is configured with the nodes ${this.#options.configured.join(', ')}`;
       return this.#refuse(from, ballot, reason, this.#options.recvTimeoutMs);
@@ -161,17 +164,10 @@ export class Acceptor {
       ballot: vote.ballot,
       incarnation: this.#options.incarnation,
       lastOnline: this.#lastOnline,
-      accepted: this.#highestRecord(),
+      accepted: this.highest,
       ...this.#node.holdings(),
     };
     this.#send(vote.ballot.proposer, vote.told);
-  }
-
-  /** What is chosen was accepted by others, if not here: telling it can only help. */
-  #highestRecord(): GenerationRecord | undefined {
-    const { accepted, chosen } = this.#state;
-    if (accepted === undefined || chosen === undefined) return accepted ?? chosen;
-    return compareBallots(ballotOf(accepted), ballotOf(chosen)) >= 0 ? accepted : chosen;
   }
 
   // ---- accepting and learning

@@ -91,6 +91,28 @@ export function withMembers(configuration: Configuration, members: readonly Node
 }
 
 /**
+ * The configuration that a generation of `members` brings. One change at a time: beside a wish a joining node
+ * waits for the next generation.
+ */
+export function proposedConfiguration(
+  configuration: Configuration,
+  {
+    wish,
+    members,
+    generation,
+  }: { wish: ConfigurationWish | undefined; members: readonly NodeId[]; generation: number },
+): Configuration {
+  const wished = wish === undefined ? configuration : changed(configuration, wish, generation);
+  return wished === configuration ? withMembers(configuration, members) : wished;
+}
+
+/** The smallest id that mtm.add_node can give away; undefined when there is none left. */
+export function smallestFreeId(taken: readonly NodeId[]): NodeId | undefined {
+  for (let id = 1; id <= highestAddedId; id++) if (!taken.includes(id)) return id;
+  return undefined;
+}
+
+/**
  * Why no generation of `members`, with votes of `voters`, may lead from one configuration to the other, as a
  * clause; undefined when it may. `known`: the record with the one before is known to be chosen. `former`:
  * that of the change which the record before made, if it is not.

@@ -17,12 +17,12 @@ import type { NodeId } from '../identity.ts';
 import type { ElectionMessage } from '../peer/message.ts';
 import type { Acceptor } from './acceptor.ts';
 import { candidates, electionReason } from './candidates.ts';
-import { changed, isFulfilled, nodesOf, obstacleTo, withMembers } from './configuration.ts';
+import { isFulfilled, nodesOf, obstacleTo, proposedConfiguration } from './configuration.ts';
 import type { ConfigurationWish } from './configuration.ts';
 import type { ElectionEffect, ElectionNode, ElectionOptions } from './election-event.ts';
 import type { Contact } from './liveness-event.ts';
 import { isMajority } from './quorum.ts';
-import { ballotOf, compareBallots } from './record.ts';
+import { ballotOf, compareBallots, higherRecord } from './record.ts';
 import type { Ballot, Configuration, GenerationRecord } from './record.ts';
 import { recordFromVotes, type ElectionVote } from './value.ts';
 
@@ -115,11 +115,7 @@ export class Proposer {
   /** Accepted here or elsewhere, and perhaps chosen: what follows must be based on it. */
   get #unsettled(): GenerationRecord | undefined {
     const { chosen, highest } = this.#acceptor;
-    const heard = this.#heard;
-    const higher =
-      highest === undefined || (heard && compareBallots(ballotOf(heard), ballotOf(highest)) > 0)
-        ? heard
-        : highest;
+    const higher = higherRecord(highest, this.#heard);
     return higher !== undefined && higher.number > (chosen?.number ?? 0) ? higher : undefined;
   }
 
@@ -286,9 +282,7 @@ export class Proposer {
 
   /** The configuration of the round's record, if the votes show nothing that is not known here. */
   #expected({ ballot, members, wish }: Round): Configuration {
-    const configuration = this.#configuration;
-    const wished = wish === undefined ? configuration : changed(configuration, wish, ballot.generation);
-    return wished === configuration ? withMembers(configuration, members) : wished;
+    return proposedConfiguration(this.#configuration, { wish, members, generation: ballot.generation });
   }
 
   #watchRound(round: Round, contacts: readonly Contact[], now: number, random: number): void {
@@ -315,15 +309,9 @@ export class Proposer {
     const round = this.#of(message.ballot);
     if (round === undefined || round.record !== undefined || !round.members.includes(from)) return;
     round.votes.set(from, message);
-    this.#hear(message.accepted);
+    this.#heard = higherRecord(this.#heard, message.accepted);
     if (round.votes.size === round.members.length) this.#propose(round, now);
     else if (round.votes.size === round.members.length - 1) this.#ask(round, now);
-  }
-
-  #hear(record: GenerationRecord | undefined): void {
-    if (record === undefined) return;
-    if (this.#heard === undefined || compareBallots(ballotOf(record), ballotOf(this.#heard)) > 0)
-      this.#heard = record;
   }
 
   #propose(round: Round, now: number): void {

@@ -93,3 +93,12 @@ export function compareBallots(a: Ballot, b: Ballot): number {
 export function ballotOf(record: GenerationRecord): Ballot {
   return { generation: record.number, proposer: record.proposer };
 }
+
+/** Of two records that of the higher ballot; one ballot has one record. */
+export function higherRecord(
+  a: GenerationRecord | undefined,
+  b: GenerationRecord | undefined,
+): GenerationRecord | undefined {
+  if (a === undefined || b === undefined) return a ?? b;
+  return compareBallots(ballotOf(b), ballotOf(a)) > 0 ? b : a;
+}

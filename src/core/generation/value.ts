@@ -7,10 +7,10 @@
  */
 import { assert } from '../../lib/assert.ts';
 import { parseGid, type Gid, type NodeId } from '../identity.ts';
-import { changed, initialConfiguration, transitionFault, withMembers } from './configuration.ts';
+import { initialConfiguration, proposedConfiguration, transitionFault } from './configuration.ts';
 import type { ConfigurationWish } from './configuration.ts';
 import { isAlone } from './quorum.ts';
-import { ballotOf, compareBallots } from './record.ts';
+import { higherRecord } from './record.ts';
 import type { Ballot, Configuration, GenerationRecord, Holdings } from './record.ts';
 
 /** What one voter said. */
@@ -50,7 +50,7 @@ export function recordFromVotes(proposal: Proposal, votes: Votes): ElectionValue
     members.every((node) => votes.has(node)),
     'the value needs the votes of all members',
   );
-  const base = highestAccepted(votes);
+  const base = [...votes.values()].map(({ accepted }) => accepted).reduce(higherRecord, undefined);
   const configuration = nextConfiguration(proposal, base, votes);
   if (typeof configuration === 'string') return { kind: 'refused', reason: configuration };
   const maxOnline = Math.max(...[...votes.values()].map(({ lastOnline }) => lastOnline));
@@ -94,25 +94,13 @@ function nextConfiguration(
   const { configured: counted, joining, added } = before;
   const unchanged = { configured: counted, joining, added };
   if (grant === ballot.generation && isAlone(members, counted)) return unchanged;
-  const wished = wish === undefined ? unchanged : changed(unchanged, wish, ballot.generation);
-  // One change at a time: a joining node is admitted by the next generation.
-  const after = wished === unchanged ? withMembers(unchanged, members) : wished;
+  const after = proposedConfiguration(unchanged, { wish, members, generation: ballot.generation });
   const known = (base?.number ?? 0) === chosen;
   const carried = known ? undefined : base?.former;
   const fault = transitionFault(unchanged, after, { members, voters: votes.keys(), known, former: carried });
   if (fault !== undefined) return fault;
   const former = after.configured.join() === counted.join() ? carried : counted;
   return former === undefined ? after : { ...after, former };
-}
-
-function highestAccepted(votes: Votes): GenerationRecord | undefined {
-  let highest: GenerationRecord | undefined;
-  for (const { accepted } of votes.values()) {
-    if (accepted === undefined) continue;
-    if (highest === undefined || compareBallots(ballotOf(accepted), ballotOf(highest)) > 0)
-      highest = accepted;
-  }
-  return highest;
 }
 
 function fates(

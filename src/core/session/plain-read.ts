@@ -17,7 +17,7 @@ import type { ClientMessage, Segment } from './intake.ts';
 import { newReply } from './reply.ts';
 import type { Reply } from './reply.ts';
 import type { SessionMachine, Task } from './session.ts';
-import { endPassing, mayRunAgain, runAutocommit, runsInOwnBlock } from './unit.ts';
+import { endOutside } from './unit.ts';
 
 const headerBytes = 5;
 /** 'P' in Describe. */
@@ -129,13 +129,7 @@ export class PlainRead {
   *#tail(): Task {
     const session = this.#session;
     yield* settled(session, this.reply);
-    const { reply } = this;
-    const unit = wholeUnit(session, segmentOf(this.#chunk));
-    if (runsInOwnBlock(session, reply) && mayRunAgain(unit)) {
-      yield* runAutocommit(session, unit, { messages: reply.told, notices: reply.toldNotices });
-    } else {
-      yield* endPassing(session, reply, unit);
-    }
+    yield* endOutside(session, this.reply, wholeUnit(session, segmentOf(this.#chunk)));
   }
 }
 

@@ -78,22 +78,20 @@ export function* runPassing(session: SessionMachine, unit: Unit): Task {
   reply.free = free;
   yield* settled(session, reply);
   if (block !== undefined) noteReply(block, reply);
-  if (outside && begin === undefined && runsInOwnBlock(session, reply) && mayRunAgain(unit)) {
-    yield* runAutocommit(session, unit, { messages: reply.told, notices: reply.toldNotices });
-    return;
-  }
+  if (outside && begin === undefined) return yield* endOutside(session, reply, unit);
   yield* endPassing(session, reply, unit);
 }
 
 /**
- * What the client has seen nothing of and has to run again in a block of the gateway's own: it wants to
- * write, or its result was dropped while the nodes agree on a new generation.
+ * The end of what ran outside of a transaction. It runs again in a block of the gateway's own when the client
+ * has seen nothing of it and it wants to write, or its result was dropped while the nodes agree on a new
+ * generation.
  */
-export function runsInOwnBlock(session: SessionMachine, reply: Reply): boolean {
-  if (reply.seen) return false;
-  if (reply.holdsResult && !session.ports.hasLease()) dropStale(session, reply);
-  if (reply.dropped) return isPassing(session);
-  return reply.sqlstate === '25006' && !session.wish.value;
+export function* endOutside(session: SessionMachine, reply: Reply, unit: Unit): Task {
+  dropIfStale(session, reply);
+  const again = reply.dropped ? isPassing(session) : reply.sqlstate === '25006' && !session.wish.value;
+  if (!again || reply.seen || !mayRunAgain(unit)) return yield* endPassing(session, reply, unit);
+  yield* runAutocommit(session, unit, { messages: reply.told, notices: reply.toldNotices });
 }
 
 /**
@@ -113,7 +111,7 @@ export function* runPreparing(session: SessionMachine, unit: Unit): Task {
 
 /** The end of what was relayed: held results, the error, the state of the transaction, ReadyForQuery. */
 export function* endPassing(session: SessionMachine, reply: Reply, unit: Unit): Task {
-  if (reply.holdsResult && !session.ports.hasLease()) dropStale(session, reply);
+  dropIfStale(session, reply);
   release(session, reply);
   if (reply.error !== undefined) tellError(session, reply, reply.error);
   else noteSettings(session, unit.classes, unit.texts);
@@ -141,8 +139,13 @@ export function mayRunAgain(unit: Unit): boolean {
   });
 }
 
+/** Once: what was dropped holds no result any more. */
+function dropIfStale(session: SessionMachine, reply: Reply): void {
+  if (reply.holdsResult && !session.ports.hasLease()) dropStale(session, reply);
+}
+
 /** The results that are held have become stale: an error takes their place. */
-export function dropStale(session: SessionMachine, reply: Reply): void {
+function dropStale(session: SessionMachine, reply: Reply): void {
   reply.held = [];
   reply.holdsResult = false;
   reply.dropped = true;

@@ -7,18 +7,17 @@ import { randomBytes } from 'node:crypto';
 import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
+import { highestAddedId } from '../../core/generation/configuration.ts';
 import { GatewayError } from '../../lib/gateway-error.ts';
 import { nodeLayout, type NodeLayout } from './node-layout.ts';
 import { livingPid } from './process-control.ts';
 import { refereeLayout, type RefereeLayout } from './referee-process.ts';
 import { postgresMajors, type PostgresMajor } from './server-binaries.ts';
 
-export const highestNode = 16;
-
 const copied = z.strictObject({ source: z.number().int(), end: z.string() });
 
 const nodeDescription = z.strictObject({
-  node: z.number().int().min(1).max(highestNode),
+  node: z.number().int().min(1).max(highestAddedId),
   pg: z.literal(postgresMajors),
   /** At run time: the cluster itself knows at which ports. */
   added: z.literal(true).optional(),

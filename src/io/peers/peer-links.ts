@@ -154,7 +154,9 @@ export class PeerLinks {
     const peer = this.#newPeer(address);
     this.#peers.set(id, peer);
     this.#listener.expectPeers(this.#peers.size);
-    if (this.#state === 'started') peer.outgoing.start();
+    if (this.#state !== 'started') return;
+    this.#options.log.info({ peer: id, since, host, port }, 'peer added');
+    peer.outgoing.start();
   }
 
   /**
@@ -194,6 +196,11 @@ export class PeerLinks {
    */
   send(to: NodeId, message: PeerMessage): boolean {
     return this.#peers.get(to)?.outgoing.send(message) ?? true;
+  }
+
+  /** Something can be said to the node. */
+  isUp(to: NodeId): boolean {
+    return this.#peers.get(to)?.outgoing.up === true;
   }
 
   /** One entry per peer, in the order in which they were added. */

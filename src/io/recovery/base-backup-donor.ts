@@ -15,6 +15,7 @@ import type { ServerLogin } from '../postgres/raw-connection.ts';
 import { BackupSource, type BackupPlace } from './base-backup-source.ts';
 import { CopyFrameReader, encodeCopyFrame, type CopyFrame } from './copy-frame.ts';
 import type { DonorLog, RecoveryStream } from './donor.ts';
+import { endBehindLastFrame } from './last-frame.ts';
 
 export interface CopyDonorOptions {
   readonly node: NodeId;
@@ -33,7 +34,7 @@ const silenceMs = 30_000;
 export class CopyDonor {
   readonly #options: CopyDonorOptions;
   #session: CopySession | undefined;
-  #stopped = false;
+  readonly #stopped = new AbortController();
 
   constructor(options: CopyDonorOptions) {
     this.#options = options;
@@ -41,13 +42,14 @@ export class CopyDonor {
 
   /** The machine of node `to` asks for a copy. The stream is this object's from now on. */
   serve(to: NodeId, stream: RecoveryStream): void {
-    if (this.#stopped) {
+    if (this.#stopped.signal.aborted) {
       stream.socket.destroy();
       return;
     }
     const other = this.#session?.to;
     const busy = other === undefined ? undefined : `it is being copied for node ${other}: one copy at a time`;
-    const session: CopySession = new CopySession(to, stream, this.#options, busy, () => {
+    const { signal } = this.#stopped;
+    const session: CopySession = new CopySession(to, stream, this.#options, signal, busy, () => {
       if (this.#session === session) this.#session = undefined;
     });
     if (busy === undefined) this.#session = session;
@@ -59,7 +61,7 @@ export class CopyDonor {
   }
 
   stop(): void {
-    this.#stopped = true;
+    this.#stopped.abort();
     this.#session?.close('the gateway stops');
   }
 }
@@ -68,6 +70,7 @@ class CopySession {
   readonly to: NodeId;
   readonly #socket: Socket;
   readonly #options: CopyDonorOptions;
+  readonly #stopped: AbortSignal;
   readonly #busy: string | undefined;
   readonly #ended: () => void;
   readonly #reader = new CopyFrameReader();
@@ -86,12 +89,14 @@ class CopySession {
     to: NodeId,
     { socket, rest }: RecoveryStream,
     options: CopyDonorOptions,
+    stopped: AbortSignal,
     busy: string | undefined,
     ended: () => void,
   ) {
     this.to = to;
     this.#socket = socket;
     this.#options = options;
+    this.#stopped = stopped;
     this.#busy = busy;
     this.#ended = ended;
     socket.setNoDelay(true);
@@ -112,7 +117,7 @@ class CopySession {
       this.#options.log.info({ to: this.to, reason, bytes: this.#bytes }, 'a copy of the server has ended');
     }
     this.#source?.close();
-    this.#socket.destroySoon();
+    endBehindLastFrame(this.#socket, this.#stopped);
     this.#ended();
   }
 

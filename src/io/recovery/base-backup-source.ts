@@ -11,13 +11,14 @@
  * Rule: the backup is whole only when the end was told; whoever ends it before closes the connection.
  */
 import { backend } from '../../core/wire/codes.ts';
-import { cstringAt, cstringEnd, errorFields, query } from '../../core/wire/messages.ts';
+import { cstringAt, cstringEnd, query } from '../../core/wire/messages.ts';
 import type { Lsn } from '../../core/identity.ts';
 import { readRow } from '../postgres/backend-message.ts';
 import { parseLsn } from '../postgres/lsn-text.ts';
 import { noTimeouts } from '../postgres/pinned-settings.ts';
 import { RawConnection, type ServerLogin } from '../postgres/raw-connection.ts';
 import { simpleQuery } from '../postgres/simple-query.ts';
+import { errorText } from '../postgres/walsender-feed.ts';
 
 export interface BackupPlace {
   readonly lsn: Lsn;
@@ -119,10 +120,8 @@ export class BackupSource {
         return this.#began();
       case backend.copyData:
         return this.#copyData(buffer, start + 5, end);
-      case backend.errorResponse: {
-        const fields = errorFields(buffer, start, end);
-        return this.#fail(`${fields.get('M') ?? 'error without text'} (${fields.get('C') ?? ''})`);
-      }
+      case backend.errorResponse:
+        return this.#fail(errorText(buffer, start, end));
       case backend.readyForQuery:
         return this.#ended();
       case backend.copyDone:

@@ -15,6 +15,7 @@
  *
  * Rule: a frame that breaks the grammar ends the connection; both ends are authenticated.
  */
+import { FrameCutter, frameBytes } from './frame-cutter.ts';
 
 export type CopyFrame =
   | { readonly kind: 'request' | 'alive' }
@@ -34,18 +35,12 @@ const kinds = [
   'alive',
 ] as const satisfies readonly CopyFrame['kind'][];
 
-const headBytes = 5;
 /** PostgreSQL sends a backup in pieces of 32 KB. */
 const maxFrameBytes = 1_048_576;
 
 /** One buffer; what it is made of is copied. */
 export function encodeCopyFrame(frame: CopyFrame): Buffer {
-  const body = bodyOf(frame);
-  const bytes = Buffer.allocUnsafe(headBytes + body.length);
-  bytes.writeUInt32BE(1 + body.length, 0);
-  bytes.writeUInt8(kinds.indexOf(frame.kind), 4);
-  bytes.set(body, headBytes);
-  return bytes;
+  return frameBytes(kinds.indexOf(frame.kind), bodyOf(frame));
 }
 
 function bodyOf(frame: CopyFrame): Uint8Array {
@@ -56,22 +51,15 @@ function bodyOf(frame: CopyFrame): Uint8Array {
 
 /** Cuts a stream of bytes into frames, for any split of it. */
 export class CopyFrameReader {
-  #rest: Buffer = Buffer.alloc(0);
+  readonly #cutter = new FrameCutter(maxFrameBytes);
 
   /**
    * The frames that are whole now; data are ranges of the bytes that came. Throws when they are no frames.
    */
   *push(chunk: Buffer): Generator<CopyFrame> {
-    const bytes = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
-    let at = 0;
-    while (bytes.length - at >= headBytes) {
-      const length = bytes.readUInt32BE(at);
-      if (length === 0 || length > maxFrameBytes) throw new Error(`a frame of ${length} bytes`);
-      if (bytes.length - at < 4 + length) break;
-      yield decode(bytes.subarray(at + 4, at + 4 + length));
-      at += 4 + length;
-    }
-    this.#rest = bytes.subarray(at);
+    this.#cutter.push(chunk);
+    for (let bytes = this.#cutter.next(); bytes !== undefined; bytes = this.#cutter.next())
+      yield decode(bytes);
   }
 }
 

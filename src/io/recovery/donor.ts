@@ -14,6 +14,7 @@ import { CommitCutter } from '../../core/pgoutput/commit-cutter.ts';
 import { HistoryStream } from '../postgres/history-stream.ts';
 import type { ServerLogin } from '../postgres/raw-connection.ts';
 import { recoveryOrigin, replayedPrefix } from '../postgres/replay-names.ts';
+import { endBehindLastFrame } from './last-frame.ts';
 import { FrameReader, encodeFrame } from './stream-frame.ts';
 import type { Frame } from './stream-frame.ts';
 
@@ -64,7 +65,7 @@ const silenceMs = 15_000;
 export class RecoveryDonor {
   readonly #options: DonorOptions;
   readonly #sessions = new Set<DonorSession>();
-  #stopped = false;
+  readonly #stopped = new AbortController();
 
   constructor(options: DonorOptions) {
     this.#options = options;
@@ -72,11 +73,12 @@ export class RecoveryDonor {
 
   /** A node asks for history. The stream is this object's from now on. */
   serve(to: NodeId, stream: RecoveryStream): void {
-    if (this.#stopped) {
+    if (this.#stopped.signal.aborted) {
       stream.socket.destroy();
       return;
     }
-    const session = new DonorSession(to, stream, this.#options, () => this.#sessions.delete(session));
+    const { signal } = this.#stopped;
+    const session = new DonorSession(to, stream, this.#options, signal, () => this.#sessions.delete(session));
     this.#sessions.add(session);
   }
 
@@ -90,7 +92,7 @@ export class RecoveryDonor {
   }
 
   stop(): void {
-    this.#stopped = true;
+    this.#stopped.abort();
     for (const session of [...this.#sessions]) session.close('the donor stops');
   }
 }
@@ -99,6 +101,7 @@ class DonorSession {
   readonly #to: NodeId;
   readonly #socket: Socket;
   readonly #options: DonorOptions;
+  readonly #stopped: AbortSignal;
   readonly #ended: () => void;
   readonly #reader = new FrameReader();
   readonly #cutter: CommitCutter;
@@ -119,10 +122,17 @@ class DonorSession {
   #transactions = 0;
   #unsupervised = 0;
 
-  constructor(to: NodeId, { socket, rest }: RecoveryStream, options: DonorOptions, ended: () => void) {
+  constructor(
+    to: NodeId,
+    { socket, rest }: RecoveryStream,
+    options: DonorOptions,
+    stopped: AbortSignal,
+    ended: () => void,
+  ) {
     this.#to = to;
     this.#socket = socket;
     this.#options = options;
+    this.#stopped = stopped;
     this.#ended = ended;
     this.#cutter = this.#makeCutter();
     socket.setNoDelay(true);
@@ -151,7 +161,7 @@ class DonorSession {
     clearInterval(this.#timer);
     this.#options.log.info({ to: this.#to, reason, ...this.#counts() }, 'a recovery stream has ended');
     this.#history?.close();
-    this.#socket.destroySoon();
+    endBehindLastFrame(this.#socket, this.#stopped);
     this.#ended();
   }
 

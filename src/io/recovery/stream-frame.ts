@@ -20,6 +20,7 @@
  * grammar ends the connection; both ends are authenticated.
  */
 import type { Gid, Lsn } from '../../core/identity.ts';
+import { FrameCutter, frameBytes } from './frame-cutter.ts';
 
 export type Frame =
   | { readonly kind: 'request'; readonly lastOnline: number; readonly copyEnd: Lsn }
@@ -59,18 +60,14 @@ const kinds = [
 
 /** A row may be large (1 GB in PostgreSQL); a frame is hardly larger. */
 const maxFrameBytes = 0x4fff_ffff;
-const headBytes = 5;
 const nothing = new Uint8Array(0);
 
 /** The bytes of a frame; large data is a buffer of its own, not copied. */
 export function encodeFrame(frame: Frame): readonly Uint8Array[] {
   const body = bodyOf(frame);
   const data = 'data' in frame ? frame.data : nothing;
-  const head = Buffer.allocUnsafe(headBytes + body.length);
-  head.writeUInt32BE(1 + body.length + data.length, 0);
-  head.writeUInt8(kinds.indexOf(frame.kind), 4);
-  body.copy(head, headBytes);
-  return data.length === 0 ? [head] : [head, data];
+  const bytes = frameBytes(kinds.indexOf(frame.kind), body, data.length);
+  return data.length === 0 ? [bytes] : [bytes, data];
 }
 
 function bodyOf(frame: Frame): Buffer {
@@ -105,31 +102,16 @@ function numbers(...values: readonly bigint[]): Buffer {
 
 /** Cuts a stream of bytes into frames. The data of a frame are ranges of the bytes that came. */
 export class FrameReader {
-  #chunks: Buffer[] = [];
-  #size = 0;
-  #wanted = 4;
+  readonly #cutter = new FrameCutter(maxFrameBytes);
 
   push(chunk: Buffer): void {
-    this.#chunks.push(chunk);
-    this.#size += chunk.length;
+    this.#cutter.push(chunk);
   }
 
   /** The next whole frame; undefined when more bytes are needed. Throws when the bytes are no frame. */
   next(): Frame | undefined {
-    if (this.#size < this.#wanted) return undefined;
-    const bytes = this.#chunks.length === 1 ? this.#chunks[0]! : Buffer.concat(this.#chunks, this.#size);
-    this.#chunks = [bytes];
-    const length = bytes.readUInt32BE(0);
-    if (length === 0 || length > maxFrameBytes) throw new Error(`a frame of ${length} bytes`);
-    if (bytes.length < 4 + length) {
-      this.#wanted = 4 + length;
-      return undefined;
-    }
-    const rest = bytes.subarray(4 + length);
-    this.#chunks = rest.length === 0 ? [] : [rest];
-    this.#size = rest.length;
-    this.#wanted = 4;
-    return decodeFrame(bytes.subarray(4, 4 + length));
+    const bytes = this.#cutter.next();
+    return bytes === undefined ? undefined : decodeFrame(bytes);
   }
 }
 

@@ -39,6 +39,12 @@ interface SyncpointRow {
   readonly lost_position: string;
 }
 
+async function readSyncpoint(client: pg.Client): Promise<SyncpointRow> {
+  const { rows } = await client.query<SyncpointRow>('SELECT * FROM mtm.syncpoint');
+  assert(rows[0] !== undefined, 'mtm.syncpoint has its row');
+  return rows[0];
+}
+
 function lostOf(row: SyncpointRow): LostHistory | undefined {
   const generation = Number(row.lost_generation);
   return generation === 0 ? undefined : { generation, position: parseLsn(row.lost_position) };
@@ -61,15 +67,12 @@ export class RetainedSlot {
 
   /** Reads anew from where on others can be served. */
   async refreshLost(): Promise<void> {
-    const { rows } = await this.#client().query<SyncpointRow>('SELECT * FROM mtm.syncpoint');
-    this.#lost = lostOf(rows[0]!);
+    this.#lost = lostOf(await readSyncpoint(this.#client()));
   }
 
   /** Reads the last syncpoint. `client` gives the connection to be used at that moment. */
   static async load(client: () => pg.Client): Promise<RetainedSlot> {
-    const { rows } = await client().query<SyncpointRow>('SELECT * FROM mtm.syncpoint');
-    assert(rows[0] !== undefined, 'mtm.syncpoint has its row');
-    return new RetainedSlot(client, rows[0]);
+    return new RetainedSlot(client, await readSyncpoint(client()));
   }
 
   get syncpoint(): Syncpoint {
