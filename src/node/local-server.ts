@@ -1,7 +1,6 @@
 /**
  * The node's own PostgreSQL as the commit machine sees it: the change stream, the ends of prepared
- * transactions, and what the
- * catalog says about the reach of statements.
+ * transactions, and what the catalog says about the reach of statements.
  * Rule: whatever breaks here ends the node's part (`lost`); nothing is patched up from memory.
  */
 import type { GidEvent } from '../core/node/node-event.ts';
@@ -168,7 +167,8 @@ export class LocalServer {
     try {
       await this.branches.ended(gid, finish);
     } catch (error) {
-      if (!this.#stopped) this.#handler.lost(`a prepared transaction of a client: ${(error as Error).message}`);
+      if (!this.#stopped)
+        this.#handler.lost(`a prepared transaction of a client: ${(error as Error).message}`);
       return;
     }
     this.branchDesk.transactionEnded(gid);

@@ -160,7 +160,7 @@ export const bodyMark = 'mtm-body:';
 export function askBody(pipeline: StatementPipeline, id: string): void {
   const sql =
     `SELECT '${bodyMark}' || COALESCE(pg_catalog.string_agg(pg_catalog.encode(data, 'hex'), '' ` +
-    'ORDER BY part), \'\') FROM mtm.client_body WHERE id OPERATOR(pg_catalog.=) $1';
+    "ORDER BY part), '') FROM mtm.client_body WHERE id OPERATOR(pg_catalog.=) $1";
   pipeline.run(sql, [textOid], [encoder.encode(id)]);
 }
 

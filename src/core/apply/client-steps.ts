@@ -2,8 +2,8 @@
  * What the writer of a transaction does about the rows of clients' branches (client-branch.ts).
  *
  * As a member: *collecting* (the rows are held) → *writing* (a writer of its own writes the branch to its
- * PREPARE) → *written* (the rows are looked at again, as any rows). In a replay: a decision → *asking* for the
- * changes, when it is to commit → the changes are the rest of the transaction.
+ * PREPARE) → *written* (the rows are looked at again, as any rows). In a replay: a decision → *asking* for
+ * the changes, when it is to commit → the changes are the rest of the transaction.
  */
 import type { RelationMessage } from '../pgoutput/messages.ts';
 import {

@@ -59,8 +59,8 @@ export class TransactionWriter {
   #user: { readonly message: DdlMessage; readonly superuser: boolean } | undefined;
   #deferred = false;
   /**
-   * Between CREATE or ALTER EXTENSION and its end: the script runs here too and writes the rows of its
-   * tables itself.
+   * Between CREATE or ALTER EXTENSION and its end: the script runs here too and writes the rows of its tables
+   * itself.
    */
   #insideExtension = false;
   #ddl = false;
@@ -342,7 +342,9 @@ export class TransactionWriter {
   #copyRun(piece: Uint8Array, firstEnd: number): boolean {
     const plan = this.#relations.get(peekOid(piece, this.#pieces.at + 4, firstEnd))?.plan;
     const run =
-      plan === undefined || this.#writtenByScript(plan) ? undefined : insertRun(piece, this.#pieces.at, copyFrom);
+      plan === undefined || this.#writtenByScript(plan)
+        ? undefined
+        : insertRun(piece, this.#pieces.at, copyFrom);
     if (plan === undefined || run === undefined || plan.copyColumns.length === 0) return false;
     const data = runToCopy(piece, this.#pieces.at, run, plan);
     if (data === undefined) this.#refuse('08P01', 'peer data: a row that cannot be inserted');

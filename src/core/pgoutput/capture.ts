@@ -2,11 +2,10 @@
  * Turns the stream of the local slot into what the commit machinery wants to know (architecture §3, §9).
  *
  * States: *between* transactions → `b` or `B` opens one → `P` or `C` ends it; `K` and `r` stand between
- * transactions.
- * A transaction is *ours* (gid of this node: its changes are handed out as peer data), *foreign* (gid of
- * another node, seen on 15, where the slot cannot filter by origin: skipped), *alien* (somebody else's gid)
- * or *plain* (one phase). While a session prepares a transaction for its client, what is alien is collected:
- * only its end says whether it is a *client*'s.
+ * transactions. A transaction is *ours* (gid of this node: its changes are handed out as peer data),
+ * *foreign* (gid of another node, seen on 15, where the slot cannot filter by origin: skipped), *alien*
+ * (somebody else's gid) or *plain* (one phase). While a session prepares a transaction for its client, what
+ * is alien is collected: only its end says whether it is a *client*'s.
  *
  * Rule: peer data is self-contained. pgoutput sends a relation once per connection, so its bytes are kept and
  * put before the first use in each transaction. Nothing in a message is believed because it is there: the
@@ -258,8 +257,10 @@ export class Capture {
   #header(open: OpenTransaction, prefix: string, content: Uint8Array): void {
     const header = readHeader(content);
     if (prefix === headerPrefix.client) {
-      if (header !== undefined && this.#handler.verifyHeader(header.gid, header.hmac)) open.client = header.gid;
-    } else if (header !== undefined && (open.side === 'plain' || header.gid === open.gid)) open.header = header;
+      if (header !== undefined && this.#handler.verifyHeader(header.gid, header.hmac))
+        open.client = header.gid;
+    } else if (header !== undefined && (open.side === 'plain' || header.gid === open.gid))
+      open.header = header;
   }
 
   #boundary(buffer: Uint8Array, start: number, end: number): string | undefined {

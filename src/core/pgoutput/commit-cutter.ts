@@ -7,7 +7,8 @@
  *
  * Rules: only the last verified header of an ordinary commit counts, and only the recovery's origin makes a
  * commit be cut, so that no user can cut his own. A commit without a verified header is nobody's transaction
- * and is left out; so is a client's prepared transaction, which comes with the decision about it. A unit is held until its gid is known, but not beyond `holdBytes`: a big one is handed on
+ * and is left out; so is a client's prepared transaction, which comes with the decision about it. A unit is
+ * held until its gid is known, but not beyond `holdBytes`: a big one is handed on
  * as it comes and named at its end. Units are self-contained as in core/pgoutput/capture.ts. Of commits that
  * the receiver has in a copy it gets the gids only.
  */

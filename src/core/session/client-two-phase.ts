@@ -3,8 +3,8 @@
  *
  * PREPARE TRANSACTION 'x': header and the client's own statement at home → the slot has shown all of it → a
  * supervised transaction brings it as rows to all members, which prepare 'x' before they vote → it commits →
- * the client is told. When that transaction comes to nothing, 'x' is rolled back before the client hears of it.
- * The other two are a supervised transaction that writes the decision.
+ * the client is told. When that transaction comes to nothing, 'x' is rolled back before the client hears of
+ * it. The other two are a supervised transaction that writes the decision.
  * Rule: from the first PREPARE on nothing interrupts this, and whatever happens one of two things is true in
  * the end: 'x' is prepared on all nodes, or on none.
  */

@@ -18,13 +18,7 @@ import type { Run } from './group-run.ts';
 import type { Segment } from './intake.ts';
 import { newReply } from './reply.ts';
 import type { SessionMachine } from './session.ts';
-import {
-  blocksOnly,
-  runBegin,
-  runCommit,
-  runRollback,
-  savepointCommand,
-} from './transaction-control.ts';
+import { blocksOnly, runBegin, runCommit, runRollback, savepointCommand } from './transaction-control.ts';
 import { announce, openExplicitBlock, openOwnBlock, refuse } from './unit.ts';
 
 type Part<T> = Generator<void, T, void>;

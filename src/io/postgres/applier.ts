@@ -242,12 +242,7 @@ class Handle implements ApplyHandle, ApplyJob {
   #client: ClientBranch | undefined;
   #concernsClients = false;
 
-  constructor(
-    gid: Gid,
-    hmac: string,
-    branch: ClientBranch | undefined,
-    dropped: (handle: Handle) => void,
-  ) {
+  constructor(gid: Gid, hmac: string, branch: ClientBranch | undefined, dropped: (handle: Handle) => void) {
     this.gid = gid;
     this.hmac = hmac;
     this.branch = branch;

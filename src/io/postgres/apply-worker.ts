@@ -2,13 +2,13 @@
  * One apply connection: runs one transaction of a peer at a time, as one pipeline that ends with PREPARE
  * TRANSACTION.
  *
- * States: *idle* → `start` → *running* (data flows; after its end one Sync is out) → prepared → *idle*;
- * from *running* an error or `cancel` → *failing* (Sync is out or sent now; then ROLLBACK, if PREPARE won the
- * race ROLLBACK PREPARED, then one empty round trip so that no late cancel can hit what follows) → refused →
- * *idle*;
- * from anywhere the end of the connection → *closed*: the transaction is lost, and the worker with it.
- * Rule: a refusal is reported only when the gid is certainly not prepared here, nor the client's branch that the
- * transaction brings.
+ * States: *idle* → `start` → *running* (data flows; after its end one Sync is out) → prepared → *idle*; from
+ * *running* an error or `cancel` → *failing* (Sync is out or sent now; then ROLLBACK, if PREPARE won the race
+ * ROLLBACK PREPARED, then one empty round trip so that no late cancel can hit what follows) → refused →
+ * *idle*; from anywhere the end of the connection → *closed*: the transaction is lost, and the worker with
+ * it.
+ * Rule: a refusal is reported only when the gid is certainly not prepared here, nor the client's branch that
+ * the transaction brings.
  */
 import { assert } from '../../lib/assert.ts';
 import type { NodeId, Refusal } from '../../core/identity.ts';

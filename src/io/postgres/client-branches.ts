@@ -1,9 +1,9 @@
 /**
- * What clients have prepared, in this node's server: branches that are finished, rolled back or prepared again
- * as the rows of mtm.client_prepared say (sql/client-prepared.sql).
+ * What clients have prepared, in this node's server: branches that are finished, rolled back or prepared
+ * again as the rows of mtm.client_prepared say (sql/client-prepared.sql).
  *
- * Rules: one thing at a time, in the order of the calls. A branch is finished only under the id of its row, so
- * that another one of the same name is never taken for it. A decided row is deleted when its branch is
+ * Rules: one thing at a time, in the order of the calls. A branch is finished only under the id of its row,
+ * so that another one of the same name is never taken for it. A decided row is deleted when its branch is
  * finished; so one without a branch was finished before.
  */
 import type pg from 'pg';
@@ -32,7 +32,10 @@ interface StateRow {
 }
 
 const retryMs = 250;
-/** Until a branch that should be prepared here again is given up: something outside of the cluster is in its way. */
+/**
+ * Until a branch that should be prepared here again is given up: something outside of the cluster is in its
+ * way.
+ */
 const prepareLimitMs = 10_000;
 
 export class ClientBranches {
@@ -175,10 +178,12 @@ export class ClientBranches {
   }
 
   async #prepareAgain(id: string, { gid, owner, home, proof }: StateRow): Promise<void> {
-    const { rows } = await this.#parts.client().query<{ body: Buffer | null }>(
-      "SELECT string_agg(data, ''::bytea ORDER BY part) AS body FROM mtm.client_body WHERE id = $1",
-      [id],
-    );
+    const { rows } = await this.#parts
+      .client()
+      .query<{ body: Buffer | null }>(
+        "SELECT string_agg(data, ''::bytea ORDER BY part) AS body FROM mtm.client_body WHERE id = $1",
+        [id],
+      );
     const body = rows[0]?.body ?? new Uint8Array(0);
     const result = await this.#prepare({ id, gid, owner: owner ?? undefined, home, proof, body });
     if (result.kind === 'prepared') return;

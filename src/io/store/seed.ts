@@ -87,11 +87,12 @@ export async function becomeNode(client: pg.Client, { myId, position }: NewPlace
 
 /**
  * Rolls back what was being prepared on the source when the copy was taken: what of it commits comes with the
- * source's history. Until the node is seeded it prepares nothing itself. What clients have prepared is prepared
- * again from its rows before the node is online.
+ * source's history. Until the node is seeded it prepares nothing itself. What clients have prepared is
+ * prepared again from its rows before the node is online.
  */
 export async function rollBackCopied(client: pg.Client): Promise<number> {
-  // What clients have prepared and finished: the source had executed that, and the copy may lack the last step.
+  // What clients have prepared and finished: the source had executed that, and the copy may lack the last
+  // step.
   const decided = await client.query<{ readonly gid: string; readonly decision: string }>(
     "SELECT gid, decision FROM mtm.client_state('{}') WHERE decision IS NOT NULL AND is_prepared",
   );

@@ -175,7 +175,8 @@ class Stage {
       machine.cancelDelivered();
     } else if (what === 'request') machine.cancelDelivered();
     else if (what === 'retry') machine.retryDue();
-    else if (what === 'client') machine.branchIs('client:1', (more as 'captured' | 'too-big' | 'gone') ?? 'gone');
+    else if (what === 'client')
+      machine.branchIs('client:1', (more as 'captured' | 'too-big' | 'gone') ?? 'gone');
     else {
       const gid = `mtm:1:1:1:${this.#gids}`;
       if (what === 'committed') machine.answered(gid, { kind: 'committed' });
