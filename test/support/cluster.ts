@@ -44,10 +44,14 @@ export interface SqlFailure {
   readonly position: string | undefined;
 }
 
-/** Below the usual range of ephemeral ports, so that no outgoing connection takes one. */
+/**
+ * Below the usual range of ephemeral ports, so that no outgoing connection takes one; each of the test
+ * workers that run side by side has a range of its own.
+ */
 async function freeBasePort(majors: readonly PostgresMajor[]): Promise<number> {
+  const range = Number(process.env['VITEST_POOL_ID'] ?? 0) % 4;
   for (;;) {
-    const port = 20_000 + 5 * Math.floor(Math.random() * 2400);
+    const port = 20_000 + 3_000 * range + 5 * Math.floor(Math.random() * 520);
     try {
       await requireFreePorts(clusterLayout('/', port, majors), ['gateway', 'postgres']);
       return port;
