@@ -29,6 +29,8 @@ import { eventually } from './polling.ts';
 export interface ClusterWishes {
   /** One version for each node; three times 18 when absent. */
   readonly majors?: readonly PostgresMajor[];
+  /** Databases beside app. */
+  readonly databases?: readonly string[];
   /** More lines of gateway.yaml, the same on all nodes. */
   readonly settings?: ExtraSettings;
 }
@@ -264,6 +266,7 @@ export async function makeCluster(wishes: ClusterWishes = {}): Promise<Cluster> 
     nodes: majors.length,
     pg: majors,
     port,
+    databases: wishes.databases,
   });
   return new Cluster(folder, temporary, { log_level: 'info', ...wishes.settings });
 }
