@@ -169,7 +169,7 @@ async function addedEverywhere(targets: readonly ClusterTarget[], address: strin
     'command-refused',
     `the databases of the cluster gave the new node different ids (${ids.join(', ')})`,
     {
-      hint: 'drop these ids again in each database (SELECT mtm.drop_node(id)); then make their nodes the same',
+      hint: 'drop these ids again in each database (SELECT mtm.drop_node(id)) and add the node anew',
     },
   );
 }

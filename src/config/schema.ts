@@ -38,8 +38,8 @@ const postgres = z.strictObject({
   password_file: optionalText('A file whose first line is the password.'),
   database: requiredText('The database that the cluster replicates.'),
   more_databases: textList(
-    'More databases that the cluster replicates, each with streams and a status of its own; they must exist ' +
-      'on each node.',
+    'More databases that the cluster replicates, each with streams and a status of its own; they must ' +
+      'exist on each node.',
   ),
 });
 

@@ -76,7 +76,10 @@ function newListener(keepers: ReadonlyMap<string, NodeKeeper>, first: string): C
     reception: (database): Reception =>
       keepers.get(database)?.reception() ?? keepers.get(first)!.reception(database),
     cancel: (processId, key) => {
-      for (const { node } of keepers.values()) node?.cancel(processId, key);
+      for (const keeper of keepers.values()) {
+        const services = keeper.reception();
+        if (!('severity' in services)) services.cancel(processId, key);
+      }
     },
   });
 }

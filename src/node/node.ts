@@ -288,10 +288,6 @@ export class Node {
     return outside === undefined ? this.#desk.services : this.#desk.servicesOutside(outside);
   }
 
-  cancel(processId: number, key: Uint8Array): void {
-    this.#desk.cancel(processId, key);
-  }
-
   get ready(): boolean {
     return !this.#draining && this.#machine.liveness.hasLease(performance.now());
   }

@@ -95,6 +95,7 @@ export class SessionDesk {
         this.#sessions.delete(session);
         this.#startTimes.delete(session);
       },
+      cancel: (processId, key) => this.#cancel(processId, key),
     };
   }
 
@@ -109,7 +110,7 @@ export class SessionDesk {
       obstacle: (write) => this.#obstacle(false) ?? (write ? { text, passing: false } : undefined),
       // Whatever wrote although it was not taken for a write: there is no mtm.header in that database.
       headerSql: () => `SELECT CASE WHEN pg_catalog.pg_current_xact_id_if_assigned() IS NULL THEN 'empty' ELSE
-        (${dollarQuoted(text.message)} || pg_catalog.pg_current_xact_id())::pg_catalog.int4::pg_catalog.text END`,
+        (${dollarQuoted(text.message)} || pg_catalog.pg_current_xact_id())::pg_catalog.int4::text END`,
     };
   }
 
@@ -164,8 +165,7 @@ export class SessionDesk {
     return undefined;
   }
 
-  /** Passes a cancel request on to the session whose backend it names, if the key fits. */
-  cancel(processId: number, key: Uint8Array): void {
+  #cancel(processId: number, key: Uint8Array): void {
     for (const session of this.#sessions) {
       if (session.backendPid === processId && session.keyFits(key)) session.cancel();
     }
@@ -285,7 +285,7 @@ function notReplicated(database: string): ErrorText {
   return {
     severity: 'ERROR',
     sqlstate: '0A000',
-    message: `[multimaster] the database "${database}" is not replicated: it cannot be written to through a gateway`,
+    message: `[multimaster] the database "${database}" is not replicated: it is only read through a gateway`,
     hint:
       'Use a database of the cluster (postgres.database and postgres.more_databases of gateway.yaml), or ' +
       'application_name=mtm_admin for unsupervised work on this node.',

@@ -26,4 +26,6 @@ export interface SessionServices {
   admission(): ErrorText | undefined;
   sessionStarted(session: ClientSession): void;
   sessionEnded(session: ClientSession): void;
+  /** Finds a session by its backend's pid and passes the cancel on if the key fits. */
+  cancel(processId: number, key: Uint8Array): void;
 }

@@ -93,7 +93,7 @@ export class PeerPort implements SharedPort {
     socket.on('error', broken).on('close', ended).on('data', read);
   }
 
-  /** Undefined while that cluster's links are not there. A name that is none of ours is the first one's to refuse. */
+  /** Undefined while that cluster's links are not there. Another name is for the first one to refuse. */
   #clusterOf(received: Buffer): ((socket: Socket) => void) | undefined {
     const name = decodeHello(received.subarray(0, helloBytes))?.clusterName ?? '';
     return this.#clusters.get(this.#names.includes(name) ? name : (this.#names[0] ?? ''));

@@ -1,5 +1,6 @@
 /**
- * The slot `mtm_retain` (slot-names.ts): the history that a node which was away still needs, and the memory of outcomes.
+ * The slot `mtm_retain` (slot-names.ts): the history that a node which was away still needs, and the memory
+ * of outcomes.
  *
  * Rule: it moves only to a syncpoint (the floor is durable before the slot moves, so a gid is never neither
  * remembered nor below the floor), or, when it holds more than `max_retained_wal`, past nodes that are away:

@@ -1,4 +1,5 @@
 /** One gateway, several databases: each replicated by itself, the others readable only. */
+import { connect } from 'node:net';
 import type { Client } from 'pg';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { devDrop } from '../../../src/cli/dev-drop.ts';
@@ -120,13 +121,11 @@ test('a cancel request finds its session in whichever database it is', async () 
     ]);
     return found.rowCount === 1;
   });
-  // The driver's own cancel request carries the key that this session was given.
-  const { default: pg } = await import('pg');
-  const canceller = new pg.Client({ host: '127.0.0.1', port: cluster.node(1).gatewayPort, ssl: false });
-  (canceller as unknown as { cancel(client: Client, query: unknown): void }).cancel(
-    client,
-    (client as unknown as { activeQuery: unknown }).activeQuery,
-  );
+  const { processID, secretKey } = client as unknown as { processID: number; secretKey: number };
+  const request = Buffer.alloc(16);
+  for (const [index, value] of [16, 80_877_102, processID].entries()) request.writeInt32BE(value, 4 * index);
+  request.writeInt32BE(secretKey, 12);
+  connect(cluster.node(1).gatewayPort, '127.0.0.1').end(request);
   expect((await sleeping).code).toBe('57014');
 });
 
