@@ -65,8 +65,8 @@ export class BranchDesk {
         this.#open.set(id, { session, captured: undefined, transaction: undefined });
         branches.begin(id);
         const proof = keyProof(announceKey, `${session.backendPid}:client:${id}`);
-        const headerSql = `SELECT mtm.client_header('${id}', '${headerProof(secret, id)}', ${announced}, '${proof}')`;
-        return { id, headerSql };
+        const values = `'${id}', '${headerProof(secret, id)}', ${announced}, '${proof}'`;
+        return { id, headerSql: `SELECT mtm.client_header(${values})` };
       },
       branchRows: (id, gid) => this.#rows(session, id, gid),
       endBranch: (id) => void this.#end(id, undefined),

@@ -4,24 +4,31 @@
  * to be a member is there: what was replayed, and what clients have prepared.
  */
 import type { DurableChange } from '../core/generation/record.ts';
+import type { ClientBranches } from '../io/postgres/client-branches.ts';
 import type { NodeParts } from './node-parts.ts';
+import type { RecoveryDesk } from './recovery-desk.ts';
 
 export interface DurableStateHandler {
-  /** Resolves when nothing of a replay will be committed any more. */
-  replayEnded(): Promise<void>;
-  /** Resolves when what clients have prepared is prepared here. */
-  levelBranches(): Promise<void>;
   persisted(token: number): void;
   lost(reason: string): void;
 }
 
 export class DurableState {
   readonly #parts: Pick<NodeParts, 'store' | 'seed' | 'slot'>;
+  readonly #recovery: Pick<RecoveryDesk, 'ended'>;
+  readonly #branches: Pick<ClientBranches, 'level'>;
   readonly #handler: DurableStateHandler;
   #last: Promise<void> = Promise.resolve();
 
-  constructor(parts: Pick<NodeParts, 'store' | 'seed' | 'slot'>, handler: DurableStateHandler) {
+  constructor(
+    parts: Pick<NodeParts, 'store' | 'seed' | 'slot'>,
+    recovery: Pick<RecoveryDesk, 'ended'>,
+    branches: Pick<ClientBranches, 'level'>,
+    handler: DurableStateHandler,
+  ) {
     this.#parts = parts;
+    this.#recovery = recovery;
+    this.#branches = branches;
     this.#handler = handler;
   }
 
@@ -33,8 +40,8 @@ export class DurableState {
     const { store, seed, slot } = this.#parts;
     try {
       // What was replayed is part of what a vote tells.
-      await this.#handler.replayEnded();
-      if (change.lastOnline !== undefined) await this.#handler.levelBranches();
+      await this.#recovery.ended;
+      if (change.lastOnline !== undefined) await this.#branches.level();
       await store.persist(change);
       if (change.lastOnline !== undefined && seed !== undefined) await slot.refreshLost();
     } catch (error) {

@@ -122,20 +122,11 @@ export class Node {
       givenUp: (position) => this.#recovery.cutOff(position),
     });
     this.#recovery = this.#newRecovery();
-    this.#durable = new DurableState(parts, {
-      replayEnded: () => this.#recovery.ended,
-      levelBranches: () => this.#server.branches.level(),
-      persisted: (token) => this.#drain.push((at) => ({ kind: 'persisted', now: at, token })),
-      lost: (reason) => this.#serverLost(reason),
-    });
+    this.#durable = this.#newDurableState();
     this.#referee = new RefereeDesk(config, (event) => this.#drain.push(event));
     this.#probe = new ServerProbe(parts.probe, config.heartbeatRecvTimeoutMs);
     this.#witness = this.#newWitness();
-    this.#health = new Health({
-      serverTrouble: (now) => this.#probe.trouble(now),
-      waitsFor: (now) => this.#witness.trouble(now),
-      changed: (health) => this.#drain.push((now) => ({ kind: 'local-health-changed', now, health })),
-    });
+    this.#health = this.#newHealth();
     this.#report = new RuntimeReport(parts, this.#machine, {
       members: () => this.#members,
       unsupervised: () => this.#server.unsupervised,
@@ -168,6 +159,21 @@ export class Node {
       startTimeSeen: (startTime) => this.#clock.observe(startTime),
       stream: (...asked) => this.#recovery.serve(...asked),
       changed: () => this.#report.changed(),
+    });
+  }
+
+  #newHealth(): Health {
+    return new Health({
+      serverTrouble: (now) => this.#probe.trouble(now),
+      waitsFor: (now) => this.#witness.trouble(now),
+      changed: (health) => this.#drain.push((now) => ({ kind: 'local-health-changed', now, health })),
+    });
+  }
+
+  #newDurableState(): DurableState {
+    return new DurableState(this.#parts, this.#recovery, this.#server.branches, {
+      persisted: (token) => this.#drain.push((at) => ({ kind: 'persisted', now: at, token })),
+      lost: (reason) => this.#serverLost(reason),
     });
   }
 
