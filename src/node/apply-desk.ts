@@ -3,6 +3,7 @@
  * Rule: only while something is applied is anybody woken for it: an idle gateway sleeps as long as it can.
  */
 import type { GidEvent } from '../core/node/node-event.ts';
+import { parseGid } from '../core/identity.ts';
 import type { Gid, Refusal } from '../core/identity.ts';
 import type { ClientBranches } from '../io/postgres/client-branches.ts';
 import type { Applier, ApplyHandle } from '../io/postgres/applier.ts';
@@ -20,6 +21,8 @@ export interface ApplyDeskNode {
   walsender(): number | undefined;
   /** The transaction carries definitions: what is remembered of the catalog ends with it. */
   definitionsChange(gid: Gid): void;
+  /** Decoding waits for a lock of what a client has prepared, or somebody past the gateway. */
+  clientBlocksCapture(): void;
   readonly branches: Pick<ClientBranches, 'brings' | 'concerns' | 'bringerOf'>;
 }
 
@@ -41,7 +44,10 @@ export class ApplyDesk {
       blocked: (event) => node.event(event),
       walsender: () => node.walsender(),
       bringerOf: (name) => node.branches.bringerOf(name),
-      captureBlocked: (gid) => node.event({ kind: 'capture-blocked', gid }),
+      captureBlocked: (gid) => {
+        if (parseGid(gid) === undefined) node.clientBlocksCapture();
+        else node.event({ kind: 'capture-blocked', gid });
+      },
     });
   }
 

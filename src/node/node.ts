@@ -114,6 +114,7 @@ export class Node {
       startTimeOf: (pid) => this.#desk.startTimeOf(pid),
       walsender: () => this.#server.stream?.pid,
       branches: this.#server.branches,
+      clientBlocksCapture: () => this.#server.branchDesk.captureBlocked(),
       definitionsChange: (gid) => this.#server.definitionsChange(gid),
     });
     this.#syncpoint = new SyncpointKeeper(this.#machine, slot, config, log, {
@@ -260,7 +261,7 @@ export class Node {
     void this.#syncpoint.look(this.#server.stream?.received ?? 0n);
     void this.#report.write();
     this.#outcomes.write();
-    if (this.#machine.openTransactions.own > 0) this.#apply.lookAtWalsender();
+    if (this.#machine.openTransactions.own > 0 || this.#server.branchDesk.busy) this.#apply.lookAtWalsender();
   }
 
   async stop(): Promise<void> {

@@ -31,8 +31,11 @@ type FinishPrepared = Extract<StatementClass, { kind: 'finish-prepared' }>;
 /** What the session prepares for its client just now. */
 export interface PreparedBranch {
   readonly id: string;
-  /** `captured`: the slot has shown it; `too-big`: more than is kept. `gone`: nothing of it is left here. */
-  state: 'preparing' | 'captured' | 'too-big' | 'gone';
+  /**
+   * `captured`: the slot has shown it; `too-big`: more than is kept; `undecodable`: it never will. `gone`:
+   * nothing of it is left here.
+   */
+  state: 'preparing' | 'captured' | 'too-big' | 'undecodable' | 'gone';
 }
 
 const beginWrite = 'BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE';
@@ -94,13 +97,25 @@ function* prepareEverywhere(session: SessionMachine, block: Block, message: Uint
     return { kind: 'error', error, retryable: false };
   }
   while (branch.state === 'preparing') yield;
-  const end = branch.state === 'captured' ? yield* commitRows(session, block, branch) : refusedAsTooBig;
+  const end =
+    branch.state === 'captured'
+      ? yield* commitRows(session, block, branch)
+      : unfit(branch.state === 'too-big');
   // What was prepared is rolled back with its rows, when those are.
   if (end.kind === 'error' && !block.prepared) yield* endBranch(session, branch);
   return end;
 }
 
-const refusedAsTooBig: BlockEnd = { kind: 'error', error: errorResponse(tooBig), retryable: false };
+const undecodable: ErrorText = {
+  severity: 'ERROR',
+  sqlstate: '0A000',
+  message: '[multimaster] the transaction locks what its own decoding needs',
+  hint: 'Do not use a row type in the transaction that makes it, and do not LOCK system catalogs.',
+};
+
+function unfit(isTooBig: boolean): BlockEnd {
+  return { kind: 'error', error: errorResponse(isTooBig ? tooBig : undecodable), retryable: false };
+}
 
 /** The client's statement, whose reply the gateway takes. */
 function sendAsOwn(session: SessionMachine, bytes: Uint8Array): Reply {

@@ -97,6 +97,54 @@ describe.each(majors)('on %s', (...versions) => {
     await nothingLeft();
   });
 
+  test('of two nodes that prepare the same name at the same time one wins', async () => {
+    const clients = await Promise.all([cluster.client(1), cluster.client(2)]);
+    for (const [at, client] of clients.entries()) {
+      await client.query('BEGIN');
+      await client.query(`INSERT INTO account VALUES (${50 + at}, 1)`);
+    }
+    const ends = await Promise.allSettled(
+      clients.map((client) => client.query("PREPARE TRANSACTION 'same'")),
+    );
+    const codes = ends.map((end) => (end.status === 'fulfilled' ? 'ok' : (end.reason as SqlFailure).code));
+    expect(codes.toSorted()).toEqual(['42710', 'ok']);
+    await cluster.query(3, "COMMIT PREPARED 'same'");
+    await expectEverywhere('SELECT id FROM account WHERE id IN (50, 51)', [{ id: 50 + codes.indexOf('ok') }]);
+    await nothingLeft();
+  });
+
+  test('its locks hold on all nodes: another node waits for a while and is told', async () => {
+    const client = await cluster.client(1);
+    await inBlock(client, 'locks', 'UPDATE account SET amount = amount WHERE id = 1');
+    const other = await cluster.client(2, { statement_timeout: 500 });
+    expect(await failureOf(other.query('UPDATE account SET amount = 5 WHERE id = 1'))).toMatchObject({
+      code: '57014',
+    });
+    // Rows that it does not hold are free.
+    await other.query('UPDATE account SET amount = 8 WHERE id = 2');
+    await other.query('UPDATE account SET amount = 7 WHERE id = 2');
+    await other.query("ROLLBACK PREPARED 'locks'");
+    await nothingLeft();
+  });
+
+  test('crossed with a transaction of another node it ends, one way or the other', async () => {
+    const [one, two] = await Promise.all([cluster.client(1), cluster.client(2)]);
+    await one!.query('BEGIN; UPDATE account SET amount = 60 WHERE id = 1');
+    await two!.query('BEGIN; UPDATE account SET amount = 61 WHERE id = 1');
+    const ends = await Promise.allSettled([
+      one!.query("PREPARE TRANSACTION 'crossed'"),
+      two!.query('COMMIT'),
+    ]);
+    const codes = ends.map((end) => (end.status === 'fulfilled' ? 'ok' : (end.reason as SqlFailure).code));
+    expect(codes.toSorted()).toEqual(['40001', 'ok']);
+    if (codes[0] === 'ok') await cluster.query(3, "COMMIT PREPARED 'crossed'");
+    await expectEverywhere('SELECT amount FROM account WHERE id = 1', [
+      { amount: codes[0] === 'ok' ? 60 : 61 },
+    ]);
+    await cluster.query(1, 'UPDATE account SET amount = 100 WHERE id = 1');
+    await nothingLeft();
+  });
+
   test("PostgreSQL's own errors", async () => {
     const client = await cluster.client(1);
     await inBlock(client, 'mine', 'INSERT INTO account VALUES (3, 3)');
