@@ -96,7 +96,7 @@ export class Node {
       committed: (gid) => this.#outcomes.committed([gid]),
       asked: (content) => this.#questions.asked(content),
       lost: (reason) => this.#serverLost(reason),
-      mayPrepare: () => this.#generation !== undefined,
+      generation: () => this.#generation,
     });
     this.#members = this.#newMembers();
     const desk = deskNode({
