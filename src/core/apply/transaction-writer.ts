@@ -21,7 +21,8 @@ import type {
 import { peekOid, pgoutputType } from '../pgoutput/peek.ts';
 import { frameEnd } from '../pgoutput/piece-writer.ts';
 import { insertRun, runToCopy } from './insert-run.ts';
-import { ddlUserMark, ddlUserQuery, keepCommandSql, planDdl, readDdlMessage } from './ddl-plan.ts';
+import { ddlUserMark, ddlUserQuery, followSql, keepCommandSql, planDdl } from './ddl-plan.ts';
+import { readDdlMessage } from './ddl-plan.ts';
 import type { DdlMessage } from './ddl-message.ts';
 import { factsMark, factsQuery, readFacts } from './facts.ts';
 import type { RelationFacts } from './facts.ts';
@@ -235,14 +236,19 @@ export class TransactionWriter {
       case 'type':
         return true;
       case 'logical-message':
-        return message.prefix === 'mtm-ddl' ? this.#command(message.content) : true;
-      case 'malformed':
-        this.#refuse('08P01', `peer data: ${message.reason}`);
+        return this.#logicalMessage(message.prefix, message.content);
+      default: {
+        const what = message.kind === 'malformed' ? message.reason : `unexpected message ${message.kind}`;
+        this.#refuse('08P01', `peer data: ${what}`);
         return true;
-      default:
-        this.#refuse('08P01', `peer data: unexpected message ${message.kind}`);
-        return true;
+      }
     }
+  }
+
+  #logicalMessage(prefix: string, content: Uint8Array): boolean {
+    if (prefix === 'mtm-ddl') return this.#command(content);
+    if (prefix === 'mtm-follow') this.#pipeline.run(followSql, [textOid], [content]);
+    return true;
   }
 
   /** The plan, or undefined while the catalog is asked. */
@@ -334,10 +340,7 @@ export class TransactionWriter {
     return true;
   }
 
-  /**
-   * Consecutive inserts into one relation, within one piece, as one COPY. False: too few, or the plan is not
-   * known yet.
-   */
+  /** Consecutive inserts into one relation, within a piece, as one COPY. False: too few, or no plan yet. */
   #copyRun(piece: Uint8Array, firstEnd: number): boolean {
     const plan = this.#relations.get(peekOid(piece, this.#at + 4, firstEnd))?.plan;
     const run =

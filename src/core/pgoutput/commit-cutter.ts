@@ -187,6 +187,9 @@ export class CommitCutter {
       open.content = true;
       open.ddl = !open.copied;
       if (!open.copied) this.#forward(open, buffer, start, end);
+    } else if (prefix === 'mtm-follow') {
+      open.content = true;
+      if (!open.copied) this.#forward(open, buffer, start, end);
     } else if (prefix === 'mtm-mark') {
       open.marks.push(Number(decoder.decode(content)));
     } else if (prefix === 'mtm' && !open.replayed) {

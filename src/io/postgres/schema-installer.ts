@@ -18,6 +18,7 @@ const sqlFiles = [
   'capture.sql',
   'rewrite.sql',
   'sequences.sql',
+  'setval.sql',
   'tables.sql',
   'generation.sql',
   'status.sql',
