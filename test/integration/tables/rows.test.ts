@@ -1,5 +1,5 @@
 /** Rows of every kind of table, changed on one node after the other: the same on all of them. */
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { failureOf } from '../../support/cluster.ts';
 import { clusters, TableLab } from './lab.ts';
 
@@ -12,10 +12,9 @@ describe.each(clusters)('PostgreSQL %s', (_name, majors) => {
     lab = await TableLab.start(majors);
   });
 
-  afterEach(async () => {
-    await lab.equal();
-    await lab.clear();
-  });
+  beforeEach(() => lab.clear());
+
+  afterEach(() => lab.equal());
 
   afterAll(async () => {
     await lab?.stop();

@@ -81,8 +81,8 @@ BEGIN
     WHERE w.transaction = pg_current_xact_id()
   LOOP
     EXECUTE format('SELECT count(*) FROM ONLY %s', each.name) INTO row_count;
-    -- About half a megabyte each.
-    per_message := greatest(1, least(1000, 500000 * row_count / (pg_table_size(each.relation) + 1)));
+    -- About a tenth of a megabyte each.
+    per_message := greatest(1, least(1000, 100000 * row_count / (pg_table_size(each.relation) + 1)));
     FOR chunk IN EXECUTE format('SELECT array_agg(r.row)::text FROM (SELECT t AS row, (row_number() OVER () - 1) / %s AS n '
       'FROM ONLY %s AS t) AS r GROUP BY r.n', per_message, each.name)
     LOOP
