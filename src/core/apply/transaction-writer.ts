@@ -18,7 +18,8 @@ import { isWholeBody, writeBranchEnd, writeBranchStart } from './client-branch.t
 import type { ClientBranch } from './client-branch.ts';
 import { ClientSteps } from './client-steps.ts';
 import { insertRun, runToCopy } from './insert-run.ts';
-import { ddlUserMark, ddlUserQuery, keepCommandSql, planDdl, readDdlMessage } from './ddl-plan.ts';
+import { ddlUserMark, ddlUserQuery, followSql, keepCommandSql, planDdl } from './ddl-plan.ts';
+import { readDdlMessage } from './ddl-plan.ts';
 import type { DdlMessage } from './ddl-message.ts';
 import { factsMark, factsQuery, readFacts } from './facts.ts';
 import type { RelationFacts } from './facts.ts';
@@ -236,13 +237,13 @@ export class TransactionWriter {
       case 'type':
         return true;
       case 'logical-message':
+        if (message.prefix === 'mtm-follow') this.#pipeline.run(followSql, [textOid], [message.content]);
         return message.prefix === 'mtm-ddl' ? this.#command(message.content) : true;
-      case 'malformed':
-        this.#refuse('08P01', `peer data: ${message.reason}`);
+      default: {
+        const what = message.kind === 'malformed' ? message.reason : `unexpected message ${message.kind}`;
+        this.#refuse('08P01', `peer data: ${what}`);
         return true;
-      default:
-        this.#refuse('08P01', `peer data: unexpected message ${message.kind}`);
-        return true;
+      }
     }
   }
 
@@ -335,10 +336,7 @@ export class TransactionWriter {
     return true;
   }
 
-  /**
-   * Consecutive inserts into one relation, within one piece, as one COPY. False: too few, or the plan is not
-   * known yet.
-   */
+  /** Consecutive inserts into one relation, within a piece, as one COPY. False: too few, or no plan yet. */
   #copyRun(piece: Uint8Array, firstEnd: number): boolean {
     const plan = this.#relations.get(peekOid(piece, this.#pieces.at + 4, firstEnd))?.plan;
     const run =

@@ -241,6 +241,9 @@ export class Capture {
       open.ddl = true;
       open.pieceDdl = true;
       this.#forward(buffer, start, end);
+    } else if (prefix === 'mtm-follow') {
+      if (open.names.size < namesKept) open.names.add('(setval or rewritten rows)');
+      this.#forward(buffer, start, end);
     } else if (prefix === headerPrefix.supervised || prefix === headerPrefix.client) {
       const message = decodePgoutput(buffer, start, end);
       if (message.kind === 'malformed') return message.reason;
