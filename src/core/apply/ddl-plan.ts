@@ -60,7 +60,7 @@ export function planDdl(message: DdlMessage, user: DdlUser, unique: number): Ddl
     ...enter,
     `SELECT ${wrapper}(${quoteLiteral(message.command)})`,
     ...leave,
-    `DROP FUNCTION ${wrapper}(text)`,
+    `DROP FUNCTION IF EXISTS ${wrapper}(text)`,
   ];
   return { kind: 'statements', statements };
 }

@@ -8,7 +8,6 @@
  * travels in the same packet. Stream order is kept: uniqueness is checked at once.
  */
 import type { Gid } from '../identity.ts';
-import { assert } from '../../lib/assert.ts';
 import { decodePgoutput } from '../pgoutput/decoder.ts';
 import type {
   DeleteMessage,
@@ -27,6 +26,7 @@ import { factsMark, factsQuery, readFacts } from './facts.ts';
 import type { RelationFacts } from './facts.ts';
 import { ForeignKeyChecks } from './foreign-key-checks.ts';
 import { HeldRows, heldBytesLimit } from './held-rows.ts';
+import { PieceQueue } from './piece-queue.ts';
 import { relationKey } from './plan-store.ts';
 import type { PlanStore } from './plan-store.ts';
 import { quoteLiteral } from './quoting.ts';
@@ -70,9 +70,7 @@ export class TransactionWriter {
   readonly #relations = new Map<number, KnownRelation>();
   readonly #checks: ForeignKeyChecks | undefined;
   readonly #held = new HeldRows();
-  #pieces: Uint8Array[] = [];
-  #queuedBytes = 0;
-  #at = 0;
+  readonly #queue = new PieceQueue();
   #waiting: Waiting | undefined;
   #refused: Step | undefined;
   #user: { readonly message: DdlMessage; readonly superuser: boolean } | undefined;
@@ -111,26 +109,19 @@ export class TransactionWriter {
 
   /** Bytes pushed and not used yet. */
   get queuedBytes(): number {
-    return this.#queuedBytes;
+    return this.#queue.bytes;
   }
 
   push(data: Uint8Array): void {
-    this.#pieces.push(data);
-    this.#queuedBytes += data.length;
+    this.#queue.push(data);
   }
 
   step(): Step {
     for (;;) {
       if (this.#refused !== undefined) return this.#refused;
       if (this.#waiting !== undefined) return waiting;
-      const piece = this.#pieces[0];
+      const piece = this.#queue.current();
       if (piece === undefined) return hungry;
-      if (this.#at >= piece.length) {
-        this.#pieces.shift();
-        this.#queuedBytes -= piece.length;
-        this.#at = 0;
-        continue;
-      }
       this.#message(piece);
       if (this.#pipeline.size >= fullBytes) return full;
     }
@@ -149,7 +140,10 @@ export class TransactionWriter {
   finish(): Step {
     if (this.#refused !== undefined) return this.#refused;
     if (this.#waiting !== undefined) return waiting;
-    assert(this.#pieces.length === 0, 'a transaction is finished when its data is used up');
+    if (!this.#queue.isEmpty) {
+      this.#refuse('08P01', 'peer data ends in the middle of a message');
+      return this.finish();
+    }
     const [absent] = this.#held.names;
     if (absent !== undefined) {
       this.#refuseAbsent(absent);
@@ -183,19 +177,19 @@ export class TransactionWriter {
   }
 
   #message(piece: Uint8Array): void {
-    const start = this.#at + 4;
-    const end = frameEnd(piece, this.#at);
+    const start = this.#queue.at + 4;
+    const end = frameEnd(piece, this.#queue.at);
     if (end === 0) return this.#refuse('08P01', 'peer data is cut in the middle of a message');
     const type = piece[start];
     if (type === pgoutputType.insert && this.#copyRun(piece, end)) return;
     const message = decodePgoutput(piece, start, end);
     const absent = 'relation' in message ? this.#relations.get(message.relation) : undefined;
     if (absent?.absent === true && this.#insideExtension)
-      this.#at = end; // made and dropped by the script
+      this.#queue.at = end; // made and dropped by the script
     else if (absent?.absent === true) this.#hold(absent, piece, start, end);
     else if (!this.#apply(message, piece, start, end)) return;
-    this.#at = end;
-    if (message.kind === 'logical-message') this.#tryHeldAgain(piece);
+    this.#queue.at = end;
+    if (message.kind === 'logical-message') this.#tryHeldAgain();
   }
 
   #hold({ message }: KnownRelation, piece: Uint8Array, start: number, end: number): void {
@@ -208,12 +202,10 @@ export class TransactionWriter {
   }
 
   /** A command has run: rows of tables that did not exist come before what follows it. */
-  #tryHeldAgain(piece: Uint8Array): void {
+  #tryHeldAgain(): void {
     if (this.#held.names.length === 0) return;
     const held = this.#held.take();
-    this.#pieces.splice(0, 1, held, piece.subarray(this.#at));
-    this.#queuedBytes += held.length - this.#at;
-    this.#at = 0;
+    this.#queue.putBack(held);
   }
 
   /** False when the message must wait for an answer: it is looked at again then. */
@@ -339,17 +331,19 @@ export class TransactionWriter {
    * known yet.
    */
   #copyRun(piece: Uint8Array, firstEnd: number): boolean {
-    const plan = this.#relations.get(peekOid(piece, this.#at + 4, firstEnd))?.plan;
+    const plan = this.#relations.get(peekOid(piece, this.#queue.at + 4, firstEnd))?.plan;
     const run =
-      plan === undefined || this.#writtenByScript(plan) ? undefined : insertRun(piece, this.#at, copyFrom);
+      plan === undefined || this.#writtenByScript(plan)
+        ? undefined
+        : insertRun(piece, this.#queue.at, copyFrom);
     if (plan === undefined || run === undefined || plan.copyColumns.length === 0) return false;
-    const data = runToCopy(piece, this.#at, run, plan);
+    const data = runToCopy(piece, this.#queue.at, run, plan);
     if (data === undefined) this.#refuse('08P01', 'peer data: a row that cannot be inserted');
     else {
       this.#pipeline.copy(plan.copy, data.text);
       for (const row of data.rows) this.#checks?.inserted(plan, row);
     }
-    this.#at = run;
+    this.#queue.at = run;
     return true;
   }
 

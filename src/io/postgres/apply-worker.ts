@@ -273,9 +273,9 @@ export class ApplyWorker {
     if (result.kind === 'prepared') this.#pipeline.confirm();
     else this.#pipeline.forget();
     this.#job = undefined;
-    this.#writer = undefined;
     this.#phase = 'idle';
-    job?.done(result);
+    job?.done(result); // asks whether there was a command
+    this.#writer = undefined;
     this.#released(this);
   }
 
@@ -285,8 +285,8 @@ export class ApplyWorker {
     const job = this.#job;
     this.#phase = 'closed';
     this.#job = undefined;
-    this.#writer = undefined;
     job?.done({ kind: 'lost', reason });
+    this.#writer = undefined;
     this.#released(this);
   }
 

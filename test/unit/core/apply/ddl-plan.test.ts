@@ -29,7 +29,7 @@ test('a user runs inside a function of his own, under his settings, and everythi
     'SET LOCAL "plan_cache_mode" TO DEFAULT',
     'SET LOCAL "search_path" TO DEFAULT',
     'SET LOCAL "plpgsql"."extra_errors" TO DEFAULT',
-    'DROP FUNCTION mtm."run_5"(text)',
+    'DROP FUNCTION IF EXISTS mtm."run_5"(text)',
   ]);
 });
 
