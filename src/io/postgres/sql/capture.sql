@@ -184,7 +184,8 @@ BEGIN
     ELSIF mtm.is_temporary(o.classid, o.objid, o.schema_name) THEN temporary := temporary + 1;
     END IF;
   END LOOP;
-  IF objects = 0 AND tg_tag <> 'DROP OWNED' THEN RETURN; END IF;
+  -- What ALTER PUBLICATION takes out of a publication is no object of the command.
+  IF objects = 0 AND tg_tag NOT IN ('DROP OWNED', 'ALTER PUBLICATION') THEN RETURN; END IF;
   IF objects > 0 AND temporary = objects THEN
     LOCK TABLE mtm.temporary_mark IN ROW EXCLUSIVE MODE;
     RETURN;

@@ -87,7 +87,9 @@ BEGIN
       AND k.mode NOT IN ('AccessShareLock', 'RowShareLock')
       AND k.database IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
   LOOP
-    IF l.relation < 16384 AND l.mode IN ('ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock') THEN
+    -- CREATE COLLATION takes this one for itself; whoever reads the catalog does not wait for it.
+    IF l.relation < 16384 AND l.mode IN ('ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+      AND (l.relation, l.mode) <> ('pg_collation'::regclass, 'ShareRowExclusiveLock') THEN
       RAISE EXCEPTION '[multimaster] a transaction that holds % on the system catalog "%" cannot be replicated',
         l.mode, l.relname USING ERRCODE = '0A000', HINT = 'Do not LOCK system catalogs.';
     END IF;
@@ -134,7 +136,9 @@ BEGIN
   )
   SELECT u.type::regtype, u.written::regclass INTO t, r
   FROM used u JOIN pg_type y ON y.oid = u.type JOIN locks l ON l.relation = y.typrelid
-  WHERE y.typrelid <> 0 AND l.mode = 'AccessExclusiveLock' LIMIT 1;
+  WHERE y.typrelid <> 0 AND l.mode = 'AccessExclusiveLock' AND EXISTS (
+    SELECT FROM pg_attribute a WHERE a.attrelid = y.typrelid AND a.attnum > 0 AND age(a.xmin) <= 0 AND mtm.is_own(a.xmin))
+  LIMIT 1;
   IF t IS NULL THEN RETURN; END IF;
   RAISE EXCEPTION '[multimaster] rows of % use the row type % in the transaction that creates or alters it', r, t
     USING ERRCODE = '0A000', HINT = 'Commit the type before the rows.';
