@@ -75,18 +75,6 @@ function explainClass(command: TreeNode, context: ClassifyContext): StatementCla
   }
   const query = nodeAt(command, 'query');
   if (!analyze || query === undefined) return read;
-  const select = nodeAt(query, 'SelectStmt');
-  const creates =
-    nodeAt(query, 'CreateTableAsStmt') !== undefined ||
-    nodeAt(query, 'RefreshMatViewStmt') !== undefined ||
-    (select !== undefined && leftmost(select)['intoClause'] !== undefined);
-  if (creates) {
-    return refused(
-      '0A000',
-      'EXPLAIN ANALYZE of a command that creates a relation cannot be replicated',
-      'Use EXPLAIN without ANALYZE, or EXPLAIN ANALYZE of the query alone.',
-    );
-  }
   return isPureRead(query, context) ? read : write(false, saysTemporary(query));
 }
 

@@ -16,6 +16,7 @@ const sqlFiles = [
   'header.sql',
   'statement-text.sql',
   'capture.sql',
+  'explained.sql',
   'rewrite.sql',
   'sequences.sql',
   'tables.sql',

@@ -85,3 +85,18 @@ test('a rule that writes rows of a view, whose type is not new', async () => {
   const rules = `SELECT count(*)::int AS n FROM pg_rules WHERE rulename = 'note'`;
   expect(await cluster.query(3, rules)).toEqual([{ n: 1 }]);
 });
+
+test('EXPLAIN ANALYZE of what creates a relation', async () => {
+  const rows = 'SELECT g AS id, random() AS v FROM generate_series(1, 100) g';
+  await cluster.query(1, `EXPLAIN ANALYZE CREATE TABLE explained AS ${rows}`);
+  await cluster.query(2, `EXPLAIN (ANALYZE) SELECT id, md5(v::text) INTO explained_too FROM explained`);
+  await cluster.query(
+    3,
+    `EXPLAIN ANALYZE CREATE MATERIALIZED VIEW explained_view AS SELECT * FROM explained_too`,
+  );
+  await cluster.query(3, `DELETE FROM explained WHERE id > 50`);
+  for (const number of [1, 2, 3]) {
+    const counts = `SELECT (SELECT count(*)::int FROM explained) AS a, (SELECT count(*)::int FROM explained_view) AS b`;
+    expect(await cluster.query(number, counts)).toEqual([{ a: 50, b: 100 }]);
+  }
+});
