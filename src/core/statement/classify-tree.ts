@@ -6,7 +6,7 @@
 import type { ClassifyContext } from './context.ts';
 import { argumentText, definitionClass, isFalse } from './definition-command.ts';
 import { isPureRead, relationIsSuspicious } from './query-reach.ts';
-import { findRefusal, ownObjectRefusal, refused } from './refusal.ts';
+import { findRefusal, ownObjectRefusal } from './refusal.ts';
 import { settingClass, showClass, transactionClass } from './session-command.ts';
 import type { Statement, StatementClass } from './statement-class.ts';
 import { utf8Length } from './utf8-length.ts';
