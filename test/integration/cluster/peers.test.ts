@@ -100,3 +100,29 @@ test('EXPLAIN ANALYZE of what creates a relation', async () => {
     expect(await cluster.query(number, counts)).toEqual([{ a: 50, b: 100 }]);
   }
 });
+
+test('TRUNCATE of a table that a partitioned one references', async () => {
+  await cluster.query(1, 'CREATE TABLE whole (a int PRIMARY KEY)');
+  await cluster.query(1, 'CREATE TABLE parts (a int REFERENCES whole) PARTITION BY RANGE (a)');
+  await cluster.query(1, 'CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (1) TO (100)');
+  await cluster.query(1, 'INSERT INTO whole VALUES (1), (2)');
+  await cluster.query(1, 'INSERT INTO parts VALUES (1), (2)');
+  await cluster.query(1, 'TRUNCATE whole, parts');
+  expect(await cluster.query(3, 'SELECT * FROM whole')).toEqual([]);
+});
+
+test('functions that need temporary objects', async () => {
+  const client = await cluster.client(1);
+  await client.query('CREATE TEMP SEQUENCE mine');
+  await client.query(`CREATE FUNCTION drawn() RETURNS int8 LANGUAGE sql AS $$ SELECT nextval('mine') $$`);
+  expect((await client.query('SELECT drawn()')).rows).toEqual([{ drawn: '1' }]);
+  await client.query('CREATE TEMP TABLE person (name text)');
+  // As on one server it ends with the table, so it is of this session alone.
+  await client.query(`CREATE FUNCTION name_of(person) RETURNS text LANGUAGE sql AS $$ SELECT $1.name $$`);
+  await client.query(`CREATE DOMAIN people AS person[]`);
+  expect((await client.query(`SELECT name_of(row('a')::person) AS n`)).rows).toEqual([{ n: 'a' }]);
+  await client.query('DROP TABLE person CASCADE');
+  await client.end();
+  const there = `SELECT to_regprocedure('drawn()') IS NOT NULL AS it`;
+  expect(await cluster.query(3, there)).toEqual([{ it: true }]);
+});
