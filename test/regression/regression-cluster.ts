@@ -19,7 +19,7 @@ import {
   type NodeLayout,
 } from '../../src/io/launcher/node-layout.ts';
 import {
-  createDatabase,
+  createDatabases,
   initServer,
   startServer,
   stopServer,
@@ -81,8 +81,7 @@ export async function startSingleServer(
   try {
     await initServer(node);
     await startServer(node);
-    await createDatabase(node);
-    await nameDatabase(node);
+    await createDatabases(node, [database]);
     return { stop };
   } catch (error) {
     await stop();
@@ -122,7 +121,7 @@ async function startGateways(folder: ClusterFolder): Promise<void> {
         user: 'postgres',
         database,
       };
-      writeGatewayConfig(node, folder.nodes, folder.secretFile, { postgres });
+      writeGatewayConfig(node, folder, { postgres });
       await waitUntilOnline(node, await startGatewayProcess(node), onlineLimitMs);
     }),
   );
