@@ -15,7 +15,7 @@ export class PieceQueue {
     return this.#bytes;
   }
 
-  get isEmpty(): boolean {
+  get empty(): boolean {
     return this.#pieces.length === 0;
   }
 
@@ -42,7 +42,7 @@ export class PieceQueue {
   }
 
   /** `data` comes before what is left. */
-  putBack(data: Uint8Array): void {
+  insert(data: Uint8Array): void {
     const piece = this.#pieces.shift();
     const rest = piece?.subarray(this.at) ?? data.subarray(data.length);
     this.#pieces.unshift(data, rest);

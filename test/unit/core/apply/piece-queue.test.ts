@@ -30,7 +30,7 @@ test('any cut of the bytes: the messages are read whole, each as soon as it is t
         read.push(...readAll(queue));
       }
       expect(read).toEqual(messages.map((one) => [...one]));
-      expect(queue.isEmpty).toBe(true);
+      expect(queue.empty).toBe(true);
       expect(queue.bytes).toBe(0);
     }),
   );
@@ -46,14 +46,14 @@ test('what is put back comes before what is left', () => {
   queue.push(framed(1, 2));
   const piece = queue.current()!;
   queue.at = frameEnd(piece, queue.at);
-  queue.putBack(framed(8, 9));
+  queue.insert(framed(8, 9));
   expect(readAll(queue)).toEqual([[8], [9], [2]]);
-  expect(queue.isEmpty).toBe(true);
+  expect(queue.empty).toBe(true);
 });
 
 test('a message that never becomes whole stays', () => {
   const queue = new PieceQueue();
   queue.push(Uint8Array.of(0, 0, 0, 9, 1, 2));
   expect(queue.current()).toBeUndefined();
-  expect(queue.isEmpty).toBe(false);
+  expect(queue.empty).toBe(false);
 });
