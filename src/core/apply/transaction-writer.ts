@@ -8,7 +8,6 @@
  * travels in the same packet. Stream order is kept: uniqueness is checked at once.
  */
 import type { Gid } from '../identity.ts';
-import { assert } from '../../lib/assert.ts';
 import { decodePgoutput } from '../pgoutput/decoder.ts';
 import type { DeleteMessage, InsertMessage, PgoutputMessage } from '../pgoutput/messages.ts';
 import type { TruncateMessage, UpdateMessage } from '../pgoutput/messages.ts';
@@ -149,7 +148,10 @@ export class TransactionWriter {
   finish(): Step {
     if (this.#refused !== undefined) return this.#refused;
     if (this.#waiting !== undefined) return waiting;
-    assert(this.#pieces.empty, 'a transaction is finished when its data is used up');
+    if (!this.#pieces.empty) {
+      this.#refuse('08P01', 'peer data ends in the middle of a message');
+      return this.finish();
+    }
     const [absent] = this.#held.names;
     if (absent !== undefined) {
       this.#refuseAbsent(absent);

@@ -17,6 +17,7 @@ const sqlFiles = [
   'header.sql',
   'statement-text.sql',
   'capture.sql',
+  'explained.sql',
   'rewrite.sql',
   'sequences.sql',
   'setval.sql',
