@@ -6,12 +6,14 @@
 import type { Answer } from '../core/commit/event.ts';
 import type { Gid, Refusal } from '../core/identity.ts';
 import { formatGid } from '../core/identity.ts';
-import type { Obstacle } from '../core/session/ports.ts';
+import type { EverywhereOrder, EverywhereResult, Obstacle } from '../core/session/ports.ts';
+import { assert } from '../lib/assert.ts';
 import type { Classifier } from '../core/statement/classifier.ts';
 import type { ErrorText } from '../core/wire/messages.ts';
 import type { ClientSession } from '../io/clients/client-session.ts';
 import type { SessionServices } from '../io/clients/session-services.ts';
 import type { GatewayConfig } from '../config/schema.ts';
+import { frameSql } from './everywhere-frame.ts';
 import { headerProof, keyProof } from './header-proof.ts';
 
 const cancelRepeatMs = 50;
@@ -33,6 +35,12 @@ export interface DeskNode {
   mayBypass(user: string): Promise<boolean>;
 }
 
+export interface EverywhereRunner {
+  /** Never rejects. */
+  run(session: object, order: EverywhereOrder): Promise<EverywhereResult>;
+  cancel(session: object): void;
+}
+
 export class SessionDesk {
   readonly #config: GatewayConfig;
   readonly #node: DeskNode;
@@ -42,6 +50,8 @@ export class SessionDesk {
   readonly #preparing = new Set<Gid>();
   readonly #startTimes = new Map<ClientSession, number>();
   readonly services: SessionServices;
+  /** Where commands are given that run node by node. */
+  everywhere: EverywhereRunner | undefined;
   #counter = 0;
   #draining = false;
 
@@ -73,6 +83,8 @@ export class SessionDesk {
       newTransaction: (session, startTime) => this.#newTransaction(session, startTime),
       headerSql: (gid, checked, announced) => this.#headerSql(gid, checked, announced),
       announceSql: (command, tag, pid) => this.#announceSql(command, tag, pid),
+      frameSql: (command) => frameSql(command),
+      everywhere: (session, order) => this.#runEverywhere(session, order),
       prepareEnded: (gid, end) => {
         this.#preparing.delete(gid);
         if (end === 'failed') this.#waiting.delete(gid);
@@ -129,6 +141,17 @@ export class SessionDesk {
   #announceSql(command: string, tag: string, pid: number): string {
     const proof = keyProof(this.#node.announceKey, `${pid}:${command}`);
     return `SELECT mtm.announce(${dollarQuoted(command)}, ${dollarQuoted(tag)}, '${proof}')`;
+  }
+
+  #runEverywhere(session: ClientSession, order: EverywhereOrder | undefined): void {
+    assert(this.everywhere !== undefined, 'the desk was given before the first session');
+    if (order === undefined) return this.everywhere.cancel(session);
+    void this.everywhere.run(session, order).then((result) =>
+      session.drive((machine) => {
+        machine.everywhere = result;
+        machine.resume();
+      }),
+    );
   }
 
   #admission(): ErrorText | undefined {

@@ -3,6 +3,7 @@
  * machine before they return; answers come later as calls of the machine's own methods.
  */
 import type { Gid } from '../identity.ts';
+import type { EverywhereCommand } from '../statement/everywhere-command.ts';
 import type { ParsedText } from '../statement/statement-class.ts';
 import type { ErrorText } from '../wire/messages.ts';
 
@@ -10,6 +11,23 @@ export interface Obstacle {
   readonly text: ErrorText;
   /** It will probably be over in a moment: an election is under way. */
   readonly passing: boolean;
+}
+
+/** A command that each node runs for itself. */
+export interface EverywhereOrder {
+  readonly command: EverywhereCommand;
+  /** What every node runs. */
+  readonly text: string;
+  /** The same command as part of a transaction, for nodes that are away; empty: there is none. */
+  readonly plain: string;
+  /** What the server said about it: mtm.everywhere_frame(). */
+  readonly frame: string;
+}
+
+export interface EverywhereResult {
+  readonly notices: readonly ErrorText[];
+  /** Undefined: it is done on all nodes. */
+  readonly error: ErrorText | undefined;
 }
 
 export interface SessionPorts {
@@ -47,6 +65,10 @@ export interface SessionPorts {
   headerSql(gid: Gid, checked: boolean, announced: boolean): string;
   /** SQL that announces a command which no event trigger sees. */
   announceSql(command: string, tag: string): string;
+  /** SQL that tells what a command for all nodes names, and under which settings it is run. */
+  frameSql(command: EverywhereCommand): string;
+  /** Runs a command on all nodes, one by one; the result comes in `everywhere`. Undefined: cancels it. */
+  everywhere(order: EverywhereOrder | undefined): void;
   /** How the PREPARE of the gid ended. `empty`: nothing to replicate, commit at home alone. */
   prepareEnded(gid: Gid, end: 'prepared' | 'empty' | 'failed'): void;
 }

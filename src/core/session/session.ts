@@ -24,7 +24,7 @@ import { ClientSide } from './client-side.ts';
 import { failBlock, mustFailBlock, newInterruption, statusShown } from './interruption.ts';
 import type { Interruption } from './interruption.ts';
 import { takeOwnMessage } from './own-message.ts';
-import type { SessionLimits, SessionPorts } from './ports.ts';
+import type { EverywhereResult, SessionLimits, SessionPorts } from './ports.ts';
 import { PlainRead } from './plain-read.ts';
 import { ReadOnlyWish } from './read-only-wish.ts';
 import { Registry } from './registry.ts';
@@ -47,6 +47,8 @@ export class SessionMachine {
   serverStatus: number = status.idle;
   /** The outcome of the last PREPARE, once it is known. */
   answer: { readonly gid: Gid; readonly answer: Answer } | undefined;
+  /** How the command ended that ran on all nodes. */
+  everywhere: EverywhereResult | undefined;
   retryIsDue = false;
   /** The client has asked to cancel the unit that runs: it is not repeated. */
   clientCancelled = false;

@@ -25,10 +25,6 @@ export function refused(sqlstate: string, message: string, hint: string): Refusa
   return { kind: 'refused', sqlstate, message: `[multimaster] ${message}`, hint };
 }
 
-export function notInOneTransaction(command: string, hint: string): Refusal {
-  return refused('0A000', `${command} cannot run on all nodes in one transaction`, hint);
-}
-
 export function gidRefusal(gid: string): Refusal | undefined {
   if (!gid.startsWith(gidPrefix)) return undefined;
   return refused(

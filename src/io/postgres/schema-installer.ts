@@ -16,6 +16,7 @@ const sqlFiles = [
   'header.sql',
   'statement-text.sql',
   'capture.sql',
+  'everywhere.sql',
   'rewrite.sql',
   'sequences.sql',
   'tables.sql',

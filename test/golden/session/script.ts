@@ -83,6 +83,8 @@ class Stage {
         newTransaction: () => `mtm:1:1:1:${++this.#gids}`,
         headerSql: (gid, checked) => `SELECT HEADER${checked ? ' CHECKED' : ''} ${gid}`,
         announceSql: (command, tag) => `SELECT ANNOUNCE ${tag}: ${command}`,
+        frameSql: (command) => `SELECT FRAME ${command.what}`,
+        everywhere: (order) => this.lines.push(`  everywhere ${order?.text ?? 'cancelled'}`),
         prepareEnded: (gid, end) => this.lines.push(`  prepare ${gid} ${end}`),
       },
       { conflictRetries: 2, holdBytes: 64, inboxBytes: 4096 },
