@@ -1,10 +1,10 @@
 /**
  * Runs a command that cannot be part of a transaction on all nodes, one by one, for a client of this gateway.
  *
- * States of a command: noted (a row on every node, by a transaction) → run here → run on the other members at
- * once → ended (by a transaction, which makes up for it on nodes that were away). After an error, or when the
- * gateway that had begun it has died: settled, which is carrying it through where that is all that is possible
- * (DROP, DETACH), else taking it back everywhere.
+ * States of a command: noted (a row on every node, by a transaction) → run here → run on the other members
+ * at once → ended (by a transaction, which makes up for it on nodes that were away). After an error, or when
+ * the gateway that had begun it has died: settled, which is carrying it through where that is all that is
+ * possible (DROP, DETACH), else taking it back everywhere.
  * Rule: first here, so that what PostgreSQL refuses is refused before anything was done elsewhere. A node
  * that is lost meanwhile is waited for until it takes part again or is no member any more.
  */
@@ -12,7 +12,7 @@ import type { NodeId } from '../core/identity.ts';
 import type { EverywhereOrder, EverywhereResult } from '../core/session/ports.ts';
 import type { ErrorText } from '../core/wire/messages.ts';
 import { errorText, type CommandEnd } from '../io/postgres/command-runner.ts';
-import { EverywhereHands, type EverywhereFrame, type EverywhereTask } from './everywhere-hands.ts';
+import type { EverywhereFrame, EverywhereHands, EverywhereTask } from './everywhere-hands.ts';
 import { EverywhereRecord } from './everywhere-record.ts';
 import type { Outcome } from './everywhere-record.ts';
 import type { Answerer, PeerQuestions } from './peer-questions.ts';
@@ -39,6 +39,13 @@ const cancelledText: ErrorText = {
   severity: 'ERROR',
   sqlstate: '57014',
   message: 'canceling statement due to user request',
+};
+
+const takenBack: ErrorText = {
+  severity: 'ERROR',
+  sqlstate: '40001',
+  message: '[multimaster] this node was away for a while, and the others have taken the command back',
+  hint: 'Repeat the command.',
 };
 
 export class EverywhereDesk {
@@ -99,14 +106,14 @@ export class EverywhereDesk {
     const noted = task.what !== 'reindex';
     if (task.what.endsWith('-tablespace')) this.#requireAll(task.what);
     if (noted) await this.#record.begin(task, order.plain, () => job.cancelled);
-    const { notices, error } = await this.#runOnAll(job);
+    const { notices, error } = await this.#runOnAll(job, noted);
     if (error === undefined) {
       if (noted) await this.#record.end(task.id, 'done');
       return { notices, error };
     }
     if (noted) {
       const settled = this.#settleFailed(job);
-      // What kept the command waiting may keep the cleaning waiting: who has cancelled does not wait for that.
+      // What kept the command waiting may keep the cleaning waiting: who cancels does not wait for that.
       if (!job.cancelled) await settled;
     }
     return { notices, error };
@@ -127,7 +134,7 @@ export class EverywhereDesk {
 
   // ---- on all nodes
 
-  async #runOnAll(job: Job): Promise<EverywhereResult> {
+  async #runOnAll(job: Job, noted: boolean): Promise<EverywhereResult> {
     const { task } = job;
     const here = await this.#hands.run(task, true);
     if (here.error !== undefined) return { notices: here.notices, error: here.error };
@@ -136,6 +143,8 @@ export class EverywhereDesk {
       if (job.cancelled) return { notices: here.notices, error: cancelledText };
       const members = this.#members();
       const left = members?.filter((member) => !done.has(member));
+      if (noted && members !== undefined && !(await this.#record.has(task.id)))
+        return { notices: here.notices, error: takenBack };
       if (left?.length === 0) return { notices: here.notices, error: undefined };
       const failures = await Promise.all((left ?? []).map((member) => this.#runAt(member, job, done)));
       const error = failures.find((failure) => failure !== undefined);
@@ -189,7 +198,7 @@ export class EverywhereDesk {
     const { task } = job;
     job.settling = true;
     try {
-      await this.#settle(task);
+      await this.#settle(task, this.#node.parts.config.nodeId);
     } catch (error) {
       this.#lookedIn = 0; // again, as what a dead gateway has left
       const { id, text } = task;
@@ -201,7 +210,7 @@ export class EverywhereDesk {
   }
 
   /** Rejects when a member cannot be asked: then it is to be tried again. */
-  async #settle(task: EverywhereTask): Promise<void> {
+  async #settle(task: EverywhereTask, home: NodeId): Promise<void> {
     const { what } = task;
     if (what.endsWith('-tablespace')) this.#requireAll(what);
     const others = this.#others();
@@ -209,7 +218,10 @@ export class EverywhereDesk {
       await this.#hands.halt(task),
       ...(await Promise.all(others.map((member) => this.#ask(member, verbs.halt, task)))),
     ];
-    const outcome = this.#outcome(task, states);
+    const { nodeId } = this.#node.parts.config;
+    // Where it began may have gone further than anybody who can be asked.
+    const known = home === nodeId || others.includes(home);
+    const outcome = outcomeOf(task, states, known);
     if (outcome === 'undone') await this.#everyone(task, others, verbs.undo);
     if (outcome === 'done' && states.some((state) => state !== 'after')) {
       await this.#everyone(task, others, verbs.run);
@@ -217,12 +229,6 @@ export class EverywhereDesk {
     await this.#record.end(task.id, outcome);
     const { id, text } = task;
     this.#node.parts.log.warn({ id, text, states, outcome }, 'a command that runs node by node was settled');
-  }
-
-  #outcome({ what }: EverywhereTask, states: readonly unknown[]): Outcome {
-    if (states.every((state) => state === 'before')) return 'forgotten';
-    if (states.every((state) => state === 'after')) return 'done';
-    return what === 'create-index' || what === 'create-tablespace' ? 'undone' : 'done';
   }
 
   async #everyone(
@@ -240,6 +246,9 @@ export class EverywhereDesk {
   /** Commands whose gateway has died, in each generation in which this node is online. */
   async #look(): Promise<void> {
     const members = this.#members();
+    const { generation } = this.#node.machine;
+    // The others go on without this node: they settle what it has begun, and it replays that.
+    if (generation?.members.includes(this.#node.parts.config.nodeId) === false) this.#hands.cancelAll();
     const online = this.#node.machine.liveness.onlineIn;
     if (members === undefined || this.#looking || this.#lookedIn === online) return;
     this.#looking = true;
@@ -251,7 +260,7 @@ export class EverywhereDesk {
       for (const { home, task } of await this.#record.left()) {
         if (this.#jobs.has(task.id)) continue;
         const mine = members.includes(home) ? home === nodeId : nodeId === Math.min(...members);
-        if (mine) await this.#settle(task);
+        if (mine) await this.#settle(task, home);
       }
     } catch (error) {
       this.#lookedIn = 0;
@@ -261,6 +270,13 @@ export class EverywhereDesk {
       this.#looking = false;
     }
   }
+}
+
+/** `known`: the state of the node where it was begun is among them. */
+function outcomeOf({ what }: EverywhereTask, states: readonly unknown[], known: boolean): Outcome {
+  if (known && states.every((state) => state === 'before')) return 'forgotten';
+  if (states.every((state) => state === 'after')) return 'done';
+  return what === 'create-index' || what === 'create-tablespace' ? 'undone' : 'done';
 }
 
 /** For other gateways. */

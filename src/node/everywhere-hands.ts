@@ -46,7 +46,9 @@ export class EverywhereHands {
     return rows[0]!.state;
   }
 
-  /** Until the command is done here, or has failed. `first`: whatever the state is, the server shall judge. */
+  /**
+   * Until the command is done here, or has failed. `first`: whatever the state is, the server shall judge.
+   */
   run(task: EverywhereTask, first = false): Promise<CommandEnd> {
     const { id, what } = task;
     const known = this.#running.get(id);
@@ -132,6 +134,10 @@ export class EverywhereHands {
     return this.state(task);
   }
 
+  cancelAll(): void {
+    for (const id of this.#running.keys()) this.cancel(id);
+  }
+
   cancel(id: string): void {
     const running = this.#running.get(id);
     if (running === undefined || running.cancelled) return;
@@ -147,7 +153,8 @@ export class EverywhereHands {
     for (;;) {
       await new Promise((resolve) => setTimeout(resolve, 20));
       if (ended || running.pid === undefined) return;
-      await this.#parts.observer.cancelBackend(running.pid).catch(() => undefined); // the connection tells its own end
+      // The connection tells its own end.
+      await this.#parts.observer.cancelBackend(running.pid).catch(() => undefined);
     }
   }
 }

@@ -38,14 +38,15 @@ export class EverywhereRecord {
         );
       } catch (error) {
         const code = codeOf(error);
-        if (code === '23505' && (await this.#has(task.id))) return; // the repeat of what was done
+        if (code === '23505' && (await this.has(task.id))) return; // the repeat of what was done
         if (!taken.has(code) && !passing.has(code)) throw error;
       }
       await pause();
     }
   }
 
-  async #has(id: string): Promise<boolean> {
+  /** It is still under way. */
+  async has(id: string): Promise<boolean> {
     const { rows } = await this.#parts.observer.client.query('SELECT 1 FROM mtm.everywhere WHERE id = $1', [
       id,
     ]);

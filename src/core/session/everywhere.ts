@@ -1,6 +1,6 @@
 /**
- * A command that cannot run in a transaction and concerns all nodes: the gateway runs it on connections of its
- * own, node by node; the session only waits.
+ * A command that cannot run in a transaction and concerns all nodes: the gateway runs it on connections of
+ * its own, node by node; the session only waits.
  * Rule: what the command names, and the role and the settings it runs under, are told by the client's own
  * server session. A command on its temporary objects runs there and nowhere else.
  */

@@ -1,6 +1,6 @@
 /**
- * The word CONCURRENTLY in the text of CREATE INDEX, DROP INDEX and REFRESH MATERIALIZED VIEW, where it stands
- * before every name.
+ * The word CONCURRENTLY in the text of CREATE INDEX, DROP INDEX and REFRESH MATERIALIZED VIEW, where it
+ * stands before every name.
  * Rule: for texts only that the parser has found to be such a command.
  */
 

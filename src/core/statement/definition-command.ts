@@ -1,7 +1,7 @@
 /**
  * DDL and maintenance: which of it event triggers see (a write), which the gateway must announce, which
- * stays on this node and which each node runs for itself. Rule: what event triggers do not see was measured on 15 and
- * 18 with a trigger on ddl_command_start; whatever is not named here they do see.
+ * stays on this node and which each node runs for itself. Rule: what event triggers do not see was measured
+ * on 15 and 18 with a trigger on ddl_command_start; whatever is not named here they do see.
  */
 import {
   detaching,

@@ -1,7 +1,7 @@
 /**
  * Runs one command that cannot be part of a transaction, on a connection of its own, as the user whose it is.
- * Rule: nothing of it is captured (the session is a replica's): whoever runs it sees to the other nodes.
- * The code that such commands call runs restricted, as the owner of the table: it cannot become superuser again.
+ * Rule: nothing of it is captured (the session is a replica's): whoever runs it sees to the other nodes. The
+ * code that such commands call runs restricted, as the owner of the table: it cannot become superuser again.
  */
 import type pg from 'pg';
 import type { ErrorText } from '../../core/wire/messages.ts';
