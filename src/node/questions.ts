@@ -8,6 +8,8 @@ import type { NodeParts } from './node-parts.ts';
 import { PeerQuestions, type PeerQuestion } from './peer-questions.ts';
 import { RequestDesk } from './request-desk.ts';
 import type { SessionDesk } from './session-desk.ts';
+import { SnapshotDesk, snapshotAnswerers } from './snapshot-desk.ts';
+import { SnapshotHands } from './snapshot-hands.ts';
 import { peerAnswerers, requestHandlers, type VerbNode } from './verbs.ts';
 
 export class Questions {
@@ -15,20 +17,28 @@ export class Questions {
   readonly #peers: PeerQuestions;
   readonly everywhere: EverywhereDesk;
 
-  constructor(node: VerbNode, members: Members) {
+  constructor(node: VerbNode, members: Members, desk: SessionDesk) {
     const { announceKey, takeOver, log, control } = node.parts;
     const { incarnation } = takeOver;
     const hands = new EverywhereHands(node.parts);
+    const snapshots = new SnapshotHands(node, desk);
     this.#peers = new PeerQuestions({
       incarnation,
-      answerers: { ...peerAnswerers(node), ...everywhereAnswerers(node, hands) },
+      answerers: {
+        ...peerAnswerers(node),
+        ...everywhereAnswerers(node, hands),
+        ...snapshotAnswerers(snapshots),
+      },
       linked: (to) => members.linked(to),
       send: (to, message) => members.send(to, message),
     });
     this.everywhere = new EverywhereDesk(node, this.#peers, hands);
     const note = (id: string, reply: object | undefined, error: object | undefined): Promise<void> =>
       control.noteReply({ id, incarnation, reply, error });
-    this.#desk = new RequestDesk({ incarnation, announceKey, log, note }, requestHandlers(node, this.#peers));
+    this.#desk = new RequestDesk(
+      { incarnation, announceKey, log, note },
+      requestHandlers(node, this.#peers, new SnapshotDesk(node, this.#peers, snapshots)),
+    );
   }
 
   /** A function in the server asks. */
@@ -66,7 +76,7 @@ export function newQuestions(
     contacts: () => contacts(members, machine),
     supervises: (pid: number) => desk.supervises(pid),
   };
-  const questions = new Questions(node, members);
+  const questions = new Questions(node, members, desk);
   desk.everywhere = questions.everywhere;
   return questions;
 }

@@ -58,6 +58,7 @@ export class SessionDesk {
   /** Gids of one server are different, whichever of its databases they are of. */
   #counter: number;
   #draining = false;
+  #heldUntil = 0;
 
   constructor(config: GatewayConfig, node: DeskNode, shown: ReadonlyMap<string, string>) {
     this.#config = config;
@@ -83,6 +84,7 @@ export class SessionDesk {
       shownSettings,
       classify: (text) => node.classifier.parse(text),
       obstacle: (write) => this.#obstacle(write),
+      held: () => this.held,
       hasLease: () => node.notOnline() === undefined,
       clock: () => node.clock(),
       newTransaction: (session, startTime) => this.#newTransaction(session, startTime),
@@ -133,6 +135,7 @@ export class SessionDesk {
       return { text: notOnline(severity, trouble), passing: trouble.passing };
     }
     if (!write) return undefined;
+    if (this.held) return { text: heldBack, passing: true };
     const missing = this.#node.unreachable();
     return missing === undefined
       ? undefined
@@ -143,7 +146,7 @@ export class SessionDesk {
     const node = this.#config.nodeId;
     const { incarnation } = this.#node;
     const generation = this.#node.generation();
-    if (generation === undefined) return undefined;
+    if (generation === undefined || this.held) return undefined;
     const gid = formatGid({ node, generation, incarnation, counter: ++this.#counter });
     this.#waiting.set(gid, session);
     this.#preparing.add(gid);
@@ -161,6 +164,20 @@ export class SessionDesk {
   #announceSql(command: string, tag: string, pid: number): string {
     const proof = keyProof(this.#node.announceKey, `${pid}:${command}`);
     return `SELECT mtm.announce(${dollarQuoted(command)}, ${dollarQuoted(tag)}, '${proof}')`;
+  }
+
+  // ---- a moment in which nothing of this node is prepared (snapshot-desk.ts)
+
+  get held(): boolean {
+    return performance.now() < this.#heldUntil;
+  }
+
+  hold(ms: number): void {
+    this.#heldUntil = performance.now() + ms;
+  }
+
+  release(): void {
+    this.#heldUntil = 0;
   }
 
   #runEverywhere(session: ClientSession, order: EverywhereOrder | undefined): void {
@@ -272,6 +289,12 @@ export class SessionDesk {
     }
   }
 }
+
+const heldBack: ErrorText = {
+  severity: 'ERROR',
+  sqlstate: '40001',
+  message: '[multimaster] commits are held back for a moment: the nodes are compared',
+};
 
 interface Trouble {
   readonly node: number;

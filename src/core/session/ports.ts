@@ -48,6 +48,8 @@ export interface SessionPorts {
 
   /** Why a statement may not run on this node now; undefined: it may. */
   obstacle(write: boolean): Obstacle | undefined;
+  /** Nothing may be prepared for a moment: the nodes are being compared. */
+  held(): boolean;
   /** The node holds a lease at this very moment (architecture §4). */
   hasLease(): boolean;
   /** Hybrid logical clock, ms. */

@@ -109,6 +109,7 @@ export class ClientSession {
       },
       classify: (text) => services.classify(text),
       obstacle: (write) => services.obstacle(write),
+      held: () => services.held(),
       hasLease: () => services.hasLease(),
       clock: () => services.clock(),
       newTransaction: (startTime) => {

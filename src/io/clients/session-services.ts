@@ -13,6 +13,8 @@ export interface SessionServices {
   readonly shownSettings: ReadonlyMap<string, string>;
   classify(text: string): ParsedText;
   obstacle(write: boolean): Obstacle | undefined;
+  /** Nothing may be prepared for a moment. */
+  held(): boolean;
   hasLease(): boolean;
   clock(): number;
   newTransaction(session: ClientSession, startTime: number): Gid | undefined;

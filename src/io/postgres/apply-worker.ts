@@ -273,9 +273,9 @@ export class ApplyWorker {
     if (result.kind === 'prepared') this.#pipeline.confirm();
     else this.#pipeline.forget();
     this.#job = undefined;
-    this.#writer = undefined;
     this.#phase = 'idle';
-    job?.done(result);
+    job?.done(result); // the job asks whether there were definitions
+    this.#writer = undefined;
     this.#released(this);
   }
 

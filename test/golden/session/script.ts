@@ -78,6 +78,7 @@ class Stage {
         waitBeforeRetry: (attempt) => this.lines.push(`  wait before repeat ${attempt}`),
         classify: (text) => classifier.parse(text),
         obstacle: (write) => this.#obstacleText(write),
+        held: () => false,
         hasLease: () => this.#hasLease(),
         clock: () => 1000,
         newTransaction: () => `mtm:1:1:1:${++this.#gids}`,

@@ -151,7 +151,7 @@ END $$;
 
 CREATE OR REPLACE FUNCTION mtm.emit_own_command(command text) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
-  SELECT mtm.emit_command(command, 'SELECT', session_user, 'none', '{"search_path": "pg_catalog, pg_temp"}')
+  SELECT mtm.emit_command(command, 'SELECT', current_user, 'none', '{"search_path": "pg_catalog, pg_temp"}')
 $$;
 
 CREATE OR REPLACE FUNCTION mtm.note_everywhere(id text, home integer, what text, subject text, command text, plain text,
