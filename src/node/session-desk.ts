@@ -6,7 +6,7 @@
 import type { Answer } from '../core/commit/event.ts';
 import type { Gid, Refusal } from '../core/identity.ts';
 import { formatGid } from '../core/identity.ts';
-import type { EverywhereOrder, EverywhereResult, Obstacle } from '../core/session/ports.ts';
+import type { EverywhereOrder, EverywhereResult, Obstacle, PrepareEnd } from '../core/session/ports.ts';
 import { assert } from '../lib/assert.ts';
 import type { Classifier } from '../core/statement/classifier.ts';
 import type { ErrorText } from '../core/wire/messages.ts';
@@ -30,7 +30,7 @@ export interface DeskNode {
   /** Members that a write cannot reach now; empty: all can. */
   unreachable(): { readonly members: readonly Trouble[]; readonly passing: boolean } | undefined;
   prepareSent(gid: Gid, startTime: number): void;
-  prepareEnded(gid: Gid, end: 'prepared' | 'empty' | 'failed'): void;
+  prepareEnded(gid: Gid, end: PrepareEnd): void;
   prepareLost(gid: Gid, backendPid: number): void;
   mayBypass(user: string): Promise<boolean>;
 }

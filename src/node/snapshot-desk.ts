@@ -140,7 +140,8 @@ export class SnapshotDesk {
       if (quiet.every((each) => each === true))
         taken = await this.#each(members, verbs.take, { token }, momentMs);
     } finally {
-      await this.#each(members, verbs.release, { token }, momentMs).catch(() => undefined); // it ends by itself
+      // Where it cannot be asked for, it ends by itself.
+      await this.#each(members, verbs.release, { token }, momentMs).catch(() => undefined);
     }
     if (taken?.every((name) => typeof name === 'string') === true) return taken;
     await this.#free(token, members);

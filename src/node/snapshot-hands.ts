@@ -1,7 +1,7 @@
 /**
- * This node's part of looking at all nodes at the same logical point: holds its own commits back for a moment,
- * takes a snapshot while nothing is in flight, and reads in it.
- * Rule: a hold ends by itself, whatever becomes of whoever asked for it; a snapshot that nobody uses ends too.
+ * This node's part of looking at all nodes at the same logical point: holds its own commits back for a
+ * moment, takes a snapshot while nothing is in flight, and reads in it.
+ * Rule: a hold ends by itself, whatever becomes of whoever asked for it; so does a snapshot that nobody uses.
  */
 import type pg from 'pg';
 import { openOwnClient } from '../io/postgres/own-client.ts';

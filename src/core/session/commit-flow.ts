@@ -165,6 +165,7 @@ function* askThenEnd(session: SessionMachine, block: Block): Part<BlockEnd> {
       failed(session, block, gid);
       return yield* commitHere(session);
     case 'write':
+    case 'early':
       break;
     default:
       assert(header.value === 'mixed', `the header function answers ${header.value}`);
@@ -221,7 +222,7 @@ function* afterPrepare(
     return { kind: 'error', error: told, retryable };
   }
   block.prepared = true;
-  session.ports.prepareEnded(gid, kind === 'empty' ? 'empty' : 'prepared');
+  session.ports.prepareEnded(gid, kind === 'empty' || kind === 'early' ? kind : 'prepared');
   while (session.answer?.gid !== gid) yield;
   const { answer } = session.answer;
   session.answer = undefined;

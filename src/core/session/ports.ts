@@ -7,6 +7,12 @@ import type { EverywhereCommand } from '../statement/everywhere-command.ts';
 import type { ParsedText } from '../statement/statement-class.ts';
 import type { ErrorText } from '../wire/messages.ts';
 
+/**
+ * `empty`: nothing to replicate, commit at home alone. `early`: prepared, and its client is to be answered
+ * before the other members have executed it.
+ */
+export type PrepareEnd = 'prepared' | 'early' | 'empty' | 'failed';
+
 export interface Obstacle {
   readonly text: ErrorText;
   /** It will probably be over in a moment: an election is under way. */
@@ -71,8 +77,8 @@ export interface SessionPorts {
   frameSql(command: EverywhereCommand): string;
   /** Runs a command on all nodes, one by one; the result comes in `everywhere`. Undefined: cancels it. */
   everywhere(order: EverywhereOrder | undefined): void;
-  /** How the PREPARE of the gid ended. `empty`: nothing to replicate, commit at home alone. */
-  prepareEnded(gid: Gid, end: 'prepared' | 'empty' | 'failed'): void;
+  /** How the PREPARE of the gid ended. */
+  prepareEnded(gid: Gid, end: PrepareEnd): void;
 }
 
 export interface SessionLimits {

@@ -1,6 +1,6 @@
 /** What client sessions need of the node; the composition in src/node provides it. */
 import type { Gid } from '../../core/identity.ts';
-import type { EverywhereOrder, Obstacle, SessionLimits } from '../../core/session/ports.ts';
+import type { EverywhereOrder, Obstacle, PrepareEnd, SessionLimits } from '../../core/session/ports.ts';
 import type { EverywhereCommand } from '../../core/statement/everywhere-command.ts';
 import type { ParsedText } from '../../core/statement/statement-class.ts';
 import type { ErrorText } from '../../core/wire/messages.ts';
@@ -22,7 +22,7 @@ export interface SessionServices {
   announceSql(command: string, tag: string, backendPid: number): string;
   frameSql(command: EverywhereCommand): string;
   everywhere(session: ClientSession, order: EverywhereOrder | undefined): void;
-  prepareEnded(gid: Gid, end: 'prepared' | 'empty' | 'failed'): void;
+  prepareEnded(gid: Gid, end: PrepareEnd): void;
   /** The session's server connection ended between the sending of PREPARE and its reply. */
   prepareLost(gid: Gid, backendPid: number): void;
   /** May this user work unsupervised (application_name=mtm_admin)? */

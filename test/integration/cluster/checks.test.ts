@@ -1,4 +1,7 @@
 /** Tables that are local, and comparing the nodes: mtm.make_table_local, check_query, get_snapshots, ping. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { PostgresMajor } from '../../../src/io/launcher/server-binaries.ts';
 import { failureOf, startCluster, type Cluster } from '../../support/cluster.ts';
@@ -26,8 +29,8 @@ describe.each(majors)('on PostgreSQL %i', (major) => {
 
   /** What is in it on each node. */
   async function rows(table: string): Promise<string[]> {
-    const text = `SELECT coalesce(string_agg(t::text, ' ' ORDER BY t::text), '') AS all FROM ${table} AS t`;
-    return (await cluster.onAllServers<{ all: string }>(text)).map(([row]) => row?.all ?? '');
+    const query = `SELECT coalesce(string_agg(t::text, ' ' ORDER BY t::text), '') AS all FROM ${table} AS t`;
+    return (await cluster.onAllServers<{ all: string }>(query)).map(([row]) => row?.all ?? '');
   }
 
   async function check(number: number, query: string): Promise<{ equal: unknown; warnings: string[] }> {
@@ -162,6 +165,41 @@ describe.each(majors)('on PostgreSQL %i', (major) => {
       async () => (await cluster.directly(2, open)).length === 0,
       30_000,
     );
+  });
+
+  test('from a shell', async () => {
+    const url = `postgresql://postgres@127.0.0.1:${cluster.node(2).gatewayPort}/app`;
+    const run = async (...args: string[]): Promise<{ code: unknown; stdout: string }> => {
+      const child = spawn(process.execPath, ['src/main.ts', ...args, '--url', url]);
+      const [stdout, [code]] = await Promise.all([text(child.stdout), once(child, 'close')]);
+      return { code, stdout };
+    };
+    const equal = await run('check-query', 'SELECT * FROM w ORDER BY id', '--json');
+    expect([equal.code, JSON.parse(equal.stdout)]).toEqual([0, { equal: true, remarks: [] }]);
+    const different = await run('check-query', 'SELECT * FROM p');
+    expect(different.code).toBe(1);
+    expect(different.stdout).toContain('query results mismatch: 0 rows on node 1, more on node 2');
+    const sequences = await run('alter-sequences', '--json');
+    expect(JSON.parse(sequences.stdout)).toMatchObject({ remarks: [] });
+  });
+
+  test('a session may choose not to wait for the commits of the others', async () => {
+    const options = '-c multimaster.wait_peer_commits=off';
+    const client = await cluster.client(1, { options });
+    expect((await client.query('SHOW multimaster.wait_peer_commits')).rows).toEqual([
+      { 'multimaster.wait_peer_commits': 'off' },
+    ]);
+    await client.query('INSERT INTO w VALUES (-2, 0)');
+    await client.query('BEGIN');
+    await client.query('SET LOCAL multimaster.wait_peer_commits = on');
+    await client.query('INSERT INTO w VALUES (-3, 0)');
+    await client.query('COMMIT');
+    expect(await cluster.onAllServers('SELECT id FROM w WHERE id IN (-2, -3) ORDER BY id DESC')).toEqual(
+      cluster.numbers.map(() => [{ id: -2 }, { id: -3 }]),
+    );
+    expect(await failureOf(client.query('SET multimaster.max_workers = 3'))).toMatchObject({ code: '55P02' });
+    await client.query('RESET multimaster.wait_peer_commits');
+    await client.end();
   });
 
   test('ping and init_cluster tell whether the nodes are there', async () => {
