@@ -13,6 +13,7 @@ import type { ErrorText } from '../core/wire/messages.ts';
 import type { ClientSession } from '../io/clients/client-session.ts';
 import type { SessionServices } from '../io/clients/session-services.ts';
 import type { GatewayConfig } from '../config/schema.ts';
+import type { BranchDesk } from './branch-desk.ts';
 import { frameSql } from './everywhere-frame.ts';
 import { headerProof, keyProof } from './header-proof.ts';
 
@@ -33,6 +34,8 @@ export interface DeskNode {
   prepareEnded(gid: Gid, end: PrepareEnd): void;
   prepareLost(gid: Gid, backendPid: number): void;
   mayBypass(user: string): Promise<boolean>;
+  /** What clients prepare under their own names. */
+  readonly branches: Pick<BranchDesk, 'portsOf' | 'prepareFailed' | 'sessionEnded'>;
 }
 
 export interface EverywhereRunner {
@@ -84,17 +87,20 @@ export class SessionDesk {
       shownSettings,
       classify: (text) => node.classifier.parse(text),
       obstacle: (write) => this.#obstacle(write),
-      held: () => this.held,
       hasLease: () => node.notOnline() === undefined,
       clock: () => node.clock(),
       newTransaction: (session, startTime) => this.#newTransaction(session, startTime),
       headerSql: (gid, checked, announced) => this.#headerSql(gid, checked, announced),
       announceSql: (command, tag, pid) => this.#announceSql(command, tag, pid),
-      frameSql: (command) => frameSql(command),
-      everywhere: (session, order) => this.#runEverywhere(session, order),
+      everywherePorts: (session) => ({
+        frameSql,
+        everywhere: (order) => this.#runEverywhere(session, order),
+        held: () => this.held,
+      }),
       prepareEnded: (gid, end) => {
         this.#preparing.delete(gid);
         if (end === 'failed') this.#waiting.delete(gid);
+        if (end === 'failed') node.branches.prepareFailed(gid);
         node.prepareEnded(gid, end);
       },
       prepareLost: (gid, pid) => {
@@ -102,12 +108,14 @@ export class SessionDesk {
         this.#waiting.delete(gid);
         node.prepareLost(gid, pid);
       },
+      branchPorts: (session) => node.branches.portsOf(session),
       mayBypass: (user) => node.mayBypass(user),
       admission: () => this.#admission(),
       sessionStarted: (session) => void this.#sessions.add(session),
       sessionEnded: (session) => {
         this.#sessions.delete(session);
         this.#startTimes.delete(session);
+        node.branches.sessionEnded(session);
       },
       cancel: (processId, key) => this.#cancel(processId, key),
     };

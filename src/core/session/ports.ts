@@ -36,7 +36,17 @@ export interface EverywhereResult {
   readonly error: ErrorText | undefined;
 }
 
-export interface SessionPorts {
+/** For what concerns all nodes at once. */
+export interface EverywherePorts {
+  /** SQL that tells what a command for all nodes names, and under which settings it is run. */
+  frameSql(command: EverywhereCommand): string;
+  /** Runs a command on all nodes, one by one; the result comes in `everywhere`. Undefined: cancels it. */
+  everywhere(order: EverywhereOrder | undefined): void;
+  /** Nothing may be prepared for a moment: the nodes are being compared. */
+  held(): boolean;
+}
+
+export interface SessionPorts extends BranchPorts, EverywherePorts {
   /**
    * Bytes buffer[start…end) to the server or the client, in call order; neighbouring ranges travel in one
    * write.
@@ -54,8 +64,6 @@ export interface SessionPorts {
 
   /** Why a statement may not run on this node now; undefined: it may. */
   obstacle(write: boolean): Obstacle | undefined;
-  /** Nothing may be prepared for a moment: the nodes are being compared. */
-  held(): boolean;
   /** The node holds a lease at this very moment (architecture §4). */
   hasLease(): boolean;
   /** Hybrid logical clock, ms. */
@@ -73,12 +81,23 @@ export interface SessionPorts {
   headerSql(gid: Gid, checked: boolean, announced: boolean): string;
   /** SQL that announces a command which no event trigger sees. */
   announceSql(command: string, tag: string): string;
-  /** SQL that tells what a command for all nodes names, and under which settings it is run. */
-  frameSql(command: EverywhereCommand): string;
-  /** Runs a command on all nodes, one by one; the result comes in `everywhere`. Undefined: cancels it. */
-  everywhere(order: EverywhereOrder | undefined): void;
   /** How the PREPARE of the gid ended. */
   prepareEnded(gid: Gid, end: PrepareEnd): void;
+}
+
+/** For the client's own two-phase commit. */
+export interface BranchPorts {
+  /**
+   * A transaction that the client prepares under its own name: the SQL that marks it just before.
+   * `branchIs()` follows when the slot has shown it. Undefined while nothing may be prepared.
+   */
+  newBranch(announced: boolean): { readonly id: string; readonly headerSql: string } | undefined;
+  /** The messages, up to Sync, that write what was captured of it in the transaction `gid`. */
+  branchRows(id: string, gid: Gid): Uint8Array;
+  /** Nothing may be left of it on this node; `branchIs()` follows. */
+  endBranch(id: string): void;
+  /** SQL that writes the decision about what was prepared under a client's name. */
+  decisionSql(name: string, commit: boolean): string;
 }
 
 export interface SessionLimits {

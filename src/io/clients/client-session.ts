@@ -109,7 +109,6 @@ export class ClientSession {
       },
       classify: (text) => services.classify(text),
       obstacle: (write) => services.obstacle(write),
-      held: () => services.held(),
       hasLease: () => services.hasLease(),
       clock: () => services.clock(),
       newTransaction: (startTime) => {
@@ -118,8 +117,8 @@ export class ClientSession {
       },
       headerSql: (gid, checked, announced) => services.headerSql(gid, checked, announced),
       announceSql: (command, tag) => services.announceSql(command, tag, this.#backendPid),
-      frameSql: (command) => services.frameSql(command),
-      everywhere: (order) => services.everywhere(this, order),
+      ...services.everywherePorts(this),
+      ...services.branchPorts(this),
       prepareEnded: (gid, end) => {
         this.#openGid = undefined;
         services.prepareEnded(gid, end);

@@ -1,7 +1,12 @@
 /** What client sessions need of the node; the composition in src/node provides it. */
 import type { Gid } from '../../core/identity.ts';
-import type { EverywhereOrder, Obstacle, PrepareEnd, SessionLimits } from '../../core/session/ports.ts';
-import type { EverywhereCommand } from '../../core/statement/everywhere-command.ts';
+import type {
+  BranchPorts,
+  EverywherePorts,
+  Obstacle,
+  PrepareEnd,
+  SessionLimits,
+} from '../../core/session/ports.ts';
 import type { ParsedText } from '../../core/statement/statement-class.ts';
 import type { ErrorText } from '../../core/wire/messages.ts';
 import type { ClientSession } from './client-session.ts';
@@ -13,15 +18,13 @@ export interface SessionServices {
   readonly shownSettings: ReadonlyMap<string, string>;
   classify(text: string): ParsedText;
   obstacle(write: boolean): Obstacle | undefined;
-  /** Nothing may be prepared for a moment. */
-  held(): boolean;
   hasLease(): boolean;
   clock(): number;
   newTransaction(session: ClientSession, startTime: number): Gid | undefined;
   headerSql(gid: Gid, checked: boolean, announced: boolean): string;
   announceSql(command: string, tag: string, backendPid: number): string;
-  frameSql(command: EverywhereCommand): string;
-  everywhere(session: ClientSession, order: EverywhereOrder | undefined): void;
+  everywherePorts(session: ClientSession): EverywherePorts;
+  branchPorts(session: ClientSession): BranchPorts;
   prepareEnded(gid: Gid, end: PrepareEnd): void;
   /** The session's server connection ended between the sending of PREPARE and its reply. */
   prepareLost(gid: Gid, backendPid: number): void;

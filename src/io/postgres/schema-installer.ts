@@ -27,6 +27,7 @@ const sqlFiles = [
   'requests.sql',
   'checks.sql',
   'spread.sql',
+  'client-prepared.sql',
   'membership.sql',
   'apply.sql',
   'triggers.sql',
