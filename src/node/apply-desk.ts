@@ -15,6 +15,8 @@ export interface ApplyDeskNode {
   event(event: GidEvent): void;
   /** Hybrid start time of the transaction that the backend runs; undefined when it is not one of ours. */
   startTimeOf(backendPid: number): number | undefined;
+  /** The transaction that the backend holds open while the others decide about it. */
+  heldOpenBy(backendPid: number): Gid | undefined;
   /** The process that decodes the slot. */
   walsender(): number | undefined;
   /** The transaction carries definitions: what is remembered of the catalog ends with it. */
@@ -36,6 +38,7 @@ export class ApplyDesk {
     this.#watch = new ConflictWatch(parts.observer, {
       applying: () => this.#applying.values(),
       startTimeOf: (pid) => node.startTimeOf(pid),
+      heldOpenBy: (pid) => node.heldOpenBy(pid),
       blocked: (event) => node.event(event),
       walsender: () => node.walsender(),
       captureBlocked: (gid) => node.event({ kind: 'capture-blocked', gid }),

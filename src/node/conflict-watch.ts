@@ -19,6 +19,7 @@ export interface WatchedNode {
   walsender(): number | undefined;
   captureBlocked(gid: Gid): void;
   startTimeOf(backendPid: number): number | undefined;
+  heldOpenBy(backendPid: number): Gid | undefined;
   blocked(event: Extract<CommitEvent, { kind: 'apply-blocked' }>): void;
 }
 
@@ -110,7 +111,7 @@ export class ConflictWatch {
         this.#node.blocked({ ...event, holder: { kind: 'transaction', gid: holder.gid } });
         continue;
       }
-      const applied = byPid.get(holder.pid);
+      const applied = byPid.get(holder.pid) ?? this.#node.heldOpenBy(holder.pid);
       if (applied !== undefined) {
         this.#node.blocked({ ...event, holder: { kind: 'transaction', gid: applied } });
         continue;

@@ -5,6 +5,7 @@ import type { NodeMachine } from '../core/node/node-machine.ts';
 import type { Drain } from './drain.ts';
 import type { LocalServer } from './local-server.ts';
 import type { NodeParts } from './node-parts.ts';
+import type { OpenDesk } from './open-desk.ts';
 import type { Patience } from './patience.ts';
 import type { DeskNode } from './session-desk.ts';
 
@@ -13,6 +14,7 @@ export interface DeskNodeParts {
   readonly machine: NodeMachine;
   readonly drain: Drain;
   readonly server: LocalServer;
+  readonly open: OpenDesk;
   readonly patience: Patience;
   readonly clock: HybridClock;
   /** New transactions are stamped with it; undefined: none may begin. */
@@ -43,7 +45,12 @@ export function deskNode(node: DeskNodeParts): DeskNode {
     },
     prepareSent: (gid, startTime) => drain.push({ kind: 'prepare-sent', gid, startTime }),
     prepareEnded: (gid, end) => prepareEnded(drain, gid, end),
-    prepareLost: (gid, pid) => void node.server.prepareLost(gid, pid),
+    mayCommitLast: () => machine.mayCommitLast,
+    heldOpen: (gid, xid, pid) => node.open.heldOpen(gid, xid, pid),
+    openEnded: (gid, finish) => node.open.ended(gid, finish),
+    prepareLost: (gid, pid) => {
+      void (node.open.holds(gid) ? node.open.sessionLost(gid) : node.server.prepareLost(gid, pid));
+    },
     mayBypass: (user) => control.mayBypass(user, config.adminRole),
   };
 }

@@ -157,6 +157,7 @@ async function startNode(config: GatewayConfig, log: Logger, holding: Holding): 
       peerPositions: await loadPeerPositions(observer.client),
       committed,
       empty,
+      noted: await control.notedGids(),
       classifier: await loadClassifier(),
       announceKey: await control.announceKey(),
       shownSettings: shownSettings(config),

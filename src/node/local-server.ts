@@ -4,6 +4,7 @@
  * catalog says about the reach of statements.
  * Rule: whatever breaks here ends the node's part (`lost`); nothing is patched up from memory.
  */
+import type { Finish } from '../core/commit/event.ts';
 import type { GidEvent } from '../core/node/node-event.ts';
 import type { Gid, Lsn } from '../core/identity.ts';
 import { contextOf, unknownSuspicions } from '../core/statement/context.ts';
@@ -106,7 +107,7 @@ export class LocalServer {
   }
 
   /** Executes an outcome, again and again until the server has said done or missing. */
-  finish(gid: Gid, finish: 'commit' | 'rollback'): void {
+  finish(gid: Gid, finish: Finish): void {
     if (this.#stopped) return; // the successor finds it and asks the others
     this.#finisher.finish(gid, finish, (result) => {
       if (result !== 'done' && 'error' in result) {
@@ -119,18 +120,20 @@ export class LocalServer {
         setTimeout(() => this.finish(gid, finish), finishRetryMs).unref();
         return;
       }
-      const ended = (): void => {
-        if (finish === 'commit') this.#handler.committed(gid);
-        this.#handler.event({ kind: 'finish-ended', gid, finish, missing: result !== 'done' });
-      };
-      if (!this.#changing.delete(gid)) {
-        ended();
-        return;
-      }
-      this.#applier.invalidate();
-      // Nobody is answered before this node knows what the new definitions can reach.
-      void this.refreshSuspicions().then(ended);
+      this.finished(gid, finish, result !== 'done');
     });
+  }
+
+  /** The transaction has ended in the server. */
+  finished(gid: Gid, finish: Finish, missing = false): void {
+    const ended = (): void => {
+      if (finish === 'commit') this.#handler.committed(gid);
+      this.#handler.event({ kind: 'finish-ended', gid, finish, missing });
+    };
+    if (!this.#changing.delete(gid)) return ended();
+    this.#applier.invalidate();
+    // Nobody is answered before this node knows what the new definitions can reach.
+    void this.refreshSuspicions().then(ended);
   }
 
   /**

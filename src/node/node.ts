@@ -4,6 +4,7 @@
  * in src/core, so that the simulation runs the same code.
  */
 import { HybridClock } from '../core/generation/hybrid-clock.ts';
+import type { Gid } from '../core/identity.ts';
 import { sinceOf } from '../core/generation/configuration.ts';
 import type { DurableChange } from '../core/generation/record.ts';
 import type { NodeEffect } from '../core/node/node-event.ts';
@@ -24,6 +25,7 @@ import { Health } from './health.ts';
 import { machineOptions } from './machine-options.ts';
 import { contacts, Members } from './members.ts';
 import type { NodeParts } from './node-parts.ts';
+import { OpenDesk } from './open-desk.ts';
 import { OutcomeNotes } from './outcome-notes.ts';
 import { Patience } from './patience.ts';
 import { newQuestions, type Questions } from './questions.ts';
@@ -52,6 +54,7 @@ export class Node {
   readonly #server: LocalServer;
   readonly #applier: Applier;
   readonly #finisher: Finisher;
+  readonly #open: OpenDesk;
   readonly #desk: SessionDesk;
   readonly #apply: ApplyDesk;
   readonly #syncpoint: SyncpointKeeper;
@@ -96,12 +99,20 @@ export class Node {
       asked: (content) => this.#questions.asked(content),
       lost: (reason) => this.#serverLost(reason),
     });
+    this.#open = new OpenDesk(parts, {
+      event: (event) => this.#drain.push(event),
+      definitionsChange: (gid) => this.#server.definitionsChange(gid),
+      order: (pid, gid, finish) => this.#desk.orderOpen(pid, gid, finish),
+      finished: (gid, finish) => this.#server.finished(gid, finish),
+      lost: (reason) => this.#serverLost(reason),
+    });
     this.#members = this.#newMembers();
     const desk = deskNode({
       parts,
       machine: this.#machine,
       drain: this.#drain,
       server: this.#server,
+      open: this.#open,
       patience: this.#patience,
       clock: this.#clock,
       generation: () => this.#generation,
@@ -110,6 +121,7 @@ export class Node {
     this.#apply = new ApplyDesk(parts, this.#applier, {
       event: (event) => this.#drain.push(event),
       startTimeOf: (pid) => this.#desk.startTimeOf(pid),
+      heldOpenBy: (pid) => this.#open.heldOpenBy(pid),
       walsender: () => this.#server.stream?.pid,
       definitionsChange: (gid) => this.#server.definitionsChange(gid),
     });
@@ -166,8 +178,14 @@ export class Node {
     return new Flow({
       unappliedBytes: () => this.#apply.unappliedBytes,
       tell: (message) => this.#members.sendAll(message),
-      pauseSource: () => this.#server.stream?.pause(),
-      resumeSource: () => this.#server.stream?.resume(),
+      pauseSource: () => {
+        this.#server.stream?.pause();
+        this.#open.source.pause();
+      },
+      resumeSource: () => {
+        this.#server.stream?.resume();
+        this.#open.source.resume();
+      },
     });
   }
 
@@ -272,6 +290,7 @@ export class Node {
     this.#questions.stop();
     this.#referee.stop();
     this.#server.stop();
+    this.#open.close();
     this.#apply.stop();
     this.#finisher.stop();
     await this.#members.links.stop();
@@ -317,6 +336,12 @@ export class Node {
         return this.#apply.cancel(effect.gid, effect.refusal);
       case 'finish':
         return this.#server.finish(effect.gid, effect.finish);
+      case 'finish-open':
+        return this.#open.finish(effect.gid, effect.finish);
+      case 'note':
+        return void this.#note(effect.gid);
+      case 'origin-lost':
+        return this.#serverLost(`transaction ${effect.gid}, which may be committed, was lost here`);
       case 'answer':
         return this.#desk.answer(effect.gid, effect.answer);
       case 'end-prepare':
@@ -366,6 +391,16 @@ export class Node {
       return;
     }
     this.#drain.push((now) => ({ kind: 'persisted', now, token }));
+  }
+
+  async #note(gid: Gid): Promise<void> {
+    try {
+      await this.#parts.store.note(gid);
+    } catch (error) {
+      this.#serverLost(`transaction ${gid} could not be noted: ${(error as Error).message}`);
+      return;
+    }
+    this.#drain.push({ kind: 'noted', gid });
   }
 
   #serve(generation: number | undefined): void {

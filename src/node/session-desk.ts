@@ -3,7 +3,7 @@
  * Rule: every answer is of this moment: whether the node serves is asked of the liveness machine each time,
  * never remembered.
  */
-import type { Answer } from '../core/commit/event.ts';
+import type { Answer, Finish } from '../core/commit/event.ts';
 import type { Gid, Refusal } from '../core/identity.ts';
 import { formatGid } from '../core/identity.ts';
 import type { Obstacle } from '../core/session/ports.ts';
@@ -30,6 +30,12 @@ export interface DeskNode {
   prepareSent(gid: Gid, startTime: number): void;
   prepareEnded(gid: Gid, end: 'prepared' | 'empty' | 'failed'): void;
   prepareLost(gid: Gid, backendPid: number): void;
+  /** Enough others can decide about a transaction that cannot be prepared here. */
+  mayCommitLast(): boolean;
+  /** It stays open, with its header and all its changes in the WAL. */
+  heldOpen(gid: Gid, xid: string, backendPid: number): void;
+  /** COMMIT or ROLLBACK was executed as ordered. */
+  openEnded(gid: Gid, finish: Finish): void;
   mayBypass(user: string): Promise<boolean>;
 }
 
@@ -83,6 +89,14 @@ export class SessionDesk {
         this.#waiting.delete(gid);
         node.prepareLost(gid, pid);
       },
+      mayCommitLast: () => node.mayCommitLast(),
+      openHeaderSql: (gid, announced) =>
+        `SELECT mtm.header_open('${gid}', '${headerProof(this.#config.clusterSecret, gid)}', ${announced})`,
+      heldOpen: (gid, xid, backendPid) => {
+        this.#preparing.delete(gid);
+        node.heldOpen(gid, xid, backendPid);
+      },
+      openEnded: (gid, finish) => node.openEnded(gid, finish),
       mayBypass: (user) => node.mayBypass(user),
       admission: () => this.#admission(),
       sessionStarted: (session) => void this.#sessions.add(session),
@@ -182,6 +196,11 @@ export class SessionDesk {
       retryable: true,
     };
     this.#byPid(backendPid)?.drive((machine) => void machine.interrupt(refusal));
+  }
+
+  /** The session in this backend is to end the transaction that it holds open. */
+  orderOpen(backendPid: number, gid: Gid, finish: Finish): void {
+    this.#byPid(backendPid)?.drive((machine) => machine.finishOpen(gid, finish));
   }
 
   /** The generation ends: the PREPARE of this gid must end at once, one way or the other. */

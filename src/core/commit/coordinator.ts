@@ -2,7 +2,8 @@
  * The coordinator's side of one node in one generation: every transaction that began here, from its PREPARE
  * to its decision (decision.ts takes over there). The states are those of own-transaction.ts.
  *
- * Rules: commit needs the PREPARE of every member (invariant 3). After `freeze` it decides nothing any more:
+ * Rules: commit needs the PREPARE of every member (invariant 3), and where the origin commits last the note of
+ * every other one (invariant 27). After `freeze` it decides nothing any more:
  * what it has decided goes on, the rest waits for `settle`.
  */
 import { assert } from '../../lib/assert.ts';
@@ -12,7 +13,7 @@ import type { CommitEffect } from './event.ts';
 import { Reachability, type Membership } from './membership.ts';
 import { MemberMessages } from './member-messages.ts';
 import { OwnEnding } from './own-ending.ts';
-import { newOwnTransaction, type OwnTransaction } from './own-transaction.ts';
+import { commitsAtHome, newOwnTransaction, type OwnTransaction } from './own-transaction.ts';
 import { gatewayRefusal } from './refusal.ts';
 
 export interface CoordinatorContext {
@@ -27,6 +28,13 @@ export interface CoordinatorContext {
   readonly onFinishedAgain: (gid: Gid, from: NodeId) => void;
 }
 
+interface Captured {
+  readonly gid: Gid;
+  readonly ddl: boolean;
+  readonly data: Uint8Array;
+  readonly last: boolean;
+}
+
 export class Coordinator {
   readonly #membership: Membership;
   readonly #context: CoordinatorContext;
@@ -35,6 +43,8 @@ export class Coordinator {
   readonly #decision: Decision;
   /** In the order of their counters. */
   readonly #transactions = new Map<Gid, OwnTransaction>();
+  /** What the slot shows while an open transaction commits at home. */
+  readonly #held: Captured[] = [];
   #lastCounter = 0;
   /** The end of the generation, from the freeze on. */
   readonly ending: OwnEnding;
@@ -69,8 +79,9 @@ export class Coordinator {
 
   /** True while a conflict can still be decided against it. */
   undecided(gid: Gid): boolean {
-    const state = this.#transactions.get(gid)?.state;
-    return state === 'preparing' || state === 'collecting';
+    const transaction = this.#transactions.get(gid);
+    if (transaction === undefined || transaction.noting) return false;
+    return transaction.state === 'preparing' || transaction.state === 'collecting';
   }
 
   /** What a conflict needs to know of it. */
@@ -120,6 +131,26 @@ export class Coordinator {
     this.#decide(transaction);
   }
 
+  /** It stays open at home, where nothing of it can fail any more but its COMMIT. */
+  heldOpen(gid: Gid): void {
+    const transaction = this.#transactions.get(gid);
+    if (transaction === undefined) return;
+    assert(transaction.state === 'preparing', `gid ${gid} is held open from the beginning`);
+    transaction.last = true;
+    transaction.homeReturned = true;
+    this.#becomePrepared(transaction);
+  }
+
+  /** The session that held it open is gone without having been told anything. */
+  openLost(gid: Gid): void {
+    const transaction = this.#transactions.get(gid);
+    if (transaction === undefined || transaction.state !== 'collecting') return;
+    const refusal = gatewayRefusal('40001', 'the connection to the server was lost before the commit', true);
+    if (this.ending.frozen) this.ending.makeUnprepared(transaction, refusal);
+    else if (!transaction.noting) this.#decision.abort(transaction, refusal);
+    else this.#context.emit({ kind: 'origin-lost', gid });
+  }
+
   /** Nothing is prepared at home: the session has told its client why. */
   prepareFailed(gid: Gid): void {
     const transaction = this.#transactions.get(gid);
@@ -144,10 +175,28 @@ export class Coordinator {
   }
 
   captureRestarted(): void {
-    for (const { changes } of this.#transactions.values()) changes.captureRestarted();
+    this.#held.length = 0;
+    for (const { changes, last } of this.#transactions.values()) if (!last) changes.captureRestarted();
   }
 
+  /**
+   * While an open transaction commits at home nobody hears of others: one that has seen it depends on it, and
+   * one that has seen its locks vanish, because its session died, must never be prepared anywhere else.
+   */
   captured(gid: Gid, ddl: boolean, data: Uint8Array, last: boolean): void {
+    for (const transaction of this.#transactions.values()) {
+      if (!commitsAtHome(transaction) || transaction.gid === gid) continue;
+      this.#held.push({ gid, ddl, data, last });
+      return;
+    }
+    this.#captured(gid, ddl, data, last);
+  }
+
+  #releaseHeld(): void {
+    for (const { gid, ddl, data, last } of this.#held.splice(0)) this.captured(gid, ddl, data, last);
+  }
+
+  #captured(gid: Gid, ddl: boolean, data: Uint8Array, last: boolean): void {
     const transaction = this.#transactions.get(gid);
     if (transaction === undefined) return; // rolled back before it was decoded
     this.#becomePrepared(transaction);
@@ -202,7 +251,9 @@ export class Coordinator {
       case 'preparing':
       case 'collecting':
         if (this.ending.frozen) return;
-        if (refusal !== undefined) {
+        if (transaction.noting) {
+          if (!transaction.noted.has(from)) this.#tell.askForNote(from, gid);
+        } else if (refusal !== undefined) {
           transaction.gone.add(from);
           this.#decision.abort(transaction, refusal);
         } else {
@@ -219,18 +270,33 @@ export class Coordinator {
         this.#tell.outcome(from, gid, 'abort');
         return;
       case 'committing':
-        if (!this.ending.settled) this.#tell.outcome(from, gid, 'commit');
+        if (!this.ending.settled && !commitsAtHome(transaction)) this.#tell.outcome(from, gid, 'commit');
         return;
     }
   }
 
   #decide(transaction: OwnTransaction): void {
-    if (this.ending.frozen || transaction.state !== 'collecting') return;
+    if (this.ending.frozen || transaction.state !== 'collecting' || transaction.noting) return;
     if (!transaction.changes.complete || !transaction.homeReturned) return;
-    for (const member of this.#membership.members) {
-      if (!transaction.votes.has(member) && !transaction.homeOnly) return;
+    if (transaction.homeOnly) {
+      this.#decision.commit(transaction);
+    } else if (!this.#reach.othersIn(transaction.votes)) {
+      return;
+    } else if (transaction.last) {
+      transaction.noting = true;
+      this.#tell.askAllForNotes(transaction.gid);
+    } else if (transaction.votes.has(this.#membership.self)) {
+      this.#decision.commit(transaction);
     }
-    this.#decision.commit(transaction);
+  }
+
+  /** The member has noted durably that it may be decided: no election that it votes in aborts it. */
+  noted(from: NodeId, gid: Gid): void {
+    const transaction = this.#transactions.get(gid);
+    if (transaction === undefined || !transaction.noting || transaction.state !== 'collecting') return;
+    if (this.ending.frozen) return;
+    transaction.noted.add(from);
+    if (this.#reach.othersIn(transaction.noted)) this.#decision.commit(transaction);
   }
 
   /** An older transaction needs its locks, or its session gave up. False when it is too late. */
@@ -238,6 +304,7 @@ export class Coordinator {
     const transaction = this.#transactions.get(gid);
     // While its PREPARE is on its way nothing can be done: the next look finds it prepared.
     if (transaction === undefined || transaction.state !== 'collecting' || this.ending.frozen) return false;
+    if (transaction.noting) return false;
     this.#decision.abort(transaction, refusal);
     return true;
   }
@@ -269,7 +336,9 @@ export class Coordinator {
     transaction.homeFinished = true;
     const { self } = this.#membership;
     if (state === 'committing') {
+      if (transaction.last) this.#decision.committedOpen(transaction, !this.ending.settled);
       this.#decision.finished(transaction, self);
+      this.#releaseHeld();
       return;
     }
     transaction.finished.add(self);
@@ -314,7 +383,9 @@ export class Coordinator {
       const { gid, state } = transaction;
       switch (state) {
         case 'collecting':
-          if (transaction.votes.has(node) || transaction.homeOnly || this.ending.frozen) break;
+          if (transaction.homeOnly || this.ending.frozen) break;
+          if (transaction.noting && !transaction.noted.has(node)) this.#tell.askForNote(node, gid);
+          if (transaction.votes.has(node)) break;
           if (restarted) this.#abortWithoutVote(transaction, node, 'has restarted');
           else this.#repeat(transaction, node);
           break;
@@ -323,7 +394,7 @@ export class Coordinator {
           break;
         case 'aborted':
         case 'committing':
-          if (transaction.finished.has(node)) break;
+          if (transaction.finished.has(node) || commitsAtHome(transaction)) break;
           this.#tell.outcome(node, gid, state === 'committing' ? 'commit' : 'abort');
           break;
         case 'preparing':

@@ -10,7 +10,7 @@ import type { Gid, NodeId, Refusal } from '../identity.ts';
 import type { Answer, CommitEffect } from './event.ts';
 import type { MemberMessages } from './member-messages.ts';
 import type { Membership, Reachability } from './membership.ts';
-import type { OwnTransaction } from './own-transaction.ts';
+import { finishOrder, type OwnTransaction } from './own-transaction.ts';
 
 export interface DecisionContext {
   readonly emit: (effect: CommitEffect) => void;
@@ -37,9 +37,18 @@ export class Decision {
     const { gid } = transaction;
     transaction.state = 'committing';
     transaction.changes.discard();
-    if (!transaction.homeOnly) this.#context.onCommitOrdered(gid);
-    this.#context.emit({ kind: 'finish', gid, finish: 'commit' });
-    if (!transaction.homeOnly) this.#tell.outcomeToAll(gid, 'commit');
+    if (!transaction.last && !transaction.homeOnly) this.#context.onCommitOrdered(gid);
+    this.#context.emit(finishOrder(transaction, 'commit'));
+    // What an open transaction locks must stay locked at the others until it has really committed here.
+    if (!transaction.last && !transaction.homeOnly) this.#tell.outcomeToAll(gid, 'commit');
+  }
+
+  /** The open transaction has committed at home: from now on the others may show it. `tell`: they are told. */
+  committedOpen(transaction: OwnTransaction, tell: boolean): void {
+    const { gid, homeOnly } = transaction;
+    if (homeOnly) return;
+    this.#context.onCommitOrdered(gid);
+    if (tell) this.#tell.outcomeToAll(gid, 'commit');
   }
 
   abort(transaction: OwnTransaction, refusal: Refusal): void {
@@ -56,7 +65,7 @@ export class Decision {
 
   /** PREPARE has returned, or its backend is gone: the branch can be found, if there is one. */
   rollBackHome(transaction: OwnTransaction): void {
-    this.#context.emit({ kind: 'finish', gid: transaction.gid, finish: 'rollback' });
+    this.#context.emit(finishOrder(transaction, 'rollback'));
   }
 
   /** The member can never prepare it. */

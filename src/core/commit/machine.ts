@@ -122,8 +122,9 @@ export class CommitMachine {
     const prepared: Gid[] = [];
     const committed: Gid[] = [];
     this.#coordinator.ending.addHoldings(prepared, committed);
-    this.#participant.addHoldings(prepared, committed);
-    return { prepared, committed };
+    const noted: Gid[] = [];
+    this.#participant.addHoldings(prepared, committed, noted);
+    return { prepared, committed, noted };
   }
 
   /** Prepared or committed here; false also for what was finished everywhere and is forgotten. */
@@ -148,6 +149,15 @@ export class CommitMachine {
         return this.#coordinator.prepareFailed(event.gid);
       case 'prepare-lost':
         return this.#coordinator.prepareLost(event.gid);
+      case 'held-open':
+        return this.#coordinator.heldOpen(event.gid);
+      case 'open-lost':
+        return this.#coordinator.openLost(event.gid);
+      case 'capture-failed':
+        this.#coordinator.refuse(event.gid, event.refusal);
+        return undefined;
+      case 'noted':
+        return this.#participant.noted(event.gid);
       case 'captured':
         // It rides along with what is about to be sent, and so the newcomer carries fewer deps that are none.
         this.#sayFinished();
@@ -206,6 +216,10 @@ export class CommitMachine {
         return this.#coordinator.rolledBack(from, message.gid);
       case 'outcome':
         return this.#participant.outcome(from, message.gid, message.outcome);
+      case 'note-request':
+        return this.#participant.noteRequested(message.gid);
+      case 'noted':
+        return this.#coordinator.noted(from, message.gid);
       case 'finished':
         return this.#coordinator.finished(from, message.gid);
       case 'finished-everywhere':

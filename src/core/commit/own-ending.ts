@@ -9,7 +9,7 @@ import { assert } from '../../lib/assert.ts';
 import type { Gid, Refusal } from '../identity.ts';
 import type { Decision } from './decision.ts';
 import type { CommitEffect, CommittedGids } from './event.ts';
-import type { OwnTransaction } from './own-transaction.ts';
+import { finishOrder, type OwnTransaction } from './own-transaction.ts';
 import { generationEnded } from './refusal.ts';
 
 export class OwnEnding {
@@ -75,9 +75,10 @@ export class OwnEnding {
 
   /** What is prepared or committed here; `committing` counts as committed, for that is decided. */
   addHoldings(prepared: Gid[], committed: Gid[]): void {
-    for (const { gid, state, homeOnly } of this.#transactions.values()) {
+    for (const { gid, state, homeOnly, last } of this.#transactions.values()) {
       if (homeOnly) continue; // nobody else has it, and nobody needs to
-      if (state === 'collecting') prepared.push(gid);
+      // What is open here is lost with its session: nobody may count on it.
+      if (state === 'collecting' && !last) prepared.push(gid);
       else if (state === 'committing') committed.push(gid);
     }
   }
@@ -98,7 +99,7 @@ export class OwnEnding {
           if (!commit) this.makeUnprepared(transaction, generationEnded);
           else {
             transaction.state = 'committing';
-            this.#emit({ kind: 'finish', gid, finish: 'commit' });
+            this.#emit(finishOrder(transaction, 'commit'));
           }
           break;
         case 'aborting':
@@ -118,8 +119,11 @@ export class OwnEnding {
   release(committed: CommittedGids): void {
     assert(this.#settlement !== 'none', 'settled before it is released');
     for (const transaction of this.#transactions.values()) {
-      if (transaction.state === 'committing' || committed.isCommitted(transaction.gid)) {
-        this.#decision.answer(transaction, { kind: 'committed' });
+      const { gid, state, last } = transaction;
+      if (state === 'committing') this.#decision.answer(transaction, { kind: 'committed' });
+      else if (committed.isCommitted(gid)) {
+        const reason = 'it is committed, and what it did to temporary objects is lost';
+        this.#decision.answer(transaction, last ? { kind: 'unknown', reason } : { kind: 'committed' });
       } else {
         this.#decision.answerAborted(transaction);
       }
@@ -138,6 +142,6 @@ export class OwnEnding {
   makeUnprepared(transaction: OwnTransaction, refusal: Refusal): void {
     transaction.state = 'aborting';
     transaction.refusal = refusal;
-    this.#emit({ kind: 'finish', gid: transaction.gid, finish: 'rollback' });
+    this.#emit(finishOrder(transaction, 'rollback'));
   }
 }

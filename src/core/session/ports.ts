@@ -2,6 +2,7 @@
  * What a session machine may ask of the world. Calls are orders that never fail and never call back into the
  * machine before they return; answers come later as calls of the machine's own methods.
  */
+import type { Finish } from '../commit/event.ts';
 import type { Gid } from '../identity.ts';
 import type { ParsedText } from '../statement/statement-class.ts';
 import type { ErrorText } from '../wire/messages.ts';
@@ -47,6 +48,14 @@ export interface SessionPorts {
   headerSql(gid: Gid, checked: boolean, announced: boolean): string;
   /** SQL that announces a command which no event trigger sees. */
   announceSql(command: string, tag: string): string;
+  /** The others are enough to decide about a transaction that cannot be prepared here. */
+  mayCommitLast(): boolean;
+  /** The SQL that ends such a transaction's own work; it answers with the transaction's id. */
+  openHeaderSql(gid: Gid, announced: boolean): string;
+  /** It has run: the transaction stays open until `finishOpen()` is called. In place of `prepareEnded`. */
+  heldOpen(gid: Gid, xid: string): void;
+  /** What `finishOpen()` ordered was executed. */
+  openEnded(gid: Gid, finish: Finish): void;
   /** How the PREPARE of the gid ended. `empty`: nothing to replicate, commit at home alone. */
   prepareEnded(gid: Gid, end: 'prepared' | 'empty' | 'failed'): void;
 }

@@ -1,4 +1,5 @@
 /** What client sessions need of the node; the composition in src/node provides it. */
+import type { Finish } from '../../core/commit/event.ts';
 import type { Gid } from '../../core/identity.ts';
 import type { Obstacle, SessionLimits } from '../../core/session/ports.ts';
 import type { ParsedText } from '../../core/statement/statement-class.ts';
@@ -20,6 +21,12 @@ export interface SessionServices {
   prepareEnded(gid: Gid, end: 'prepared' | 'empty' | 'failed'): void;
   /** The session's server connection ended between the sending of PREPARE and its reply. */
   prepareLost(gid: Gid, backendPid: number): void;
+  mayCommitLast(): boolean;
+  openHeaderSql(gid: Gid, announced: boolean): string;
+  /** The transaction stays open in this backend until its machine is told by `finishOpen`. */
+  heldOpen(gid: Gid, xid: string, backendPid: number): void;
+  /** That was executed. */
+  openEnded(gid: Gid, finish: Finish): void;
   /** May this user work unsupervised (application_name=mtm_admin)? */
   mayBypass(user: string): Promise<boolean>;
   /** Why no session may begin now; undefined: it may. */

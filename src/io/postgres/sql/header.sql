@@ -151,6 +151,32 @@ BEGIN
   RETURN mtm.header(gid, hmac);
 END $$;
 
+-- Just before the commit of a transaction that PREPARE would refuse: it stays open at its origin until the others have decided.
+-- The header, then enough behind it that a stream of transactions in progress shows all of it (open-capture.ts). Nothing may
+-- end or fail it from now on: its timeouts are lifted, and its commit is durable. Returns the transaction's id.
+CREATE OR REPLACE FUNCTION mtm.header_open(gid text, hmac text, announced boolean) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE timeout text;
+BEGIN
+  -- Others may make it fail until the very end of its COMMIT.
+  IF current_setting('transaction_isolation') = 'serializable' THEN
+    RAISE EXCEPTION '[multimaster] a serializable transaction with temporary tables, a cursor WITH HOLD or an exported '
+      'snapshot cannot change replicated tables' USING ERRCODE = '0A000', HINT = 'Use REPEATABLE READ.';
+  END IF;
+  PERFORM mtm.check_transaction(announced);
+  PERFORM mtm.check_row_types();
+  FOR timeout IN SELECT name FROM pg_settings WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout',
+    'idle_in_transaction_session_timeout') AND setting <> '0'
+  LOOP
+    PERFORM set_config(timeout, '0', true);
+  END LOOP;
+  IF current_setting('synchronous_commit') = 'off' THEN PERFORM set_config('synchronous_commit', 'local', true); END IF;
+  PERFORM pg_logical_emit_message(true, 'mtm', json_build_object('gid', gid, 'hmac', hmac)::text);
+  PERFORM pg_logical_emit_message(true, 'mtm-open', repeat(' ', 262144));
+  RETURN pg_current_xact_id()::text;
+END $$;
+
 REVOKE EXECUTE ON FUNCTION mtm.touched(), mtm.is_own(xid), mtm.changed_catalog(), mtm.unseen_object(oid[]),
   mtm.check_row_types(), mtm.check_transaction(boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION mtm.header(text, text), mtm.header_checked(text, text, boolean) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION mtm.header(text, text), mtm.header_checked(text, text, boolean),
+  mtm.header_open(text, text, boolean) TO PUBLIC;

@@ -196,7 +196,7 @@ describe('frozen', () => {
     expect(kinds(hear(2, { kind: 'outcome', gid: foreign, outcome: 'commit' })), 'was decided').toEqual([
       'finish',
     ]);
-    expect(machine.holdings()).toEqual({ prepared: [], committed: [foreign] });
+    expect(machine.holdings()).toEqual({ prepared: [], committed: [foreign], noted: [] });
     expect(
       kinds(step({ kind: 'finish-ended', gid: foreign, finish: 'commit', missing: false })),
       'its coordinator may answer with it',
@@ -220,7 +220,7 @@ describe('frozen', () => {
     step({ kind: 'captured', gid: own, ddl: false, data: new Uint8Array(), last: true });
     step({ kind: 'prepare-returned', gid: own });
     step({ kind: 'frozen' });
-    expect(machine.holdings()).toEqual({ prepared: [], committed: [] });
+    expect(machine.holdings()).toEqual({ prepared: [], committed: [], noted: [] });
     expect(settled([]), 'nobody else has it').toEqual([]);
     expect(kinds(step({ kind: 'finish-ended', gid: own, finish: 'commit', missing: false }))).toEqual([
       'answer',

@@ -15,8 +15,9 @@ function vote(
   accepted: GenerationRecord | undefined,
   prepared: string[] = [],
   committed: string[] = [],
+  noted: string[] = [],
 ): ElectionVote {
-  return { lastOnline, accepted, prepared, committed };
+  return { lastOnline, accepted, prepared, committed, noted };
 }
 
 /** The outcome for members = voters. */
