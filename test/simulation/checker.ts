@@ -147,6 +147,13 @@ export class Checker {
       throw new Violation(`node ${node} prepared ${gid} again after its commit`);
   }
 
+  /** It can commit at its home, and nowhere else so far. */
+  heldOpen(node: number, gid: Gid, seen: number, empty: boolean): void {
+    const { generation } = parseGid(gid)!;
+    const counted = { committedOn: new Set<number>(), everCommitted: false, answer: undefined };
+    this.#records.set(gid, { gid, home: node, generation, seen, ...counted, empty });
+  }
+
   /** The commit is on the node: by COMMIT PREPARED (`inTwoPhases`), or from a donor. */
   committed(node: number, gid: Gid, changes: readonly Change[], inTwoPhases: boolean): void {
     const record = this.#record(gid);
@@ -217,6 +224,8 @@ export class Checker {
     if (message.kind === 'vote') {
       if (message.refusal !== undefined) this.#promise(node, message.gid, 'voted NO on');
       else this.#holds(node, message.gid, 'voted YES on');
+    } else if (message.kind === 'noted') {
+      this.#holds(node, message.gid, 'noted');
     } else if (message.kind === 'rolled-back') {
       this.#promise(node, message.gid, 'confirmed the rollback of');
     } else if (message.kind === 'election-vote') {
@@ -231,6 +240,9 @@ export class Checker {
     if (this.#votes.has(key)) return;
     this.#votes.add(key);
     for (const gid of prepared) this.#holds(node, gid, 'told in an election that it holds');
+    const { noted } = this.#servers.get(node)!;
+    for (const gid of vote.noted)
+      if (!noted.has(gid)) throw new Violation(`node ${node} told of a note about ${gid} that is not durable`);
   }
 
   #promise(node: number, gid: Gid, said: string): void {

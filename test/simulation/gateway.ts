@@ -14,13 +14,14 @@ import type { NodeEffect, NodeEvent } from '../../src/core/node/node-event.ts';
 import type { PeerMessage } from '../../src/core/peer/message.ts';
 import { Applier } from './applier.ts';
 import { finishPrepared } from './finisher.ts';
+import { OpenTransactions } from './open-transactions.ts';
 import type { RunOptions } from './options.ts';
 import type { Endpoint, Network, Peer } from './network.ts';
 import { nodesInFile, peersOf } from './peers.ts';
 import { Process } from './process.ts';
 import { Recovery } from './recovery.ts';
 import { refereeTimes, type Referee } from './referee.ts';
-import type { Identity } from './server-record.ts';
+import type { Backend, Identity } from './server-record.ts';
 import type { Server } from './server.ts';
 import type { Session } from './session.ts';
 import { describe } from './story.ts';
@@ -56,6 +57,7 @@ export class Gateway extends Process implements Endpoint {
   #syncpoints!: Syncpoints;
   #walsender: Walsender | undefined;
   #recovery: { readonly stream: Recovery | undefined; readonly donor: NodeId } | undefined;
+  readonly #open: OpenTransactions;
   readonly #appliers = new Map<Gid, Applier>();
   readonly #sessions = new Map<Gid, Session>();
   readonly #openSessions = new Set<Session>();
@@ -75,6 +77,7 @@ export class Gateway extends Process implements Endpoint {
     this.options = options;
     this.#wallSkewMs = world.random.between(0, 500);
     this.#clockRate = 1 + options.clockDrift * world.random.pick([-1, 0, 1]);
+    this.#open = new OpenTransactions(world, this);
     server.onWal = () => this.#walsender?.wake();
   }
 
@@ -117,6 +120,7 @@ export class Gateway extends Process implements Endpoint {
       prepared: [...server.prepared.keys()],
       committed: server.retainedCommits(false),
       empty: server.retainedCommits(true),
+      noted: [...server.noted],
       floor: server.floor,
       commit: {
         self: id,
@@ -146,6 +150,7 @@ export class Gateway extends Process implements Endpoint {
     this.#recovery?.stream?.stop();
     this.#recovery = undefined;
     this.#appliers.clear();
+    this.#open.clear();
     this.#sessions.clear();
     const sessions = [...this.#openSessions];
     this.#openSessions.clear();
@@ -273,6 +278,16 @@ export class Gateway extends Process implements Endpoint {
     this.#openSessions.delete(session);
   }
 
+  /** This write could be committed last, and is to be. */
+  commitsLast(): boolean {
+    const { openShare = 0 } = this.options;
+    return openShare > 0 && this.#machine.mayCommitLast && this.#world.random.chance(openShare);
+  }
+
+  hold(gid: Gid, backend: Backend): void {
+    this.#open.hold(gid, backend);
+  }
+
   waitForAnswer(gid: Gid, session: Session): void {
     this.#sessions.set(gid, session);
   }
@@ -395,6 +410,12 @@ export class Gateway extends Process implements Endpoint {
         return;
       case 'finish':
         return finishPrepared(this.#world, this, effect.gid, effect.finish);
+      case 'finish-open':
+        return this.#open.finish(effect.gid, effect.finish);
+      case 'note':
+        return this.#note(effect.gid);
+      case 'origin-lost':
+        return this.serverLost();
       case 'answer':
         return this.#answer(effect);
       case 'interrupt-session':
@@ -438,6 +459,16 @@ export class Gateway extends Process implements Endpoint {
     this.later(0, persisted);
   }
 
+  #note(gid: Gid): void {
+    const { incarnation } = this;
+    const noted = (): void => {
+      if (this.incarnation === incarnation) this.deliver(() => this.step({ kind: 'noted', gid }));
+    };
+    if (!this.#world.sabotage.noteNotAwaited) return this.server.note(gid, noted);
+    this.server.note(gid, () => {});
+    this.later(0, noted);
+  }
+
   #openApply(gid: Gid): void {
     this.#appliers.set(gid, new Applier(this.#world, this.server, gid, this));
   }
@@ -448,6 +479,7 @@ export class Gateway extends Process implements Endpoint {
     this.#sessions.delete(gid);
     if (session === undefined) return;
     this.#world.checker.answered(this.place, gid, answer.kind);
+    if (answer.kind === 'unknown') this.#open.abandon(gid);
     session.answered(answer);
   }
 }

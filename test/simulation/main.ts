@@ -1,10 +1,10 @@
 /**
  * `npm run sim -- [--seed N] [--runs K]`: runs seeds N, N+1, … and stops at the first that fails, with its
  * last events (--lines, --grep). --keep-going names all that fail. --referee: two nodes and a referee.
- * --membership: nodes come and go.
+ * --membership: nodes come and go. --open: much is committed last by its origin.
  */
 import { parseArgs } from 'node:util';
-import { optionsOfSeed, optionsWithMembership, optionsWithReferee } from './options.ts';
+import { optionsOfSeed, optionsWithMembership, optionsWithOpen, optionsWithReferee } from './options.ts';
 import { realMachine, runSeed, type Cluster } from './run.ts';
 
 const { values } = parseArgs({
@@ -16,6 +16,7 @@ const { values } = parseArgs({
     'keep-going': { type: 'boolean', default: false },
     referee: { type: 'boolean', default: false },
     membership: { type: 'boolean', default: false },
+    open: { type: 'boolean', default: false },
   },
 });
 const firstSeed = values.seed === undefined ? Math.floor(Math.random() * 1e9) : Number(values.seed);
@@ -24,7 +25,9 @@ const optionsOf = values.referee
   ? optionsWithReferee
   : values.membership
     ? optionsWithMembership
-    : optionsOfSeed;
+    : values.open
+      ? optionsWithOpen
+      : optionsOfSeed;
 
 function story(seed: number): string[] {
   const lines: string[] = [];

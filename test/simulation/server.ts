@@ -3,7 +3,7 @@
  * tables of schema mtm. Durable: prepared transactions, what is committed with synchronous_commit=on, and all
  * that was written to the WAL before such a commit or a flush. A crash loses the rest.
  */
-import { lowestFloor } from '../../src/core/commit/outcome-memory.ts';
+import { lowestFloor, OutcomeMemory } from '../../src/core/commit/outcome-memory.ts';
 import type { Floor } from '../../src/core/commit/outcome-memory.ts';
 import { freshState } from '../../src/core/generation/record.ts';
 import type { DurableChange, DurableState } from '../../src/core/generation/record.ts';
@@ -41,6 +41,8 @@ export class Server {
   durable: DurableState = freshState();
   incarnation = 0;
   floor: Floor = lowestFloor;
+  /** mtm.noted */
+  noted: ReadonlySet<Gid> = new Set();
   /** It began as a copy of another node's. */
   seed: Seed | undefined;
   /** It is no donor for who was not online in this generation or a higher one; 0: it has everything. */
@@ -103,6 +105,7 @@ export class Server {
       locks: new Set(),
       snapshotIndex: this.history.length,
       waitingFor: undefined,
+      heldOpen: undefined,
       state: this.up ? 'open' : 'closed', // nobody answers, and the gateway is about to notice
     };
     if (this.up) this.#backends.add(backend);
@@ -222,6 +225,41 @@ export class Server {
     });
   }
 
+  /** Its header and its changes are in the WAL, and it stays open. */
+  holdOpen(backend: Backend, gid: Gid): readonly Change[] {
+    backend.heldOpen = gid;
+    const changes = [...backend.changes.values()];
+    this.#world.checker.heldOpen(this.#place, gid, this.history.length, changes.length === 0);
+    return changes;
+  }
+
+  /** COMMIT or ROLLBACK of what is held open; nothing is told when its backend is dead. */
+  endOpen(backend: Backend, gid: Gid, commit: boolean, done: () => void): void {
+    if (backend.state !== 'open') return;
+    if (!commit) {
+      this.abort(backend);
+      return this.later(0.1, done);
+    }
+    backend.state = 'preparing';
+    const becomeDurable = (): void => {
+      this.#inFlight.delete(becomeDurable);
+      backend.state = 'closed';
+      this.#backends.delete(backend);
+      this.#commit(gid, [...backend.changes.values()]);
+      this.#release(backend.locks);
+    };
+    this.#inFlight.add(becomeDurable);
+    this.later(this.#diskMs(), () => {
+      becomeDurable();
+      this.later(this.#world.random.between(0.1, 3), done);
+    });
+  }
+
+  /** mtm.note */
+  note(gid: Gid, done: () => void): void {
+    this.#writeDown(() => (this.noted = new Set([...this.noted, gid])), done);
+  }
+
   /** pg_cancel_backend: may come too late, and then nothing is told. */
   cancelPrepare(backend: Backend, canceled: () => void): void {
     this.later(this.#world.random.between(0.1, 2), () => {
@@ -305,7 +343,11 @@ export class Server {
   /** The floor, and then the place of the retained slot. */
   raiseFloor(floor: Floor, place: number, done: () => void): void {
     this.#writeDown(
-      () => (this.floor = floor),
+      () => {
+        this.floor = floor;
+        const memory = new OutcomeMemory(floor);
+        this.noted = new Set([...this.noted].filter((gid) => !memory.isBelowFloor(gid)));
+      },
       () => {
         this.later(this.#diskMs(), () => (this.retained = Math.max(this.retained, place)));
         done();

@@ -367,6 +367,7 @@ export class Coordinator {
    * Its locks must not wait for the next generation. The text is what the client sees if it is not repeated.
    */
   #abortWithoutVote(transaction: OwnTransaction, node: NodeId, reason: string): void {
+    if (transaction.noting || !this.#reach.others.includes(node)) return;
     if (transaction.state !== 'collecting' || transaction.votes.has(node) || transaction.homeOnly) return;
     this.#decision.abort(
       transaction,
@@ -378,7 +379,8 @@ export class Coordinator {
    * What the member may have missed is said again. `restarted`: it is not in this generation any more.
    */
   linkUp(node: NodeId, restarted: boolean): void {
-    if (this.ending.settled) return;
+    // Of a node that is no member nothing is expected.
+    if (this.ending.settled || !this.#reach.others.includes(node)) return;
     for (const transaction of this.#transactions.values()) {
       const { gid, state } = transaction;
       switch (state) {

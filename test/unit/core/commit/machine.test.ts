@@ -181,7 +181,7 @@ describe('frozen', () => {
     expect(step({ kind: 'link-up', node: 3, incarnation: 2 })).toEqual([]);
     expect(hear(2, { kind: 'refuse-request', gid: own, winner: foreign })).toEqual([]);
     expect(step({ kind: 'capture-blocked', gid: own })).toEqual([]);
-    expect(machine.holdings()).toEqual({ prepared: [own], committed: [] });
+    expect(machine.holdings()).toEqual({ prepared: [own], committed: [], noted: [] });
     expect(machine.holds(own)).toBe(true);
   });
 
@@ -192,7 +192,7 @@ describe('frozen', () => {
     expect(hear(2, { kind: 'rollback-request', gid: foreign })).toEqual([]);
     expect(hear(2, { kind: 'outcome', gid: foreign, outcome: 'abort' })).toEqual([]);
     expect(step({ kind: 'link-up', node: 2, incarnation: 1 })).toEqual([]);
-    expect(machine.holdings()).toEqual({ prepared: [foreign], committed: [] });
+    expect(machine.holdings()).toEqual({ prepared: [foreign], committed: [], noted: [] });
     expect(kinds(hear(2, { kind: 'outcome', gid: foreign, outcome: 'commit' })), 'was decided').toEqual([
       'finish',
     ]);
