@@ -45,9 +45,9 @@ export function deskNode(node: DeskNodeParts): DeskNode {
     },
     prepareSent: (gid, startTime) => drain.push({ kind: 'prepare-sent', gid, startTime }),
     prepareEnded: (gid, end) => prepareEnded(drain, gid, end),
-    mayCommitLast: () => machine.mayCommitLast,
     heldOpen: (gid, xid, pid) => node.open.heldOpen(gid, xid, pid),
     openEnded: (gid, finish) => node.open.ended(gid, finish),
+    openFailed: (gid) => void node.open.failed(gid),
     prepareLost: (gid, pid) => {
       void (node.open.holds(gid) ? node.open.sessionLost(gid) : node.server.prepareLost(gid, pid));
     },

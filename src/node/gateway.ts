@@ -157,7 +157,6 @@ async function startNode(config: GatewayConfig, log: Logger, holding: Holding): 
       peerPositions: await loadPeerPositions(observer.client),
       committed,
       empty,
-      noted: await control.notedGids(),
       classifier: await loadClassifier(),
       announceKey: await control.announceKey(),
       shownSettings: shownSettings(config),

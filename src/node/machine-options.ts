@@ -16,7 +16,7 @@ export function configuredNodes(config: GatewayConfig): NodeId[] {
 
 /** `now`: monotonic, ms; this process has answered nobody before. */
 export function machineOptions(parts: NodeParts, clock: HybridClock, now: number): NodeOptions {
-  const { config, takeOver, store, seed, slot, committed, empty, noted } = parts;
+  const { config, takeOver, store, seed, slot, committed, empty } = parts;
   const referee = RefereeDesk.times(config);
   return {
     self: config.nodeId,
@@ -31,7 +31,6 @@ export function machineOptions(parts: NodeParts, clock: HybridClock, now: number
     prepared: takeOver.prepared,
     committed,
     empty,
-    noted,
     floor: slot.syncpoint.floor,
     commit: {
       self: config.nodeId,

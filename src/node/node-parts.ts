@@ -25,8 +25,6 @@ export interface NodeParts {
   /** What the retained slot shows as committed; in `empty` what changed nothing. */
   readonly committed: readonly Gid[];
   readonly empty: readonly Gid[];
-  /** Notes about transactions whose origin commits last. */
-  readonly noted: readonly Gid[];
   /** Where the servers of the peers were when they told it last. */
   readonly peerPositions: Map<NodeId, RememberedPosition>;
   /** Where the own server was before this gateway touched it. */

@@ -4,7 +4,6 @@
  * in src/core, so that the simulation runs the same code.
  */
 import { HybridClock } from '../core/generation/hybrid-clock.ts';
-import type { Gid } from '../core/identity.ts';
 import { sinceOf } from '../core/generation/configuration.ts';
 import type { DurableChange } from '../core/generation/record.ts';
 import type { NodeEffect } from '../core/node/node-event.ts';
@@ -338,10 +337,6 @@ export class Node {
         return this.#server.finish(effect.gid, effect.finish);
       case 'finish-open':
         return this.#open.finish(effect.gid, effect.finish);
-      case 'note':
-        return void this.#note(effect.gid);
-      case 'origin-lost':
-        return this.#serverLost(`transaction ${effect.gid}, which may be committed, was lost here`);
       case 'answer':
         return this.#desk.answer(effect.gid, effect.answer);
       case 'end-prepare':
@@ -391,16 +386,6 @@ export class Node {
       return;
     }
     this.#drain.push((now) => ({ kind: 'persisted', now, token }));
-  }
-
-  async #note(gid: Gid): Promise<void> {
-    try {
-      await this.#parts.store.note(gid);
-    } catch (error) {
-      this.#serverLost(`transaction ${gid} could not be noted: ${(error as Error).message}`);
-      return;
-    }
-    this.#drain.push({ kind: 'noted', gid });
   }
 
   #serve(generation: number | undefined): void {

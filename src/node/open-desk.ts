@@ -1,8 +1,7 @@
 /**
  * Transactions that stay open at home until the others have decided them: reading their changes, and looking up
  * what became of one whose session is gone.
- * Rule: when one that may be committed elsewhere is not committed here, the node's part ends (`lost`): it comes
- * back as a node that fell behind.
+ * Rule: what became of it is told only when it is certain: its backend has said so, or is gone.
  */
 import type { Finish } from '../core/commit/event.ts';
 import type { GidEvent } from '../core/node/node-event.ts';
@@ -27,8 +26,6 @@ export interface OpenDeskHandler {
 interface OpenTransaction {
   readonly xid: string;
   readonly backendPid: number;
-  /** Its session is gone: nothing can commit it any more. */
-  gone: boolean;
   ordered: Finish | undefined;
 }
 
@@ -65,7 +62,7 @@ export class OpenDesk {
 
   /** Its header is in the WAL: the others hear of its changes. */
   heldOpen(gid: Gid, xid: string, backendPid: number): void {
-    this.#open.set(gid, { xid, backendPid, gone: false, ordered: undefined });
+    this.#open.set(gid, { xid, backendPid, ordered: undefined });
     this.#handler.event({ kind: 'held-open', gid });
     void this.#capture(gid, xid);
   }
@@ -90,14 +87,12 @@ export class OpenDesk {
     else this.#handler.event({ kind: 'captured', gid, ddl: false, data: nothing, last: true });
   }
 
-  /** The order to its session, or the end of what is gone. */
+  /** The order to its session. */
   finish(gid: Gid, finish: Finish): void {
     const open = this.#open.get(gid);
-    if (open === undefined) return this.#handler.lost(`transaction ${gid} is not open here`);
+    if (open === undefined) return; // it was lost meanwhile, and its end is on its way
     open.ordered = finish;
-    if (!open.gone) return this.#handler.order(open.backendPid, gid, finish);
-    if (finish === 'rollback') return this.ended(gid, finish);
-    this.#handler.lost(`transaction ${gid} was decided and is lost here`);
+    this.#handler.order(open.backendPid, gid, finish);
   }
 
   /** What was ordered was executed. */
@@ -106,27 +101,46 @@ export class OpenDesk {
     this.#handler.finished(gid, finish);
   }
 
-  /** Its session is gone, or its COMMIT has failed. */
+  /** COMMIT has failed. */
+  async failed(gid: Gid): Promise<void> {
+    const open = this.#open.get(gid);
+    if (open !== undefined) await this.#lookUp(gid, open, commitFailed);
+  }
+
+  /** Its session is gone. */
   async sessionLost(gid: Gid): Promise<void> {
     const open = this.#open.get(gid);
-    if (open === undefined) return;
+    if (open !== undefined) await this.#lookUp(gid, open, connectionLost, open.backendPid);
+  }
+
+  /** Only when its backend is gone, or has said so, is its end final. */
+  async #lookUp(gid: Gid, open: OpenTransaction, refusal: Refusal, backendPid?: number): Promise<void> {
     const { control } = this.#parts;
     try {
-      await control.endBackend(open.backendPid);
+      if (backendPid !== undefined) await control.endBackend(backendPid);
+      // An order that was given meanwhile found no session.
       const committed = open.ordered === 'commit' && (await control.hasCommitted(open.xid));
-      open.gone = true;
-      if (open.ordered === undefined) this.#handler.event({ kind: 'open-lost', gid });
-      else if (committed || open.ordered === 'rollback') this.ended(gid, open.ordered);
-      else this.#handler.lost(`transaction ${gid} was decided and could not be committed here`);
+      if (committed) return this.ended(gid, 'commit');
+      this.#open.delete(gid);
+      this.#handler.event({ kind: 'open-lost', gid, refusal });
     } catch (error) {
       this.#handler.lost(`what became of ${gid} is not known: ${(error as Error).message}`);
     }
+    return undefined;
   }
 
   close(): void {
     this.#stream.close();
   }
 }
+
+const connectionLost: Refusal = {
+  sqlstate: '40001',
+  message: '[multimaster] the connection to the server was lost before the commit',
+  node: 0,
+  retryable: true,
+};
+const commitFailed: Refusal = { ...connectionLost, message: '[multimaster] the commit failed', retryable: false };
 
 const hint = 'Do the work with temporary objects in a transaction of its own.';
 

@@ -30,12 +30,12 @@ export interface DeskNode {
   prepareSent(gid: Gid, startTime: number): void;
   prepareEnded(gid: Gid, end: 'prepared' | 'empty' | 'failed'): void;
   prepareLost(gid: Gid, backendPid: number): void;
-  /** Enough others can decide about a transaction that cannot be prepared here. */
-  mayCommitLast(): boolean;
   /** It stays open, with its header and all its changes in the WAL. */
   heldOpen(gid: Gid, xid: string, backendPid: number): void;
   /** COMMIT or ROLLBACK was executed as ordered. */
   openEnded(gid: Gid, finish: Finish): void;
+  /** COMMIT has failed. */
+  openFailed(gid: Gid): void;
   mayBypass(user: string): Promise<boolean>;
 }
 
@@ -89,7 +89,6 @@ export class SessionDesk {
         this.#waiting.delete(gid);
         node.prepareLost(gid, pid);
       },
-      mayCommitLast: () => node.mayCommitLast(),
       openHeaderSql: (gid, announced) =>
         `SELECT mtm.header_open('${gid}', '${headerProof(this.#config.clusterSecret, gid)}', ${announced})`,
       heldOpen: (gid, xid, backendPid) => {
@@ -97,6 +96,7 @@ export class SessionDesk {
         node.heldOpen(gid, xid, backendPid);
       },
       openEnded: (gid, finish) => node.openEnded(gid, finish),
+      openFailed: (gid) => node.openFailed(gid),
       mayBypass: (user) => node.mayBypass(user),
       admission: () => this.#admission(),
       sessionStarted: (session) => void this.#sessions.add(session),

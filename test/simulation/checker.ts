@@ -224,8 +224,6 @@ export class Checker {
     if (message.kind === 'vote') {
       if (message.refusal !== undefined) this.#promise(node, message.gid, 'voted NO on');
       else this.#holds(node, message.gid, 'voted YES on');
-    } else if (message.kind === 'noted') {
-      this.#holds(node, message.gid, 'noted');
     } else if (message.kind === 'rolled-back') {
       this.#promise(node, message.gid, 'confirmed the rollback of');
     } else if (message.kind === 'election-vote') {
@@ -240,9 +238,6 @@ export class Checker {
     if (this.#votes.has(key)) return;
     this.#votes.add(key);
     for (const gid of prepared) this.#holds(node, gid, 'told in an election that it holds');
-    const { noted } = this.#servers.get(node)!;
-    for (const gid of vote.noted)
-      if (!noted.has(gid)) throw new Violation(`node ${node} told of a note about ${gid} that is not durable`);
   }
 
   #promise(node: number, gid: Gid, said: string): void {

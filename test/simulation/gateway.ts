@@ -120,7 +120,6 @@ export class Gateway extends Process implements Endpoint {
       prepared: [...server.prepared.keys()],
       committed: server.retainedCommits(false),
       empty: server.retainedCommits(true),
-      noted: [...server.noted],
       floor: server.floor,
       commit: {
         self: id,
@@ -281,7 +280,7 @@ export class Gateway extends Process implements Endpoint {
   /** This write could be committed last, and is to be. */
   commitsLast(): boolean {
     const { openShare = 0 } = this.options;
-    return openShare > 0 && this.#machine.mayCommitLast && this.#world.random.chance(openShare);
+    return openShare > 0 && this.#world.random.chance(openShare);
   }
 
   hold(gid: Gid, backend: Backend): void {
@@ -412,10 +411,6 @@ export class Gateway extends Process implements Endpoint {
         return finishPrepared(this.#world, this, effect.gid, effect.finish);
       case 'finish-open':
         return this.#open.finish(effect.gid, effect.finish);
-      case 'note':
-        return this.#note(effect.gid);
-      case 'origin-lost':
-        return this.serverLost();
       case 'answer':
         return this.#answer(effect);
       case 'interrupt-session':
@@ -457,16 +452,6 @@ export class Gateway extends Process implements Endpoint {
     if (!this.#world.sabotage.persistNotAwaited) return this.server.persist(change, persisted);
     this.server.persist(change, () => {});
     this.later(0, persisted);
-  }
-
-  #note(gid: Gid): void {
-    const { incarnation } = this;
-    const noted = (): void => {
-      if (this.incarnation === incarnation) this.deliver(() => this.step({ kind: 'noted', gid }));
-    };
-    if (!this.#world.sabotage.noteNotAwaited) return this.server.note(gid, noted);
-    this.server.note(gid, () => {});
-    this.later(0, noted);
   }
 
   #openApply(gid: Gid): void {

@@ -16,13 +16,10 @@ export interface OpenOwner {
   deliver(action: () => void): void;
   later(ms: number, action: () => void): void;
   step(event: NodeEvent): void;
-  serverLost(): void;
 }
 
 interface Open {
   readonly backend: Backend;
-  /** The gateway knows that its session is dead. */
-  gone: boolean;
   ordered: Finish | undefined;
 }
 
@@ -44,7 +41,7 @@ export class OpenTransactions {
   hold(gid: Gid, backend: Backend): void {
     const { random } = this.#world;
     const changes = this.#owner.server.holdOpen(backend, gid);
-    this.#open.set(gid, { backend, gone: false, ordered: undefined });
+    this.#open.set(gid, { backend, ordered: undefined });
     this.#owner.step({ kind: 'held-open', gid });
     this.#owner.later(random.between(0.5, 4), () => this.#capture(gid, changes));
     if (random.chance(0.1))
@@ -60,18 +57,15 @@ export class OpenTransactions {
     );
   }
 
+  /** The backend is certainly gone: it has committed, or never will. */
   #sessionLost(gid: Gid): void {
     const open = this.#open.get(gid);
-    if (open === undefined || open.gone) return;
-    open.gone = true;
-    if (open.ordered === undefined) this.#owner.step({ kind: 'open-lost', gid });
-    else if (open.ordered === 'rollback') this.#ended(gid, 'rollback');
-    else this.#decidedAndLost(gid);
-  }
-
-  #decidedAndLost(gid: Gid): void {
-    if (this.#world.sabotage.lostCommitCounts === true) this.#ended(gid, 'commit');
-    else this.#owner.serverLost();
+    if (open === undefined) return;
+    if (open.ordered === 'commit' && this.#world.sabotage.lostCommitCounts === true)
+      return this.#ended(gid, 'commit');
+    this.#open.delete(gid);
+    const refusal = { sqlstate: '40001', message: 'session lost', node: 0, retryable: true };
+    this.#owner.step({ kind: 'open-lost', gid, refusal });
   }
 
   /** Its client has given up, and its connection is closed. */
@@ -82,15 +76,12 @@ export class OpenTransactions {
 
   finish(gid: Gid, finish: Finish): void {
     const open = this.#open.get(gid);
-    if (open === undefined) throw new Error(`${gid} is finished and not open`);
+    if (open === undefined) return; // it was lost meanwhile, and its end is on its way
     open.ordered = finish;
-    const { server } = this.#owner;
-    if (open.gone) {
-      if (finish === 'commit') return this.#owner.later(0, () => this.#decidedAndLost(gid));
-      return this.#owner.later(0, () => this.#ended(gid, finish));
-    }
+    const { backend } = open;
+    if (finish === 'commit' && this.#world.random.chance(0.03)) return this.#die(gid, backend);
     // What is dead and not noticed yet ends with the notice.
-    server.endOpen(open.backend, gid, finish === 'commit', () =>
+    this.#owner.server.endOpen(backend, gid, finish === 'commit', () =>
       this.#owner.deliver(() => this.#ended(gid, finish)),
     );
   }

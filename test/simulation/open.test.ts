@@ -12,7 +12,7 @@ import { Machines } from '../../src/core/node/machines.ts';
 import type { NodeEffect } from '../../src/core/node/node-event.ts';
 import { optionsWithOpen } from './options.ts';
 import { runSeed, type RunHooks } from './run.ts';
-import { broken, commitMachines, overlaid, patched, saying, type Surgery } from './surgery.ts';
+import { broken, commitMachines, overlaid, patched, type Surgery } from './surgery.ts';
 
 vi.setConfig({ testTimeout: 600_000 });
 
@@ -44,19 +44,6 @@ function stepping(
   });
 }
 
-/** Prepared everywhere else is taken for decided. */
-const withoutNotes = stepping((machine) => {
-  const told = (effects: readonly CommitEffect[]): CommitEffect[] =>
-    effects.flatMap((effect) => {
-      if (effect.kind !== 'send' || effect.message.kind !== 'note-request') return [effect];
-      const { gid } = effect.message;
-      return told(
-        machine.step({ kind: 'message-received', from: effect.to, message: { kind: 'noted', gid } }),
-      );
-    });
-  return (_event, effects) => told(effects);
-});
-
 const committedAtOnce: Surgery = {
   effects: (effects, event): readonly NodeEffect[] => {
     if (event.kind !== 'held-open') return effects;
@@ -64,30 +51,64 @@ const committedAtOnce: Surgery = {
   },
 };
 
-/** What is open at its origin is told in votes as if it were prepared there. */
+/** What was open at its origin is told in votes as if it were prepared there. */
 const originHolds = commitMachines((options) => {
   const machine = new CommitMachine(options);
-  const isOpenHere = (gid: Gid): boolean => parseGid(gid)?.node === options.self && machine.holds(gid);
   return overlaid(machine, {
     holdings: () => {
       const held = machine.holdings();
-      const open = machine.openGids().filter((gid) => isOpenHere(gid) && !held.committed.includes(gid));
+      const own = machine.openGids().filter((gid) => parseGid(gid)?.node === options.self);
+      const open = own.filter((gid) => !held.committed.includes(gid));
       return { ...held, prepared: [...new Set([...held.prepared, ...open])] };
     },
   });
 });
 
-/** It goes on noting after its vote. */
-const notesLate = stepping((machine, { self }) => {
-  let frozen = false;
-  return (event, effects) => {
-    if (event.kind === 'frozen') frozen = true;
-    if (!frozen || event.kind !== 'message-received' || event.message.kind !== 'note-request') return effects;
-    const { gid } = event.message;
-    if (parseGid(gid)?.node === self || !machine.holds(gid)) return effects;
-    return [...effects, { kind: 'send', to: event.from, message: { kind: 'noted', gid } }];
+/** It votes while its COMMIT is on its way, and says that it has not got the transaction. */
+const hasty = commitMachines((options) => {
+  const machine = new CommitMachine(options);
+  let committing: Gid | undefined;
+  let settling: CommitEvent | undefined;
+  const step = (event: CommitEvent): readonly CommitEffect[] => {
+    if (event.kind === 'settled' && !machine.quiet) {
+      settling = event;
+      return [];
+    }
+    let effects = machine.step(event);
+    for (const effect of effects)
+      if (effect.kind === 'finish-open' && effect.finish === 'commit') committing = effect.gid;
+    if (settling !== undefined && machine.quiet) {
+      effects = [...effects, ...machine.step(settling)];
+      settling = undefined;
+    }
+    return effects;
   };
+  const only = (): boolean => machine.frozen && committing !== undefined && machine.holds(committing);
+  return overlaid(machine, {
+    step,
+    get quiet() {
+      return machine.quiet || only();
+    },
+    holdings: () => (machine.quiet ? machine.holdings() : { prepared: [], committed: [] }),
+  });
 });
+
+/** What was held open is no dep of what comes after it. */
+const withoutDeps = (): Surgery => {
+  const open = new Set<Gid>();
+  return {
+    event: (event) => {
+      if (event.kind === 'held-open') open.add(event.gid);
+      return event;
+    },
+    effects: (effects) =>
+      effects.map((effect): NodeEffect => {
+        if (effect.kind !== 'send' || effect.message.kind !== 'transaction-start') return effect;
+        const deps = effect.message.deps.filter((dep) => !open.has(dep));
+        return { ...effect, message: { ...effect.message, deps } };
+      }),
+  };
+};
 
 /** The others commit as soon as it is decided, whether its origin can or not. */
 const toldEarly = stepping((_machine, { members, self }) => (_event, effects) => {
@@ -116,28 +137,25 @@ const surgery = (name: string, within: number, how: Surgery, from = 1): Mutant =
 });
 
 const mutants: readonly Mutant[] = [
-  surgery('decides without notes', 300, withoutNotes),
-  surgery('commits at its origin before the decision', 20, committedAtOnce),
+  surgery('commits at its origin before the others are prepared', 20, committedAtOnce),
   surgery('counts the origin as a holder', 50, originHolds),
+  surgery('votes while its COMMIT is on its way', 600, hasty),
   {
     name: 'is complete although it lacks what is decided',
     within: 100,
     hooks: {},
     breakIn: patched(Machines.prototype, 'holds', () => () => true),
   },
-  { name: 'says that it has noted before it is durable', within: 600, hooks: { sabotage: { noteNotAwaited: true } } },
-  surgery(
-    'says nothing of its notes when it votes',
-    300,
-    saying((message) => (message.kind === 'election-vote' ? { ...message, noted: [] } : message)),
-  ),
-  surgery('notes after its vote', 600, notesLate),
   surgery('tells the others before its own commit has returned', 600, toldEarly),
-  {
-    name: 'takes a commit that failed for one',
-    within: 50,
-    hooks: { sabotage: { lostCommitCounts: true } },
-  },
+  { name: 'takes a commit that failed for one', within: 50, hooks: { sabotage: { lostCommitCounts: true } } },
+  surgery('does not depend on what was committed last', 100, withoutDeps()),
+  surgery(
+    'blocking set one too small',
+    200,
+    commitMachines(
+      (options) => new CommitMachine({ ...options, blockingSize: Math.max(1, options.blockingSize - 1) }),
+    ),
+  ),
 ];
 
 test.each(mutants)('caught: $name', ({ from = 1, within, hooks, breakIn }) => {

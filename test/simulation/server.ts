@@ -3,7 +3,7 @@
  * tables of schema mtm. Durable: prepared transactions, what is committed with synchronous_commit=on, and all
  * that was written to the WAL before such a commit or a flush. A crash loses the rest.
  */
-import { lowestFloor, OutcomeMemory } from '../../src/core/commit/outcome-memory.ts';
+import { lowestFloor } from '../../src/core/commit/outcome-memory.ts';
 import type { Floor } from '../../src/core/commit/outcome-memory.ts';
 import { freshState } from '../../src/core/generation/record.ts';
 import type { DurableChange, DurableState } from '../../src/core/generation/record.ts';
@@ -41,8 +41,6 @@ export class Server {
   durable: DurableState = freshState();
   incarnation = 0;
   floor: Floor = lowestFloor;
-  /** mtm.noted */
-  noted: ReadonlySet<Gid> = new Set();
   /** It began as a copy of another node's. */
   seed: Seed | undefined;
   /** It is no donor for who was not online in this generation or a higher one; 0: it has everything. */
@@ -255,11 +253,6 @@ export class Server {
     });
   }
 
-  /** mtm.note */
-  note(gid: Gid, done: () => void): void {
-    this.#writeDown(() => (this.noted = new Set([...this.noted, gid])), done);
-  }
-
   /** pg_cancel_backend: may come too late, and then nothing is told. */
   cancelPrepare(backend: Backend, canceled: () => void): void {
     this.later(this.#world.random.between(0.1, 2), () => {
@@ -343,11 +336,7 @@ export class Server {
   /** The floor, and then the place of the retained slot. */
   raiseFloor(floor: Floor, place: number, done: () => void): void {
     this.#writeDown(
-      () => {
-        this.floor = floor;
-        const memory = new OutcomeMemory(floor);
-        this.noted = new Set([...this.noted].filter((gid) => !memory.isBelowFloor(gid)));
-      },
+      () => (this.floor = floor),
       () => {
         this.later(this.#diskMs(), () => (this.retained = Math.max(this.retained, place)));
         done();

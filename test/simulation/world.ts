@@ -20,8 +20,6 @@ export interface Sabotage {
   readonly leaseCheckedBefore?: boolean;
   /** What is to be persisted counts as persisted at once. */
   readonly persistNotAwaited?: boolean;
-  /** What is to be noted counts as noted at once. */
-  readonly noteNotAwaited?: boolean;
   /** A commit that its session could not execute counts as executed. */
   readonly lostCommitCounts?: boolean;
   /** Whoever has the id of a peer is taken for it. */

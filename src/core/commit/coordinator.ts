@@ -2,8 +2,8 @@
  * The coordinator's side of one node in one generation: every transaction that began here, from its PREPARE
  * to its decision (decision.ts takes over there). The states are those of own-transaction.ts.
  *
- * Rules: commit needs the PREPARE of every member (invariant 3), and where the origin commits last the note of
- * every other one (invariant 27). After `freeze` it decides nothing any more:
+ * Rules: commit needs the PREPARE of every member (invariant 3), or, when it is held open here, that of every
+ * other one and then its own COMMIT (invariant 27). After `freeze` it decides nothing any more:
  * what it has decided goes on, the rest waits for `settle`.
  */
 import { assert } from '../../lib/assert.ts';
@@ -13,8 +13,8 @@ import type { CommitEffect } from './event.ts';
 import { Reachability, type Membership } from './membership.ts';
 import { MemberMessages } from './member-messages.ts';
 import { OwnEnding } from './own-ending.ts';
-import { commitsAtHome, newOwnTransaction, type OwnTransaction } from './own-transaction.ts';
-import { gatewayRefusal } from './refusal.ts';
+import { newOwnTransaction, type OwnTransaction } from './own-transaction.ts';
+import { gatewayRefusal, generationEnded } from './refusal.ts';
 
 export interface CoordinatorContext {
   readonly emit: (effect: CommitEffect) => void;
@@ -44,7 +44,7 @@ export class Coordinator {
   /** In the order of their counters. */
   readonly #transactions = new Map<Gid, OwnTransaction>();
   /** What the slot shows while an open transaction commits at home. */
-  readonly #held: Captured[] = [];
+  readonly #heldBack: Captured[] = [];
   #lastCounter = 0;
   /** The end of the generation, from the freeze on. */
   readonly ending: OwnEnding;
@@ -80,7 +80,7 @@ export class Coordinator {
   /** True while a conflict can still be decided against it. */
   undecided(gid: Gid): boolean {
     const transaction = this.#transactions.get(gid);
-    if (transaction === undefined || transaction.noting) return false;
+    if (transaction === undefined || transaction.committingOpen) return false;
     return transaction.state === 'preparing' || transaction.state === 'collecting';
   }
 
@@ -131,26 +131,6 @@ export class Coordinator {
     this.#decide(transaction);
   }
 
-  /** It stays open at home, where nothing of it can fail any more but its COMMIT. */
-  heldOpen(gid: Gid): void {
-    const transaction = this.#transactions.get(gid);
-    if (transaction === undefined) return;
-    assert(transaction.state === 'preparing', `gid ${gid} is held open from the beginning`);
-    transaction.last = true;
-    transaction.homeReturned = true;
-    this.#becomePrepared(transaction);
-  }
-
-  /** The session that held it open is gone without having been told anything. */
-  openLost(gid: Gid): void {
-    const transaction = this.#transactions.get(gid);
-    if (transaction === undefined || transaction.state !== 'collecting') return;
-    const refusal = gatewayRefusal('40001', 'the connection to the server was lost before the commit', true);
-    if (this.ending.frozen) this.ending.makeUnprepared(transaction, refusal);
-    else if (!transaction.noting) this.#decision.abort(transaction, refusal);
-    else this.#context.emit({ kind: 'origin-lost', gid });
-  }
-
   /** Nothing is prepared at home: the session has told its client why. */
   prepareFailed(gid: Gid): void {
     const transaction = this.#transactions.get(gid);
@@ -174,26 +154,53 @@ export class Coordinator {
     else this.#decision.abort(transaction, refusal);
   }
 
+  /** It stays open at home, where nothing of it can fail any more but its COMMIT. */
+  heldOpen(gid: Gid): void {
+    const transaction = this.#transactions.get(gid);
+    if (transaction === undefined) return;
+    assert(transaction.state === 'preparing', `gid ${gid} is held open from the beginning`);
+    transaction.heldOpen = true;
+    transaction.homeReturned = true;
+    this.#becomePrepared(transaction);
+    if (this.ending.frozen) this.ending.makeUnprepared(transaction, generationEnded);
+  }
+
+  /** Nothing of it is left at home. */
+  openLost(gid: Gid, refusal: Refusal): void {
+    const transaction = this.#transactions.get(gid);
+    if (transaction === undefined || !transaction.heldOpen || transaction.homeFinished) return;
+    assert(transaction.state !== 'committing', `gid ${gid} is committed here`);
+    transaction.committingOpen = false;
+    transaction.homeFinished = true;
+    if (transaction.state === 'collecting') {
+      if (this.ending.frozen) this.ending.leaveUnprepared(transaction, refusal);
+      else this.#decision.abort(transaction, refusal);
+    }
+    this.homeFinished(gid);
+    this.#releaseHeldBack();
+  }
+
   captureRestarted(): void {
-    this.#held.length = 0;
-    for (const { changes, last } of this.#transactions.values()) if (!last) changes.captureRestarted();
+    this.#heldBack.length = 0;
+    for (const { changes, heldOpen } of this.#transactions.values())
+      if (!heldOpen) changes.captureRestarted();
   }
 
   /**
-   * While an open transaction commits at home nobody hears of others: one that has seen it depends on it, and
-   * one that has seen its locks vanish, because its session died, must never be prepared anywhere else.
+   * While an open transaction commits at home nobody hears of another one: that may have seen it, and is to
+   * depend on it.
    */
   captured(gid: Gid, ddl: boolean, data: Uint8Array, last: boolean): void {
-    for (const transaction of this.#transactions.values()) {
-      if (!commitsAtHome(transaction) || transaction.gid === gid) continue;
-      this.#held.push({ gid, ddl, data, last });
+    for (const { committingOpen } of this.#transactions.values()) {
+      if (!committingOpen) continue;
+      this.#heldBack.push({ gid, ddl, data, last });
       return;
     }
     this.#captured(gid, ddl, data, last);
   }
 
-  #releaseHeld(): void {
-    for (const { gid, ddl, data, last } of this.#held.splice(0)) this.captured(gid, ddl, data, last);
+  #releaseHeldBack(): void {
+    for (const { gid, ddl, data, last } of this.#heldBack.splice(0)) this.captured(gid, ddl, data, last);
   }
 
   #captured(gid: Gid, ddl: boolean, data: Uint8Array, last: boolean): void {
@@ -250,10 +257,8 @@ export class Coordinator {
     switch (transaction.state) {
       case 'preparing':
       case 'collecting':
-        if (this.ending.frozen) return;
-        if (transaction.noting) {
-          if (!transaction.noted.has(from)) this.#tell.askForNote(from, gid);
-        } else if (refusal !== undefined) {
+        if (this.ending.frozen || transaction.committingOpen) return;
+        if (refusal !== undefined) {
           transaction.gone.add(from);
           this.#decision.abort(transaction, refusal);
         } else {
@@ -270,33 +275,18 @@ export class Coordinator {
         this.#tell.outcome(from, gid, 'abort');
         return;
       case 'committing':
-        if (!this.ending.settled && !commitsAtHome(transaction)) this.#tell.outcome(from, gid, 'commit');
+        if (!this.ending.settled) this.#tell.outcome(from, gid, 'commit');
         return;
     }
   }
 
   #decide(transaction: OwnTransaction): void {
-    if (this.ending.frozen || transaction.state !== 'collecting' || transaction.noting) return;
+    if (this.ending.frozen || transaction.state !== 'collecting' || transaction.committingOpen) return;
     if (!transaction.changes.complete || !transaction.homeReturned) return;
-    if (transaction.homeOnly) {
+    if (!transaction.homeOnly && !this.#reach.othersIn(transaction.votes)) return;
+    if (transaction.heldOpen) this.#decision.commitOpen(transaction);
+    else if (transaction.homeOnly || transaction.votes.has(this.#membership.self))
       this.#decision.commit(transaction);
-    } else if (!this.#reach.othersIn(transaction.votes)) {
-      return;
-    } else if (transaction.last) {
-      transaction.noting = true;
-      this.#tell.askAllForNotes(transaction.gid);
-    } else if (transaction.votes.has(this.#membership.self)) {
-      this.#decision.commit(transaction);
-    }
-  }
-
-  /** The member has noted durably that it may be decided: no election that it votes in aborts it. */
-  noted(from: NodeId, gid: Gid): void {
-    const transaction = this.#transactions.get(gid);
-    if (transaction === undefined || !transaction.noting || transaction.state !== 'collecting') return;
-    if (this.ending.frozen) return;
-    transaction.noted.add(from);
-    if (this.#reach.othersIn(transaction.noted)) this.#decision.commit(transaction);
   }
 
   /** An older transaction needs its locks, or its session gave up. False when it is too late. */
@@ -304,7 +294,7 @@ export class Coordinator {
     const transaction = this.#transactions.get(gid);
     // While its PREPARE is on its way nothing can be done: the next look finds it prepared.
     if (transaction === undefined || transaction.state !== 'collecting' || this.ending.frozen) return false;
-    if (transaction.noting) return false;
+    if (transaction.committingOpen) return false;
     this.#decision.abort(transaction, refusal);
     return true;
   }
@@ -331,14 +321,14 @@ export class Coordinator {
   homeFinished(gid: Gid): void {
     const transaction = this.#transactions.get(gid);
     if (transaction === undefined) return;
+    if (transaction.committingOpen) this.#decision.committedOpen(transaction, !this.ending.settled);
     const { state } = transaction;
     assert(state === 'committing' || state === 'aborting', `gid ${gid} is finished once, after a decision`);
     transaction.homeFinished = true;
     const { self } = this.#membership;
     if (state === 'committing') {
-      if (transaction.last) this.#decision.committedOpen(transaction, !this.ending.settled);
       this.#decision.finished(transaction, self);
-      this.#releaseHeld();
+      this.#releaseHeldBack();
       return;
     }
     transaction.finished.add(self);
@@ -367,7 +357,6 @@ export class Coordinator {
    * Its locks must not wait for the next generation. The text is what the client sees if it is not repeated.
    */
   #abortWithoutVote(transaction: OwnTransaction, node: NodeId, reason: string): void {
-    if (transaction.noting || !this.#reach.others.includes(node)) return;
     if (transaction.state !== 'collecting' || transaction.votes.has(node) || transaction.homeOnly) return;
     this.#decision.abort(
       transaction,
@@ -379,15 +368,13 @@ export class Coordinator {
    * What the member may have missed is said again. `restarted`: it is not in this generation any more.
    */
   linkUp(node: NodeId, restarted: boolean): void {
-    // Of a node that is no member nothing is expected.
+    // Nothing is expected of a node that is no member.
     if (this.ending.settled || !this.#reach.others.includes(node)) return;
     for (const transaction of this.#transactions.values()) {
       const { gid, state } = transaction;
       switch (state) {
         case 'collecting':
-          if (transaction.homeOnly || this.ending.frozen) break;
-          if (transaction.noting && !transaction.noted.has(node)) this.#tell.askForNote(node, gid);
-          if (transaction.votes.has(node)) break;
+          if (transaction.votes.has(node) || transaction.homeOnly || this.ending.frozen) break;
           if (restarted) this.#abortWithoutVote(transaction, node, 'has restarted');
           else this.#repeat(transaction, node);
           break;
@@ -396,7 +383,7 @@ export class Coordinator {
           break;
         case 'aborted':
         case 'committing':
-          if (transaction.finished.has(node) || commitsAtHome(transaction)) break;
+          if (transaction.finished.has(node)) break;
           this.#tell.outcome(node, gid, state === 'committing' ? 'commit' : 'abort');
           break;
         case 'preparing':

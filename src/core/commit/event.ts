@@ -50,12 +50,12 @@ export type CommitEvent =
    * executed, nothing in it is deferred any more, and it stays open until 'finish-open'.
    */
   | { readonly kind: 'held-open'; readonly gid: Gid }
-  /** The session that holds it open is gone, and nothing had told it to commit. */
-  | { readonly kind: 'open-lost'; readonly gid: Gid }
-  /** Its changes cannot be read: it is to be refused. */
+  /**
+   * It is not open any more and certainly not committed: its session is gone, or its COMMIT has failed.
+   */
+  | { readonly kind: 'open-lost'; readonly gid: Gid; readonly refusal: Refusal }
+  /** Its changes cannot be read. */
   | { readonly kind: 'capture-failed'; readonly gid: Gid; readonly refusal: Refusal }
-  /** What 'note' has ordered is durable. */
-  | { readonly kind: 'noted'; readonly gid: Gid }
   /** A piece of the transaction's changes came out of the slot; `last` with its Prepare message. */
   | {
       readonly kind: 'captured';
@@ -145,14 +145,10 @@ export type CommitEffect =
    */
   | { readonly kind: 'finish'; readonly gid: Gid; readonly finish: Finish }
   /**
-   * COMMIT or ROLLBACK by the session that holds the transaction open. Its end is told as 'finish-ended'; a
-   * COMMIT that fails ends the node's part: it lacks what is decided.
+   * COMMIT or ROLLBACK by the session that holds the transaction open. Its end is told as 'finish-ended', a
+   * COMMIT that failed as 'open-lost'.
    */
   | { readonly kind: 'finish-open'; readonly gid: Gid; readonly finish: Finish }
-  /** Make durable that the gid, which is prepared here, may be decided by its coordinator. */
-  | { readonly kind: 'note'; readonly gid: Gid }
-  /** An open transaction that the others may commit is lost here: the node's part ends. */
-  | { readonly kind: 'origin-lost'; readonly gid: Gid }
   /** The session that waits for this gid may answer its client. At most once per gid. */
   | { readonly kind: 'answer'; readonly gid: Gid; readonly answer: Answer }
   /** The local session holds a lock that an older transaction needs: end its transaction. */

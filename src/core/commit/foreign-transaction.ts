@@ -36,11 +36,6 @@ export interface ForeignTransaction {
    */
   owed: 'vote' | 'rolled-back' | 'finished';
   outcome: Finish | undefined;
-  /**
-   * Its origin commits last: the note that it may be decided is being written, or is durable. A note is told
-   * in every vote until the transaction is finished everywhere.
-   */
-  note: 'none' | 'writing' | 'durable';
 }
 
 export function newForeignTransaction(
@@ -63,6 +58,5 @@ export function newForeignTransaction(
     refusal: undefined,
     owed: 'vote',
     outcome: undefined,
-    note: 'none',
   };
 }

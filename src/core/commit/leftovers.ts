@@ -12,23 +12,21 @@ import type { CommitEffect, Finish } from './event.ts';
 export class Leftovers {
   readonly #prepared: Set<Gid>;
   readonly #committed: Set<Gid>;
-  readonly #noted: readonly Gid[];
   /** Ordered and not yet ended. */
   readonly #finishing = new Set<Gid>();
 
   /**
    * `prepared`: what pg_prepared_xacts lists after the takeover. `committed`: what the retained slot shows
-   * since the syncpoint. `noted`: notes of transactions whose origin commits last.
+   * since the syncpoint.
    */
-  constructor(prepared: Iterable<Gid>, committed: Iterable<Gid>, noted: Iterable<Gid> = []) {
+  constructor(prepared: Iterable<Gid>, committed: Iterable<Gid>) {
     this.#prepared = new Set(prepared);
     this.#committed = new Set(committed);
-    this.#noted = [...noted];
   }
 
   /** For a vote. What is being finished counts as finished: its outcome was chosen. */
   holdings(): Holdings {
-    return { prepared: [...this.#prepared], committed: [...this.#committed], noted: this.#noted };
+    return { prepared: [...this.#prepared], committed: [...this.#committed] };
   }
 
   /** Prepared or committed here. */

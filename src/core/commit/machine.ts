@@ -122,9 +122,8 @@ export class CommitMachine {
     const prepared: Gid[] = [];
     const committed: Gid[] = [];
     this.#coordinator.ending.addHoldings(prepared, committed);
-    const noted: Gid[] = [];
-    this.#participant.addHoldings(prepared, committed, noted);
-    return { prepared, committed, noted };
+    this.#participant.addHoldings(prepared, committed);
+    return { prepared, committed };
   }
 
   /** Prepared or committed here; false also for what was finished everywhere and is forgotten. */
@@ -152,12 +151,10 @@ export class CommitMachine {
       case 'held-open':
         return this.#coordinator.heldOpen(event.gid);
       case 'open-lost':
-        return this.#coordinator.openLost(event.gid);
+        return this.#coordinator.openLost(event.gid, event.refusal);
       case 'capture-failed':
         this.#coordinator.refuse(event.gid, event.refusal);
         return undefined;
-      case 'noted':
-        return this.#participant.noted(event.gid);
       case 'captured':
         // It rides along with what is about to be sent, and so the newcomer carries fewer deps that are none.
         this.#sayFinished();
@@ -216,10 +213,6 @@ export class CommitMachine {
         return this.#coordinator.rolledBack(from, message.gid);
       case 'outcome':
         return this.#participant.outcome(from, message.gid, message.outcome);
-      case 'note-request':
-        return this.#participant.noteRequested(message.gid);
-      case 'noted':
-        return this.#coordinator.noted(from, message.gid);
       case 'finished':
         return this.#coordinator.finished(from, message.gid);
       case 'finished-everywhere':

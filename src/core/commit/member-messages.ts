@@ -50,14 +50,6 @@ export class MemberMessages {
     return true;
   }
 
-  askForNote(to: NodeId, gid: Gid): void {
-    this.#send(to, { kind: 'note-request', gid });
-  }
-
-  askAllForNotes(gid: Gid): void {
-    for (const to of this.#others) this.askForNote(to, gid);
-  }
-
   rollback(to: NodeId, gid: Gid): void {
     this.#send(to, { kind: 'rollback-request', gid });
   }

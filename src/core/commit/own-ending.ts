@@ -9,7 +9,7 @@ import { assert } from '../../lib/assert.ts';
 import type { Gid, Refusal } from '../identity.ts';
 import type { Decision } from './decision.ts';
 import type { CommitEffect, CommittedGids } from './event.ts';
-import { finishOrder, type OwnTransaction } from './own-transaction.ts';
+import { rollbackOrder, type OwnTransaction } from './own-transaction.ts';
 import { generationEnded } from './refusal.ts';
 
 export class OwnEnding {
@@ -45,15 +45,19 @@ export class OwnEnding {
   /** The generation is over: PREPAREs on their way are to be ended, and nothing is decided any more. */
   freeze(): void {
     this.#frozen = true;
-    for (const { gid, homeReturned } of this.#transactions.values()) {
+    for (const transaction of this.#transactions.values()) {
+      const { gid, homeReturned, heldOpen, state, committingOpen } = transaction;
       if (!homeReturned) this.#emit({ kind: 'end-prepare', gid, refusal: generationEnded });
+      // Nobody counts on what is only open here, so this node's vote says that it has not got it.
+      if (heldOpen && state === 'collecting' && !committingOpen)
+        this.makeUnprepared(transaction, generationEnded);
     }
   }
 
-  /** No PREPARE and no rollback is on its way. */
+  /** No PREPARE, no rollback and no COMMIT that decides is on its way. */
   get quiet(): boolean {
-    for (const { state, homeReturned, homeFinished } of this.#transactions.values()) {
-      if (!homeReturned || (state === 'aborting' && !homeFinished)) return false;
+    for (const { state, homeReturned, homeFinished, committingOpen } of this.#transactions.values()) {
+      if (!homeReturned || committingOpen || (state === 'aborting' && !homeFinished)) return false;
     }
     return true;
   }
@@ -75,10 +79,9 @@ export class OwnEnding {
 
   /** What is prepared or committed here; `committing` counts as committed, for that is decided. */
   addHoldings(prepared: Gid[], committed: Gid[]): void {
-    for (const { gid, state, homeOnly, last } of this.#transactions.values()) {
+    for (const { gid, state, homeOnly } of this.#transactions.values()) {
       if (homeOnly) continue; // nobody else has it, and nobody needs to
-      // What is open here is lost with its session: nobody may count on it.
-      if (state === 'collecting' && !last) prepared.push(gid);
+      if (state === 'collecting') prepared.push(gid);
       else if (state === 'committing') committed.push(gid);
     }
   }
@@ -99,7 +102,7 @@ export class OwnEnding {
           if (!commit) this.makeUnprepared(transaction, generationEnded);
           else {
             transaction.state = 'committing';
-            this.#emit(finishOrder(transaction, 'commit'));
+            this.#emit({ kind: 'finish', gid, finish: 'commit' });
           }
           break;
         case 'aborting':
@@ -119,11 +122,11 @@ export class OwnEnding {
   release(committed: CommittedGids): void {
     assert(this.#settlement !== 'none', 'settled before it is released');
     for (const transaction of this.#transactions.values()) {
-      const { gid, state, last } = transaction;
+      const { gid, state, heldOpen } = transaction;
       if (state === 'committing') this.#decision.answer(transaction, { kind: 'committed' });
       else if (committed.isCommitted(gid)) {
-        const reason = 'it is committed, and what it did to temporary objects is lost';
-        this.#decision.answer(transaction, last ? { kind: 'unknown', reason } : { kind: 'committed' });
+        const reason = 'the other nodes have committed it, and what it did to temporary objects is lost';
+        this.#decision.answer(transaction, heldOpen ? { kind: 'unknown', reason } : { kind: 'committed' });
       } else {
         this.#decision.answerAborted(transaction);
       }
@@ -140,8 +143,13 @@ export class OwnEnding {
 
   /** Nobody is told: it only makes certain what is here, before this node votes or when its fate is bound. */
   makeUnprepared(transaction: OwnTransaction, refusal: Refusal): void {
+    this.leaveUnprepared(transaction, refusal);
+    this.#emit(rollbackOrder(transaction));
+  }
+
+  /** It is certain already that nothing of it is here. */
+  leaveUnprepared(transaction: OwnTransaction, refusal: Refusal): void {
     transaction.state = 'aborting';
     transaction.refusal = refusal;
-    this.#emit(finishOrder(transaction, 'rollback'));
   }
 }

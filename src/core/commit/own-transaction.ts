@@ -11,14 +11,14 @@
  *   aborted     announced. Ends when every member has confirmed.
  *   committing  decided, by the coordinator or by the record of a higher generation. Ends when every member
  *               has executed it.
- * One whose origin commits *last* (`last`) stays open in its session instead of being prepared at home: only the
- * others vote, and when all are prepared they *note* it (`noting`); it is decided when all have noted it. From
- * the first request for a note on it is aborted only by an election.
+ * A transaction that cannot be prepared at home is `heldOpen` there by its session (architecture §6): only the
+ * others vote, and when all of them are prepared its own COMMIT, the last, is the decision. Until that has
+ * returned (`committingOpen`) it is `collecting`; if it fails, nothing of it is left at home.
  * After the freeze nothing becomes `aborted`: `aborting` then only means that nothing is prepared at home any
  * more, or soon. What it means for the client is the record's word (coordinator.ts, `settled`).
  */
 import type { Gid, NodeId, Refusal } from '../identity.ts';
-import type { CommitEffect, Finish } from './event.ts';
+import type { CommitEffect } from './event.ts';
 import { CapturedChanges } from './captured-changes.ts';
 
 export type OwnState = 'preparing' | 'collecting' | 'aborting' | 'aborted' | 'committing';
@@ -30,12 +30,10 @@ export interface OwnTransaction {
   ddl: boolean;
   deps: readonly Gid[];
   readonly changes: CapturedChanges;
-  /** It stays open in its session until it is decided. */
-  last: boolean;
-  /** The members were asked for their notes. */
-  noting: boolean;
-  /** Members that have noted durably that it may be decided. */
-  readonly noted: Set<NodeId>;
+  /** It stays open in its session until all others are prepared. */
+  heldOpen: boolean;
+  /** Its session was told to commit, and has not said how that ended. */
+  committingOpen: boolean;
   /** It changed nothing: no other node ever hears of it. */
   homeOnly: boolean;
   homePrepared: boolean;
@@ -64,9 +62,8 @@ export function newOwnTransaction(gid: Gid, startTime: number, retainBytes: numb
     ddl: false,
     deps: [],
     changes: new CapturedChanges(retainBytes),
-    last: false,
-    noting: false,
-    noted: new Set(),
+    heldOpen: false,
+    committingOpen: false,
     homeOnly: false,
     homePrepared: false,
     homeReturned: false,
@@ -79,12 +76,7 @@ export function newOwnTransaction(gid: Gid, startTime: number, retainBytes: numb
   };
 }
 
-/** The order to end it at home: what is prepared there by its gid, what is open by its session. */
-export function finishOrder({ gid, last }: OwnTransaction, finish: Finish): CommitEffect {
-  return { kind: last ? 'finish-open' : 'finish', gid, finish };
-}
-
-/** It may be committed at home any moment, or has just been, and the answer has not come. */
-export function commitsAtHome({ last, state, homeFinished }: OwnTransaction): boolean {
-  return last && state === 'committing' && !homeFinished;
+/** The order to roll it back at home: what is prepared there by its gid, what is open by its session. */
+export function rollbackOrder({ gid, heldOpen }: OwnTransaction): CommitEffect {
+  return { kind: heldOpen ? 'finish-open' : 'finish', gid, finish: 'rollback' };
 }

@@ -215,41 +215,6 @@ export class Participant {
     transaction.kept = [];
   }
 
-  /** The coordinator, which holds the transaction open, asks for the note: all others are prepared. */
-  noteRequested(gid: Gid): void {
-    const transaction = this.#transactions.get(gid);
-    // After the freeze nothing is noted: the vote tells what was.
-    if (transaction === undefined || this.#frozen) return;
-    switch (transaction.state) {
-      case 'prepared':
-        if (transaction.note === 'durable') this.#sayNoted(transaction);
-        if (transaction.note !== 'none') return;
-        transaction.note = 'writing';
-        this.#context.emit({ kind: 'note', gid });
-        return;
-      case 'committing':
-      case 'finished':
-        return; // an old request: the outcome is known here
-      case 'waiting':
-      case 'applying':
-      case 'refused':
-      case 'rolling-back':
-        this.#alarm(gid, 'a note is asked for without the vote of this node');
-        return;
-    }
-  }
-
-  noted(gid: Gid): void {
-    const transaction = this.#transactions.get(gid);
-    if (transaction === undefined || transaction.note !== 'writing') return;
-    transaction.note = 'durable';
-    if (!this.#frozen) this.#sayNoted(transaction);
-  }
-
-  #sayNoted({ gid, coordinator }: ForeignTransaction): void {
-    this.#context.emit({ kind: 'send', to: coordinator, message: { kind: 'noted', gid } });
-  }
-
   /** The decision, from the coordinator. */
   outcome(from: NodeId, gid: Gid, outcome: 'commit' | 'abort'): void {
     let transaction = this.#transactions.get(gid);
@@ -340,10 +305,10 @@ export class Participant {
     }
   }
 
-  /** No PREPARE, no rollback and no note is on its way. */
+  /** No PREPARE and no rollback is on its way. */
   get quiet(): boolean {
-    for (const { state, note } of this.#transactions.values()) {
-      if (state === 'applying' || state === 'rolling-back' || note === 'writing') return false;
+    for (const { state } of this.#transactions.values()) {
+      if (state === 'applying' || state === 'rolling-back') return false;
     }
     return true;
   }
@@ -357,9 +322,8 @@ export class Participant {
   }
 
   /** What is prepared or committed here; `committing` counts as committed, for that is decided. */
-  addHoldings(prepared: Gid[], committed: Gid[], noted: Gid[]): void {
-    for (const { gid, state, outcome, note } of this.#transactions.values()) {
-      if (note === 'durable') noted.push(gid);
+  addHoldings(prepared: Gid[], committed: Gid[]): void {
+    for (const { gid, state, outcome } of this.#transactions.values()) {
       if (state === 'prepared') prepared.push(gid);
       else if (state === 'committing' || (state === 'finished' && outcome === 'commit')) committed.push(gid);
     }

@@ -34,19 +34,6 @@ export function isBlockingSet(
 }
 
 /**
- * True when a transaction of `origin` may be decided by the notes of the other members: each majority meets
- * them, and those of any two origins have a member in common.
- */
-export function mayCommitLast(
-  origin: NodeId,
-  members: readonly NodeId[],
-  configured: readonly NodeId[],
-): boolean {
-  const others = members.filter((node) => node !== origin);
-  return others.length >= 2 && isBlockingSet(others, members, configured);
-}
-
-/**
  * True for a generation of one of two nodes: such a one is chosen only with the referee's grant, which stands
  * for the other node.
  */

@@ -75,11 +75,6 @@ export interface Holdings {
   readonly prepared: readonly Gid[];
   /** Committed here and not known to be finished everywhere. */
   readonly committed: readonly Gid[];
-  /**
-   * Noted durably while it was prepared here: its origin, which commits last, may have decided it. Told until
-   * it is known to be finished everywhere.
-   */
-  readonly noted: readonly Gid[];
 }
 
 export const noBallot: Ballot = { generation: 0, proposer: 0 };

@@ -65,7 +65,7 @@ export function recordFromVotes(proposal: Proposal, votes: Votes): ElectionValue
   // executed and acknowledged them.
   const commits = new Set(base !== undefined && maxOnline < base.number ? base.commits : []);
   const fateOf = fates(base, complete, votes);
-  for (const gid of new Set(complete.flatMap(([, vote]) => [...vote.prepared, ...vote.committed, ...vote.noted]))) {
+  for (const gid of new Set(complete.flatMap(([, vote]) => [...vote.prepared, ...vote.committed]))) {
     const fate = fateOf(gid);
     if (fate === 'impossible') {
       const reason = `${gid} is of a generation that no voter has accepted`;
@@ -110,7 +110,6 @@ function fates(
 ): (gid: Gid) => 'commit' | 'abort' | 'unlisted' | 'impossible' {
   const committed = new Set([...votes.values()].flatMap((vote) => vote.committed));
   const prepared = new Set(complete.flatMap(([, vote]) => vote.prepared));
-  const noted = new Set([...votes.values()].flatMap((vote) => vote.noted));
   const bound = new Set(base?.commits);
   const inBase = ([node]: readonly [NodeId, ElectionVote]): boolean => base?.members.includes(node) === true;
   const preparedAt = [...votes].filter(inBase).map(([, vote]) => new Set(vote.prepared));
@@ -120,10 +119,6 @@ function fates(
     // A gid is stamped with a generation that was chosen, so any majority has a voter that accepted it.
     if (stamp === undefined || base === undefined || stamp > base.number) return 'impossible';
     if (stamp < base.number && bound.has(gid)) return 'commit';
-    // Its origin commits last and decides when all others have noted it: then every majority has one that did.
-    // It asks for notes only when all others are prepared, and never aborts it afterwards: so they still are,
-    // or have committed it, and nothing that conflicts with it is prepared where one of them is a member.
-    if (stamp === base.number && noted.has(gid)) return 'commit';
     if (!prepared.has(gid)) {
       // Executed wherever it is held among the voters; listed for those who are not here. A complete member
       // that does not know it any more proves that all members have executed it (or that it changed nothing,

@@ -108,15 +108,13 @@ export class Machines {
   holdings(carried: Iterable<Gid>): Holdings {
     const prepared = new Set<Gid>();
     const committed = new Set<Gid>(carried);
-    const noted = new Set<Gid>();
     const holders = this.#closing.map(({ machine }) => machine.holdings());
     if (this.#leftovers !== undefined) holders.push(this.#leftovers.holdings());
     for (const held of holders) {
       for (const gid of held.prepared) prepared.add(gid);
       for (const gid of held.committed) committed.add(gid);
-      for (const gid of held.noted) noted.add(gid);
     }
-    return { prepared: [...prepared], committed: [...committed], noted: [...noted] };
+    return { prepared: [...prepared], committed: [...committed] };
   }
 
   /** Prepared or committed here, or finished everywhere and forgotten. */

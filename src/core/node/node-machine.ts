@@ -19,7 +19,6 @@ import { OutcomeMemory, type Floor } from '../commit/outcome-memory.ts';
 import { Election } from '../generation/election.ts';
 import { nodesOf } from '../generation/configuration.ts';
 import type { ElectionEffect } from '../generation/election-event.ts';
-import { mayCommitLast } from '../generation/quorum.ts';
 import { Liveness } from '../generation/liveness.ts';
 import type { LivenessEvent, Standing } from '../generation/liveness-event.ts';
 import type { Configuration, GenerationRecord } from '../generation/record.ts';
@@ -68,7 +67,7 @@ export class NodeMachine {
     this.#machines = new Machines(
       options.commit,
       options.makeMachine ?? ((commitOptions) => new CommitMachine(commitOptions)),
-      new Leftovers(options.prepared, options.committed, options.noted),
+      new Leftovers(options.prepared, options.committed),
       this.#memory,
       emit,
       options.referee !== undefined,
@@ -368,13 +367,6 @@ export class NodeMachine {
   /** The effects of the gid are in this node's rows, or it is below the floor: a replay leaves it out. */
   isKnown(gid: Gid): boolean {
     return this.#memory.isKnown(gid);
-  }
-
-  /** A transaction that cannot be prepared here needs the notes of enough others. */
-  get mayCommitLast(): boolean {
-    const record = this.#election.chosen;
-    if (this.#online === 0 || record === undefined) return false;
-    return mayCommitLast(this.#self, record.members, record.configured);
   }
 
   outcomeOf(gid: Gid): KnownOutcome {

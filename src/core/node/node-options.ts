@@ -29,8 +29,6 @@ export interface NodeOptions {
   readonly committed: readonly Gid[];
   /** Those without changes: known here, and told to nobody. */
   readonly empty: readonly Gid[];
-  /** Notes that it may be decided, of transactions whose origin commits last. */
-  readonly noted?: readonly Gid[];
   readonly floor: Floor;
   readonly commit: CommitSettings;
   /** Only with two nodes, and on both of them. */

@@ -12,7 +12,7 @@
 /**
  * What this build speaks. A link uses the highest version that both sides know (see io/peers/handshake.ts).
  */
-export const protocolVersions = { min: 4, max: 4 } as const;
+export const protocolVersions = { min: 3, max: 3 } as const;
 
 /** Bytes of type, sequence and body together. A longer claim ends the link before anything is allocated. */
 export const maxFrameBytes = 16 * 1024 * 1024;
@@ -63,6 +63,4 @@ export const frameType = {
   serverPositionVerdict: 25,
   request: 26,
   reply: 27,
-  noteRequest: 28,
-  noted: 29,
 } as const;

@@ -192,10 +192,6 @@ function readBody(type: number, reader: ByteReader): PeerMessage | undefined {
       return { kind: 'outcome', gid: readGid(reader), outcome: reader.bool() ? 'commit' : 'abort' };
     case frameType.finished:
       return { kind: 'finished', gid: readGid(reader) };
-    case frameType.noteRequest:
-      return { kind: 'note-request', gid: readGid(reader) };
-    case frameType.noted:
-      return { kind: 'noted', gid: readGid(reader) };
     case frameType.finishedEverywhere:
       return {
         kind: 'finished-everywhere',
@@ -243,7 +239,6 @@ function readElectionBody(type: number, reader: ByteReader): PeerMessage | undef
         accepted: reader.bool() ? readRecord(reader) : undefined,
         prepared: readRuns(reader),
         committed: readRuns(reader),
-        noted: readRuns(reader),
       };
     case frameType.voteRefused:
       return {

@@ -83,8 +83,6 @@ export class MessageWriter {
       case 'rollback-request':
       case 'rolled-back':
       case 'finished':
-      case 'note-request':
-      case 'noted':
         return this.#gid(message.gid);
       // gid refused:uint8 [refusal]
       case 'vote':
@@ -167,7 +165,7 @@ export class MessageWriter {
         this.#ballot(message.ballot);
         this.#nodes(message.members);
         return this.#nodes(message.configured);
-      // ballot incarnation:uint53 lastOnline:uint53 accepted:uint8 [record] prepared:runs committed:runs noted:runs
+      // ballot incarnation:uint53 lastOnline:uint53 accepted:uint8 [record] prepared:runs committed:runs
       case 'election-vote':
         this.#ballot(message.ballot);
         bytes.u53(message.incarnation);
@@ -175,8 +173,7 @@ export class MessageWriter {
         bytes.u8(message.accepted === undefined ? 0 : 1);
         if (message.accepted !== undefined) this.#record(message.accepted);
         this.#runs(message.prepared);
-        this.#runs(message.committed);
-        return this.#runs(message.noted);
+        return this.#runs(message.committed);
       // ballot reason:text retryAfterMs:float64 promised:ballot
       case 'vote-refused':
         this.#ballot(message.ballot);
@@ -325,8 +322,6 @@ const types = {
   'rolled-back': frameType.rolledBack,
   outcome: frameType.outcome,
   finished: frameType.finished,
-  'note-request': frameType.noteRequest,
-  noted: frameType.noted,
   'finished-everywhere': frameType.finishedEverywhere,
   'refuse-request': frameType.refuseRequest,
   flow: frameType.flow,

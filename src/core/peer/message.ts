@@ -73,9 +73,6 @@ export type PeerMessage =
    */
   | { readonly kind: 'rollback-request'; readonly gid: Gid }
   | { readonly kind: 'rolled-back'; readonly gid: Gid }
-  /** All members but the coordinator, which commits last, are prepared. Answer: noted. */
-  | { readonly kind: 'note-request'; readonly gid: Gid }
-  | { readonly kind: 'noted'; readonly gid: Gid }
   | { readonly kind: 'outcome'; readonly gid: Gid; readonly outcome: 'commit' | 'abort' }
   /** The member has executed the outcome. */
   | { readonly kind: 'finished'; readonly gid: Gid }
@@ -130,7 +127,6 @@ export type PeerMessage =
       readonly accepted: GenerationRecord | undefined;
       readonly prepared: readonly Gid[];
       readonly committed: readonly Gid[];
-      readonly noted: readonly Gid[];
     }
   | {
       readonly kind: 'vote-refused';

@@ -157,18 +157,19 @@ function* commitHere(session: SessionMachine): Part<BlockEnd> {
   return { kind: 'error', error: translated(session, commit.error ?? rolledBack), retryable: false };
 }
 
-/** It cannot be prepared: the other members decide, and it commits last. */
+/** It cannot be prepared: it commits when all the others have prepared it. */
 function* endOpen(session: SessionMachine, block: Block, gid: Gid): Part<BlockEnd> {
   const end = yield* commitLast(session, block, gid);
-  if (end.kind === 'refused') {
-    failed(session, block, gid);
-    yield* rollBack(session);
-    return { kind: 'error', error: end.error, retryable: false };
-  }
-  if (end.kind === 'failed') return yield* notPrepared(session, block, gid, end.reply);
+  if (end.kind === 'refused') return yield* notPrepared(session, block, gid, end.reply);
   const answer = session.answer?.answer ?? { kind: 'unknown', reason: 'the session was lost' };
   session.answer = undefined;
-  if (end.lost && answer.kind === 'unknown') session.abandon('57P01', answer.reason);
+  const { failed: refused } = end;
+  if (refused?.error !== undefined && answer.kind === 'aborted') {
+    const retryable = isConflict(refused.sqlstate);
+    return { kind: 'error', error: translated(session, refused.error), retryable };
+  }
+  // Nobody waits any longer for those who could tell: with the session the open transaction goes.
+  if (answer.kind === 'unknown' && !block.prepared) session.abandon('57P01', answer.reason);
   return blockEnd(gid, answer, true);
 }
 

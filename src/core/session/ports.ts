@@ -48,14 +48,16 @@ export interface SessionPorts {
   headerSql(gid: Gid, checked: boolean, announced: boolean): string;
   /** SQL that announces a command which no event trigger sees. */
   announceSql(command: string, tag: string): string;
-  /** The others are enough to decide about a transaction that cannot be prepared here. */
-  mayCommitLast(): boolean;
-  /** The SQL that ends such a transaction's own work; it answers with the transaction's id. */
+  /**
+   * The SQL that ends the work of a transaction that cannot be prepared; it answers with the transaction's id.
+   */
   openHeaderSql(gid: Gid, announced: boolean): string;
   /** It has run: the transaction stays open until `finishOpen()` is called. In place of `prepareEnded`. */
   heldOpen(gid: Gid, xid: string): void;
   /** What `finishOpen()` ordered was executed. */
   openEnded(gid: Gid, finish: Finish): void;
+  /** Its COMMIT has failed. */
+  openFailed(gid: Gid): void;
   /** How the PREPARE of the gid ended. `empty`: nothing to replicate, commit at home alone. */
   prepareEnded(gid: Gid, end: 'prepared' | 'empty' | 'failed'): void;
 }

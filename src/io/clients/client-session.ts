@@ -118,12 +118,15 @@ export class ClientSession {
       },
       headerSql: (gid, checked, announced) => services.headerSql(gid, checked, announced),
       announceSql: (command, tag) => services.announceSql(command, tag, this.#backendPid),
-      mayCommitLast: () => services.mayCommitLast(),
       openHeaderSql: (gid, announced) => services.openHeaderSql(gid, announced),
       heldOpen: (gid, xid) => services.heldOpen(gid, xid, this.#backendPid),
       openEnded: (gid, finish) => {
         this.#openGid = undefined;
         services.openEnded(gid, finish);
+      },
+      openFailed: (gid) => {
+        this.#openGid = undefined;
+        services.openFailed(gid);
       },
       prepareEnded: (gid, end) => {
         this.#openGid = undefined;

@@ -21,12 +21,13 @@ export interface SessionServices {
   prepareEnded(gid: Gid, end: 'prepared' | 'empty' | 'failed'): void;
   /** The session's server connection ended between the sending of PREPARE and its reply. */
   prepareLost(gid: Gid, backendPid: number): void;
-  mayCommitLast(): boolean;
   openHeaderSql(gid: Gid, announced: boolean): string;
   /** The transaction stays open in this backend until its machine is told by `finishOpen`. */
   heldOpen(gid: Gid, xid: string, backendPid: number): void;
   /** That was executed. */
   openEnded(gid: Gid, finish: Finish): void;
+  /** Its COMMIT has failed. */
+  openFailed(gid: Gid): void;
   /** May this user work unsupervised (application_name=mtm_admin)? */
   mayBypass(user: string): Promise<boolean>;
   /** Why no session may begin now; undefined: it may. */

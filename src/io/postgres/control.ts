@@ -169,12 +169,6 @@ export class Control {
     });
   }
 
-  /** Transactions of others that may be decided although they are only prepared here (mtm.noted). */
-  async notedGids(): Promise<Gid[]> {
-    const { rows } = await this.#client.query<{ gid: string }>('SELECT gid FROM mtm.noted');
-    return rows.map(({ gid }) => gid);
-  }
-
   /** Whether a transaction whose session is gone has committed. */
   async hasCommitted(xid: string): Promise<boolean> {
     const { rows } = await this.#client.query<{ status: string | null }>(

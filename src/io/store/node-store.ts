@@ -9,7 +9,6 @@
 import type pg from 'pg';
 import { assert } from '../../lib/assert.ts';
 import { compareBallots, freshState } from '../../core/generation/record.ts';
-import type { Gid } from '../../core/identity.ts';
 import type { Ballot, DurableChange, DurableState, GenerationRecord } from '../../core/generation/record.ts';
 import { openOwnClient } from '../postgres/own-client.ts';
 import type { ServerLogin } from '../postgres/raw-connection.ts';
@@ -81,21 +80,6 @@ export class NodeStore {
     const written = this.#last.then(() => this.#write(change));
     this.#last = written.catch(() => undefined); // its caller hears of it; the next one fails by itself
     await written;
-  }
-
-  /** Resolves when it is durable that the gid, which is prepared here, may be decided. Otherwise as `persist`. */
-  async note(gid: Gid): Promise<void> {
-    const noted = this.#last.then(async () => {
-      if (this.#failure !== undefined) throw this.#failure;
-      try {
-        await this.#client.query({ name: 'mtm_note', text: 'SELECT mtm.note($1)', values: [gid] });
-      } catch (error) {
-        this.#lost(error as Error);
-        throw error;
-      }
-    });
-    this.#last = noted.catch(() => undefined); // as above
-    await noted;
   }
 
   async #write(change: DurableChange): Promise<void> {

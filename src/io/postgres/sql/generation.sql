@@ -27,10 +27,6 @@ CREATE TABLE IF NOT EXISTS mtm.syncpoint (
 );
 INSERT INTO mtm.syncpoint DEFAULT VALUES ON CONFLICT DO NOTHING;
 
--- Transactions of others whose origin commits last and that may be decided: prepared here when they were noted. Told in every
--- vote until they are below the floor. A table of rows that are written once: nothing waits for a lock.
-CREATE TABLE IF NOT EXISTS mtm.noted (gid text PRIMARY KEY);
-
 -- The servers of the peers as they were last reported: one that went back in time is known by it.
 CREATE TABLE IF NOT EXISTS mtm.peer_position (
   node integer PRIMARY KEY,
@@ -109,7 +105,6 @@ BEGIN
   DELETE FROM mtm.peer_position;
   DELETE FROM mtm.outcome;
   DELETE FROM mtm.outcome_cover;
-  DELETE FROM mtm.noted;
 END $$;
 
 -- Adds what became known. `outcomes`: [{node, generation, incarnation, committed, aborted}], both int8multiranges as text.
@@ -132,21 +127,7 @@ RETURNS void LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
   UPDATE mtm.syncpoint SET generation = floor_generation, counters = floor_counters, position = at_position
   WHERE generation <= floor_generation;
   DELETE FROM mtm.outcome WHERE generation < floor_generation - 1000;
-  -- Below the floor everything is finished everywhere.
-  DELETE FROM mtm.noted AS n USING mtm.syncpoint AS p WHERE split_part(n.gid, ':', 3)::bigint < p.generation
-    OR (split_part(n.gid, ':', 3)::bigint = p.generation
-        AND split_part(n.gid, ':', 5)::bigint < (p.counters ->> split_part(n.gid, ':', 2))::bigint);
 $$;
-
--- Nothing is noted that is not prepared here.
-CREATE OR REPLACE FUNCTION mtm.note(gid text) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-  IF NOT EXISTS (SELECT FROM pg_prepared_xacts p WHERE p.gid = note.gid) THEN
-    RAISE EXCEPTION '[multimaster] % is not prepared here', gid USING ERRCODE = 'XX000';
-  END IF;
-  INSERT INTO mtm.noted VALUES (note.gid) ON CONFLICT DO NOTHING;
-END $$;
 
 -- Older than the last syncpoint: finished on all nodes. Remembered is how only if mtm.outcome has been there since.
 CREATE OR REPLACE FUNCTION mtm.is_forgotten(gid text) RETURNS boolean
@@ -192,5 +173,5 @@ BEGIN
 END $$;
 
 REVOKE EXECUTE ON FUNCTION mtm.become(integer, bigint, pg_lsn), mtm.persist(jsonb), mtm.note_outcomes(jsonb, bigint),
-  mtm.set_syncpoint(bigint, jsonb, pg_lsn), mtm.note(text) FROM PUBLIC;
+  mtm.set_syncpoint(bigint, jsonb, pg_lsn) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION mtm.transaction_outcome(text), mtm.is_forgotten(text) TO PUBLIC;

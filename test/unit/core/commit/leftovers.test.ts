@@ -24,7 +24,7 @@ describe('leftovers', () => {
       { kind: 'finish', gid: two, finish: 'commit' },
     ]);
     expect(leftovers.settled).toBe(false);
-    expect(leftovers.holdings(), 'its fate is bound').toEqual({ prepared: [], committed: [three, two], noted: [] });
+    expect(leftovers.holdings(), 'its fate is bound').toEqual({ prepared: [], committed: [three, two] });
     expect(leftovers.isFinishing(one)).toBe(true);
     expect(leftovers.finishEnded(one)).toBe(true);
     expect(leftovers.finishEnded(two)).toBe(true);

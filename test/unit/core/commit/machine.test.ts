@@ -181,7 +181,7 @@ describe('frozen', () => {
     expect(step({ kind: 'link-up', node: 3, incarnation: 2 })).toEqual([]);
     expect(hear(2, { kind: 'refuse-request', gid: own, winner: foreign })).toEqual([]);
     expect(step({ kind: 'capture-blocked', gid: own })).toEqual([]);
-    expect(machine.holdings()).toEqual({ prepared: [own], committed: [], noted: [] });
+    expect(machine.holdings()).toEqual({ prepared: [own], committed: [] });
     expect(machine.holds(own)).toBe(true);
   });
 
@@ -192,11 +192,11 @@ describe('frozen', () => {
     expect(hear(2, { kind: 'rollback-request', gid: foreign })).toEqual([]);
     expect(hear(2, { kind: 'outcome', gid: foreign, outcome: 'abort' })).toEqual([]);
     expect(step({ kind: 'link-up', node: 2, incarnation: 1 })).toEqual([]);
-    expect(machine.holdings()).toEqual({ prepared: [foreign], committed: [], noted: [] });
+    expect(machine.holdings()).toEqual({ prepared: [foreign], committed: [] });
     expect(kinds(hear(2, { kind: 'outcome', gid: foreign, outcome: 'commit' })), 'was decided').toEqual([
       'finish',
     ]);
-    expect(machine.holdings()).toEqual({ prepared: [], committed: [foreign], noted: [] });
+    expect(machine.holdings()).toEqual({ prepared: [], committed: [foreign] });
     expect(
       kinds(step({ kind: 'finish-ended', gid: foreign, finish: 'commit', missing: false })),
       'its coordinator may answer with it',
@@ -220,7 +220,7 @@ describe('frozen', () => {
     step({ kind: 'captured', gid: own, ddl: false, data: new Uint8Array(), last: true });
     step({ kind: 'prepare-returned', gid: own });
     step({ kind: 'frozen' });
-    expect(machine.holdings()).toEqual({ prepared: [], committed: [], noted: [] });
+    expect(machine.holdings()).toEqual({ prepared: [], committed: [] });
     expect(settled([]), 'nobody else has it').toEqual([]);
     expect(kinds(step({ kind: 'finish-ended', gid: own, finish: 'commit', missing: false }))).toEqual([
       'answer',

@@ -91,7 +91,7 @@ describe('an election of one', () => {
         exclusion,
         contacts: () => contacts,
         quiet: () => true,
-        holdings: () => ({ prepared: [], committed: [], noted: [] }),
+        holdings: () => ({ prepared: [], committed: [] }),
         grant: () => setting.grant,
       },
       { promised, accepted: both, chosen: both, lastOnline: 4, ...state },
@@ -183,7 +183,7 @@ describe('an election of one', () => {
 });
 
 test('the value of one vote needs the grant of exactly that number', () => {
-  const vote = { lastOnline: 4, accepted: both, prepared: ['mtm:2:4:1:1'], committed: [], noted: [] };
+  const vote = { lastOnline: 4, accepted: both, prepared: ['mtm:2:4:1:1'], committed: [] };
   const proposal = { ballot: { generation: 5, proposer: 1 }, members: [1], configured, chosen: both.number };
   const votes = new Map([[1, vote]]);
   for (const grant of [undefined, 4, 6])

@@ -265,7 +265,7 @@ export class Network {
         exclusion,
         contacts: () => this.#contacts(peer),
         quiet: () => peer.preparing.size === 0 || this.#mutant === 'vote-while-preparing',
-        holdings: () => ({ ...this.#holdings(peer), noted: [] }),
+        holdings: () => this.#holdings(peer),
       },
       this.#mutant === 'promise-forgotten'
         ? { ...peer.state, promised: { generation: peer.state.chosen?.number ?? 0, proposer: 1 } }

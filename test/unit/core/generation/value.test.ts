@@ -15,9 +15,8 @@ function vote(
   accepted: GenerationRecord | undefined,
   prepared: string[] = [],
   committed: string[] = [],
-  noted: string[] = [],
 ): ElectionVote {
-  return { lastOnline, accepted, prepared, committed, noted };
+  return { lastOnline, accepted, prepared, committed };
 }
 
 /** The outcome for members = voters. */

@@ -106,8 +106,6 @@ export const anyMessage: fc.Arbitrary<PeerMessage> = fc.oneof(
   fc.record({ kind: fc.constant('rolled-back' as const), gid }),
   fc.record({ kind: fc.constant('outcome' as const), gid, outcome: fc.constantFrom('commit', 'abort') }),
   fc.record({ kind: fc.constant('finished' as const), gid }),
-  fc.record({ kind: fc.constant('note-request' as const), gid }),
-  fc.record({ kind: fc.constant('noted' as const), gid }),
   fc.record({ kind: fc.constant('finished-everywhere' as const), gids, generation: counter, floor: counter }),
   fc.record({ kind: fc.constant('flow' as const), open: fc.boolean() }),
   fc.record({ kind: fc.constant('refuse-request' as const), gid, winner: gid }),
@@ -130,7 +128,6 @@ export const anyMessage: fc.Arbitrary<PeerMessage> = fc.oneof(
     accepted: fc.option(record, { nil: undefined }),
     prepared: gidSet,
     committed: gidSet,
-    noted: gidSet,
   }),
   fc.record({
     kind: fc.constant('vote-refused' as const),
