@@ -156,8 +156,8 @@ export class Node {
   }
 
   #newMembers(): Members {
-    const { config, takeOver, log } = this.#parts;
-    return new Members(config, takeOver.incarnation, this.#machine.configuration, log, {
+    const { config, takeOver, log, peerPort } = this.#parts;
+    return new Members(config, takeOver.incarnation, this.#machine.configuration, log, peerPort, {
       event: (event) => this.#drain.push(event),
       flow: (from, open) => (open ? this.#flow.released(from) : this.#flow.asked(from, false)),
       linkUp: (to) => {
@@ -300,9 +300,10 @@ export class Node {
     await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, closeLimitMs).unref())]);
   }
 
-  /** For a client that connects now. */
-  get reception(): Reception {
-    return this.#health.stopping ? notOnline('FATAL', this.status) : this.#desk.services;
+  /** For a client that connects now; `outside`: to a database that the cluster does not replicate. */
+  reception(outside?: string): Reception {
+    if (this.#health.stopping) return notOnline('FATAL', this.status);
+    return outside === undefined ? this.#desk.services : this.#desk.servicesOutside(outside);
   }
 
   get ready(): boolean {
