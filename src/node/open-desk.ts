@@ -8,6 +8,7 @@ import type { GidEvent } from '../core/node/node-event.ts';
 import type { Gid, Refusal } from '../core/identity.ts';
 import type { OpenCaptureEnd } from '../core/pgoutput/open-capture.ts';
 import { OpenStream } from '../io/postgres/open-stream.ts';
+import { slotNames } from '../io/postgres/slot-names.ts';
 import { QueryError } from '../io/postgres/simple-query.ts';
 import { headerVerifier } from './header-proof.ts';
 import type { NodeParts } from './node-parts.ts';
@@ -39,10 +40,11 @@ export class OpenDesk {
 
   constructor(parts: NodeParts, handler: OpenDeskHandler) {
     const { postgres: login, clusterSecret } = parts.config;
+    const slot = slotNames(login).live;
     const verifyHeader = headerVerifier(clusterSecret);
     this.#parts = parts;
     this.#handler = handler;
-    this.#stream = new OpenStream({ login, slot: 'mtm_live', publication: 'mtm', verifyHeader });
+    this.#stream = new OpenStream({ login, slot, publication: 'mtm', verifyHeader });
   }
 
   /** For back-pressure. */

@@ -142,7 +142,7 @@ const mutants: readonly Mutant[] = [
   surgery('votes while its COMMIT is on its way', 600, hasty),
   {
     name: 'is complete although it lacks what is decided',
-    within: 100,
+    within: 800,
     hooks: {},
     breakIn: patched(Machines.prototype, 'holds', () => () => true),
   },

@@ -20,7 +20,7 @@ $$;
 -- Called just before PREPARE; on the path of every write. Returns
 --   'empty'      no transaction id: nothing to replicate, nothing emitted: COMMIT
 --   'temporary'  only temporary objects were touched: COMMIT
---   'mixed'      temporary and others: PREPARE would fail
+--   'mixed'      temporary and others: PREPARE would fail, the transaction commits last (mtm.header_open)
 --   'write'      the header was emitted: PREPARE
 CREATE OR REPLACE FUNCTION mtm.header(gid text, hmac text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -140,6 +140,17 @@ BEGIN
     USING ERRCODE = '0A000', HINT = 'Commit the type before the rows.';
 END $$;
 
+-- Has this transaction something beside temporary tables that PREPARE refuses: a cursor WITH HOLD, an exported snapshot?
+CREATE OR REPLACE FUNCTION mtm.is_bound() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT EXISTS (SELECT FROM pg_cursors WHERE is_holdable AND creation_time >= transaction_timestamp())
+    OR EXISTS (
+      SELECT FROM pg_locks l JOIN pg_ls_dir('pg_snapshots') AS f(name) ON f.name LIKE
+        upper(lpad(to_hex(split_part(l.virtualxid, '/', 1)::integer), 8, '0')) || '-' ||
+        upper(lpad(to_hex(split_part(l.virtualxid, '/', 2)::bigint), 8, '0')) || '-%'
+      WHERE l.locktype = 'virtualxid' AND l.pid = pg_backend_pid() AND l.granted AND l.mode = 'ExclusiveLock')
+$$;
+
 -- As mtm.header, after a block that ran LOCK, DO, CALL, EXPLAIN ANALYZE or a function that is not built in. `announced`: the
 -- gateway has announced a command of this transaction that event triggers do not see.
 CREATE OR REPLACE FUNCTION mtm.header_checked(gid text, hmac text, announced boolean) RETURNS text
@@ -148,6 +159,7 @@ BEGIN
   IF pg_current_xact_id_if_assigned() IS NULL THEN RETURN 'empty'; END IF;
   PERFORM mtm.check_transaction(announced);
   PERFORM mtm.check_row_types();
+  IF mtm.is_bound() THEN RETURN 'mixed'; END IF;
   RETURN mtm.header(gid, hmac);
 END $$;
 
@@ -177,6 +189,6 @@ BEGIN
 END $$;
 
 REVOKE EXECUTE ON FUNCTION mtm.touched(), mtm.is_own(xid), mtm.changed_catalog(), mtm.unseen_object(oid[]),
-  mtm.check_row_types(), mtm.check_transaction(boolean) FROM PUBLIC;
+  mtm.check_row_types(), mtm.check_transaction(boolean), mtm.is_bound() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION mtm.header(text, text), mtm.header_checked(text, text, boolean),
   mtm.header_open(text, text, boolean) TO PUBLIC;
