@@ -43,8 +43,8 @@ const usualNeeds: ServerNeeds = { nodes: 3, databases: 1, maxWorkers: 100, maxCo
  */
 const ownConnections = 4 + 8 + 1 + 1 + 2;
 /**
- * mtm_live and mtm_retain; at the start one copy, by which the gateway reads what it has committed; two, by which
- * it reads transactions that are still open.
+ * mtm_live and mtm_retain; at the start one copy, by which the gateway reads what it has committed; two, by
+ * which it reads transactions that are still open.
  */
 const ownSlots = 2 + 1 + 2;
 /** Sender of changes, and at the start the reader of the history: a former one may still be ending. */

@@ -15,12 +15,14 @@ export interface ApplyDeskNode {
   event(event: GidEvent): void;
   /** Hybrid start time of the transaction that the backend runs; undefined when it is not one of ours. */
   startTimeOf(backendPid: number): number | undefined;
-  /** The transaction that the backend holds open while the others decide about it. */
-  heldOpenBy(backendPid: number): Gid | undefined;
-  /** The process that decodes the slot. */
-  walsender(): number | undefined;
-  /** The transaction carries definitions: what is remembered of the catalog ends with it. */
-  definitionsChange(gid: Gid): void;
+  readonly server: {
+    /** The transaction that the backend holds open while the others prepare it. */
+    heldOpenBy(backendPid: number): Gid | undefined;
+    /** The process that decodes the slot. */
+    readonly walsender: number | undefined;
+    /** The transaction carries definitions: what is remembered of the catalog ends with it. */
+    definitionsChange(gid: Gid): void;
+  };
 }
 
 export class ApplyDesk {
@@ -38,9 +40,9 @@ export class ApplyDesk {
     this.#watch = new ConflictWatch(parts.observer, {
       applying: () => this.#applying.values(),
       startTimeOf: (pid) => node.startTimeOf(pid),
-      heldOpenBy: (pid) => node.heldOpenBy(pid),
+      heldOpenBy: (pid) => node.server.heldOpenBy(pid),
       blocked: (event) => node.event(event),
-      walsender: () => node.walsender(),
+      walsender: () => node.server.walsender,
       captureBlocked: (gid) => node.event({ kind: 'capture-blocked', gid }),
     });
   }
@@ -63,7 +65,7 @@ export class ApplyDesk {
     this.#timer ??= setInterval(() => this.#look(), watchMs);
     handle.onDone = (result) => {
       this.#applying.delete(gid);
-      if (handle.ddl) this.#node.definitionsChange(gid);
+      if (handle.ddl) this.#node.server.definitionsChange(gid);
       this.#node.event({ kind: 'apply-ended', gid, result });
     };
   }

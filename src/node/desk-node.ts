@@ -5,7 +5,6 @@ import type { NodeMachine } from '../core/node/node-machine.ts';
 import type { Drain } from './drain.ts';
 import type { LocalServer } from './local-server.ts';
 import type { NodeParts } from './node-parts.ts';
-import type { OpenDesk } from './open-desk.ts';
 import type { Patience } from './patience.ts';
 import type { DeskNode } from './session-desk.ts';
 
@@ -14,7 +13,6 @@ export interface DeskNodeParts {
   readonly machine: NodeMachine;
   readonly drain: Drain;
   readonly server: LocalServer;
-  readonly open: OpenDesk;
   readonly patience: Patience;
   readonly clock: HybridClock;
   /** New transactions are stamped with it; undefined: none may begin. */
@@ -45,11 +43,15 @@ export function deskNode(node: DeskNodeParts): DeskNode {
     },
     prepareSent: (gid, startTime) => drain.push({ kind: 'prepare-sent', gid, startTime }),
     prepareEnded: (gid, end) => prepareEnded(drain, gid, end),
-    heldOpen: (gid, xid, pid) => node.open.heldOpen(gid, xid, pid),
-    openEnded: (gid, finish) => node.open.ended(gid, finish),
-    openFailed: (gid) => void node.open.failed(gid),
+    heldOpen: (gid, xid, pid) => node.server.open.heldOpen(gid, xid, pid),
+    openEnded: (gid, end) => {
+      if (end === 'failed') void node.server.open.failed(gid);
+      else node.server.open.ended(gid, end);
+    },
     prepareLost: (gid, pid) => {
-      void (node.open.holds(gid) ? node.open.sessionLost(gid) : node.server.prepareLost(gid, pid));
+      void (node.server.open.holds(gid)
+        ? node.server.open.sessionLost(gid)
+        : node.server.prepareLost(gid, pid));
     },
     mayBypass: (user) => control.mayBypass(user, config.adminRole),
   };

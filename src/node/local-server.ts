@@ -12,6 +12,7 @@ import type { Applier } from '../io/postgres/applier.ts';
 import type { Finisher } from '../io/postgres/finisher.ts';
 import { ReplicationStream } from '../io/postgres/replication-stream.ts';
 import { slotNames } from '../io/postgres/slot-names.ts';
+import { OpenDesk } from './open-desk.ts';
 import type { NodeParts } from './node-parts.ts';
 import { headerVerifier } from './header-proof.ts';
 
@@ -25,6 +26,8 @@ export interface LocalServerHandler {
   committed(gid: Gid): void;
   /** A function in the server asks the gateway. */
   asked(content: string): void;
+  /** Tells the session in this backend to end what it holds open. */
+  order(backendPid: number, gid: Gid, finish: Finish): void;
   lost(reason: string): void;
 }
 
@@ -38,6 +41,8 @@ export class LocalServer {
    * are.
    */
   readonly #changing = new Set<Gid>();
+  /** Transactions that cannot be prepared here. */
+  readonly open: OpenDesk;
   #stream: ReplicationStream | undefined;
   #unsupervised = 0;
   #stopped = false;
@@ -47,10 +52,26 @@ export class LocalServer {
     this.#applier = applier;
     this.#finisher = finisher;
     this.#handler = handler;
+    this.open = new OpenDesk(parts, {
+      event: (event) => handler.event(event),
+      definitionsChange: (gid) => this.definitionsChange(gid),
+      order: (pid, gid, finish) => handler.order(pid, gid, finish),
+      finished: (gid, finish) => this.finished(gid, finish),
+      lost: (reason) => handler.lost(reason),
+    });
   }
 
   get stream(): ReplicationStream | undefined {
     return this.#stream;
+  }
+
+  /** The process that decodes the slot. */
+  get walsender(): number | undefined {
+    return this.#stream?.pid;
+  }
+
+  heldOpenBy(backendPid: number): Gid | undefined {
+    return this.open.heldOpenBy(backendPid);
   }
 
   /** Writes that went past the gateway since it started. */
@@ -62,6 +83,18 @@ export class LocalServer {
   stop(): void {
     this.#stopped = true;
     this.#stream?.close();
+    this.open.close();
+  }
+
+  /** Changes are not read for a while: their peers cannot take them. */
+  pause(): void {
+    this.#stream?.pause();
+    this.open.source.pause();
+  }
+
+  resume(): void {
+    this.#stream?.resume();
+    this.open.source.resume();
   }
 
   definitionsChange(gid: Gid): void {

@@ -24,7 +24,6 @@ import { Health } from './health.ts';
 import { machineOptions } from './machine-options.ts';
 import { contacts, Members } from './members.ts';
 import type { NodeParts } from './node-parts.ts';
-import { OpenDesk } from './open-desk.ts';
 import { OutcomeNotes } from './outcome-notes.ts';
 import { Patience } from './patience.ts';
 import { newQuestions, type Questions } from './questions.ts';
@@ -53,7 +52,6 @@ export class Node {
   readonly #server: LocalServer;
   readonly #applier: Applier;
   readonly #finisher: Finisher;
-  readonly #open: OpenDesk;
   readonly #desk: SessionDesk;
   readonly #apply: ApplyDesk;
   readonly #syncpoint: SyncpointKeeper;
@@ -96,13 +94,7 @@ export class Node {
       event: (event) => this.#drain.push(event),
       committed: (gid) => this.#outcomes.committed([gid]),
       asked: (content) => this.#questions.asked(content),
-      lost: (reason) => this.#serverLost(reason),
-    });
-    this.#open = new OpenDesk(parts, {
-      event: (event) => this.#drain.push(event),
-      definitionsChange: (gid) => this.#server.definitionsChange(gid),
       order: (pid, gid, finish) => this.#desk.orderOpen(pid, gid, finish),
-      finished: (gid, finish) => this.#server.finished(gid, finish),
       lost: (reason) => this.#serverLost(reason),
     });
     this.#members = this.#newMembers();
@@ -111,7 +103,6 @@ export class Node {
       machine: this.#machine,
       drain: this.#drain,
       server: this.#server,
-      open: this.#open,
       patience: this.#patience,
       clock: this.#clock,
       generation: () => this.#generation,
@@ -120,9 +111,7 @@ export class Node {
     this.#apply = new ApplyDesk(parts, this.#applier, {
       event: (event) => this.#drain.push(event),
       startTimeOf: (pid) => this.#desk.startTimeOf(pid),
-      heldOpenBy: (pid) => this.#open.heldOpenBy(pid),
-      walsender: () => this.#server.stream?.pid,
-      definitionsChange: (gid) => this.#server.definitionsChange(gid),
+      server: this.#server,
     });
     this.#syncpoint = new SyncpointKeeper(this.#machine, slot, config, log, {
       raising: () => this.#outcomes.flush(),
@@ -177,14 +166,8 @@ export class Node {
     return new Flow({
       unappliedBytes: () => this.#apply.unappliedBytes,
       tell: (message) => this.#members.sendAll(message),
-      pauseSource: () => {
-        this.#server.stream?.pause();
-        this.#open.source.pause();
-      },
-      resumeSource: () => {
-        this.#server.stream?.resume();
-        this.#open.source.resume();
-      },
+      pauseSource: () => this.#server.pause(),
+      resumeSource: () => this.#server.resume(),
     });
   }
 
@@ -289,7 +272,6 @@ export class Node {
     this.#questions.stop();
     this.#referee.stop();
     this.#server.stop();
-    this.#open.close();
     this.#apply.stop();
     this.#finisher.stop();
     await this.#members.links.stop();
@@ -337,7 +319,7 @@ export class Node {
       case 'finish':
         return this.#server.finish(effect.gid, effect.finish);
       case 'finish-open':
-        return this.#open.finish(effect.gid, effect.finish);
+        return this.#server.open.finish(effect.gid, effect.finish);
       case 'answer':
         return this.#desk.answer(effect.gid, effect.answer);
       case 'end-prepare':

@@ -1,7 +1,7 @@
 /**
- * Transactions that stay open at home until the others have decided them: reading their changes, and looking up
- * what became of one whose session is gone.
- * Rule: what became of it is told only when it is certain: its backend has said so, or is gone.
+ * Transactions that stay open at home until the others have decided them: reading their changes, and
+ * looking up what became of one whose session is gone. Rule: what became of it is told only when it is
+ * certain: its backend has said so, or is gone.
  */
 import type { Finish } from '../core/commit/event.ts';
 import type { GidEvent } from '../core/node/node-event.ts';
@@ -142,7 +142,11 @@ const connectionLost: Refusal = {
   node: 0,
   retryable: true,
 };
-const commitFailed: Refusal = { ...connectionLost, message: '[multimaster] the commit failed', retryable: false };
+const commitFailed: Refusal = {
+  ...connectionLost,
+  message: '[multimaster] the commit failed',
+  retryable: false,
+};
 
 const hint = 'Do the work with temporary objects in a transaction of its own.';
 

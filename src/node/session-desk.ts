@@ -6,6 +6,7 @@
 import type { Answer, Finish } from '../core/commit/event.ts';
 import type { Gid, Refusal } from '../core/identity.ts';
 import { formatGid } from '../core/identity.ts';
+import { orderOpen } from '../core/session/open-commit.ts';
 import type { Obstacle } from '../core/session/ports.ts';
 import type { Classifier } from '../core/statement/classifier.ts';
 import type { ErrorText } from '../core/wire/messages.ts';
@@ -32,10 +33,8 @@ export interface DeskNode {
   prepareLost(gid: Gid, backendPid: number): void;
   /** It stays open, with its header and all its changes in the WAL. */
   heldOpen(gid: Gid, xid: string, backendPid: number): void;
-  /** COMMIT or ROLLBACK was executed as ordered. */
-  openEnded(gid: Gid, finish: Finish): void;
-  /** COMMIT has failed. */
-  openFailed(gid: Gid): void;
+  /** COMMIT or ROLLBACK was executed as ordered, or COMMIT has failed. */
+  openEnded(gid: Gid, end: Finish | 'failed'): void;
   mayBypass(user: string): Promise<boolean>;
 }
 
@@ -100,8 +99,7 @@ export class SessionDesk {
         this.#preparing.delete(gid);
         node.heldOpen(gid, xid, backendPid);
       },
-      openEnded: (gid, finish) => node.openEnded(gid, finish),
-      openFailed: (gid) => node.openFailed(gid),
+      openEnded: (gid, end) => node.openEnded(gid, end),
       mayBypass: (user) => node.mayBypass(user),
       admission: () => this.#admission(),
       sessionStarted: (session) => void this.#sessions.add(session),
@@ -220,7 +218,7 @@ export class SessionDesk {
 
   /** The session in this backend is to end the transaction that it holds open. */
   orderOpen(backendPid: number, gid: Gid, finish: Finish): void {
-    this.#byPid(backendPid)?.drive((machine) => machine.finishOpen(gid, finish));
+    this.#byPid(backendPid)?.drive((machine) => orderOpen(machine, gid, finish));
   }
 
   /** The generation ends: the PREPARE of this gid must end at once, one way or the other. */

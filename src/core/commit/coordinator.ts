@@ -11,6 +11,7 @@ import type { Gid, NodeId, Refusal } from '../identity.ts';
 import { Decision } from './decision.ts';
 import type { CommitEffect } from './event.ts';
 import { Reachability, type Membership } from './membership.ts';
+import { HeldBack } from './held-back.ts';
 import { MemberMessages } from './member-messages.ts';
 import { OwnEnding } from './own-ending.ts';
 import { newOwnTransaction, type OwnTransaction } from './own-transaction.ts';
@@ -28,13 +29,6 @@ export interface CoordinatorContext {
   readonly onFinishedAgain: (gid: Gid, from: NodeId) => void;
 }
 
-interface Captured {
-  readonly gid: Gid;
-  readonly ddl: boolean;
-  readonly data: Uint8Array;
-  readonly last: boolean;
-}
-
 export class Coordinator {
   readonly #membership: Membership;
   readonly #context: CoordinatorContext;
@@ -43,8 +37,7 @@ export class Coordinator {
   readonly #decision: Decision;
   /** In the order of their counters. */
   readonly #transactions = new Map<Gid, OwnTransaction>();
-  /** What the slot shows while an open transaction commits at home. */
-  readonly #heldBack: Captured[] = [];
+  readonly #heldBack = new HeldBack();
   #lastCounter = 0;
   /** The end of the generation, from the freeze on. */
   readonly ending: OwnEnding;
@@ -181,7 +174,7 @@ export class Coordinator {
   }
 
   captureRestarted(): void {
-    this.#heldBack.length = 0;
+    this.#heldBack.take();
     for (const { changes, heldOpen } of this.#transactions.values())
       if (!heldOpen) changes.captureRestarted();
   }
@@ -193,14 +186,14 @@ export class Coordinator {
   captured(gid: Gid, ddl: boolean, data: Uint8Array, last: boolean): void {
     for (const { committingOpen } of this.#transactions.values()) {
       if (!committingOpen) continue;
-      this.#heldBack.push({ gid, ddl, data, last });
+      this.#heldBack.add({ gid, ddl, data, last });
       return;
     }
     this.#captured(gid, ddl, data, last);
   }
 
   #releaseHeldBack(): void {
-    for (const { gid, ddl, data, last } of this.#heldBack.splice(0)) this.captured(gid, ddl, data, last);
+    for (const { gid, ddl, data, last } of this.#heldBack.take()) this.captured(gid, ddl, data, last);
   }
 
   #captured(gid: Gid, ddl: boolean, data: Uint8Array, last: boolean): void {

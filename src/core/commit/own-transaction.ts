@@ -11,9 +11,9 @@
  *   aborted     announced. Ends when every member has confirmed.
  *   committing  decided, by the coordinator or by the record of a higher generation. Ends when every member
  *               has executed it.
- * A transaction that cannot be prepared at home is `heldOpen` there by its session (architecture §6): only the
- * others vote, and when all of them are prepared its own COMMIT, the last, is the decision. Until that has
- * returned (`committingOpen`) it is `collecting`; if it fails, nothing of it is left at home.
+ * A transaction that cannot be prepared at home is `heldOpen` there by its session (architecture §6): only
+ * the others vote, and when all of them are prepared its own COMMIT, the last, is the decision. Until that
+ * has returned (`committingOpen`) it is `collecting`; if it fails, nothing of it is left at home.
  * After the freeze nothing becomes `aborted`: `aborting` then only means that nothing is prepared at home any
  * more, or soon. What it means for the client is the record's word (coordinator.ts, `settled`).
  */

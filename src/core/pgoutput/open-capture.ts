@@ -1,11 +1,11 @@
 /**
  * The changes of a transaction that is still open, from a stream of transactions in progress (pgoutput from
- * version 2 on, `streaming`): in each block (`S` … `E`) every change carries the id of its subtransaction, and
- * `A` says that one was rolled back, perhaps after its changes came.
+ * version 2 on, `streaming`): in each block (`S` … `E`) every change carries the id of its subtransaction,
+ * and `A` says that one was rolled back, perhaps after its changes came.
  *
- * Rules: what belongs to the whole transaction is handed on at once; from the first change of a subtransaction on
- * everything is kept back until the end, because only then nothing of it can be taken back. The end is the
- * gateway's own message behind the header; without it nothing is complete.
+ * Rules: what belongs to the whole transaction is handed on at once; from the first change of a
+ * subtransaction on everything is kept back until the end, because only then nothing of it can be taken
+ * back. The end is the gateway's own message behind the header; without it nothing is complete.
  */
 import type { Gid } from '../identity.ts';
 import { Capture, type CapturedPiece } from './capture.ts';

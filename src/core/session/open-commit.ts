@@ -1,9 +1,9 @@
 /**
- * The end of a transaction that PREPARE would refuse (it touched temporary and replicated tables, has a cursor
- * WITH HOLD, exported its snapshot): it stays open while the other members prepare its changes; then its COMMIT
- * decides.
- * Rule: from the header on only the node ends the transaction (`finishOpen`).
+ * The end of a transaction that PREPARE would refuse (it touched temporary and replicated tables, has a
+ * cursor WITH HOLD, exported its snapshot): it stays open while the other members prepare its changes; then
+ * its COMMIT decides. Rule: from the header on only the node ends the transaction (`orderOpen`).
  */
+import type { Finish } from '../commit/event.ts';
 import type { Gid } from '../identity.ts';
 import type { Block } from './block.ts';
 import { rollBack, settled } from './server-reply.ts';
@@ -38,10 +38,10 @@ export function* commitLast(session: SessionMachine, block: Block, gid: Gid): Pa
 function* untilAnswered(session: SessionMachine, block: Block, gid: Gid): Part<Reply | undefined> {
   let failed: Reply | undefined;
   for (;;) {
-    const order = session.openOrder;
-    if (order?.gid === gid) {
-      session.openOrder = undefined;
-      failed = yield* obey(session, block, gid, order.finish);
+    const { openOrder } = block;
+    if (openOrder !== undefined) {
+      block.openOrder = undefined;
+      failed = yield* obey(session, block, gid, openOrder);
       if (session.ended) return failed;
     }
     if (session.answer?.gid === gid) return failed;
@@ -49,12 +49,7 @@ function* untilAnswered(session: SessionMachine, block: Block, gid: Gid): Part<R
   }
 }
 
-function* obey(
-  session: SessionMachine,
-  block: Block,
-  gid: Gid,
-  finish: 'commit' | 'rollback',
-): Part<Reply | undefined> {
+function* obey(session: SessionMachine, block: Block, gid: Gid, finish: Finish): Part<Reply | undefined> {
   if (finish === 'rollback') {
     yield* rollBack(session);
     if (session.ended) return undefined;
@@ -63,7 +58,7 @@ function* obey(
     yield* settled(session, commit);
     if (commit.tag !== 'COMMIT') {
       block.prepared = true;
-      session.ports.openFailed(gid);
+      session.ports.openEnded(gid, 'failed');
       return commit;
     }
   }
@@ -71,4 +66,11 @@ function* obey(
   block.prepared = true;
   session.ports.openEnded(gid, finish);
   return undefined;
+}
+
+/** The transaction that the session holds open ends now. */
+export function orderOpen(session: SessionMachine, gid: Gid, finish: Finish): void {
+  if (session.block?.gid !== gid) return;
+  session.block.openOrder = finish;
+  session.resume();
 }

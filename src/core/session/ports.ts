@@ -49,15 +49,14 @@ export interface SessionPorts {
   /** SQL that announces a command which no event trigger sees. */
   announceSql(command: string, tag: string): string;
   /**
-   * The SQL that ends the work of a transaction that cannot be prepared; it answers with the transaction's id.
+   * The SQL that ends the work of a transaction that cannot be prepared; it answers with the transaction's
+   * id.
    */
   openHeaderSql(gid: Gid, announced: boolean): string;
-  /** It has run: the transaction stays open until `finishOpen()` is called. In place of `prepareEnded`. */
+  /** It has run: the transaction stays open until `orderOpen` is called. In place of `prepareEnded`. */
   heldOpen(gid: Gid, xid: string): void;
-  /** What `finishOpen()` ordered was executed. */
-  openEnded(gid: Gid, finish: Finish): void;
-  /** Its COMMIT has failed. */
-  openFailed(gid: Gid): void;
+  /** What was ordered was executed, or the COMMIT has failed. */
+  openEnded(gid: Gid, end: Finish | 'failed'): void;
   /** How the PREPARE of the gid ended. `empty`: nothing to replicate, commit at home alone. */
   prepareEnded(gid: Gid, end: 'prepared' | 'empty' | 'failed'): void;
 }

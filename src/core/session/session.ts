@@ -13,7 +13,7 @@
  * (invariant 9).
  */
 import type { Gid, Refusal } from '../identity.ts';
-import type { Answer, Finish } from '../commit/event.ts';
+import type { Answer } from '../commit/event.ts';
 import { backend, status } from '../wire/codes.ts';
 import { commandComplete, copyFail, errorFields } from '../wire/messages.ts';
 import { errorResponse, parameterStatus, query } from '../wire/messages.ts';
@@ -47,8 +47,6 @@ export class SessionMachine {
   serverStatus: number = status.idle;
   /** The outcome of the last PREPARE, once it is known. */
   answer: { readonly gid: Gid; readonly answer: Answer } | undefined;
-  /** What is to become of the transaction that is held open. */
-  openOrder: { readonly gid: Gid; readonly finish: Finish } | undefined;
   retryIsDue = false;
   /** The client has asked to cancel the unit that runs: it is not repeated. */
   clientCancelled = false;
@@ -330,12 +328,6 @@ export class SessionMachine {
     this.answer = { gid, answer };
     this.resume();
     if (this.#serverLost) this.abandon('57P01', serverLost);
-  }
-
-  /** The transaction that is held open ends now. */
-  finishOpen(gid: Gid, finish: Finish): void {
-    this.openOrder = { gid, finish };
-    this.resume();
   }
 
   retryDue(): void {

@@ -1,10 +1,11 @@
 /**
- * Reads the changes of a transaction that is still open, which the slot of the hot path, made for prepared ones,
- * never shows: from a temporary copy of that slot, as SQL. The server sends a transaction in progress when its
- * decoded changes exceed logical_decoding_work_mem, and the message behind the header is longer than that.
+ * Reads the changes of a transaction that is still open, which the slot of the hot path, made for prepared
+ * ones, never shows: from a temporary copy of that slot, as SQL. The server sends a transaction in progress
+ * when its decoded changes exceed logical_decoding_work_mem, and the message behind the header is longer
+ * than that.
  *
- * Rules: what is to be read is flushed first, because only flushed WAL is decoded. A copy begins where the slot's
- * own restart lies, so it shows the whole transaction, whenever it began (measured on 15 to 18).
+ * Rules: what is to be read is flushed first, because only flushed WAL is decoded. A copy begins where the
+ * slot's own restart lies, so it shows the whole transaction, whenever it began (measured on 15 to 18).
  */
 import { OpenCapture, type OpenCaptureEnd } from '../../core/pgoutput/open-capture.ts';
 import type { CapturedPiece } from '../../core/pgoutput/capture.ts';
@@ -96,7 +97,8 @@ export class OpenStream {
   }
 
   async #decode(connection: RawConnection, read: OpenRead): Promise<OpenCaptureEnd> {
-    const { slot, publication, verifyHeader } = this.#options;
+    const { slot, publication } = this.#options;
+    const verifyHeader = (gid: Gid, hmac: string): boolean => this.#options.verifyHeader(gid, hmac);
     const copy = `mtm_open_${connection.pid}`;
     await simpleQuery(connection, "SELECT pg_catalog.pg_logical_emit_message(true, 'mtm-flush', '')");
     await simpleQuery(connection, `SELECT pg_copy_logical_replication_slot('${slot}', '${copy}', true)`);
@@ -105,7 +107,8 @@ export class OpenStream {
     const rows = changes(
       connection,
       `SELECT data FROM pg_logical_slot_peek_binary_changes('${copy}', NULL, NULL, 'proto_version', '2',
-         'streaming', 'on', 'publication_names', '"${publication}"', 'messages', 'true') WHERE xid = '${xid}'`,
+         'streaming', 'on', 'publication_names', '"${publication}"', 'messages', 'true')
+       WHERE xid = '${xid}'`,
       (message) => capture.message(message, 0, message.length),
     );
     if (this.#paused) connection.pause();
