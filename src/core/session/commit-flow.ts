@@ -170,6 +170,7 @@ function* endOpen(session: SessionMachine, block: Block, gid: Gid): Part<BlockEn
   }
   // Nobody waits any longer for those who could tell: with the session the open transaction goes.
   if (answer.kind === 'unknown' && !block.prepared) session.abandon('57P01', answer.reason);
+  while (session.ended) yield; // it has nothing to say any more
   return blockEnd(gid, answer, true);
 }
 
