@@ -3,7 +3,9 @@
  * Rule: only while something is applied is anybody woken for it: an idle gateway sleeps as long as it can.
  */
 import type { GidEvent } from '../core/node/node-event.ts';
+import { parseGid } from '../core/identity.ts';
 import type { Gid, Refusal } from '../core/identity.ts';
+import type { ClientBranches } from '../io/postgres/client-branches.ts';
 import type { Applier, ApplyHandle } from '../io/postgres/applier.ts';
 import { ConflictWatch } from './conflict-watch.ts';
 import { headerProof } from './header-proof.ts';
@@ -22,6 +24,9 @@ export interface ApplyDeskNode {
     readonly walsender: number | undefined;
     /** The transaction carries definitions: what is remembered of the catalog ends with it. */
     definitionsChange(gid: Gid): void;
+    /** Decoding waits for a lock of what a client has prepared, or somebody past the gateway. */
+    readonly branchDesk: { captureBlocked(): void };
+    readonly branches: Pick<ClientBranches, 'brings' | 'concerns' | 'bringerOf'>;
   };
 }
 
@@ -43,7 +48,11 @@ export class ApplyDesk {
       heldOpenBy: (pid) => node.server.heldOpenBy(pid),
       blocked: (event) => node.event(event),
       walsender: () => node.server.walsender,
-      captureBlocked: (gid) => node.event({ kind: 'capture-blocked', gid }),
+      bringerOf: (name) => node.server.branches.bringerOf(name),
+      captureBlocked: (gid) => {
+        if (parseGid(gid) === undefined) node.server.branchDesk.captureBlocked();
+        else node.event({ kind: 'capture-blocked', gid });
+      },
     });
   }
 
@@ -66,6 +75,8 @@ export class ApplyDesk {
     handle.onDone = (result) => {
       this.#applying.delete(gid);
       if (handle.ddl) this.#node.server.definitionsChange(gid);
+      if (handle.client !== undefined) this.#node.server.branches.brings(gid, handle.client);
+      else if (handle.concernsClients) this.#node.server.branches.concerns(gid);
       this.#node.event({ kind: 'apply-ended', gid, result });
     };
   }

@@ -1,16 +1,18 @@
 /**
  * The node's own PostgreSQL as the commit machine sees it: the change stream, the ends of prepared
- * transactions, and what the
- * catalog says about the reach of statements.
+ * transactions, and what the catalog says about the reach of statements.
  * Rule: whatever breaks here ends the node's part (`lost`); nothing is patched up from memory.
  */
 import type { Finish } from '../core/commit/event.ts';
 import type { GidEvent } from '../core/node/node-event.ts';
 import type { Gid, Lsn } from '../core/identity.ts';
 import { contextOf, unknownSuspicions } from '../core/statement/context.ts';
+import { ClientBranches } from '../io/postgres/client-branches.ts';
 import type { Applier } from '../io/postgres/applier.ts';
 import type { Finisher } from '../io/postgres/finisher.ts';
 import { ReplicationStream } from '../io/postgres/replication-stream.ts';
+import { BranchDesk } from './branch-desk.ts';
+import { branchStep } from './fail-point.ts';
 import { slotNames } from '../io/postgres/slot-names.ts';
 import { OpenDesk } from './open-desk.ts';
 import type { NodeParts } from './node-parts.ts';
@@ -29,6 +31,8 @@ export interface LocalServerHandler {
   /** Tells the session in this backend to end what it holds open. */
   order(backendPid: number, gid: Gid, finish: Finish): void;
   lost(reason: string): void;
+  /** A new transaction may begin. */
+  mayPrepare(): boolean;
 }
 
 export class LocalServer {
@@ -36,6 +40,9 @@ export class LocalServer {
   readonly #applier: Applier;
   readonly #finisher: Finisher;
   readonly #handler: LocalServerHandler;
+  /** What clients have prepared under names of their own. */
+  readonly branches: ClientBranches;
+  readonly branchDesk: BranchDesk;
   /**
    * Transactions with DDL that are not finished here: what is remembered of the catalog changes when they
    * are.
@@ -57,6 +64,23 @@ export class LocalServer {
       definitionsChange: (gid) => this.definitionsChange(gid),
       order: (pid, gid, finish) => handler.order(pid, gid, finish),
       finished: (gid, finish) => this.finished(gid, finish),
+      lost: (reason) => handler.lost(reason),
+    });
+    const { config, takeOver, announceKey, control } = parts;
+    this.branches = new ClientBranches({
+      client: () => control.client,
+      applier,
+      finisher,
+      step: branchStep,
+    });
+    this.branchDesk = new BranchDesk({
+      nodeId: config.nodeId,
+      incarnation: takeOver.incarnation,
+      secret: config.clusterSecret,
+      announceKey,
+      branches: this.branches,
+      mayPrepare: () => handler.mayPrepare(),
+      endBackend: (pid) => control.endBackend(pid),
       lost: (reason) => handler.lost(reason),
     });
   }
@@ -82,6 +106,7 @@ export class LocalServer {
   /** Nothing is tried again from here on. */
   stop(): void {
     this.#stopped = true;
+    this.branches.stop();
     this.#stream?.close();
     this.open.close();
   }
@@ -108,8 +133,9 @@ export class LocalServer {
     this.#stream = await ReplicationStream.open(options, {
       verifyHeader: headerVerifier(config.clusterSecret),
       began: () => undefined,
-      piece: (gid, { ddl, data }) => {
+      piece: (gid, { ddl, data, clients }) => {
         if (ddl) this.#changing.add(gid);
+        if (clients === true) this.branches.concerns(gid);
         this.#handler.event({ kind: 'captured', gid, ddl, data, last: false });
       },
       prepared: ({ gid, header, endLsn }) => {
@@ -128,6 +154,8 @@ export class LocalServer {
         this.#unsupervised++;
         log.error({ relations, rows, ddl }, 'an unsupervised write: the nodes differ now');
       },
+      preparesForClients: () => this.branchDesk.busy,
+      client: (transaction) => this.branchDesk.captured(transaction),
       request: (content) => this.#handler.asked(content),
       closed: (reason) => this.#handler.lost(`the change stream ended: ${reason}`),
     });
@@ -165,10 +193,27 @@ export class LocalServer {
       if (finish === 'commit') this.#handler.committed(gid);
       this.#handler.event({ kind: 'finish-ended', gid, finish, missing });
     };
+    if (this.branches.isConcerned(gid)) return void this.#endBranches(gid, finish, ended);
     if (!this.#changing.delete(gid)) return ended();
     this.#applier.invalidate();
     // Nobody is answered before this node knows what the new definitions can reach.
     void this.refreshSuspicions().then(ended);
+  }
+
+  /** It is executed only when what it says about clients' branches is done, which may define things. */
+  async #endBranches(gid: Gid, finish: 'commit' | 'rollback', ended: () => void): Promise<void> {
+    try {
+      await this.branches.ended(gid, finish);
+    } catch (error) {
+      if (!this.#stopped)
+        this.#handler.lost(`a prepared transaction of a client: ${(error as Error).message}`);
+      return;
+    }
+    this.branchDesk.transactionEnded(gid);
+    this.#changing.delete(gid);
+    this.#applier.invalidate();
+    await this.refreshSuspicions();
+    ended();
   }
 
   /**

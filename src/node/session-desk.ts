@@ -13,6 +13,7 @@ import type { ErrorText } from '../core/wire/messages.ts';
 import type { ClientSession } from '../io/clients/client-session.ts';
 import type { SessionServices } from '../io/clients/session-services.ts';
 import type { GatewayConfig } from '../config/schema.ts';
+import type { BranchDesk } from './branch-desk.ts';
 import { headerProof, keyProof } from './header-proof.ts';
 
 const cancelRepeatMs = 50;
@@ -36,6 +37,8 @@ export interface DeskNode {
   /** COMMIT or ROLLBACK was executed as ordered, or COMMIT has failed. */
   openEnded(gid: Gid, end: Finish | 'failed'): void;
   mayBypass(user: string): Promise<boolean>;
+  /** What clients prepare under their own names. */
+  readonly branches: Pick<BranchDesk, 'portsOf' | 'prepareFailed' | 'sessionEnded'>;
 }
 
 /** The first gid of a database; the counter has 15 digits. */
@@ -86,6 +89,7 @@ export class SessionDesk {
       prepareEnded: (gid, end) => {
         this.#preparing.delete(gid);
         if (end === 'failed') this.#waiting.delete(gid);
+        if (end === 'failed') node.branches.prepareFailed(gid);
         node.prepareEnded(gid, end);
       },
       prepareLost: (gid, pid) => {
@@ -100,12 +104,14 @@ export class SessionDesk {
         node.heldOpen(gid, xid, backendPid);
       },
       openEnded: (gid, end) => node.openEnded(gid, end),
+      branchPorts: (session) => node.branches.portsOf(session),
       mayBypass: (user) => node.mayBypass(user),
       admission: () => this.#admission(),
       sessionStarted: (session) => void this.#sessions.add(session),
       sessionEnded: (session) => {
         this.#sessions.delete(session);
         this.#startTimes.delete(session);
+        node.branches.sessionEnded(session);
       },
       cancel: (processId, key) => this.#cancel(processId, key),
     };

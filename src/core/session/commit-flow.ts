@@ -47,7 +47,7 @@ export function sendPrepare(session: SessionMachine, block: Block): Flight | und
   return { gid, prepare };
 }
 
-const rolledBack = errorResponse({
+export const rolledBack = errorResponse({
   severity: 'ERROR',
   sqlstate: '40000',
   message: '[multimaster] the transaction was rolled back by the server',
@@ -89,7 +89,7 @@ export function* endBlock(session: SessionMachine, block: Block, flight: Flight 
 }
 
 /** An election began after the transaction had been admitted: nothing of it is left, it may run again. */
-function* generationEnded(session: SessionMachine): Part<BlockEnd> {
+export function* generationEnded(session: SessionMachine): Part<BlockEnd> {
   if (session.serverStatus !== status.idle) yield* rollBack(session);
   const message = '[multimaster] the generation ended before the transaction could be prepared';
   const error = errorResponse({
@@ -108,7 +108,7 @@ function* interrupted(session: SessionMachine, refusal: Refusal): Part<BlockEnd>
 }
 
 /** The gid was never prepared and never will be. */
-function failed(session: SessionMachine, block: Block, gid: Gid): void {
+export function failed(session: SessionMachine, block: Block, gid: Gid): void {
   block.gid = undefined;
   session.ports.prepareEnded(gid, 'failed');
 }
@@ -198,7 +198,8 @@ const mixed: ErrorText = {
   hint: 'Repeat the transaction: from now on this session is asked before.',
 };
 
-function* afterPrepare(
+/** PREPARE has been answered. `kind`: what the header function said of the transaction. */
+export function* afterPrepare(
   session: SessionMachine,
   block: Block,
   gid: Gid,

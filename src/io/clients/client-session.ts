@@ -106,8 +106,7 @@ export class ClientSession {
       close: () => this.close(),
       cancelServer: () => void this.#cancelServer(),
       waitBeforeRetry: (attempt) => {
-        const timer = setTimeout(() => this.#drive(() => this.machine.retryDue()), retryDelayMs(attempt));
-        timer.unref();
+        setTimeout(() => this.#drive(() => this.machine.retryDue()), retryDelayMs(attempt)).unref();
       },
       newTransaction: (startTime) => {
         this.#openGid = services.newTransaction(this, startTime);
@@ -119,6 +118,7 @@ export class ClientSession {
         this.#openGid = undefined;
         services.openEnded(gid, end);
       },
+      ...services.branchPorts(this),
       prepareEnded: (gid, end) => {
         this.#openGid = undefined;
         services.prepareEnded(gid, end);

@@ -24,6 +24,7 @@ const sqlFiles = [
   'status.sql',
   'requests.sql',
   'spread.sql',
+  'client-prepared.sql',
   'membership.sql',
   'apply.sql',
   'triggers.sql',

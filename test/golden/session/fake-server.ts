@@ -185,6 +185,12 @@ export class FakeServer {
     }
     if (text.includes('mixed')) this.#mixed = true;
     if (text.includes('deferred')) this.#deferred = true;
+    if (text.includes('CLIENT')) {
+      if (text.includes('ROWS')) this.#wrote = true;
+      this.#rows(['']);
+      return this.#complete('SELECT 1', simple);
+    }
+    if (text.includes('DECISION')) this.#wrote = true;
     if (text.includes('HEADER')) {
       const kind = this.#mixed ? 'mixed' : this.#wrote ? 'write' : 'empty';
       this.#rows([text.includes('OPEN HEADER') ? '4711' : kind]);

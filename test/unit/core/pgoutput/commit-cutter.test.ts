@@ -63,6 +63,33 @@ function cut(messages: readonly Uint8Array[], holdBytes = 1000): string[] {
   return log;
 }
 
+describe('what clients have prepared', () => {
+  const head = message('R', int32(9), 'mtm\0client_prepared\0d', '\0\x01\x01', 'id\0', int32(23), int32(-1));
+
+  test('is left out at its own commit: it comes with the decision', () => {
+    const own = [begin, relation(1), insert(1, 'a'), header('client:1', 'mtm-client'), commit(9)];
+    expect(cut(own)).toEqual(['committed 9']);
+    expect(cut(own, 1)).toEqual(['begin', 'piece relation 1=a', 'end undefined at 9', 'committed 9']);
+  });
+
+  test('but for a forged header', () => {
+    const forged = [
+      begin,
+      relation(1),
+      insert(1, 'a'),
+      header('client:1', 'mtm-client', 'forged'),
+      commit(9),
+    ];
+    expect(cut(forged)).toEqual(['unsupervised', 'committed 9']);
+  });
+
+  test('rows about it are those of their transaction; what a node forgets by itself is nothing', () => {
+    const rows = [begin, head, insert(9, 'c'), header('mtm:1:1:1:3'), commit(9)];
+    expect(cut(rows)).toEqual(['unit mtm:1:1:1:3 at 9: relation 9=c', 'committed 9']);
+    expect(cut([begin, head, insert(9, 'c'), commit(9)])).toEqual(['committed 9']);
+  });
+});
+
 describe('an ordinary commit', () => {
   test('is one transaction, whose gid is in its last verified header', () => {
     const messages = [
