@@ -160,6 +160,16 @@ export class Capture {
     }
   }
 
+  /** One of our own transactions that is open: its changes follow without its boundaries. */
+  beginOpen(gid: Gid): void {
+    this.#begin('ours', gid);
+  }
+
+  /** All its changes have come: `prepared` tells what they are. */
+  endOpen(): void {
+    if (this.#open !== undefined) this.#prepare(this.#open.gid, 0n);
+  }
+
   #relation(buffer: Uint8Array, start: number, end: number): string | undefined {
     const oid = peekOid(buffer, start, end);
     if (oid === 0) return 'a relation message is cut short';
