@@ -295,14 +295,15 @@ export class TransactionWriter {
     this.#adopt(asked.relation, plan);
   }
 
-  #writtenByScript(plan: RelationPlan): boolean {
-    return this.#insideExtension && plan.facts.extensionMember;
+  /** The rows stay at their home, or the script of an extension writes them here too. */
+  #leftOut({ facts }: RelationPlan): boolean {
+    return facts.local || (this.#insideExtension && facts.extensionMember);
   }
 
   #insert(message: InsertMessage): boolean {
     const plan = this.#plan(message.relation);
     if (plan === undefined) return false;
-    if (this.#writtenByScript(plan)) return true;
+    if (this.#leftOut(plan)) return true;
     this.#pipeline.row(plan.insert, message.row, undefined);
     this.#checks?.inserted(plan, message.row);
     return true;
@@ -311,7 +312,7 @@ export class TransactionWriter {
   #update(message: UpdateMessage): boolean {
     const plan = this.#plan(message.relation);
     if (plan === undefined) return false;
-    if (this.#writtenByScript(plan)) return true;
+    if (this.#leftOut(plan)) return true;
     this.#checks?.parentGoes(plan, message);
     this.#pipeline.row(plan.update(message), message.row, message.old?.row);
     this.#checks?.updated(plan, message);
@@ -321,7 +322,7 @@ export class TransactionWriter {
   #delete(message: DeleteMessage): boolean {
     const plan = this.#plan(message.relation);
     if (plan === undefined) return false;
-    if (this.#writtenByScript(plan)) return true;
+    if (this.#leftOut(plan)) return true;
     this.#checks?.parentGoes(plan, message);
     this.#pipeline.row(plan.delete(message), undefined, message.old.row);
     return true;
@@ -332,7 +333,7 @@ export class TransactionWriter {
     for (const oid of message.relations) {
       const plan = this.#plan(oid);
       if (plan === undefined) return false;
-      if (!this.#writtenByScript(plan)) facts.push(plan.facts);
+      if (!this.#leftOut(plan)) facts.push(plan.facts);
     }
     if (facts.length > 0) this.#pipeline.runOnce(truncateSql(message, facts));
     return true;
@@ -342,9 +343,7 @@ export class TransactionWriter {
   #copyRun(piece: Uint8Array, firstEnd: number): boolean {
     const plan = this.#relations.get(peekOid(piece, this.#pieces.at + 4, firstEnd))?.plan;
     const run =
-      plan === undefined || this.#writtenByScript(plan)
-        ? undefined
-        : insertRun(piece, this.#pieces.at, copyFrom);
+      plan === undefined || this.#leftOut(plan) ? undefined : insertRun(piece, this.#pieces.at, copyFrom);
     if (plan === undefined || run === undefined || plan.copyColumns.length === 0) return false;
     const data = runToCopy(piece, this.#pieces.at, run, plan);
     if (data === undefined) this.#refuse('08P01', 'peer data: a row that cannot be inserted');

@@ -23,6 +23,7 @@ $$;
 --   'temporary'  only temporary objects were touched: COMMIT
 --   'mixed'      temporary and others: PREPARE would fail
 --   'write'      the header was emitted: PREPARE
+--   'early'      the same, and the session does not want to wait for the other nodes (wait_peer_commits)
 CREATE OR REPLACE FUNCTION mtm.header(gid text, hmac text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE kind text;
@@ -34,7 +35,7 @@ BEGIN
     IF kind <> 'write' THEN RETURN kind; END IF;
   END IF;
   PERFORM pg_logical_emit_message(true, 'mtm', json_build_object('gid', gid, 'hmac', hmac)::text);
-  RETURN 'write';
+  RETURN CASE current_setting('multimaster.wait_peer_commits', true) WHEN 'off' THEN 'early' ELSE 'write' END;
 END $$;
 
 -- Is the row version of a transaction that still runs? Only the own one's can be seen. Its id is widened relative to the
