@@ -31,8 +31,8 @@ export interface LocalServerHandler {
   /** Tells the session in this backend to end what it holds open. */
   order(backendPid: number, gid: Gid, finish: Finish): void;
   lost(reason: string): void;
-  /** A new transaction may begin. */
-  mayPrepare(): boolean;
+  /** Undefined while nothing may be prepared. */
+  generation(): number | undefined;
 }
 
 export class LocalServer {
@@ -79,7 +79,7 @@ export class LocalServer {
       secret: config.clusterSecret,
       announceKey,
       branches: this.branches,
-      mayPrepare: () => handler.mayPrepare(),
+      generation: () => handler.generation(),
       endBackend: (pid) => control.endBackend(pid),
       lost: (reason) => handler.lost(reason),
     });
@@ -149,6 +149,12 @@ export class LocalServer {
         this.#release(endLsn);
       },
       finished: (_gid, _outcome, endLsn) => this.#release(endLsn),
+      finishedByName: (gid, endLsn) => {
+        // A former process may have ordered what was done before this one began.
+        if (endLsn <= this.#parts.positionAtStart.flushed || this.branches.hasFinished(gid)) return;
+        this.#unsupervised++;
+        log.error({ gid }, 'a prepared transaction was committed past the gateway: the nodes differ now');
+      },
       committedPlainly: (_gid, endLsn) => this.#release(endLsn),
       unsupervised: ({ relations, rows, ddl }) => {
         this.#unsupervised++;

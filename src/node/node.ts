@@ -97,7 +97,7 @@ export class Node {
       asked: (content) => this.#questions.asked(content),
       order: (pid, gid, finish) => this.#desk.orderOpen(pid, gid, finish),
       lost: (reason) => this.#serverLost(reason),
-      mayPrepare: () => this.#generation !== undefined,
+      generation: () => this.#generation,
     });
     this.#members = this.#newMembers();
     const desk = deskNode({

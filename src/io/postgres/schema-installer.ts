@@ -17,12 +17,17 @@ const sqlFiles = [
   'header.sql',
   'statement-text.sql',
   'capture.sql',
+  'explained.sql',
+  'everywhere.sql',
+  'local-tables.sql',
   'rewrite.sql',
   'sequences.sql',
+  'setval.sql',
   'tables.sql',
   'generation.sql',
   'status.sql',
   'requests.sql',
+  'checks.sql',
   'spread.sql',
   'client-prepared.sql',
   'membership.sql',
@@ -57,6 +62,7 @@ export interface NodePlace {
   become(client: Client): Promise<void>;
   /** Members of this role may change the cluster, beside superusers; empty: nobody else. */
   readonly adminRole?: string;
+  readonly ignoreTablesWithoutPk?: boolean;
 }
 
 function readSql(): readonly string[] {
@@ -106,7 +112,7 @@ async function installedDigest(client: Client): Promise<string | undefined> {
 
 /** True: the node is new here, so everything in the database has to be adopted. */
 async function writePlace(client: Client, node: NodePlace): Promise<boolean> {
-  const { clusterName, timeline, adminRole } = node;
+  const { clusterName, timeline, adminRole, ignoreTablesWithoutPk } = node;
   const old = await firstRow(client, 'SELECT my_id, cluster_name FROM mtm.node');
   const system = await firstRow(client, 'SELECT system_identifier::text AS id FROM pg_control_system()');
   if (old !== undefined && old['cluster_name'] !== clusterName) {
@@ -117,16 +123,25 @@ async function writePlace(client: Client, node: NodePlace): Promise<boolean> {
   }
   if (old !== undefined && old['my_id'] !== node.myId) await node.become(client);
   await client.query(
-    `INSERT INTO mtm.node (my_id, cluster_name, system_identifier, timeline, admin_role)
-     VALUES ($1, $2, $3, $4, $5)
+    `INSERT INTO mtm.node (my_id, cluster_name, system_identifier, timeline, admin_role,
+       ignore_tables_without_pk)
+     VALUES ($1, $2, $3, $4, $5, $6)
      ON CONFLICT (one) DO UPDATE SET my_id = excluded.my_id, system_identifier = excluded.system_identifier,
-       timeline = excluded.timeline, admin_role = excluded.admin_role`,
-    [node.myId, clusterName, system?.['id'], timeline, adminRole ?? ''],
+       timeline = excluded.timeline, admin_role = excluded.admin_role,
+       ignore_tables_without_pk = excluded.ignore_tables_without_pk`,
+    [node.myId, clusterName, system?.['id'], timeline, adminRole ?? '', ignoreTablesWithoutPk ?? false],
   );
   // Changed by mtm.alter_sequences() only, everywhere at once; looked for first, because an INSERT may wait.
   if ((await firstRow(client, 'SELECT 1 AS there FROM mtm.sequence_step')) === undefined)
     await client.query('INSERT INTO mtm.sequence_step (node_count) VALUES ($1)', [node.highestNode]);
   return old === undefined;
+}
+
+/** `generated`: known from 18 on. */
+async function createForAllTables(client: Client, generated: string): Promise<void> {
+  await client.query(`CREATE PUBLICATION ${publicationName} FOR ALL TABLES`);
+  const version = await firstRow(client, `SELECT current_setting('server_version_num')::int AS n`);
+  if (Number(version?.['n']) >= 180000) await client.query(generated);
 }
 
 async function createPublication(client: Client): Promise<void> {
@@ -135,10 +150,16 @@ async function createPublication(client: Client): Promise<void> {
     'mtm_headers',
   ]);
   if (headers === undefined) await client.query('CREATE PUBLICATION mtm_headers');
-  const row = await firstRow(client, 'SELECT puballtables FROM pg_publication WHERE pubname = $1', [
-    publicationName,
-  ]);
-  if (row === undefined) await client.query(`CREATE PUBLICATION ${publicationName} FOR ALL TABLES`);
+  const row = await firstRow(
+    client,
+    `SELECT puballtables, to_jsonb(p) ->> 'pubgencols' = 'n' AS hides_generated FROM pg_publication p
+     WHERE pubname = $1`,
+    [publicationName],
+  );
+  // Without it 18 refuses to change rows of a table without a key that has such columns.
+  const generated = `ALTER PUBLICATION ${publicationName} SET (publish_generated_columns = stored)`;
+  if (row?.['hides_generated'] === true) await client.query(generated);
+  if (row === undefined) await createForAllTables(client, generated);
   else if (row['puballtables'] !== true) {
     throw new GatewayError('server-unsuitable', `the publication ${publicationName} is not FOR ALL TABLES`, {
       hint: `drop or rename the publication ${publicationName}: the name is the gateway's`,

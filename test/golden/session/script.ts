@@ -80,6 +80,7 @@ class Stage {
         waitBeforeRetry: (attempt) => this.lines.push(`  wait before repeat ${attempt}`),
         classify: (text) => classifier.parse(text),
         obstacle: (write) => this.#obstacleText(write),
+        held: () => false,
         hasLease: () => this.#hasLease(),
         clock: () => 1000,
         newTransaction: () => `mtm:1:1:1:${++this.#gids}`,
@@ -88,6 +89,8 @@ class Stage {
         openHeaderSql: (gid) => `SELECT OPEN HEADER ${gid}`,
         heldOpen: (gid, xid) => this.lines.push(`  held open ${gid} ${xid}`),
         openEnded: (gid, end) => this.lines.push(`  open ended ${gid} ${end}`),
+        frameSql: (command) => `SELECT FRAME ${command.what}`,
+        everywhere: (order) => this.lines.push(`  everywhere ${order?.text ?? 'cancelled'}`),
         newBranch: () => ({ id: 'client:1', headerSql: 'SELECT CLIENT HEADER client:1' }),
         branchRows: (id, gid) => {
           return new Uint8Array(Buffer.concat([p(`SELECT CLIENT ROWS ${id} in ${gid}`), b([]), e(), s()]));
