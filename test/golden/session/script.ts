@@ -86,11 +86,11 @@ class Stage {
         newTransaction: () => `mtm:1:1:1:${++this.#gids}`,
         headerSql: (gid, checked) => `SELECT HEADER${checked ? ' CHECKED' : ''} ${gid}`,
         announceSql: (command, tag) => `SELECT ANNOUNCE ${tag}: ${command}`,
-        frameSql: (command) => `SELECT FRAME ${command.what}`,
-        everywhere: (order) => this.lines.push(`  everywhere ${order?.text ?? 'cancelled'}`),
         openHeaderSql: (gid) => `SELECT OPEN HEADER ${gid}`,
         heldOpen: (gid, xid) => this.lines.push(`  held open ${gid} ${xid}`),
         openEnded: (gid, end) => this.lines.push(`  open ended ${gid} ${end}`),
+        frameSql: (command) => `SELECT FRAME ${command.what}`,
+        everywhere: (order) => this.lines.push(`  everywhere ${order?.text ?? 'cancelled'}`),
         newBranch: () => ({ id: 'client:1', headerSql: 'SELECT CLIENT HEADER client:1' }),
         branchRows: (id, gid) => {
           return new Uint8Array(Buffer.concat([p(`SELECT CLIENT ROWS ${id} in ${gid}`), b([]), e(), s()]));

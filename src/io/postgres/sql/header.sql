@@ -182,6 +182,7 @@ BEGIN
   END IF;
   PERFORM mtm.check_transaction(announced);
   PERFORM mtm.check_row_types();
+  IF current_setting('multimaster.monotonic_sequences', true) = 'on' THEN PERFORM mtm.tell_drawn(); END IF;
   FOR timeout IN SELECT name FROM pg_settings WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout',
     'idle_in_transaction_session_timeout') AND setting <> '0'
   LOOP
