@@ -137,7 +137,10 @@ export class EverywhereDesk {
   async #runOnAll(job: Job, noted: boolean): Promise<EverywhereResult> {
     const { task } = job;
     const here = await this.#hands.run(task, true);
-    if (here.error !== undefined) return { notices: here.notices, error: here.error };
+    if (here.error !== undefined) {
+      const given = here.error.sqlstate === '57014' && !job.cancelled && this.#members() === undefined;
+      return { notices: here.notices, error: given ? takenBack : here.error };
+    }
     const done = new Set<NodeId>([this.#node.parts.config.nodeId]);
     for (;;) {
       if (job.cancelled) return { notices: here.notices, error: cancelledText };
@@ -213,6 +216,7 @@ export class EverywhereDesk {
   async #settle(task: EverywhereTask, home: NodeId): Promise<void> {
     const { what } = task;
     if (what.endsWith('-tablespace')) this.#requireAll(what);
+    if (this.#members() === undefined) throw new RequestError('57P03', '[multimaster] this node is not online');
     const others = this.#others();
     const states = [
       await this.#hands.halt(task),
