@@ -216,7 +216,8 @@ export class EverywhereDesk {
   async #settle(task: EverywhereTask, home: NodeId): Promise<void> {
     const { what } = task;
     if (what.endsWith('-tablespace')) this.#requireAll(what);
-    if (this.#members() === undefined) throw new RequestError('57P03', '[multimaster] this node is not online');
+    if (this.#members() === undefined)
+      throw new RequestError('57P03', '[multimaster] this node is not online');
     const others = this.#others();
     const states = [
       await this.#hands.halt(task),
