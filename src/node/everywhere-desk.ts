@@ -31,6 +31,7 @@ const lookMs = 1000;
 interface Job {
   readonly task: EverywhereTask;
   cancelled: boolean;
+  failure: ErrorText | undefined;
   /** What it has left is being cleaned up. */
   settling: boolean;
 }
@@ -80,7 +81,12 @@ export class EverywhereDesk {
     const { nodeId } = this.#node.parts.config;
     const id = `${nodeId}:${this.#node.parts.takeOver.incarnation}:${++this.#counter}:${what}`;
     const frame = JSON.parse(order.frame) as EverywhereFrame;
-    const job: Job = { task: { id, what, text: order.text, frame }, cancelled: false, settling: false };
+    const job: Job = {
+      task: { id, what, text: order.text, frame },
+      cancelled: false,
+      failure: undefined,
+      settling: false,
+    };
     this.#jobs.set(id, job);
     this.#bySession.set(session, job);
     try {
@@ -149,9 +155,8 @@ export class EverywhereDesk {
       if (noted && members !== undefined && !(await this.#record.has(task.id)))
         return { notices: here.notices, error: takenBack };
       if (left?.length === 0) return { notices: here.notices, error: undefined };
-      const failures = await Promise.all((left ?? []).map((member) => this.#runAt(member, job, done)));
-      const error = failures.find((failure) => failure !== undefined);
-      if (error !== undefined) return { notices: here.notices, error };
+      await Promise.all((left ?? []).map((member) => this.#runAt(member, job, done)));
+      if (job.failure !== undefined) return { notices: here.notices, error: job.failure };
       // Somebody may have been lost, or be just coming back.
       if (left?.some((member) => !done.has(member)) !== false) await pause(againMs);
     }
@@ -165,19 +170,22 @@ export class EverywhereDesk {
       : undefined;
   }
 
-  /** What failed there; undefined: it is done there, or the node is lost. */
-  async #runAt(member: NodeId, job: Job, done: Set<NodeId>): Promise<ErrorText | undefined> {
+  /** It is done there, or has failed there (the others are halted then), or the node is lost. */
+  async #runAt(member: NodeId, job: Job, done: Set<NodeId>): Promise<void> {
     try {
       const end = (await this.#peers.ask(member, verbs.run, job.task, commandLimitMs)) as CommandEnd;
       if (end.error === undefined) done.add(member);
-      else this.#haltAll(job);
-      return end.error === undefined ? undefined : atNode(end.error, member);
+      else this.#fails(job, atNode(end.error, member));
     } catch (error) {
       if (!(error instanceof RequestError)) throw error;
-      if (error.sqlstate === '57P03') return undefined;
-      this.#haltAll(job);
-      return atNode(told(error), member);
+      if (error.sqlstate !== '57P03') this.#fails(job, atNode(told(error), member));
     }
+  }
+
+  /** The first failure is the reason; that the others were halted is not. */
+  #fails(job: Job, failure: ErrorText): void {
+    job.failure ??= job.cancelled ? cancelledText : failure;
+    this.#haltAll(job);
   }
 
   #haltAll({ task }: Job): void {
