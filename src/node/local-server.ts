@@ -68,7 +68,13 @@ export class LocalServer {
 
   async openStream(): Promise<void> {
     const { config, log } = this.#parts;
-    const options = { login: config.postgres, node: config.nodeId, slot: 'mtm_live', publication: 'mtm' };
+    const options = {
+      login: config.postgres,
+      node: config.nodeId,
+      slot: 'mtm_live',
+      publication: 'mtm',
+      memoryBytes: config.transSpillThresholdBytes,
+    };
     this.#stream = await ReplicationStream.open(options, {
       verifyHeader: headerVerifier(config.clusterSecret),
       began: () => undefined,

@@ -20,7 +20,6 @@ import type {
 } from '../pgoutput/messages.ts';
 import { peekOid, pgoutputType } from '../pgoutput/peek.ts';
 import { frameEnd } from '../pgoutput/piece-writer.ts';
-import { insertRun, runToCopy } from './insert-run.ts';
 import { ddlUserMark, ddlUserQuery, keepCommandSql, planDdl, readDdlMessage } from './ddl-plan.ts';
 import type { DdlMessage } from './ddl-message.ts';
 import { factsMark, factsQuery, readFacts } from './facts.ts';
@@ -31,6 +30,7 @@ import { relationKey } from './plan-store.ts';
 import type { PlanStore } from './plan-store.ts';
 import { quoteLiteral } from './quoting.ts';
 import { RelationPlan, truncateSql } from './relation-plan.ts';
+import { writeRun } from './row-runs.ts';
 import type { StatementPipeline } from './statement-pipeline.ts';
 
 export type Step =
@@ -51,8 +51,7 @@ type Waiting =
   | { readonly kind: 'barrier' };
 
 const fullBytes = 65_536;
-/** From this many consecutive inserts into one relation on, COPY is used: it costs about as much as four. */
-const copyFrom = 5;
+const rowTypes = new Set<number | undefined>([pgoutputType.insert, pgoutputType.update, pgoutputType.delete]);
 const barrierMark = 'mtm-barrier:';
 const textOid = 25;
 const encoder = new TextEncoder();
@@ -186,8 +185,7 @@ export class TransactionWriter {
     const start = this.#at + 4;
     const end = frameEnd(piece, this.#at);
     if (end === 0) return this.#refuse('08P01', 'peer data is cut in the middle of a message');
-    const type = piece[start];
-    if (type === pgoutputType.insert && this.#copyRun(piece, end)) return;
+    if (this.#run(piece, end)) return;
     const message = decodePgoutput(piece, start, end);
     const absent = 'relation' in message ? this.#relations.get(message.relation) : undefined;
     if (absent?.absent === true && this.#insideExtension)
@@ -334,22 +332,15 @@ export class TransactionWriter {
     return true;
   }
 
-  /**
-   * Consecutive inserts into one relation, within one piece, as one COPY. False: too few, or the plan is not
-   * known yet.
-   */
-  #copyRun(piece: Uint8Array, firstEnd: number): boolean {
+  /** Several rows at once. False: too few, or the plan is not known yet. */
+  #run(piece: Uint8Array, firstEnd: number): boolean {
+    if (!rowTypes.has(piece[this.#at + 4])) return false;
     const plan = this.#relations.get(peekOid(piece, this.#at + 4, firstEnd))?.plan;
-    const run =
-      plan === undefined || this.#writtenByScript(plan) ? undefined : insertRun(piece, this.#at, copyFrom);
-    if (plan === undefined || run === undefined || plan.copyColumns.length === 0) return false;
-    const data = runToCopy(piece, this.#at, run, plan);
-    if (data === undefined) this.#refuse('08P01', 'peer data: a row that cannot be inserted');
-    else {
-      this.#pipeline.copy(plan.copy, data.text);
-      for (const row of data.rows) this.#checks?.inserted(plan, row);
-    }
-    this.#at = run;
+    if (plan === undefined || this.#writtenByScript(plan)) return false;
+    const end = writeRun(this.#pipeline, this.#checks, plan, piece, this.#at);
+    if (end === undefined) return false;
+    if (end === 'malformed') this.#refuse('08P01', 'peer data: a row that cannot be read');
+    else this.#at = end;
     return true;
   }
 

@@ -186,12 +186,12 @@ export class Capture {
     const open = this.#open;
     if (open === undefined || open.side !== 'ours') return;
     this.#writer.message(buffer, start, end);
-    if (this.#writer.size >= pieceBytes) this.#flush(open);
+    if (this.#writer.size >= pieceBytes) this.#flush(open, true);
   }
 
-  #flush(open: OpenTransaction): void {
+  #flush(open: OpenTransaction, more = false): void {
     if (this.#writer.size === 0) return;
-    const piece = { ddl: open.pieceDdl, rows: open.pieceRows, data: this.#writer.take() };
+    const piece = { ddl: open.pieceDdl, rows: open.pieceRows, data: this.#writer.take(more) };
     open.pieceRows = 0;
     open.pieceDdl = false;
     this.#handler.piece(open.gid, piece);
