@@ -4,13 +4,18 @@
  * backslash, so every text of every element type whose delimiter is the comma comes through unchanged.
  * Rule: works on bytes; the client encoding is UTF-8, where these never are part of another character.
  */
-export class ArrayText {
-  #buffer: Uint8Array;
-  #size = 1;
+/** A larger buffer is not kept for the next array. */
+const mostKept = 1_048_576;
 
-  constructor() {
-    this.#buffer = new Uint8Array(1024);
+export class ArrayText {
+  #buffer = new Uint8Array(1024);
+  #size = 0;
+
+  /** Begins a new array. */
+  begin(): void {
+    if (this.#buffer.length > mostKept) this.#buffer = new Uint8Array(1024);
     this.#buffer[0] = 0x7b;
+    this.#size = 1;
   }
 
   value(piece: Uint8Array, start: number, end: number): void {
@@ -35,7 +40,7 @@ export class ArrayText {
     for (const byte of nullWord) target[this.#size++] = byte;
   }
 
-  /** Ends the array and hands over its text: the object is used up. */
+  /** Ends the array: its text, until the next `begin`. */
   take(): Uint8Array {
     this.#room(1);
     this.#buffer[this.#size++] = 0x7d;

@@ -7,13 +7,17 @@
 import { nullValue, unchangedValue } from './row-places.ts';
 import type { RowPlaces } from './row-places.ts';
 
+/** A larger buffer is not kept for the next time. */
+const mostKept = 1_048_576;
+
 export class CopyText {
-  #buffer: Uint8Array;
+  #buffer = new Uint8Array(0);
   #size = 0;
 
-  /** `bytes`: about what it will hold. */
-  constructor(bytes: number) {
-    this.#buffer = new Uint8Array(bytes);
+  /** Begins anew; `bytes`: about what it will hold. */
+  begin(bytes: number): void {
+    this.#size = 0;
+    if (bytes > this.#buffer.length || this.#buffer.length > mostKept) this.#buffer = new Uint8Array(bytes);
   }
 
   /** Appends the given columns of the row at these places. False when one of the values is missing. */
@@ -32,7 +36,7 @@ export class CopyText {
     return true;
   }
 
-  /** Hands over the bytes: the object is used up. */
+  /** The bytes, until the next `begin`. */
   take(): Uint8Array {
     return this.#buffer.subarray(0, this.#size);
   }

@@ -25,7 +25,10 @@ const oldKey = 0x4b; // K
 /** Of a framed change: length, type, relation, letter. */
 const rowAt = 10;
 
+// Used again and again: what they hold is copied by the pipeline before the next run.
 const places = new RowPlaces();
+const copyText = new CopyText();
+const arrayTexts: ArrayText[] = [];
 const encoder = new TextEncoder();
 
 /** Where it was written to: the end of the run; undefined: there is none; 'malformed'. */
@@ -76,13 +79,13 @@ function copyRun(
 ): RunEnd {
   const end = plan.copyColumns.length === 0 ? undefined : runEnd(piece, at, newRow, Infinity);
   if (end === undefined) return undefined;
-  const text = new CopyText(end - at + 1024);
+  copyText.begin(end - at + 1024);
   for (let row = at; row < end; row = frameEnd(piece, row)) {
     const next = frameEnd(piece, row);
-    if (places.read(piece, row + rowAt, next) !== next || !text.row(piece, places, plan.copyColumns))
+    if (places.read(piece, row + rowAt, next) !== next || !copyText.row(piece, places, plan.copyColumns))
       return 'malformed';
   }
-  pipeline.copy(plan.copy, text.take());
+  pipeline.copy(plan.copy, copyText.take());
   if (plan.asChild.length > 0) eachRow(piece, at, end, (row) => checks?.inserted(plan, row));
   return end;
 }
@@ -116,7 +119,7 @@ function keyedRun(
   const statement = letter === newRow ? many.update(missing) : many.delete();
   if (statement === undefined) return undefined;
   const { columns } = statement;
-  const arrays = columns.map(() => new ArrayText());
+  const arrays = arraysOf(columns.length);
   const keys = new Set<string>();
   let end = at;
   while (end < most) {
@@ -135,6 +138,13 @@ function keyedRun(
   pipeline.run(statement.sql, [], values);
   if (letter === newRow) noteNew(checks, plan, piece, at, end);
   return end;
+}
+
+function arraysOf(count: number): readonly ArrayText[] {
+  while (arrayTexts.length < count) arrayTexts.push(new ArrayText());
+  const arrays = arrayTexts.slice(0, count);
+  for (const array of arrays) array.begin();
+  return arrays;
 }
 
 function add(array: ArrayText, piece: Uint8Array, column: number): void {
