@@ -6,12 +6,15 @@
 import type { Answer } from '../core/commit/event.ts';
 import type { Gid, Refusal } from '../core/identity.ts';
 import { formatGid } from '../core/identity.ts';
-import type { Obstacle } from '../core/session/ports.ts';
+import type { EverywhereOrder, EverywhereResult, Obstacle, PrepareEnd } from '../core/session/ports.ts';
+import { assert } from '../lib/assert.ts';
 import type { Classifier } from '../core/statement/classifier.ts';
 import type { ErrorText } from '../core/wire/messages.ts';
 import type { ClientSession } from '../io/clients/client-session.ts';
 import type { SessionServices } from '../io/clients/session-services.ts';
 import type { GatewayConfig } from '../config/schema.ts';
+import type { BranchDesk } from './branch-desk.ts';
+import { frameSql } from './everywhere-frame.ts';
 import { headerProof, keyProof } from './header-proof.ts';
 
 const cancelRepeatMs = 50;
@@ -28,10 +31,21 @@ export interface DeskNode {
   /** Members that a write cannot reach now; empty: all can. */
   unreachable(): { readonly members: readonly Trouble[]; readonly passing: boolean } | undefined;
   prepareSent(gid: Gid, startTime: number): void;
-  prepareEnded(gid: Gid, end: 'prepared' | 'empty' | 'failed'): void;
+  prepareEnded(gid: Gid, end: PrepareEnd): void;
   prepareLost(gid: Gid, backendPid: number): void;
   mayBypass(user: string): Promise<boolean>;
+  /** What clients prepare under their own names. */
+  readonly branches: Pick<BranchDesk, 'portsOf' | 'prepareFailed' | 'sessionEnded'>;
 }
+
+export interface EverywhereRunner {
+  /** Never rejects. */
+  run(session: object, order: EverywhereOrder): Promise<EverywhereResult>;
+  cancel(session: object): void;
+}
+
+/** The first gid of a database; the counter has 15 digits. */
+const countersOfDatabase = 1e12;
 
 export class SessionDesk {
   readonly #config: GatewayConfig;
@@ -42,12 +56,17 @@ export class SessionDesk {
   readonly #preparing = new Set<Gid>();
   readonly #startTimes = new Map<ClientSession, number>();
   readonly services: SessionServices;
-  #counter = 0;
+  /** Where commands are given that run node by node. */
+  everywhere: EverywhereRunner | undefined;
+  /** Gids of one server are different, whichever of its databases they are of. */
+  #counter: number;
   #draining = false;
+  #heldUntil = 0;
 
   constructor(config: GatewayConfig, node: DeskNode, shown: ReadonlyMap<string, string>) {
     this.#config = config;
     this.#node = node;
+    this.#counter = config.postgres.number * countersOfDatabase;
     this.services = this.#makeServices(shown);
   }
 
@@ -73,9 +92,15 @@ export class SessionDesk {
       newTransaction: (session, startTime) => this.#newTransaction(session, startTime),
       headerSql: (gid, checked, announced) => this.#headerSql(gid, checked, announced),
       announceSql: (command, tag, pid) => this.#announceSql(command, tag, pid),
+      everywherePorts: (session) => ({
+        frameSql,
+        everywhere: (order) => this.#runEverywhere(session, order),
+        held: () => this.held,
+      }),
       prepareEnded: (gid, end) => {
         this.#preparing.delete(gid);
         if (end === 'failed') this.#waiting.delete(gid);
+        if (end === 'failed') node.branches.prepareFailed(gid);
         node.prepareEnded(gid, end);
       },
       prepareLost: (gid, pid) => {
@@ -83,14 +108,31 @@ export class SessionDesk {
         this.#waiting.delete(gid);
         node.prepareLost(gid, pid);
       },
+      branchPorts: (session) => node.branches.portsOf(session),
       mayBypass: (user) => node.mayBypass(user),
       admission: () => this.#admission(),
       sessionStarted: (session) => void this.#sessions.add(session),
       sessionEnded: (session) => {
         this.#sessions.delete(session);
         this.#startTimes.delete(session);
+        node.branches.sessionEnded(session);
       },
       cancel: (processId, key) => this.#cancel(processId, key),
+    };
+  }
+
+  /**
+   * For sessions in a database that the cluster does not replicate: they read, and run what is of this node
+   * only (CREATE DATABASE …).
+   */
+  servicesOutside(database: string): SessionServices {
+    const text = notReplicated(database);
+    return {
+      ...this.services,
+      obstacle: (write) => this.#obstacle(false) ?? (write ? { text, passing: false } : undefined),
+      // Whatever wrote although it was not taken for a write: there is no mtm.header in that database.
+      headerSql: () => `SELECT CASE WHEN pg_catalog.pg_current_xact_id_if_assigned() IS NULL THEN 'empty' ELSE
+        (${dollarQuoted(text.message)} || pg_catalog.pg_current_xact_id())::pg_catalog.int4::text END`,
     };
   }
 
@@ -101,6 +143,7 @@ export class SessionDesk {
       return { text: notOnline(severity, trouble), passing: trouble.passing };
     }
     if (!write) return undefined;
+    if (this.held) return { text: heldBack, passing: true };
     const missing = this.#node.unreachable();
     return missing === undefined
       ? undefined
@@ -111,7 +154,7 @@ export class SessionDesk {
     const node = this.#config.nodeId;
     const { incarnation } = this.#node;
     const generation = this.#node.generation();
-    if (generation === undefined) return undefined;
+    if (generation === undefined || this.held) return undefined;
     const gid = formatGid({ node, generation, incarnation, counter: ++this.#counter });
     this.#waiting.set(gid, session);
     this.#preparing.add(gid);
@@ -129,6 +172,31 @@ export class SessionDesk {
   #announceSql(command: string, tag: string, pid: number): string {
     const proof = keyProof(this.#node.announceKey, `${pid}:${command}`);
     return `SELECT mtm.announce(${dollarQuoted(command)}, ${dollarQuoted(tag)}, '${proof}')`;
+  }
+
+  // ---- a moment in which nothing of this node is prepared (snapshot-desk.ts)
+
+  get held(): boolean {
+    return performance.now() < this.#heldUntil;
+  }
+
+  hold(ms: number): void {
+    this.#heldUntil = performance.now() + ms;
+  }
+
+  release(): void {
+    this.#heldUntil = 0;
+  }
+
+  #runEverywhere(session: ClientSession, order: EverywhereOrder | undefined): void {
+    assert(this.everywhere !== undefined, 'the desk was given before the first session');
+    if (order === undefined) return this.everywhere.cancel(session);
+    void this.everywhere.run(session, order).then((result) =>
+      session.drive((machine) => {
+        machine.everywhere = result;
+        machine.resume();
+      }),
+    );
   }
 
   #admission(): ErrorText | undefined {
@@ -230,6 +298,12 @@ export class SessionDesk {
   }
 }
 
+const heldBack: ErrorText = {
+  severity: 'ERROR',
+  sqlstate: '40001',
+  message: '[multimaster] commits are held back for a moment: the nodes are compared',
+};
+
 interface Trouble {
   readonly node: number;
   readonly text: string;
@@ -258,6 +332,17 @@ function notAllMembers(missing: readonly Trouble[]): ErrorText {
     message: '[multimaster] a write needs all members of the generation, and not all can be reached',
     detail: missing.map(({ node, text }) => `Node ${node}: ${text}.`).join(' '),
     hint: 'Reads go on. Bring the node back; a write that was refused has left nothing behind.',
+  };
+}
+
+function notReplicated(database: string): ErrorText {
+  return {
+    severity: 'ERROR',
+    sqlstate: '0A000',
+    message: `[multimaster] the database "${database}" is not replicated: it is only read through a gateway`,
+    hint:
+      'Use a database of the cluster (postgres.database and postgres.more_databases of gateway.yaml), or ' +
+      'application_name=mtm_admin for unsupervised work on this node.',
   };
 }
 

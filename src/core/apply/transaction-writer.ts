@@ -8,56 +8,36 @@
  * travels in the same packet. Stream order is kept: uniqueness is checked at once.
  */
 import type { Gid } from '../identity.ts';
-import { assert } from '../../lib/assert.ts';
 import { decodePgoutput } from '../pgoutput/decoder.ts';
-import type {
-  DeleteMessage,
-  InsertMessage,
-  PgoutputMessage,
-  RelationMessage,
-  TruncateMessage,
-  UpdateMessage,
-} from '../pgoutput/messages.ts';
+import type { DeleteMessage, InsertMessage, PgoutputMessage } from '../pgoutput/messages.ts';
+import type { TruncateMessage, UpdateMessage } from '../pgoutput/messages.ts';
 import { peekOid, pgoutputType } from '../pgoutput/peek.ts';
 import { frameEnd } from '../pgoutput/piece-writer.ts';
-import { ddlUserMark, ddlUserQuery, keepCommandSql, planDdl, readDdlMessage } from './ddl-plan.ts';
+import { isWholeBody, writeBranchEnd, writeBranchStart } from './client-branch.ts';
+import type { ClientBranch } from './client-branch.ts';
+import { ClientSteps } from './client-steps.ts';
+import { ddlUserMark, ddlUserQuery, followSql, keepCommandSql, planDdl } from './ddl-plan.ts';
+import { readDdlMessage } from './ddl-plan.ts';
 import type { DdlMessage } from './ddl-message.ts';
 import { factsMark, factsQuery, readFacts } from './facts.ts';
 import type { RelationFacts } from './facts.ts';
 import { ForeignKeyChecks } from './foreign-key-checks.ts';
 import { HeldRows, heldBytesLimit } from './held-rows.ts';
+import { PieceQueue } from './piece-queue.ts';
 import { relationKey } from './plan-store.ts';
 import type { PlanStore } from './plan-store.ts';
 import { quoteLiteral } from './quoting.ts';
 import { RelationPlan, truncateSql } from './relation-plan.ts';
 import { writeRun } from './row-runs.ts';
 import type { StatementPipeline } from './statement-pipeline.ts';
-
-export type Step =
-  | { readonly kind: 'hungry' | 'full' | 'waiting' | 'complete' }
-  | { readonly kind: 'refused'; readonly sqlstate: string; readonly reason: string };
-
-interface KnownRelation {
-  readonly message: RelationMessage;
-  readonly key: string;
-  plan: RelationPlan | undefined;
-  /** It does not exist here; a command that makes it may follow. */
-  absent: boolean;
-}
-
-type Waiting =
-  | { readonly kind: 'facts'; readonly relation: KnownRelation; readonly epoch: number }
-  | { readonly kind: 'user'; readonly message: DdlMessage }
-  | { readonly kind: 'barrier' };
+import { full, hungry, waiting, type KnownRelation, type Step, type Waiting } from './writer-step.ts';
 
 const fullBytes = 65_536;
 const rowTypes = new Set<number | undefined>([pgoutputType.insert, pgoutputType.update, pgoutputType.delete]);
 const barrierMark = 'mtm-barrier:';
+const begin = 'BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE';
 const textOid = 25;
 const encoder = new TextEncoder();
-const hungry: Step = { kind: 'hungry' };
-const full: Step = { kind: 'full' };
-const waiting: Step = { kind: 'waiting' };
 
 export class TransactionWriter {
   readonly #pipeline: StatementPipeline;
@@ -69,23 +49,24 @@ export class TransactionWriter {
   readonly #relations = new Map<number, KnownRelation>();
   readonly #checks: ForeignKeyChecks | undefined;
   readonly #held = new HeldRows();
-  #pieces: Uint8Array[] = [];
-  #queuedBytes = 0;
-  #at = 0;
+  readonly #pieces = new PieceQueue();
+  readonly #clients: ClientSteps;
+  /** What this writes itself, to be prepared under the client's name. */
+  readonly #self: ClientBranch | undefined;
   #waiting: Waiting | undefined;
   #refused: Step | undefined;
   #user: { readonly message: DdlMessage; readonly superuser: boolean } | undefined;
   #deferred = false;
   /**
-   * Between CREATE or ALTER EXTENSION and its end: the script runs here too and writes the rows of its
-   * tables itself.
+   * Between CREATE or ALTER EXTENSION and its end: the script runs here too and writes the rows of its tables
+   * itself.
    */
   #insideExtension = false;
   #ddl = false;
 
   /**
    * Without a gid it replays what was decided before: its owner writes the boundaries, and foreign keys are
-   * not checked again.
+   * not checked again. `branch`: it writes this one, whose name the gid is.
    */
   constructor(
     pipeline: StatementPipeline,
@@ -93,43 +74,57 @@ export class TransactionWriter {
     gid: Gid | undefined,
     hmac: string,
     unique: number,
+    branch?: ClientBranch,
   ) {
     this.#pipeline = pipeline;
+    this.#self = branch;
+    this.#clients = new ClientSteps(pipeline, this.#pieces, gid === undefined, (client) => {
+      return new TransactionWriter(pipeline, store, client.gid, '', unique, client);
+    });
     this.#checks = gid === undefined ? undefined : new ForeignKeyChecks(pipeline);
     this.#store = store;
     this.#gid = gid;
     this.#hmac = hmac;
     this.#unique = unique;
-    if (gid !== undefined) pipeline.run('BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE');
+    if (gid !== undefined) pipeline.run(begin);
+    if (branch === undefined) return;
+    writeBranchStart(pipeline, branch);
+    if (isWholeBody(branch.body)) this.push(branch.body);
+    else this.#refuse('08P01', `the changes of prepared transaction "${branch.gid}" are cut short`);
   }
 
   /** A command was seen: plans of others may be stale afterwards. */
   get ddl(): boolean {
-    return this.#ddl;
+    return this.#ddl || this.#clients.ddl;
+  }
+
+  /** The client's branch that is prepared before this transaction, once it is known. */
+  get client(): ClientBranch | undefined {
+    return this.#clients.branch;
+  }
+
+  /** It says what becomes of clients' branches: with its commit not everything is done. */
+  get concernsClients(): boolean {
+    return this.#clients.active;
   }
 
   /** Bytes pushed and not used yet. */
   get queuedBytes(): number {
-    return this.#queuedBytes;
+    return this.#pieces.bytes;
   }
 
   push(data: Uint8Array): void {
     this.#pieces.push(data);
-    this.#queuedBytes += data.length;
   }
 
   step(): Step {
     for (;;) {
+      const first = this.#clients.step(begin);
+      if (first !== undefined) return first;
       if (this.#refused !== undefined) return this.#refused;
       if (this.#waiting !== undefined) return waiting;
-      const piece = this.#pieces[0];
+      const piece = this.#pieces.current();
       if (piece === undefined) return hungry;
-      if (this.#at >= piece.length) {
-        this.#pieces.shift();
-        this.#queuedBytes -= piece.length;
-        this.#at = 0;
-        continue;
-      }
       this.#message(piece);
       if (this.#pipeline.size >= fullBytes) return full;
     }
@@ -138,7 +133,11 @@ export class TransactionWriter {
   /** One row that the server sent; rows of other statements are not for us. */
   answer(columns: readonly string[]): void {
     const first = columns[0] ?? '';
-    if (first.startsWith(factsMark)) this.#factsCame(first.slice(factsMark.length));
+    const taken = this.#clients.answer(columns);
+    if (taken === 'broken') this.#refuse('08P01', 'the changes of a prepared transaction are cut short');
+    else if (taken === 'answered') this.#waiting = undefined;
+    else if (taken !== undefined) return;
+    else if (first.startsWith(factsMark)) this.#factsCame(first.slice(factsMark.length));
     else if (first.startsWith(ddlUserMark)) this.#userCame(first.slice(ddlUserMark.length));
     else if (first === barrierMark && this.#waiting?.kind === 'barrier') this.#waiting = undefined;
     else this.#checks?.answer(first, columns);
@@ -148,7 +147,10 @@ export class TransactionWriter {
   finish(): Step {
     if (this.#refused !== undefined) return this.#refused;
     if (this.#waiting !== undefined) return waiting;
-    assert(this.#pieces.length === 0, 'a transaction is finished when its data is used up');
+    if (!this.#pieces.empty) {
+      this.#refuse('08P01', 'peer data ends in the middle of a message');
+      return this.finish();
+    }
     const [absent] = this.#held.names;
     if (absent !== undefined) {
       this.#refuseAbsent(absent);
@@ -158,8 +160,13 @@ export class TransactionWriter {
       this.#pipeline.run(`SELECT '${barrierMark}'`);
       return this.#wait({ kind: 'barrier' });
     }
-    if (this.#gid === undefined) return { kind: 'complete' };
+    if (this.#clients.holding) this.#refuse('08P01', 'peer data: a prepared transaction is cut short');
+    if (this.#gid === undefined || this.#clients.holding) return this.#refused ?? { kind: 'complete' };
     this.#checks?.finish();
+    if (this.#self !== undefined) {
+      writeBranchEnd(this.#pipeline, this.#self);
+      return { kind: 'complete' };
+    }
     const header = JSON.stringify({ gid: this.#gid, hmac: this.#hmac });
     const emit = "SELECT pg_catalog.pg_logical_emit_message(true, 'mtm', $1)";
     this.#pipeline.run(emit, [textOid], [encoder.encode(header)]);
@@ -182,18 +189,23 @@ export class TransactionWriter {
   }
 
   #message(piece: Uint8Array): void {
-    const start = this.#at + 4;
-    const end = frameEnd(piece, this.#at);
+    const start = this.#pieces.at + 4;
+    const end = frameEnd(piece, this.#pieces.at);
     if (end === 0) return this.#refuse('08P01', 'peer data is cut in the middle of a message');
+    const client = this.#clients.active && this.#clients.row(piece, start, end);
+    if (client === 'asked') this.#wait({ kind: 'body' });
+    if (client !== false) return;
     if (this.#run(piece, end)) return;
     const message = decodePgoutput(piece, start, end);
     const absent = 'relation' in message ? this.#relations.get(message.relation) : undefined;
     if (absent?.absent === true && this.#insideExtension)
-      this.#at = end; // made and dropped by the script
+      this.#pieces.at = end; // made and dropped by the script
     else if (absent?.absent === true) this.#hold(absent, piece, start, end);
     else if (!this.#apply(message, piece, start, end)) return;
-    this.#at = end;
-    if (message.kind === 'logical-message') this.#tryHeldAgain(piece);
+    this.#pieces.at = end;
+    // A command has run: rows of tables that did not exist come before what follows it.
+    if (message.kind === 'logical-message' && this.#held.names.length > 0)
+      this.#pieces.insert(this.#held.take());
   }
 
   #hold({ message }: KnownRelation, piece: Uint8Array, start: number, end: number): void {
@@ -203,15 +215,6 @@ export class TransactionWriter {
       '54000',
       `more than ${heldBytesLimit >> 20} MB of rows for "${name}" before it exists on this node`,
     );
-  }
-
-  /** A command has run: rows of tables that did not exist come before what follows it. */
-  #tryHeldAgain(piece: Uint8Array): void {
-    if (this.#held.names.length === 0) return;
-    const held = this.#held.take();
-    this.#pieces.splice(0, 1, held, piece.subarray(this.#at));
-    this.#queuedBytes += held.length - this.#at;
-    this.#at = 0;
   }
 
   /** False when the message must wait for an answer: it is looked at again then. */
@@ -228,18 +231,19 @@ export class TransactionWriter {
       case 'relation': {
         const key = relationKey(piece, start, end);
         this.#relations.set(message.oid, { message, key, plan: undefined, absent: false });
+        this.#clients.introduced(message);
         return true;
       }
       case 'type':
         return true;
       case 'logical-message':
+        if (message.prefix === 'mtm-follow') this.#pipeline.run(followSql, [textOid], [message.content]);
         return message.prefix === 'mtm-ddl' ? this.#command(message.content) : true;
-      case 'malformed':
-        this.#refuse('08P01', `peer data: ${message.reason}`);
+      default: {
+        const what = message.kind === 'malformed' ? message.reason : `unexpected message ${message.kind}`;
+        this.#refuse('08P01', `peer data: ${what}`);
         return true;
-      default:
-        this.#refuse('08P01', `peer data: unexpected message ${message.kind}`);
-        return true;
+      }
     }
   }
 
@@ -289,14 +293,15 @@ export class TransactionWriter {
     this.#adopt(asked.relation, plan);
   }
 
-  #writtenByScript(plan: RelationPlan): boolean {
-    return this.#insideExtension && plan.facts.extensionMember;
+  /** The rows stay at their home, or the script of an extension writes them here too. */
+  #leftOut({ facts }: RelationPlan): boolean {
+    return facts.local || (this.#insideExtension && facts.extensionMember);
   }
 
   #insert(message: InsertMessage): boolean {
     const plan = this.#plan(message.relation);
     if (plan === undefined) return false;
-    if (this.#writtenByScript(plan)) return true;
+    if (this.#leftOut(plan)) return true;
     this.#pipeline.row(plan.insert, message.row, undefined);
     this.#checks?.inserted(plan, message.row);
     return true;
@@ -305,7 +310,7 @@ export class TransactionWriter {
   #update(message: UpdateMessage): boolean {
     const plan = this.#plan(message.relation);
     if (plan === undefined) return false;
-    if (this.#writtenByScript(plan)) return true;
+    if (this.#leftOut(plan)) return true;
     this.#checks?.parentGoes(plan, message);
     this.#pipeline.row(plan.update(message), message.row, message.old?.row);
     this.#checks?.updated(plan, message);
@@ -315,7 +320,7 @@ export class TransactionWriter {
   #delete(message: DeleteMessage): boolean {
     const plan = this.#plan(message.relation);
     if (plan === undefined) return false;
-    if (this.#writtenByScript(plan)) return true;
+    if (this.#leftOut(plan)) return true;
     this.#checks?.parentGoes(plan, message);
     this.#pipeline.row(plan.delete(message), undefined, message.old.row);
     return true;
@@ -326,7 +331,7 @@ export class TransactionWriter {
     for (const oid of message.relations) {
       const plan = this.#plan(oid);
       if (plan === undefined) return false;
-      if (!this.#writtenByScript(plan)) facts.push(plan.facts);
+      if (!this.#leftOut(plan)) facts.push(plan.facts);
     }
     if (facts.length > 0) this.#pipeline.runOnce(truncateSql(message, facts));
     return true;
@@ -334,13 +339,13 @@ export class TransactionWriter {
 
   /** Several rows at once. False: too few, or the plan is not known yet. */
   #run(piece: Uint8Array, firstEnd: number): boolean {
-    if (!rowTypes.has(piece[this.#at + 4])) return false;
-    const plan = this.#relations.get(peekOid(piece, this.#at + 4, firstEnd))?.plan;
-    if (plan === undefined || this.#writtenByScript(plan)) return false;
-    const end = writeRun(this.#pipeline, this.#checks, plan, piece, this.#at);
+    if (!rowTypes.has(piece[this.#pieces.at + 4])) return false;
+    const plan = this.#relations.get(peekOid(piece, this.#pieces.at + 4, firstEnd))?.plan;
+    if (plan === undefined || this.#leftOut(plan)) return false;
+    const end = writeRun(this.#pipeline, this.#checks, plan, piece, this.#pieces.at);
     if (end === undefined) return false;
     if (end === 'malformed') this.#refuse('08P01', 'peer data: a row that cannot be read');
-    else this.#at = end;
+    else this.#pieces.at = end;
     return true;
   }
 

@@ -9,6 +9,7 @@ import type { Answer } from '../commit/event.ts';
 import { status } from '../wire/codes.ts';
 import { errorResponse } from '../wire/messages.ts';
 import type { ErrorText } from '../wire/messages.ts';
+import { pause } from './admission.ts';
 import { noteReply } from './block.ts';
 import type { Block } from './block.ts';
 import { refusalText, translated } from './interruption.ts';
@@ -65,7 +66,7 @@ export function* rollBack(session: SessionMachine): Part<void> {
   session.fatal('XX000', '[multimaster] the transaction could not be rolled back');
 }
 
-const rolledBack = errorResponse({
+export const rolledBack = errorResponse({
   severity: 'ERROR',
   sqlstate: '40000',
   message: '[multimaster] the transaction was rolled back by the server',
@@ -95,6 +96,7 @@ export function* endAttempt(
 export function* endBlock(session: SessionMachine, block: Block, flight: Flight | undefined): Part<BlockEnd> {
   while (session.cancelling) yield;
   if (flight === undefined) {
+    yield* whileHeld(session);
     if (session.interruption !== undefined) return yield* interrupted(session, session.interruption.refusal);
     if (block.temporary) session.mayHaveTemporary = true;
     if (!block.wrote || block.uncertain || session.mayHaveTemporary) return yield* askThenEnd(session, block);
@@ -106,8 +108,17 @@ export function* endBlock(session: SessionMachine, block: Block, flight: Flight 
   return yield* afterPrepare(session, block, flight.gid, flight.prepare.value, flight.prepare);
 }
 
+/** Commits are held back for a moment: it is short, and whoever cancels or is in the way does not wait. */
+function* whileHeld(session: SessionMachine): Part<void> {
+  session.clientCancelled = false;
+  for (let attempt = 1; session.ports.held(); attempt++) {
+    if (session.interruption !== undefined || session.clientCancelled) return;
+    yield* pause(session, attempt);
+  }
+}
+
 /** An election began after the transaction had been admitted: nothing of it is left, it may run again. */
-function* generationEnded(session: SessionMachine): Part<BlockEnd> {
+export function* generationEnded(session: SessionMachine): Part<BlockEnd> {
   if (session.serverStatus !== status.idle) yield* rollBack(session);
   const message = '[multimaster] the generation ended before the transaction could be prepared';
   const error = errorResponse({
@@ -126,7 +137,7 @@ function* interrupted(session: SessionMachine, refusal: Refusal): Part<BlockEnd>
 }
 
 /** The gid was never prepared and never will be. */
-function failed(session: SessionMachine, block: Block, gid: Gid): void {
+export function failed(session: SessionMachine, block: Block, gid: Gid): void {
   block.gid = undefined;
   session.ports.prepareEnded(gid, 'failed');
 }
@@ -154,6 +165,7 @@ function* askThenEnd(session: SessionMachine, block: Block): Part<BlockEnd> {
       failed(session, block, gid);
       return yield* commitHere(session);
     case 'write':
+    case 'early':
       break;
     default:
       assert(header.value === 'mixed', `the header function answers ${header.value}`);
@@ -185,7 +197,8 @@ const mixed: ErrorText = {
   hint: 'Write to temporary tables in a transaction of their own.',
 };
 
-function* afterPrepare(
+/** PREPARE has been answered. `kind`: what the header function said of the transaction. */
+export function* afterPrepare(
   session: SessionMachine,
   block: Block,
   gid: Gid,
@@ -210,7 +223,7 @@ function* afterPrepare(
     return { kind: 'error', error: told, retryable };
   }
   block.prepared = true;
-  session.ports.prepareEnded(gid, kind === 'empty' ? 'empty' : 'prepared');
+  session.ports.prepareEnded(gid, kind === 'empty' || kind === 'early' ? kind : 'prepared');
   while (session.answer?.gid !== gid) yield;
   const { answer } = session.answer;
   session.answer = undefined;

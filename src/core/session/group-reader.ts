@@ -170,7 +170,7 @@ class PieceReader {
     const isLast = (): boolean => endsGroup(this.#group, index, this.#place);
     if (needsControl(this.#session, prepared, kind, this.#classes, this.#place, isLast)) {
       this.#control = { class: kind, text, portal };
-      if (kind.kind === 'commit' || kind.kind === 'rollback') registry.transactionEnded();
+      if (endsTransaction.has(kind.kind)) registry.transactionEnded();
       else registry.portalRan(portal);
       return false;
     }
@@ -181,6 +181,12 @@ class PieceReader {
     return true;
   }
 }
+
+const endsTransaction: ReadonlySet<StatementClass['kind']> = new Set([
+  'commit',
+  'rollback',
+  'prepare-transaction',
+]);
 
 /** Transaction control that concerns a block of the gateway's, and what must be refused. */
 function needsControl(
@@ -208,6 +214,9 @@ function needsControl(
       if (block !== undefined || before.length > 0 || !place.fresh) return true;
       // Prepared while the client's default was another one.
       return prepared?.replaced !== rewritten(session.wish, kind, false);
+    case 'everywhere':
+      // In a transaction the server says that it cannot be.
+      return block === undefined && before.length === 0 && isLast();
     default:
       return false;
   }

@@ -9,6 +9,7 @@ import { readFileSync } from 'node:fs';
 import type { Client } from 'pg';
 import { assert } from '../../lib/assert.ts';
 import { GatewayError } from '../../lib/gateway-error.ts';
+import type { SlotNames } from './slot-names.ts';
 
 /** In this order: later files use what earlier ones made. */
 const sqlFiles = [
@@ -16,13 +17,19 @@ const sqlFiles = [
   'header.sql',
   'statement-text.sql',
   'capture.sql',
+  'explained.sql',
+  'everywhere.sql',
+  'local-tables.sql',
   'rewrite.sql',
   'sequences.sql',
+  'setval.sql',
   'tables.sql',
   'generation.sql',
   'status.sql',
   'requests.sql',
+  'checks.sql',
   'spread.sql',
+  'client-prepared.sql',
   'membership.sql',
   'apply.sql',
   'triggers.sql',
@@ -30,7 +37,6 @@ const sqlFiles = [
 
 const schemaVersion = 1;
 const publicationName = 'mtm';
-const slotNames = ['mtm_live', 'mtm_retain'] as const;
 
 /** Event triggers that must be there, with pg_event_trigger.evtenabled: O origin, A always. */
 const sensorTriggers: Readonly<Record<string, 'O' | 'A'>> = {
@@ -56,6 +62,7 @@ export interface NodePlace {
   become(client: Client): Promise<void>;
   /** Members of this role may change the cluster, beside superusers; empty: nobody else. */
   readonly adminRole?: string;
+  readonly ignoreTablesWithoutPk?: boolean;
 }
 
 function readSql(): readonly string[] {
@@ -105,7 +112,7 @@ async function installedDigest(client: Client): Promise<string | undefined> {
 
 /** True: the node is new here, so everything in the database has to be adopted. */
 async function writePlace(client: Client, node: NodePlace): Promise<boolean> {
-  const { clusterName, timeline, adminRole } = node;
+  const { clusterName, timeline, adminRole, ignoreTablesWithoutPk } = node;
   const old = await firstRow(client, 'SELECT my_id, cluster_name FROM mtm.node');
   const system = await firstRow(client, 'SELECT system_identifier::text AS id FROM pg_control_system()');
   if (old !== undefined && old['cluster_name'] !== clusterName) {
@@ -116,16 +123,25 @@ async function writePlace(client: Client, node: NodePlace): Promise<boolean> {
   }
   if (old !== undefined && old['my_id'] !== node.myId) await node.become(client);
   await client.query(
-    `INSERT INTO mtm.node (my_id, cluster_name, system_identifier, timeline, admin_role)
-     VALUES ($1, $2, $3, $4, $5)
+    `INSERT INTO mtm.node (my_id, cluster_name, system_identifier, timeline, admin_role,
+       ignore_tables_without_pk)
+     VALUES ($1, $2, $3, $4, $5, $6)
      ON CONFLICT (one) DO UPDATE SET my_id = excluded.my_id, system_identifier = excluded.system_identifier,
-       timeline = excluded.timeline, admin_role = excluded.admin_role`,
-    [node.myId, clusterName, system?.['id'], timeline, adminRole ?? ''],
+       timeline = excluded.timeline, admin_role = excluded.admin_role,
+       ignore_tables_without_pk = excluded.ignore_tables_without_pk`,
+    [node.myId, clusterName, system?.['id'], timeline, adminRole ?? '', ignoreTablesWithoutPk ?? false],
   );
   // Changed by mtm.alter_sequences() only, everywhere at once; looked for first, because an INSERT may wait.
   if ((await firstRow(client, 'SELECT 1 AS there FROM mtm.sequence_step')) === undefined)
     await client.query('INSERT INTO mtm.sequence_step (node_count) VALUES ($1)', [node.highestNode]);
   return old === undefined;
+}
+
+/** `generated`: known from 18 on. */
+async function createForAllTables(client: Client, generated: string): Promise<void> {
+  await client.query(`CREATE PUBLICATION ${publicationName} FOR ALL TABLES`);
+  const version = await firstRow(client, `SELECT current_setting('server_version_num')::int AS n`);
+  if (Number(version?.['n']) >= 180000) await client.query(generated);
 }
 
 async function createPublication(client: Client): Promise<void> {
@@ -134,10 +150,16 @@ async function createPublication(client: Client): Promise<void> {
     'mtm_headers',
   ]);
   if (headers === undefined) await client.query('CREATE PUBLICATION mtm_headers');
-  const row = await firstRow(client, 'SELECT puballtables FROM pg_publication WHERE pubname = $1', [
-    publicationName,
-  ]);
-  if (row === undefined) await client.query(`CREATE PUBLICATION ${publicationName} FOR ALL TABLES`);
+  const row = await firstRow(
+    client,
+    `SELECT puballtables, to_jsonb(p) ->> 'pubgencols' = 'n' AS hides_generated FROM pg_publication p
+     WHERE pubname = $1`,
+    [publicationName],
+  );
+  // Without it 18 refuses to change rows of a table without a key that has such columns.
+  const generated = `ALTER PUBLICATION ${publicationName} SET (publish_generated_columns = stored)`;
+  if (row?.['hides_generated'] === true) await client.query(generated);
+  if (row === undefined) await createForAllTables(client, generated);
   else if (row['puballtables'] !== true) {
     throw new GatewayError('server-unsuitable', `the publication ${publicationName} is not FOR ALL TABLES`, {
       hint: `drop or rename the publication ${publicationName}: the name is the gateway's`,
@@ -193,14 +215,14 @@ export async function adoptObjects(client: Client): Promise<readonly string[]> {
 }
 
 /**
- * Creates the slots `mtm_live` and `mtm_retain` if they are missing. After installSchema, once: a new slot
+ * Creates the two slots if they are missing. After installSchema, once: a new slot
  * waits for all running and prepared transactions and sees nothing of what was before.
  * @returns the slots that were created now
  * @throws GatewayError server-unsuitable when a slot of that name is of another kind
  */
-export async function ensureSlots(client: Client): Promise<readonly string[]> {
+export async function ensureSlots(client: Client, names: SlotNames): Promise<readonly string[]> {
   const created: string[] = [];
-  for (const name of slotNames) {
+  for (const name of [names.live, names.retained]) {
     const row = await firstRow(
       client,
       `SELECT plugin = 'pgoutput' AND two_phase AND database = current_database() AS fits
@@ -240,7 +262,7 @@ const sensorQuery = `SELECT
  * What is missing or disabled of that by which the gateway learns of changes, one phrase for each; empty when
  * all is well. Only reads; asked at each change of generation.
  */
-export async function verifySensors(client: Client): Promise<readonly string[]> {
+export async function verifySensors(client: Client, names: SlotNames): Promise<readonly string[]> {
   const row = await firstRow(client, sensorQuery);
   assert(row !== undefined, 'a query without FROM has a row');
   const triggers = row['triggers'] as Record<string, string>;
@@ -256,7 +278,7 @@ export async function verifySensors(client: Client): Promise<readonly string[]> 
   if (row['publication'] !== true)
     faults.push(`publication ${publicationName} is missing or does not publish everything`);
   if (row['headers'] !== true) faults.push('publication mtm_headers is missing');
-  for (const name of slotNames) {
+  for (const name of [names.live, names.retained]) {
     if (slots[name] !== true) faults.push(`slot ${name} is missing, lost or not a two-phase pgoutput slot`);
   }
   if (row['open_message'] === true) faults.push('pg_logical_emit_message can be executed by PUBLIC');

@@ -8,7 +8,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT CASE WHEN NOT permanent AND temporary THEN 'temporary' WHEN permanent AND temporary THEN 'mixed' ELSE 'write' END
   FROM (
     SELECT coalesce(bool_or(c.oid >= 16384 AND c.relpersistence <> 't' AND c.relkind <> 'S'
-             AND (c.relnamespace <> 'mtm'::regnamespace OR c.oid = 'mtm.ddl_mark'::regclass)
+             AND (c.relnamespace <> 'mtm'::regnamespace
+               OR c.oid IN ('mtm.ddl_mark'::regclass, 'mtm.setval_call'::regclass))
              AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')), false) AS permanent,
            coalesce(bool_or(c.relpersistence = 't' OR c.oid = 'mtm.temporary_mark'::regclass), false) AS temporary
     FROM pg_locks l LEFT JOIN pg_class c ON c.oid = l.relation
@@ -22,17 +23,19 @@ $$;
 --   'temporary'  only temporary objects were touched: COMMIT
 --   'mixed'      temporary and others: PREPARE would fail
 --   'write'      the header was emitted: PREPARE
+--   'early'      the same, and the session does not want to wait for the other nodes (wait_peer_commits)
 CREATE OR REPLACE FUNCTION mtm.header(gid text, hmac text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE kind text;
 BEGIN
+  IF current_setting('multimaster.monotonic_sequences', true) = 'on' THEN PERFORM mtm.tell_drawn(); END IF;
   IF pg_current_xact_id_if_assigned() IS NULL THEN RETURN 'empty'; END IF;
   IF pg_my_temp_schema() <> 0 THEN
     kind := mtm.touched();
     IF kind <> 'write' THEN RETURN kind; END IF;
   END IF;
   PERFORM pg_logical_emit_message(true, 'mtm', json_build_object('gid', gid, 'hmac', hmac)::text);
-  RETURN 'write';
+  RETURN CASE current_setting('multimaster.wait_peer_commits', true) WHEN 'off' THEN 'early' ELSE 'write' END;
 END $$;
 
 -- Is the row version of a transaction that still runs? Only the own one's can be seen. Its id is widened relative to the
@@ -64,14 +67,12 @@ BEGIN
     LIMIT 1);
 END $$;
 
--- For a transaction without captured DDL: a new table (EXPLAIN ANALYZE CREATE TABLE AS fires no event trigger), or new owners
--- (REASSIGN OWNED).
+-- For a transaction without captured DDL: new relations of EXPLAIN ANALYZE CREATE TABLE AS, which fires no event trigger, are
+-- told now; new owners (REASSIGN OWNED) are not.
 CREATE OR REPLACE FUNCTION mtm.unseen_object(locked oid[]) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE created regclass;
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  SELECT attrelid INTO created FROM pg_attribute WHERE attrelid = ANY (locked) AND attnum = 1 AND mtm.is_own(xmin) LIMIT 1;
-  IF FOUND THEN RETURN created::text; END IF;
+  IF mtm.capture_explained(locked) THEN RETURN NULL; END IF;
   RETURN (SELECT 'pg_shdepend' FROM pg_shdepend WHERE age(xmin) <= 0 AND mtm.is_own(xmin) LIMIT 1);
 END $$;
 
@@ -87,7 +88,8 @@ BEGIN
       AND k.mode NOT IN ('AccessShareLock', 'RowShareLock')
       AND k.database IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
   LOOP
-    IF l.relation < 16384 AND l.mode IN ('ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock') THEN
+    IF l.relation < 16384 AND l.mode IN ('ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+      AND NOT (l.relation = 'pg_collation'::regclass AND l.mode = 'ShareRowExclusiveLock') THEN
       RAISE EXCEPTION '[multimaster] a transaction that holds % on the system catalog "%" cannot be replicated',
         l.mode, l.relname USING ERRCODE = '0A000', HINT = 'Do not LOCK system catalogs.';
     END IF;
@@ -108,7 +110,7 @@ BEGIN
   IF unseen IS NULL THEN RETURN; END IF;
   RAISE EXCEPTION '[multimaster] the transaction changed % by a command that cannot be replicated from here', unseen
     USING ERRCODE = '0A000', HINT = 'Run commands on roles, databases, tablespaces and event triggers and REASSIGN OWNED at '
-      || 'top level, and CREATE TABLE AS without EXPLAIN ANALYZE.';
+      || 'top level.';
 END $$;
 
 -- Decoding prints a value of a row type under AccessShareLock on the type's relation: for a type that the prepared transaction
@@ -134,7 +136,9 @@ BEGIN
   )
   SELECT u.type::regtype, u.written::regclass INTO t, r
   FROM used u JOIN pg_type y ON y.oid = u.type JOIN locks l ON l.relation = y.typrelid
-  WHERE y.typrelid <> 0 AND l.mode = 'AccessExclusiveLock' LIMIT 1;
+  WHERE y.typrelid <> 0 AND l.mode = 'AccessExclusiveLock' AND EXISTS (
+    SELECT FROM pg_attribute a WHERE a.attrelid = y.typrelid AND a.attnum > 0 AND age(a.xmin) <= 0 AND mtm.is_own(a.xmin))
+  LIMIT 1;
   IF t IS NULL THEN RETURN; END IF;
   RAISE EXCEPTION '[multimaster] rows of % use the row type % in the transaction that creates or alters it', r, t
     USING ERRCODE = '0A000', HINT = 'Commit the type before the rows.';
@@ -145,9 +149,10 @@ END $$;
 CREATE OR REPLACE FUNCTION mtm.header_checked(gid text, hmac text, announced boolean) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF pg_current_xact_id_if_assigned() IS NULL THEN RETURN 'empty'; END IF;
-  PERFORM mtm.check_transaction(announced);
-  PERFORM mtm.check_row_types();
+  IF pg_current_xact_id_if_assigned() IS NOT NULL THEN
+    PERFORM mtm.check_transaction(announced);
+    PERFORM mtm.check_row_types();
+  END IF;
   RETURN mtm.header(gid, hmac);
 END $$;
 
