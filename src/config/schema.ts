@@ -134,7 +134,7 @@ export const fileSchema = z.strictObject({
   ),
   trans_spill_threshold: size(
     '100MB',
-    'A transaction above this size is streamed to the peers while it still runs.',
+    'Above this size the server writes a transaction to its disk while it decodes it for the peers.',
   ),
   syncpoint_interval: size(
     '10MB',

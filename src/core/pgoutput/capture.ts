@@ -226,13 +226,13 @@ export class Capture {
     const open = this.#open;
     if (open === undefined || !isKept(open)) return;
     this.#writer.message(buffer, start, end);
-    if (this.#writer.size >= pieceBytes) this.#flush(open);
+    if (this.#writer.size >= pieceBytes) this.#flush(open, true);
   }
 
-  #flush(open: OpenTransaction): void {
+  #flush(open: OpenTransaction, more = false): void {
     if (this.#writer.size === 0) return;
     const { pieceDdl: ddl, pieceRows: rows, pieceClients: clients } = open;
-    const piece = { ddl, rows, data: this.#writer.take(), ...(clients ? { clients } : {}) };
+    const piece = { ddl, rows, data: this.#writer.take(more), ...(clients ? { clients } : {}) };
     open.pieceRows = 0;
     open.pieceDdl = false;
     open.pieceClients = false;
