@@ -102,7 +102,7 @@ $$;
 -- Commands that stay on this node, or cannot be part of a transaction (the gateway runs them node by node).
 CREATE OR REPLACE FUNCTION mtm.is_local(command text, tag text) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT tag IN ('REINDEX', 'CREATE SUBSCRIPTION', 'ALTER SUBSCRIPTION', 'DROP SUBSCRIPTION')
+  SELECT tag IN ('REINDEX', 'DROP SUBSCRIPTION')
     OR (tag IN ('CREATE INDEX', 'DROP INDEX') AND command ~* '^(create|drop)\s+(unique\s+)?index\s+concurrently\M')
     OR (tag = 'ALTER TABLE' AND command ~* '\mdetach\s+partition\s+\S+\s+concurrently\s*$')
 $$;
@@ -114,6 +114,31 @@ BEGIN
   IF schema_name = 'mtm' OR (identity IN ('mtm', 'mtm_headers') AND kind IN ('schema', 'publication')) THEN
     RAISE EXCEPTION '[multimaster] "%" belongs to the gateway and cannot be changed', identity USING ERRCODE = '0A000';
   END IF;
+END $$;
+
+-- Each node computes a materialized view for itself: what calls a volatile function or a clock, also by way of a view, is
+-- refused. What a function does inside is what it was declared to do.
+CREATE OR REPLACE FUNCTION mtm.check_materialized(view oid) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE culprit text;
+BEGIN
+  IF NOT (SELECT relispopulated FROM pg_class WHERE oid = view) THEN RETURN; END IF;
+  WITH RECURSIVE queries(view_oid, action) AS (
+    SELECT view, ev_action::text FROM pg_rewrite WHERE ev_class = view
+    UNION
+    SELECT c.oid, w.ev_action::text FROM queries q JOIN pg_rewrite r ON r.ev_class = q.view_oid
+    JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass
+    JOIN pg_class c ON c.oid = d.refobjid AND c.relkind = 'v'
+    JOIN pg_rewrite w ON w.ev_class = c.oid AND w.rulename = '_RETURN'
+  )
+  SELECT p.proname || '()' INTO culprit FROM queries,
+    LATERAL regexp_matches(action, ':(?:opfuncid|funcid) ([0-9]+)', 'g') AS m JOIN pg_proc p ON p.oid = m[1]::oid
+  WHERE p.provolatile = 'v' OR p.oid IN ('now()'::regprocedure, 'transaction_timestamp()'::regprocedure,
+    'statement_timestamp()'::regprocedure) LIMIT 1;
+  IF culprit IS NULL THEN RETURN; END IF;
+  RAISE EXCEPTION '[multimaster] rows of the materialized view %, which calls %, would differ between the nodes',
+    view::regclass, culprit USING ERRCODE = '0A000',
+    HINT = 'Use a table that CREATE TABLE AS or INSERT fills; declare functions of your own IMMUTABLE or STABLE if they are.';
 END $$;
 
 -- A default that is no constant (now(), current_user) was evaluated once, for the rows that there are; the peers' own
@@ -197,6 +222,11 @@ BEGIN
     RAISE EXCEPTION '[multimaster] REFRESH MATERIALIZED VIEW CONCURRENTLY cannot be replicated: it uses temporary tables'
       USING ERRCODE = '0A000', HINT = 'Refresh without CONCURRENTLY.';
   END IF;
+  IF tg_tag IN ('CREATE SUBSCRIPTION', 'ALTER SUBSCRIPTION') THEN
+    RAISE EXCEPTION '[multimaster] rows that a subscription applies would bypass the other nodes'
+      USING ERRCODE = '0A000', HINT = 'Feed the cluster with a client that writes through a gateway.';
+  END IF;
+  IF tg_tag IN ('CREATE MATERIALIZED VIEW', 'REFRESH MATERIALIZED VIEW') THEN PERFORM mtm.check_materialized(relation); END IF;
   PERFORM mtm.emit_ddl(command, tg_tag);
   IF tg_tag = 'ALTER TABLE' THEN PERFORM mtm.emit_missing_values(relation); END IF;
 END $$;
@@ -241,4 +271,5 @@ END $$;
 
 REVOKE EXECUTE ON FUNCTION mtm.inside_extension(), mtm.inside_own_frame(), mtm.ddl_settings(), mtm.emit_ddl(text, text),
   mtm.is_temporary(oid, oid, text), mtm.grants_temporary(text), mtm.table_definition(oid), mtm.is_local(text, text),
-  mtm.refuse_own_object(text, text, text), mtm.emit_missing_values(oid), mtm.leave_extension() FROM PUBLIC;
+  mtm.refuse_own_object(text, text, text), mtm.emit_missing_values(oid), mtm.leave_extension(),
+  mtm.check_materialized(oid) FROM PUBLIC;

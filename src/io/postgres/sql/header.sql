@@ -48,7 +48,8 @@ BEGIN
 END $$;
 
 -- A catalog that event triggers do not watch and that this transaction has written: by row, because most commands give up
--- their locks at once. All are small. DROP EVENT TRIGGER, DROP TABLESPACE and lo_unlink leave no trace.
+-- their locks at once. All are small. What was deleted only the counters of the session know (they may count a transaction
+-- that was rolled back just before: refused once too often); COMMENT ON and DROP of an event trigger lock it to the end.
 CREATE OR REPLACE FUNCTION mtm.changed_catalog() RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -60,7 +61,12 @@ BEGIN
     UNION ALL SELECT 'pg_parameter_acl' FROM pg_parameter_acl WHERE age(xmin) <= 0 AND mtm.is_own(xmin)
     UNION ALL SELECT 'pg_shdescription' FROM pg_shdescription WHERE age(xmin) <= 0 AND mtm.is_own(xmin)
     UNION ALL SELECT 'pg_shseclabel' FROM pg_shseclabel WHERE age(xmin) <= 0 AND mtm.is_own(xmin)
-    UNION ALL SELECT 'pg_event_trigger' FROM pg_event_trigger WHERE age(xmin) <= 0 AND mtm.is_own(xmin)) AS changed
+    UNION ALL SELECT 'pg_event_trigger' FROM pg_event_trigger WHERE age(xmin) <= 0 AND mtm.is_own(xmin)
+    UNION ALL SELECT 'pg_event_trigger' FROM pg_locks WHERE locktype = 'object' AND pid = pg_backend_pid() AND granted
+      AND classid = 'pg_event_trigger'::regclass AND mode IN ('ShareUpdateExclusiveLock', 'AccessExclusiveLock')
+    UNION ALL SELECT t FROM unnest(ARRAY['pg_db_role_setting', 'pg_auth_members', 'pg_parameter_acl', 'pg_shdescription',
+      'pg_shseclabel', 'pg_event_trigger', 'pg_tablespace', 'pg_database']) AS t
+      WHERE pg_stat_get_xact_tuples_deleted(to_regclass('pg_catalog.' || t)) > 0) AS changed
     LIMIT 1);
 END $$;
 
@@ -87,7 +93,8 @@ BEGIN
       AND k.mode NOT IN ('AccessShareLock', 'RowShareLock')
       AND k.database IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
   LOOP
-    IF l.relation < 16384 AND l.mode IN ('ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock') THEN
+    IF l.relation < 16384 AND l.mode IN ('ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+      AND (l.relation, l.mode) <> ('pg_collation'::regclass, 'ShareRowExclusiveLock') THEN -- CREATE COLLATION takes it
       RAISE EXCEPTION '[multimaster] a transaction that holds % on the system catalog "%" cannot be replicated',
         l.mode, l.relname USING ERRCODE = '0A000', HINT = 'Do not LOCK system catalogs.';
     END IF;
@@ -140,6 +147,25 @@ BEGIN
     USING ERRCODE = '0A000', HINT = 'Commit the type before the rows.';
 END $$;
 
+-- CLUSTER fires no event trigger. What it did to the rows is each node's own, the mark on the index is not.
+CREATE OR REPLACE FUNCTION mtm.emit_clustered() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE i record;
+BEGIN
+  FOR i IN
+    SELECT n.nspname, t.relname AS table_name, c.relname AS index_name
+    FROM pg_locks k JOIN pg_index x ON x.indrelid = k.relation JOIN pg_class t ON t.oid = x.indrelid
+    JOIN pg_class c ON c.oid = x.indexrelid JOIN pg_namespace n ON n.oid = t.relnamespace
+    WHERE k.locktype = 'relation' AND k.pid = pg_backend_pid() AND k.granted AND k.mode = 'AccessExclusiveLock'
+      AND x.indisclustered AND t.relpersistence <> 't' AND age(x.xmin) <= 0 AND mtm.is_own(x.xmin)
+      AND k.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  LOOP
+    PERFORM set_config('mtm.search_path', 'pg_catalog', true), set_config('mtm.effective_user',
+      CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END, true);
+    PERFORM mtm.emit_ddl(format('ALTER TABLE %I.%I CLUSTER ON %I', i.nspname, i.table_name, i.index_name), 'ALTER TABLE');
+  END LOOP;
+END $$;
+
 -- As mtm.header, after a block that ran LOCK, DO, CALL, EXPLAIN ANALYZE or a function that is not built in. `announced`: the
 -- gateway has announced a command of this transaction that event triggers do not see.
 CREATE OR REPLACE FUNCTION mtm.header_checked(gid text, hmac text, announced boolean) RETURNS text
@@ -148,9 +174,10 @@ BEGIN
   IF pg_current_xact_id_if_assigned() IS NULL THEN RETURN 'empty'; END IF;
   PERFORM mtm.check_transaction(announced);
   PERFORM mtm.check_row_types();
+  PERFORM mtm.emit_clustered();
   RETURN mtm.header(gid, hmac);
 END $$;
 
 REVOKE EXECUTE ON FUNCTION mtm.touched(), mtm.is_own(xid), mtm.changed_catalog(), mtm.unseen_object(oid[]),
-  mtm.check_row_types(), mtm.check_transaction(boolean) FROM PUBLIC;
+  mtm.check_row_types(), mtm.check_transaction(boolean), mtm.emit_clustered() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION mtm.header(text, text), mtm.header_checked(text, text, boolean) TO PUBLIC;
