@@ -250,8 +250,9 @@ BEGIN
   IF NOT mtm.is_local(command, tg_tag) THEN PERFORM mtm.emit_ddl(command, tg_tag); END IF;
 END $$;
 
--- For commands that event triggers do not see. `proof` = hex(sha256(key || sha256(key || '<pid>:<command>'))) with
--- mtm.secret.announce_key, so that only the gateway can announce; 42501 otherwise.
+-- For commands that event triggers do not see; tag ACCOUNT: what those before it have changed is in order. `proof` =
+-- hex(sha256(key || sha256(key || '<pid>:<command>'))) with mtm.secret.announce_key, so that only the gateway can announce;
+-- 42501 otherwise.
 CREATE OR REPLACE FUNCTION mtm.announce_as(command text, tag text, proof text, search_path text, effective_user text)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE key bytea := (SELECT announce_key FROM mtm.secret);
@@ -260,6 +261,19 @@ BEGIN
     || convert_to(pg_backend_pid() || ':' || command, 'UTF8'))), 'hex') THEN
     RAISE EXCEPTION '[multimaster] only the gateway announces commands' USING ERRCODE = '42501';
   END IF;
+  IF tag = 'ACCOUNT' THEN
+    INSERT INTO mtm.accounted AS a VALUES (pg_current_xact_id(), mtm.unwatched_changes())
+    ON CONFLICT (transaction) DO UPDATE SET changes = excluded.changes WHERE a.changes >= 0;
+    RETURN;
+  END IF;
+  PERFORM pg_stat_force_next_flush(); -- should it be rolled back: see mtm.changed_catalog
+  -- What a function has changed before must not pass for what is announced now. Nobody hears an error of this call, so
+  -- that the end of the transaction tells it.
+  BEGIN
+    PERFORM mtm.check_transaction(false);
+  EXCEPTION WHEN feature_not_supported THEN
+    INSERT INTO mtm.accounted VALUES (pg_current_xact_id(), -1) ON CONFLICT (transaction) DO UPDATE SET changes = -1;
+  END;
   PERFORM set_config('mtm.search_path', search_path, true), set_config('mtm.effective_user', effective_user, true);
   PERFORM mtm.emit_ddl(command, tag);
 END $$;

@@ -47,9 +47,18 @@ BEGIN
     (me + ((it - me + 6442450944) & 4294967295) - 2147483648)::text::xid8) = 'in progress', false);
 END $$;
 
+-- Rows of the catalogs that event triggers do not watch that the transaction has inserted, updated or deleted, as the session
+-- counts them. They are pg_authid, pg_auth_members, pg_database, pg_tablespace, pg_db_role_setting, pg_shdescription,
+-- pg_shseclabel, pg_event_trigger and pg_parameter_acl. A transaction that was rolled back just before may still be in it.
+CREATE OR REPLACE FUNCTION mtm.unwatched_changes() RETURNS bigint
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT sum(pg_stat_get_xact_tuples_inserted(c) + pg_stat_get_xact_tuples_updated(c) + pg_stat_get_xact_tuples_deleted(c))
+  FROM unnest('{1260,1261,1262,1213,2964,2396,3592,3466,6243}'::oid[]) AS c
+$$;
+
 -- A catalog that event triggers do not watch and that this transaction has written: by row, because most commands give up
--- their locks at once. All are small. What was deleted only the counters of the session know (they may count a transaction
--- that was rolled back just before: refused once too often); COMMENT ON and DROP of an event trigger lock it to the end.
+-- their locks at once. All are small. What was deleted only the counters of the session know (of a transaction that was
+-- rolled back just before, too: refused once too often); COMMENT ON and DROP of an event trigger lock it to the end.
 CREATE OR REPLACE FUNCTION mtm.changed_catalog() RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -65,7 +74,7 @@ BEGIN
     UNION ALL SELECT 'pg_event_trigger' FROM pg_locks WHERE locktype = 'object' AND pid = pg_backend_pid() AND granted
       AND classid = 'pg_event_trigger'::regclass AND mode IN ('ShareUpdateExclusiveLock', 'AccessExclusiveLock')
     UNION ALL SELECT t FROM unnest(ARRAY['pg_db_role_setting', 'pg_auth_members', 'pg_parameter_acl', 'pg_shdescription',
-      'pg_shseclabel', 'pg_event_trigger', 'pg_tablespace', 'pg_database']) AS t
+      'pg_shseclabel', 'pg_event_trigger']) AS t
       WHERE pg_stat_get_xact_tuples_deleted(to_regclass('pg_catalog.' || t)) > 0) AS changed
     LIMIT 1);
 END $$;
@@ -78,14 +87,21 @@ DECLARE created regclass;
 BEGIN
   SELECT attrelid INTO created FROM pg_attribute WHERE attrelid = ANY (locked) AND attnum = 1 AND mtm.is_own(xmin) LIMIT 1;
   IF FOUND THEN RETURN created::text; END IF;
-  RETURN (SELECT 'pg_shdepend' FROM pg_shdepend WHERE age(xmin) <= 0 AND mtm.is_own(xmin) LIMIT 1);
+  -- What went over to the first superuser has lost its row in pg_shdepend.
+  RETURN (SELECT 'pg_shdepend' FROM pg_shdepend WHERE age(xmin) <= 0 AND mtm.is_own(xmin)
+    UNION ALL SELECT 'pg_shdepend' WHERE pg_stat_get_xact_tuples_deleted('pg_shdepend'::regclass) > 0 AND (
+      EXISTS (SELECT FROM pg_class WHERE oid = ANY (locked) AND relowner = 10 AND age(xmin) <= 0 AND mtm.is_own(xmin))
+      OR EXISTS (SELECT FROM pg_proc WHERE age(xmin) <= 0 AND mtm.is_own(xmin))
+      OR EXISTS (SELECT FROM pg_type WHERE age(xmin) <= 0 AND mtm.is_own(xmin))
+      OR EXISTS (SELECT FROM pg_namespace WHERE age(xmin) <= 0 AND mtm.is_own(xmin))) LIMIT 1);
 END $$;
 
 -- Refuses what must never be prepared (a catalog lock that would stop decoding, architecture §9), what is not replicated
 -- (large objects), and, unless announced, catalog changes that event triggers do not see.
 CREATE OR REPLACE FUNCTION mtm.check_transaction(announced boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE l record; large boolean := false; marked boolean := false; locked oid[] := '{}'; unseen text;
+DECLARE l record; large boolean := false; marked boolean := false; locked oid[] := '{}'; unseen text; accounted bigint;
+  new_collations text;
 BEGIN
   FOR l IN
     SELECT k.relation, k.mode, c.relname, c.relisshared, c.relpersistence FROM pg_locks k JOIN pg_class c ON c.oid = k.relation
@@ -94,10 +110,12 @@ BEGIN
       AND k.database IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
   LOOP
     IF l.relation < 16384 AND l.mode IN ('ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
-      AND (l.relation, l.mode) <> ('pg_collation'::regclass, 'ShareRowExclusiveLock') THEN -- CREATE COLLATION takes it
+      AND NOT (l.relation = 'pg_collation'::regclass AND l.mode = 'ShareRowExclusiveLock') THEN
       RAISE EXCEPTION '[multimaster] a transaction that holds % on the system catalog "%" cannot be replicated',
         l.mode, l.relname USING ERRCODE = '0A000', HINT = 'Do not LOCK system catalogs.';
     END IF;
+    -- CREATE COLLATION takes it, and pg_import_system_collations(), which no event trigger sees.
+    IF l.relation = 'pg_collation'::regclass AND l.mode = 'ShareRowExclusiveLock' THEN new_collations := l.relname; END IF;
     IF l.relisshared AND l.relation <> 'pg_shdepend'::regclass THEN unseen := l.relname; END IF;
     IF l.relation >= 16384 AND l.mode = 'AccessExclusiveLock' THEN locked := locked || l.relation; END IF;
     large := large OR l.relation IN ('pg_largeobject'::regclass, 'pg_largeobject_metadata'::regclass);
@@ -109,10 +127,14 @@ BEGIN
     RAISE EXCEPTION '[multimaster] large objects cannot be changed: they are not replicated'
       USING ERRCODE = '0A000', HINT = 'Keep the data in a bytea column.';
   END IF;
-  IF announced THEN RETURN; END IF;
-  unseen := coalesce(unseen, mtm.changed_catalog());
-  IF unseen IS NULL AND NOT marked THEN unseen := mtm.unseen_object(locked); END IF;
+  SELECT a.changes INTO accounted FROM mtm.accounted a WHERE a.transaction = pg_current_xact_id_if_assigned();
+  IF announced AND accounted IS DISTINCT FROM -1 THEN RETURN; END IF;
+  IF accounted IS NOT NULL THEN unseen := CASE WHEN accounted <> mtm.unwatched_changes() THEN 'a shared catalog' END;
+  ELSE unseen := coalesce(unseen, mtm.changed_catalog());
+  END IF;
+  IF unseen IS NULL AND NOT marked THEN unseen := coalesce(mtm.unseen_object(locked), new_collations); END IF;
   IF unseen IS NULL THEN RETURN; END IF;
+  PERFORM pg_stat_force_next_flush(); -- the counters are not to hold it against the next transaction
   RAISE EXCEPTION '[multimaster] the transaction changed % by a command that cannot be replicated from here', unseen
     USING ERRCODE = '0A000', HINT = 'Run commands on roles, databases, tablespaces and event triggers and REASSIGN OWNED at '
       || 'top level, and CREATE TABLE AS without EXPLAIN ANALYZE.';
@@ -175,9 +197,10 @@ BEGIN
   PERFORM mtm.check_transaction(announced);
   PERFORM mtm.check_row_types();
   PERFORM mtm.emit_clustered();
+  DELETE FROM mtm.accounted WHERE transaction = pg_current_xact_id();
   RETURN mtm.header(gid, hmac);
 END $$;
 
-REVOKE EXECUTE ON FUNCTION mtm.touched(), mtm.is_own(xid), mtm.changed_catalog(), mtm.unseen_object(oid[]),
-  mtm.check_row_types(), mtm.check_transaction(boolean), mtm.emit_clustered() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION mtm.touched(), mtm.unwatched_changes(), mtm.is_own(xid), mtm.changed_catalog(),
+  mtm.unseen_object(oid[]), mtm.check_row_types(), mtm.check_transaction(boolean), mtm.emit_clustered() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION mtm.header(text, text), mtm.header_checked(text, text, boolean) TO PUBLIC;
