@@ -25,7 +25,7 @@ export interface Block {
   temporary: boolean;
   /** A command was announced that event triggers do not see. */
   announced: boolean;
-  /** What announced commands have changed is noted in the server: whatever else changes there was not announced. */
+  /** What announced commands have changed is noted in the server: any other change is not theirs. */
   accounted: boolean;
   /** PREPARE is under way or has happened: the transaction can no longer be interrupted here. */
   preparing: boolean;

@@ -239,6 +239,21 @@ describe.each(majors)('leaks on PostgreSQL %i', (major) => {
       for (const text of unseen) await client.query(text);
     });
 
+    test('nor is a trigger of rows a place to hide', async () => {
+      await client.query('CREATE TABLE users (name text PRIMARY KEY)');
+      await client.query(`CREATE FUNCTION make_role() RETURNS trigger LANGUAGE plpgsql AS $f$
+        BEGIN EXECUTE format('CREATE ROLE %I', NEW.name); RETURN NEW; END $f$`);
+      await client.query(
+        'CREATE TRIGGER make_role BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION make_role()',
+      );
+      for (const string of [
+        `INSERT INTO users VALUES ('eve')`,
+        `BEGIN; INSERT INTO users VALUES ('eve'); COMMIT`,
+      ])
+        expect(await outcome(string)).toMatch(/^0A000 \[multimaster\] .*cannot be replicated from here/);
+      await client.query('DROP TABLE users');
+    });
+
     test('a nested command hides behind no announced one', async () => {
       const announced = 'CREATE ROLE loud';
       const nested = `DO $$ BEGIN CREATE ROLE quiet; END $$`;
