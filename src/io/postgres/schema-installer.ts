@@ -14,6 +14,7 @@ import { GatewayError } from '../../lib/gateway-error.ts';
 const sqlFiles = [
   'schema.sql',
   'header.sql',
+  'unwatched.sql',
   'statement-text.sql',
   'capture.sql',
   'rewrite.sql',

@@ -197,16 +197,11 @@ describe.each(majors)('leaks on PostgreSQL %i', (major) => {
     });
 
     const unseen = [
-      'CREATE ROLE unseen',
-      `ALTER ROLE app SET work_mem = '1MB'`,
       'ALTER ROLE app CONNECTION LIMIT 5',
-      'GRANT pg_monitor TO app',
-      'ALTER DATABASE app SET work_mem = 4096',
+      'DROP ROLE going',
       'GRANT TEMPORARY ON DATABASE app TO app',
       'GRANT CREATE ON TABLESPACE pg_default TO app',
       'GRANT SET ON PARAMETER log_min_messages TO app',
-      `COMMENT ON ROLE app IS 'x'`,
-      `COMMENT ON DATABASE app IS 'x'`,
       'REASSIGN OWNED BY app TO postgres',
       'CREATE EVENT TRIGGER unseen ON sql_drop EXECUTE FUNCTION noted()',
       'ALTER EVENT TRIGGER seen DISABLE',
@@ -218,13 +213,61 @@ describe.each(majors)('leaks on PostgreSQL %i', (major) => {
       'ALTER ROLE postgres RESET ALL',
     ];
 
-    test('what event triggers do not see is refused where the gateway cannot see it either', async () => {
+    test('new roles, memberships, settings and comments in code are told from the catalog', async () => {
+      await client.query(`DO $$ BEGIN
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'told') THEN
+          CREATE ROLE told LOGIN PASSWORD 'x' CONNECTION LIMIT 3 VALID UNTIL '2040-01-01';
+        END IF;
+        CREATE TABLE of_told (id int PRIMARY KEY);
+        ALTER TABLE of_told OWNER TO told;
+        GRANT pg_monitor TO told WITH ADMIN OPTION;
+        CREATE ROLE "Also told" NOINHERIT;
+        GRANT SELECT ON of_told TO "Also told";
+        GRANT told TO "Also told";
+        ALTER ROLE told SET search_path = "a b", public, '';
+        ALTER ROLE told SET work_mem = '1MB';
+        ALTER ROLE told IN DATABASE app SET "my.setting" = 'it''s';
+        ALTER DATABASE app SET statement_timeout = 0;
+        COMMENT ON ROLE told IS 'it''s told';
+        COMMENT ON DATABASE app IS 'the database';
+      END $$`);
+      await client.query('BEGIN');
+      await client.query('CREATE ROLE announced');
+      await client.query(`DO $$ BEGIN CREATE ROLE nested; GRANT announced TO nested; END $$`);
+      await client.query('GRANT nested TO told');
+      await client.query('SAVEPOINT s');
+      await client.query('CREATE TABLE of_nested (id int)');
+      await client.query('ALTER TABLE of_nested OWNER TO nested');
+      await client.query('COMMIT');
+      const lines = await schemaLines(cluster.node(2));
+      expect(lines.filter((line) => /^(role|member) .*(told|nested)/.test(line))).toHaveLength(7);
+      expect(
+        await cluster.onAllServers(`SELECT rolpassword IS NOT NULL AND rolvaliduntil > now() AS ok,
+          (SELECT rolpassword FROM pg_authid WHERE rolname = 'told') AS secret FROM pg_authid WHERE rolname = 'told'`),
+      ).toEqual(
+        await Promise.all(
+          [1, 2].map(() =>
+            cluster.directly(
+              1,
+              `SELECT true AS ok, rolpassword AS secret
+          FROM pg_authid WHERE rolname = 'told'`,
+            ),
+          ),
+        ),
+      );
+      await client.query('DROP TABLE of_told, of_nested');
+      await client.query('DROP ROLE told, "Also told", nested, announced');
+      await client.query('ALTER DATABASE app RESET ALL');
+    });
+
+    test('what event triggers do not see is refused where nobody else sees it either', async () => {
       await client.query('SET client_min_messages = error');
       for (const text of [
         `CREATE FUNCTION noted() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'`,
         'CREATE EVENT TRIGGER seen ON sql_drop EXECUTE FUNCTION noted()',
         'GRANT SET ON PARAMETER log_min_duration_statement TO app',
         'GRANT pg_read_all_data TO app',
+        'CREATE ROLE going',
         `COMMENT ON ROLE postgres IS 'the first'`,
         `ALTER ROLE postgres SET lc_monetary = 'C'`,
         'CREATE TABLE apps (id int PRIMARY KEY); ALTER TABLE apps OWNER TO app',
@@ -242,7 +285,8 @@ describe.each(majors)('leaks on PostgreSQL %i', (major) => {
     test('nor is a trigger of rows a place to hide', async () => {
       await client.query('CREATE TABLE users (name text PRIMARY KEY)');
       await client.query(`CREATE FUNCTION make_role() RETURNS trigger LANGUAGE plpgsql AS $f$
-        BEGIN EXECUTE format('CREATE ROLE %I', NEW.name); RETURN NEW; END $f$`);
+        BEGIN EXECUTE format('CREATE ROLE %I', NEW.name); EXECUTE format('ALTER ROLE %I LOGIN', NEW.name);
+        RETURN NEW; END $f$`);
       await client.query(
         'CREATE TRIGGER make_role BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION make_role()',
       );
@@ -256,7 +300,7 @@ describe.each(majors)('leaks on PostgreSQL %i', (major) => {
 
     test('a nested command hides behind no announced one', async () => {
       const announced = 'CREATE ROLE loud';
-      const nested = `DO $$ BEGIN CREATE ROLE quiet; END $$`;
+      const nested = `DO $$ BEGIN ALTER ROLE app CONNECTION LIMIT 9; END $$`;
       for (const string of [`${announced}; ${nested}`, `${nested}; ${announced}`]) {
         expect(await outcome(`BEGIN; ${string}; COMMIT`)).toMatch(/^0A000 \[multimaster\]/);
         expect(await outcome(string)).toMatch(/^0A000 \[multimaster\]/);

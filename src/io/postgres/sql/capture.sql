@@ -53,9 +53,16 @@ BEGIN
     END IF;
     role := CASE effective WHEN session_user THEN 'none' ELSE effective END;
   END IF;
+  PERFORM mtm.emit_unwatched();
+  PERFORM mtm.write_ddl(command, tag, role, mtm.ddl_settings());
+END $$;
+
+CREATE OR REPLACE FUNCTION mtm.write_ddl(command text, tag text, role text, settings jsonb) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
   LOCK TABLE mtm.ddl_mark IN ROW EXCLUSIVE MODE;
   PERFORM pg_logical_emit_message(true, 'mtm-ddl', jsonb_build_object('command', command, 'tag', tag,
-    'sessionUser', session_user, 'role', role, 'settings', mtm.ddl_settings())::text);
+    'sessionUser', session_user, 'role', role, 'settings', settings)::text);
 END $$;
 
 -- Is this object temporary, or part of a temporary table? For rows of pg_event_trigger_ddl_commands().
@@ -262,20 +269,21 @@ BEGIN
     RAISE EXCEPTION '[multimaster] only the gateway announces commands' USING ERRCODE = '42501';
   END IF;
   IF tag = 'ACCOUNT' THEN
-    INSERT INTO mtm.accounted AS a VALUES (pg_current_xact_id(), mtm.unwatched_changes())
-    ON CONFLICT (transaction) DO UPDATE SET changes = excluded.changes WHERE a.changes >= 0;
+    PERFORM mtm.account(NULL);
     RETURN;
   END IF;
   PERFORM pg_stat_force_next_flush(); -- should it be rolled back: see mtm.changed_catalog
   -- What a function has changed before must not pass for what is announced now. Nobody hears an error of this call, so
   -- that the end of the transaction tells it.
+  PERFORM mtm.emit_unwatched();
   BEGIN
     PERFORM mtm.check_transaction(false);
   EXCEPTION WHEN feature_not_supported THEN
-    INSERT INTO mtm.accounted VALUES (pg_current_xact_id(), -1) ON CONFLICT (transaction) DO UPDATE SET changes = -1;
+    PERFORM mtm.account(-1);
   END;
   PERFORM set_config('mtm.search_path', search_path, true), set_config('mtm.effective_user', effective_user, true);
   PERFORM mtm.emit_ddl(command, tag);
+  PERFORM mtm.account(-2);
 END $$;
 
 CREATE OR REPLACE FUNCTION mtm.announce(command text, tag text, proof text) RETURNS void LANGUAGE plpgsql AS $$
@@ -284,6 +292,7 @@ BEGIN
 END $$;
 
 REVOKE EXECUTE ON FUNCTION mtm.inside_extension(), mtm.inside_own_frame(), mtm.ddl_settings(), mtm.emit_ddl(text, text),
+  mtm.write_ddl(text, text, text, jsonb),
   mtm.is_temporary(oid, oid, text), mtm.grants_temporary(text), mtm.table_definition(oid), mtm.is_local(text, text),
   mtm.refuse_own_object(text, text, text), mtm.emit_missing_values(oid), mtm.leave_extension(),
   mtm.check_materialized(oid) FROM PUBLIC;

@@ -36,7 +36,7 @@ BEGIN
 END $$;
 
 -- For row changes and DDL; on the path of every write. Triggers of users may still have run commands on roles, memberships,
--- settings, grants: when the session has counted any (pg_authid …, see unwatched_changes) it is looked at closely.
+-- settings, grants: when the session has counted any (see unwatched.sql) it is looked at closely.
 CREATE OR REPLACE FUNCTION mtm.header(gid text, hmac text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -45,7 +45,9 @@ BEGIN
     + pg_stat_get_xact_tuples_inserted(2964) + pg_stat_get_xact_tuples_updated(2964) + pg_stat_get_xact_tuples_deleted(2964)
     + pg_stat_get_xact_tuples_inserted(6243) + pg_stat_get_xact_tuples_deleted(6243) + pg_stat_get_xact_tuples_updated(1262)
     + pg_stat_get_xact_tuples_inserted(2396) + pg_stat_get_xact_tuples_inserted(3466) > 0 THEN
+    PERFORM mtm.emit_unwatched();
     PERFORM mtm.check_transaction(false);
+    DELETE FROM mtm.accounted WHERE transaction = pg_current_xact_id_if_assigned();
   END IF;
   RETURN mtm.seal(gid, hmac);
 END $$;
@@ -61,15 +63,6 @@ BEGIN
   RETURN coalesce(pg_xact_status(
     (me + ((it - me + 6442450944) & 4294967295) - 2147483648)::text::xid8) = 'in progress', false);
 END $$;
-
--- Rows of the catalogs that event triggers do not watch that the transaction has inserted, updated or deleted, as the session
--- counts them. They are pg_authid, pg_auth_members, pg_database, pg_tablespace, pg_db_role_setting, pg_shdescription,
--- pg_shseclabel, pg_event_trigger and pg_parameter_acl. A transaction that was rolled back just before may still be in it.
-CREATE OR REPLACE FUNCTION mtm.unwatched_changes() RETURNS bigint
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT sum(pg_stat_get_xact_tuples_inserted(c) + pg_stat_get_xact_tuples_updated(c) + pg_stat_get_xact_tuples_deleted(c))
-  FROM unnest('{1260,1261,1262,1213,2964,2396,3592,3466,6243}'::oid[]) AS c
-$$;
 
 -- A catalog that event triggers do not watch and that this transaction has written: by row, because most commands give up
 -- their locks at once. All are small. What was deleted only the counters of the session know (of a transaction that was
@@ -144,7 +137,8 @@ BEGIN
   END IF;
   SELECT a.changes INTO accounted FROM mtm.accounted a WHERE a.transaction = pg_current_xact_id_if_assigned();
   IF announced AND accounted IS DISTINCT FROM -1 THEN RETURN; END IF;
-  IF accounted IS NOT NULL THEN unseen := CASE WHEN accounted <> mtm.unwatched_changes() THEN 'a shared catalog' END;
+  IF accounted < 0 THEN unseen := 'a shared catalog';
+  ELSIF accounted IS NOT NULL THEN unseen := CASE WHEN accounted <> mtm.unwatched_changes() THEN 'a shared catalog' END;
   ELSE unseen := coalesce(unseen, mtm.changed_catalog());
   END IF;
   IF unseen IS NULL AND NOT marked THEN unseen := coalesce(mtm.unseen_object(locked), new_collations); END IF;
@@ -209,6 +203,7 @@ CREATE OR REPLACE FUNCTION mtm.header_checked(gid text, hmac text, announced boo
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF pg_current_xact_id_if_assigned() IS NULL THEN RETURN 'empty'; END IF;
+  IF NOT announced THEN PERFORM mtm.emit_unwatched(); END IF;
   PERFORM mtm.check_transaction(announced);
   PERFORM mtm.check_row_types();
   PERFORM mtm.emit_clustered();
@@ -216,6 +211,7 @@ BEGIN
   RETURN mtm.seal(gid, hmac);
 END $$;
 
-REVOKE EXECUTE ON FUNCTION mtm.seal(text, text), mtm.touched(), mtm.unwatched_changes(), mtm.is_own(xid),
-  mtm.changed_catalog(), mtm.unseen_object(oid[]), mtm.check_row_types(), mtm.check_transaction(boolean), mtm.emit_clustered() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION mtm.seal(text, text), mtm.touched(), mtm.is_own(xid),
+  mtm.changed_catalog(), mtm.unseen_object(oid[]), mtm.check_row_types(), mtm.check_transaction(boolean),
+  mtm.emit_clustered() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION mtm.header(text, text), mtm.header_checked(text, text, boolean) TO PUBLIC;
