@@ -160,8 +160,9 @@ describe('in code', () => {
       `CREATE PROCEDURE proc(n int) LANGUAGE plpgsql AS $p$ BEGIN EXECUTE format('CREATE TABLE code_p%s (id int)', n);
        EXECUTE format('INSERT INTO code_p%s VALUES ($1)', n) USING n; END $p$`,
       `CREATE PROCEDURE proc_sql() LANGUAGE sql AS $p$ CREATE TABLE code_s1 (id int); COMMENT ON TABLE code_s1 IS ';' $p$`,
+      `CREATE FUNCTION make_one(n int) RETURNS void LANGUAGE plpgsql AS $f$ BEGIN CALL proc(n); END $f$`,
       `CREATE TABLE code_rows (id int PRIMARY KEY, t text DEFAULT random()::text)`,
-      `CREATE PROCEDURE proc_atomic(n int) LANGUAGE sql BEGIN ATOMIC INSERT INTO code_rows VALUES (n); CALL proc(n); END`,
+      `CREATE PROCEDURE proc_atomic(n int) LANGUAGE sql BEGIN ATOMIC INSERT INTO code_rows VALUES (n); SELECT make_one(n); END`,
       `CREATE FUNCTION inner_one() RETURNS int LANGUAGE plpgsql AS $f$ BEGIN CREATE TABLE code_inner (id int); RETURN 7; END $f$`,
       `CREATE FUNCTION middle() RETURNS int LANGUAGE sql AS 'SELECT inner_one()'`,
       `CREATE FUNCTION outer_one() RETURNS int LANGUAGE plpgsql AS $f$ DECLARE i int := middle(); BEGIN

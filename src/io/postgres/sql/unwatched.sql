@@ -87,7 +87,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WHERE age(s.xmin) <= 0 AND mtm.is_own(s.xmin)
     UNION ALL
     SELECT cmin::text::bigint, 0, format('COMMENT ON %s %s IS %L',
-      CASE classoid WHEN 1260 THEN 'ROLE' WHEN 1262 THEN 'DATABASE' ELSE 'TABLESPACE' END, coalesce((SELECT quote_ident(rolname) FROM pg_authid WHERE classoid = 1260 AND oid = objoid),
+      CASE classoid WHEN 1260 THEN 'ROLE' WHEN 1262 THEN 'DATABASE' ELSE 'TABLESPACE' END,
+      coalesce((SELECT quote_ident(rolname) FROM pg_authid WHERE classoid = 1260 AND oid = objoid),
       (SELECT quote_ident(datname) FROM pg_database WHERE classoid = 1262 AND oid = objoid),
       (SELECT quote_ident(spcname) FROM pg_tablespace WHERE classoid = 1213 AND oid = objoid)), description), 'COMMENT'
     FROM pg_shdescription WHERE age(xmin) <= 0 AND mtm.is_own(xmin)) AS w
