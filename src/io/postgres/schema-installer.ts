@@ -37,6 +37,7 @@ const slotNames = ['mtm_live', 'mtm_retain'] as const;
 const sensorTriggers: Readonly<Record<string, 'O' | 'A'>> = {
   '!mtm_start_1_frame': 'O',
   '!mtm_start_2_capture': 'O',
+  '!mtm_start_3_owned': 'O',
   '!mtm_drop_1_frame': 'O',
   '!mtm_drop_2_capture': 'O',
   '!mtm_drop_3_forget': 'A',

@@ -235,6 +235,7 @@ BEGIN
   END IF;
   IF tg_tag IN ('CREATE MATERIALIZED VIEW', 'REFRESH MATERIALIZED VIEW') THEN PERFORM mtm.check_materialized(relation); END IF;
   PERFORM mtm.emit_ddl(command, tg_tag);
+  IF tg_tag = 'DROP OWNED' AND mtm.unwatched_changes() > 0 THEN PERFORM mtm.account(NULL); END IF;
   IF tg_tag = 'ALTER TABLE' THEN PERFORM mtm.emit_missing_values(relation); END IF;
 END $$;
 

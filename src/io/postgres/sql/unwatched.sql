@@ -117,6 +117,13 @@ BEGIN
   IF told THEN PERFORM mtm.account(NULL); END IF;
 END $$;
 
+-- DROP OWNED is told as it stands, with what it takes from shared catalogs: what was done there before must be in order.
+CREATE OR REPLACE FUNCTION mtm.before_drop_owned() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM mtm.emit_unwatched(), mtm.check_transaction(false);
+END $$;
+
 REVOKE EXECUTE ON FUNCTION mtm.unwatched_changes(), mtm.tellable_changes(), mtm.account(bigint), mtm.role_definition(oid),
   mtm.membership_definition(jsonb), mtm.setting_definitions(oid, oid, text[]), mtm.unwatched_commands(bigint),
   mtm.emit_unwatched() FROM PUBLIC;
