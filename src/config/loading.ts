@@ -9,6 +9,7 @@ import { isAbsolute, dirname, join, resolve } from 'node:path';
 import { parse, YAMLParseError } from 'yaml';
 import type { z } from 'zod';
 import { GatewayError } from '../lib/gateway-error.ts';
+import { databaseProblems } from './databases.ts';
 import { nearestName } from './nearest-name.ts';
 import { parseRefereeAddress, type RefereeAddress } from './referee-address.ts';
 import { fileSchema, toGatewayConfig, type FileConfig, type GatewayConfig } from './schema.ts';
@@ -198,12 +199,6 @@ function readSecrets(config: FileConfig, base: string, problems: string[]) {
   return { clusterSecret: clusterSecret ?? '', password, referee };
 }
 
-/**
- * Settings that are known by name, so that files can be shared, but have no effect yet: never accepted in
- * silence.
- */
-const laterSettings = ['monotonic_sequences'];
-
 function refereeProblems(config: FileConfig): string[] {
   const { referee_connstring: text, referee_password_file: passwordFile } = config;
   if (text === '') {
@@ -245,14 +240,8 @@ function contradictions(config: FileConfig): string[] {
     if (other !== undefined) problems.push(`${name} and ${other} are both ${address}`);
     addresses.set(address, name);
   }
-  problems.push(...refereeProblems(config));
-  for (const name of laterSettings) {
-    const setting = settings.find((candidate) => candidate.name === name);
-    const value = Reflect.get(config, name) as unknown;
-    if (value === true || (typeof value === 'string' && value !== setting?.usual)) {
-      problems.push(`${name} is not implemented in this version: leave it out`);
-    }
-  }
+  const { database, more_databases: more } = config.postgres;
+  problems.push(...databaseProblems(config.cluster_name, database, more), ...refereeProblems(config));
   return problems;
 }
 

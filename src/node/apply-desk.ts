@@ -3,7 +3,9 @@
  * Rule: only while something is applied is anybody woken for it: an idle gateway sleeps as long as it can.
  */
 import type { GidEvent } from '../core/node/node-event.ts';
+import { parseGid } from '../core/identity.ts';
 import type { Gid, Refusal } from '../core/identity.ts';
+import type { ClientBranches } from '../io/postgres/client-branches.ts';
 import type { Applier, ApplyHandle } from '../io/postgres/applier.ts';
 import { ConflictWatch } from './conflict-watch.ts';
 import { headerProof } from './header-proof.ts';
@@ -19,6 +21,9 @@ export interface ApplyDeskNode {
   walsender(): number | undefined;
   /** The transaction carries definitions: what is remembered of the catalog ends with it. */
   definitionsChange(gid: Gid): void;
+  /** Decoding waits for a lock of what a client has prepared, or somebody past the gateway. */
+  clientBlocksCapture(): void;
+  readonly branches: Pick<ClientBranches, 'brings' | 'concerns' | 'bringerOf'>;
 }
 
 export class ApplyDesk {
@@ -38,7 +43,11 @@ export class ApplyDesk {
       startTimeOf: (pid) => node.startTimeOf(pid),
       blocked: (event) => node.event(event),
       walsender: () => node.walsender(),
-      captureBlocked: (gid) => node.event({ kind: 'capture-blocked', gid }),
+      bringerOf: (name) => node.branches.bringerOf(name),
+      captureBlocked: (gid) => {
+        if (parseGid(gid) === undefined) node.clientBlocksCapture();
+        else node.event({ kind: 'capture-blocked', gid });
+      },
     });
   }
 
@@ -61,6 +70,8 @@ export class ApplyDesk {
     handle.onDone = (result) => {
       this.#applying.delete(gid);
       if (handle.ddl) this.#node.definitionsChange(gid);
+      if (handle.client !== undefined) this.#node.branches.brings(gid, handle.client);
+      else if (handle.concernsClients) this.#node.branches.concerns(gid);
       this.#node.event({ kind: 'apply-ended', gid, result });
     };
   }

@@ -1,15 +1,18 @@
 /**
  * The node's own PostgreSQL as the commit machine sees it: the change stream, the ends of prepared
- * transactions, and what the
- * catalog says about the reach of statements.
+ * transactions, and what the catalog says about the reach of statements.
  * Rule: whatever breaks here ends the node's part (`lost`); nothing is patched up from memory.
  */
 import type { GidEvent } from '../core/node/node-event.ts';
 import type { Gid, Lsn } from '../core/identity.ts';
 import { contextOf, unknownSuspicions } from '../core/statement/context.ts';
+import { ClientBranches } from '../io/postgres/client-branches.ts';
 import type { Applier } from '../io/postgres/applier.ts';
 import type { Finisher } from '../io/postgres/finisher.ts';
 import { ReplicationStream } from '../io/postgres/replication-stream.ts';
+import { BranchDesk } from './branch-desk.ts';
+import { branchStep } from './fail-point.ts';
+import { slotNames } from '../io/postgres/slot-names.ts';
 import type { NodeParts } from './node-parts.ts';
 import { headerVerifier } from './header-proof.ts';
 
@@ -24,6 +27,8 @@ export interface LocalServerHandler {
   /** A function in the server asks the gateway. */
   asked(content: string): void;
   lost(reason: string): void;
+  /** Undefined while nothing may be prepared. */
+  generation(): number | undefined;
 }
 
 export class LocalServer {
@@ -31,6 +36,9 @@ export class LocalServer {
   readonly #applier: Applier;
   readonly #finisher: Finisher;
   readonly #handler: LocalServerHandler;
+  /** What clients have prepared under names of their own. */
+  readonly branches: ClientBranches;
+  readonly branchDesk: BranchDesk;
   /**
    * Transactions with DDL that are not finished here: what is remembered of the catalog changes when they
    * are.
@@ -45,6 +53,23 @@ export class LocalServer {
     this.#applier = applier;
     this.#finisher = finisher;
     this.#handler = handler;
+    const { config, takeOver, announceKey, control } = parts;
+    this.branches = new ClientBranches({
+      client: () => control.client,
+      applier,
+      finisher,
+      step: branchStep,
+    });
+    this.branchDesk = new BranchDesk({
+      nodeId: config.nodeId,
+      incarnation: takeOver.incarnation,
+      secret: config.clusterSecret,
+      announceKey,
+      branches: this.branches,
+      generation: () => handler.generation(),
+      endBackend: (pid) => control.endBackend(pid),
+      lost: (reason) => handler.lost(reason),
+    });
   }
 
   get stream(): ReplicationStream | undefined {
@@ -59,6 +84,7 @@ export class LocalServer {
   /** Nothing is tried again from here on. */
   stop(): void {
     this.#stopped = true;
+    this.branches.stop();
     this.#stream?.close();
   }
 
@@ -68,12 +94,14 @@ export class LocalServer {
 
   async openStream(): Promise<void> {
     const { config, log } = this.#parts;
-    const options = { login: config.postgres, node: config.nodeId, slot: 'mtm_live', publication: 'mtm' };
+    const login = config.postgres;
+    const options = { login, node: config.nodeId, slot: slotNames(login).live, publication: 'mtm' };
     this.#stream = await ReplicationStream.open(options, {
       verifyHeader: headerVerifier(config.clusterSecret),
       began: () => undefined,
-      piece: (gid, { ddl, data }) => {
+      piece: (gid, { ddl, data, clients }) => {
         if (ddl) this.#changing.add(gid);
+        if (clients === true) this.branches.concerns(gid);
         this.#handler.event({ kind: 'captured', gid, ddl, data, last: false });
       },
       prepared: ({ gid, header, endLsn }) => {
@@ -87,11 +115,19 @@ export class LocalServer {
         this.#release(endLsn);
       },
       finished: (_gid, _outcome, endLsn) => this.#release(endLsn),
+      finishedByName: (gid, endLsn) => {
+        // A former process may have ordered what was done before this one began.
+        if (endLsn <= this.#parts.positionAtStart.flushed || this.branches.hasFinished(gid)) return;
+        this.#unsupervised++;
+        log.error({ gid }, 'a prepared transaction was committed past the gateway: the nodes differ now');
+      },
       committedPlainly: (_gid, endLsn) => this.#release(endLsn),
       unsupervised: ({ relations, rows, ddl }) => {
         this.#unsupervised++;
         log.error({ relations, rows, ddl }, 'an unsupervised write: the nodes differ now');
       },
+      preparesForClients: () => this.branchDesk.busy,
+      client: (transaction) => this.branchDesk.captured(transaction),
       request: (content) => this.#handler.asked(content),
       closed: (reason) => this.#handler.lost(`the change stream ended: ${reason}`),
     });
@@ -123,6 +159,7 @@ export class LocalServer {
         if (finish === 'commit') this.#handler.committed(gid);
         this.#handler.event({ kind: 'finish-ended', gid, finish, missing: result !== 'done' });
       };
+      if (this.branches.isConcerned(gid)) return void this.#endBranches(gid, finish, ended);
       if (!this.#changing.delete(gid)) {
         ended();
         return;
@@ -131,6 +168,22 @@ export class LocalServer {
       // Nobody is answered before this node knows what the new definitions can reach.
       void this.refreshSuspicions().then(ended);
     });
+  }
+
+  /** It is executed only when what it says about clients' branches is done, which may define things. */
+  async #endBranches(gid: Gid, finish: 'commit' | 'rollback', ended: () => void): Promise<void> {
+    try {
+      await this.branches.ended(gid, finish);
+    } catch (error) {
+      if (!this.#stopped)
+        this.#handler.lost(`a prepared transaction of a client: ${(error as Error).message}`);
+      return;
+    }
+    this.branchDesk.transactionEnded(gid);
+    this.#changing.delete(gid);
+    this.#applier.invalidate();
+    await this.refreshSuspicions();
+    ended();
   }
 
   /**

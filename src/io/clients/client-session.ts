@@ -118,6 +118,7 @@ export class ClientSession {
       },
       headerSql: (gid, checked, announced) => services.headerSql(gid, checked, announced),
       announceSql: (command, tag) => services.announceSql(command, tag, this.#backendPid),
+      ...services.branchPorts(this),
       prepareEnded: (gid, end) => {
         this.#openGid = undefined;
         services.prepareEnded(gid, end);

@@ -9,6 +9,7 @@ import { readFileSync } from 'node:fs';
 import type { Client } from 'pg';
 import { assert } from '../../lib/assert.ts';
 import { GatewayError } from '../../lib/gateway-error.ts';
+import type { SlotNames } from './slot-names.ts';
 
 /** In this order: later files use what earlier ones made. */
 const sqlFiles = [
@@ -19,11 +20,13 @@ const sqlFiles = [
   'capture.sql',
   'rewrite.sql',
   'sequences.sql',
+  'setval.sql',
   'tables.sql',
   'generation.sql',
   'status.sql',
   'requests.sql',
   'spread.sql',
+  'client-prepared.sql',
   'membership.sql',
   'apply.sql',
   'triggers.sql',
@@ -31,7 +34,6 @@ const sqlFiles = [
 
 const schemaVersion = 1;
 const publicationName = 'mtm';
-const slotNames = ['mtm_live', 'mtm_retain'] as const;
 
 /** Event triggers that must be there, with pg_event_trigger.evtenabled: O origin, A always. */
 const sensorTriggers: Readonly<Record<string, 'O' | 'A'>> = {
@@ -130,16 +132,29 @@ async function writePlace(client: Client, node: NodePlace): Promise<boolean> {
   return old === undefined;
 }
 
+/** `generated`: known from 18 on. */
+async function createForAllTables(client: Client, generated: string): Promise<void> {
+  await client.query(`CREATE PUBLICATION ${publicationName} FOR ALL TABLES`);
+  const version = await firstRow(client, `SELECT current_setting('server_version_num')::int AS n`);
+  if (Number(version?.['n']) >= 180000) await client.query(generated);
+}
+
 async function createPublication(client: Client): Promise<void> {
   // Without tables: it shows only headers, all that a starting gateway wants to know of the retained slot.
   const headers = await firstRow(client, 'SELECT 1 AS there FROM pg_publication WHERE pubname = $1', [
     'mtm_headers',
   ]);
   if (headers === undefined) await client.query('CREATE PUBLICATION mtm_headers');
-  const row = await firstRow(client, 'SELECT puballtables FROM pg_publication WHERE pubname = $1', [
-    publicationName,
-  ]);
-  if (row === undefined) await client.query(`CREATE PUBLICATION ${publicationName} FOR ALL TABLES`);
+  const row = await firstRow(
+    client,
+    `SELECT puballtables, to_jsonb(p) ->> 'pubgencols' = 'n' AS hides_generated FROM pg_publication p
+     WHERE pubname = $1`,
+    [publicationName],
+  );
+  // Without it 18 refuses to change rows of a table without a key that has such columns.
+  const generated = `ALTER PUBLICATION ${publicationName} SET (publish_generated_columns = stored)`;
+  if (row?.['hides_generated'] === true) await client.query(generated);
+  if (row === undefined) await createForAllTables(client, generated);
   else if (row['puballtables'] !== true) {
     throw new GatewayError('server-unsuitable', `the publication ${publicationName} is not FOR ALL TABLES`, {
       hint: `drop or rename the publication ${publicationName}: the name is the gateway's`,
@@ -195,14 +210,14 @@ export async function adoptObjects(client: Client): Promise<readonly string[]> {
 }
 
 /**
- * Creates the slots `mtm_live` and `mtm_retain` if they are missing. After installSchema, once: a new slot
+ * Creates the two slots if they are missing. After installSchema, once: a new slot
  * waits for all running and prepared transactions and sees nothing of what was before.
  * @returns the slots that were created now
  * @throws GatewayError server-unsuitable when a slot of that name is of another kind
  */
-export async function ensureSlots(client: Client): Promise<readonly string[]> {
+export async function ensureSlots(client: Client, names: SlotNames): Promise<readonly string[]> {
   const created: string[] = [];
-  for (const name of slotNames) {
+  for (const name of [names.live, names.retained]) {
     const row = await firstRow(
       client,
       `SELECT plugin = 'pgoutput' AND two_phase AND database = current_database() AS fits
@@ -242,7 +257,7 @@ const sensorQuery = `SELECT
  * What is missing or disabled of that by which the gateway learns of changes, one phrase for each; empty when
  * all is well. Only reads; asked at each change of generation.
  */
-export async function verifySensors(client: Client): Promise<readonly string[]> {
+export async function verifySensors(client: Client, names: SlotNames): Promise<readonly string[]> {
   const row = await firstRow(client, sensorQuery);
   assert(row !== undefined, 'a query without FROM has a row');
   const triggers = row['triggers'] as Record<string, string>;
@@ -258,7 +273,7 @@ export async function verifySensors(client: Client): Promise<readonly string[]> 
   if (row['publication'] !== true)
     faults.push(`publication ${publicationName} is missing or does not publish everything`);
   if (row['headers'] !== true) faults.push('publication mtm_headers is missing');
-  for (const name of slotNames) {
+  for (const name of [names.live, names.retained]) {
     if (slots[name] !== true) faults.push(`slot ${name} is missing, lost or not a two-phase pgoutput slot`);
   }
   if (row['open_message'] === true) faults.push('pg_logical_emit_message can be executed by PUBLIC');

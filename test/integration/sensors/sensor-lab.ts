@@ -14,13 +14,14 @@ import { clusterLayout } from '../../../src/io/launcher/node-layout.ts';
 import { initServer, startServer, stopServer } from '../../../src/io/launcher/postgres-server.ts';
 import type { PostgresMajor } from '../../../src/io/launcher/server-binaries.ts';
 import { ensureSlots, installSchema } from '../../../src/io/postgres/schema-installer.ts';
+import { slotNames } from '../../../src/io/postgres/slot-names.ts';
 
 export const testedMajors: readonly PostgresMajor[] = [15, 16, 17, 18];
 
 /** What one transaction left: the header's answer and, when it was prepared, the stream between `b` and `P`. */
 export interface Trace {
   readonly header: string;
-  /** `ddl TAG`, `insert schema.table`, `truncate …`, `header gid`. */
+  /** `ddl TAG`, `insert schema.table`, `truncate …`, `follow rows schema.table`, `header gid`. */
   readonly stream: readonly string[];
   readonly ddl: readonly DdlMessage[];
 }
@@ -90,6 +91,9 @@ async function readStream(admin: Client): Promise<Pick<Trace, 'stream' | 'ddl'>>
         const command = JSON.parse(text) as DdlMessage;
         ddl.push(command);
         stream.push(`ddl ${command.tag}`);
+      } else if (message.prefix === 'mtm-follow') {
+        const { do: what, name } = JSON.parse(text) as { readonly do: string; readonly name: string };
+        stream.push(`follow ${what} ${name}`);
       } else if (message.prefix === 'mtm') {
         stream.push(`header ${(JSON.parse(text) as { gid: string }).gid}`);
       }
@@ -124,7 +128,7 @@ async function equipServer(major: PostgresMajor, server: ProvidedServer): Promis
     timeline: 1,
     become: () => Promise.reject(new Error('this server is no copy')),
   });
-  await ensureSlots(admin);
+  await ensureSlots(admin, slotNames({}));
   await admin.query('CREATE ROLE app LOGIN');
   await admin.query('GRANT CREATE ON SCHEMA public TO app');
   await admin.query('GRANT CREATE ON DATABASE sensors TO app');

@@ -126,6 +126,7 @@ export const refusalRules: readonly Refusal[] = [
       'ALTER ROLE | RENAME',
       'ALTER ROLE | RESET ALL',
       'ALTER USER',
+      'ALTER GROUP',
       'DROP ROLE',
       'DROP USER',
       'DROP GROUP',

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { Client } from 'pg';
 import { clusterLayout, embeddedHost, type NodeLayout } from '../../../src/io/launcher/node-layout.ts';
 import {
-  createDatabase,
+  createDatabases,
   initServer,
   startServer,
   stopServer,
@@ -35,7 +35,7 @@ export async function startStockServer(major: PostgresMajor): Promise<StockServe
   const node = { ...layout, postgresPort: await freePort() };
   await initServer(node);
   await startServer(node);
-  await createDatabase(node);
+  await createDatabases(node);
   const connect = async (user: string, database = 'app'): Promise<Client> => {
     const client = new Client({ ssl: false, host: embeddedHost, port: node.postgresPort, user, database });
     client.on('error', () => undefined);

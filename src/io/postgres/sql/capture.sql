@@ -234,9 +234,10 @@ BEGIN
       USING ERRCODE = '0A000', HINT = 'Feed the cluster with a client that writes through a gateway.';
   END IF;
   IF tg_tag IN ('CREATE MATERIALIZED VIEW', 'REFRESH MATERIALIZED VIEW') THEN PERFORM mtm.check_materialized(relation); END IF;
+  IF tg_tag = 'ALTER TABLE' THEN PERFORM mtm.emit_emptied(); END IF;
   PERFORM mtm.emit_ddl(command, tg_tag);
   IF tg_tag = 'DROP OWNED' AND mtm.unwatched_changes() > 0 THEN PERFORM mtm.account(NULL); END IF;
-  IF tg_tag = 'ALTER TABLE' THEN PERFORM mtm.emit_missing_values(relation); END IF;
+  IF tg_tag = 'ALTER TABLE' THEN PERFORM mtm.emit_missing_values(relation), mtm.emit_rewritten(); END IF;
 END $$;
 
 CREATE OR REPLACE FUNCTION mtm.capture_drop() RETURNS event_trigger
