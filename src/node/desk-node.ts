@@ -1,6 +1,7 @@
 /** What client sessions are told of their node, and what they tell it. */
 import type { HybridClock } from '../core/generation/hybrid-clock.ts';
 import type { Gid } from '../core/identity.ts';
+import type { PrepareEnd } from '../core/session/ports.ts';
 import type { NodeMachine } from '../core/node/node-machine.ts';
 import type { Drain } from './drain.ts';
 import type { LocalServer } from './local-server.ts';
@@ -49,9 +50,9 @@ export function deskNode(node: DeskNodeParts): DeskNode {
   };
 }
 
-function prepareEnded(drain: Drain, gid: Gid, end: 'prepared' | 'empty' | 'failed'): void {
+function prepareEnded(drain: Drain, gid: Gid, end: PrepareEnd): void {
   if (end === 'failed') return drain.push({ kind: 'prepare-failed', gid });
-  drain.push({ kind: 'prepare-returned', gid });
+  drain.push({ kind: 'prepare-returned', gid, early: end === 'early' });
   // Without a transaction id there is nothing that the slot could show.
   if (end === 'empty') drain.push({ kind: 'captured', gid, ddl: false, data: nothing, last: true });
 }

@@ -98,9 +98,10 @@ export class Coordinator {
     this.#transactions.set(gid, newOwnTransaction(gid, startTime, this.#membership.retainBytes));
   }
 
-  prepareReturned(gid: Gid): void {
+  prepareReturned(gid: Gid, early: boolean): void {
     const transaction = this.#transactions.get(gid);
     if (transaction === undefined || transaction.homeReturned) return;
+    transaction.early = early;
     this.#becomePrepared(transaction);
     this.#prepareIsFinal(transaction);
   }

@@ -81,7 +81,8 @@ export class Decision {
   #tryAnswerCommit(transaction: OwnTransaction): void {
     if (!transaction.homeFinished) return;
     // Nobody is passed over inside a generation: a member that is lost may still serve a read without it.
-    if (this.#membership.waitPeerCommits && !this.#reach.othersIn(transaction.finished)) return;
+    const waits = this.#membership.waitPeerCommits && !transaction.early;
+    if (waits && !this.#reach.othersIn(transaction.finished)) return;
     this.answer(transaction, { kind: 'committed' });
   }
 

@@ -40,7 +40,8 @@ export interface CommittedGids {
 
 export type CommitEvent =
   | { readonly kind: 'prepare-sent'; readonly gid: Gid; readonly startTime: number }
-  | { readonly kind: 'prepare-returned'; readonly gid: Gid }
+  /** early: the client does not want to wait for the other members (SET multimaster.wait_peer_commits). */
+  | { readonly kind: 'prepare-returned'; readonly gid: Gid; readonly early?: boolean }
   /** PREPARE answered with an error or ROLLBACK: nothing is prepared and never will be. */
   | { readonly kind: 'prepare-failed'; readonly gid: Gid }
   /** The session's connection is gone and its backend too; whether PREPARE happened must be looked up. */

@@ -143,7 +143,7 @@ export class CommitMachine {
       case 'prepare-sent':
         return this.#coordinator.prepareSent(event.gid, event.startTime);
       case 'prepare-returned':
-        return this.#coordinator.prepareReturned(event.gid);
+        return this.#coordinator.prepareReturned(event.gid, event.early === true);
       case 'prepare-failed':
         return this.#coordinator.prepareFailed(event.gid);
       case 'prepare-lost':

@@ -36,6 +36,8 @@ export interface OwnTransaction {
    */
   homeReturned: boolean;
   homeFinished: boolean;
+  /** Its client is answered before the other members have executed it. */
+  early: boolean;
   /** Nobody waits for an answer any more. */
   answered: boolean;
   readonly votes: Set<NodeId>;
@@ -58,6 +60,7 @@ export function newOwnTransaction(gid: Gid, startTime: number, retainBytes: numb
     homePrepared: false,
     homeReturned: false,
     homeFinished: false,
+    early: false,
     answered: false,
     votes: new Set(),
     gone: new Set(),

@@ -9,6 +9,7 @@ import type { Answer } from '../commit/event.ts';
 import { status } from '../wire/codes.ts';
 import { errorResponse } from '../wire/messages.ts';
 import type { ErrorText } from '../wire/messages.ts';
+import { pause } from './admission.ts';
 import { noteReply } from './block.ts';
 import type { Block } from './block.ts';
 import { refusalText, translated } from './interruption.ts';
@@ -95,6 +96,7 @@ export function* endAttempt(
 export function* endBlock(session: SessionMachine, block: Block, flight: Flight | undefined): Part<BlockEnd> {
   while (session.cancelling) yield;
   if (flight === undefined) {
+    yield* whileHeld(session);
     if (session.interruption !== undefined) return yield* interrupted(session, session.interruption.refusal);
     if (block.temporary) session.mayHaveTemporary = true;
     if (!block.wrote || block.uncertain || session.mayHaveTemporary) return yield* askThenEnd(session, block);
@@ -104,6 +106,15 @@ export function* endBlock(session: SessionMachine, block: Block, flight: Flight 
   block.preparing = true;
   yield* settled(session, flight.prepare);
   return yield* afterPrepare(session, block, flight.gid, flight.prepare.value, flight.prepare);
+}
+
+/** Commits are held back for a moment: it is short, and whoever cancels or is in the way does not wait. */
+function* whileHeld(session: SessionMachine): Part<void> {
+  session.clientCancelled = false;
+  for (let attempt = 1; session.ports.held(); attempt++) {
+    if (session.interruption !== undefined || session.clientCancelled) return;
+    yield* pause(session, attempt);
+  }
 }
 
 /** An election began after the transaction had been admitted: nothing of it is left, it may run again. */
@@ -159,6 +170,7 @@ function* askThenEnd(session: SessionMachine, block: Block): Part<BlockEnd> {
       failed(session, block, gid);
       return yield* commitHere(session);
     case 'write':
+    case 'early':
       break;
     default:
       assert(header.value === 'mixed', `the header function answers ${header.value}`);
@@ -216,7 +228,7 @@ export function* afterPrepare(
     return { kind: 'error', error: told, retryable };
   }
   block.prepared = true;
-  session.ports.prepareEnded(gid, kind === 'empty' ? 'empty' : 'prepared');
+  session.ports.prepareEnded(gid, kind === 'empty' || kind === 'early' ? kind : 'prepared');
   while (session.answer?.gid !== gid) yield;
   const { answer } = session.answer;
   session.answer = undefined;

@@ -129,7 +129,9 @@ function send(session: SessionMachine, sending: Sending, hold: boolean): Reply {
   return reply;
 }
 
-/** What a server's session keeps when the transaction is rolled back: locks that a repeat would take twice. */
+/**
+ * What a server's session keeps when the transaction is rolled back: locks that a repeat would take twice.
+ */
 const sessionLock = /\bpg_(?:try_)?advisory_(?:lock|unlock)/i;
 
 /**

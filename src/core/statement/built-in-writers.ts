@@ -55,6 +55,6 @@ pg_logical_slot_get_binary_changes pg_logical_slot_peek_changes pg_logical_slot_
 /** Our own functions that only tell something. */
 export const ownReads: ReadonlySet<string> = new Set(
   words(`
-status nodes ping transaction_outcome is_forgotten
+status nodes ping transaction_outcome is_forgotten check_query get_snapshots free_snapshots
 `),
 );

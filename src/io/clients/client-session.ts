@@ -84,7 +84,6 @@ export class ClientSession {
     services.sessionStarted(this);
   }
 
-  /** The server process of this session; 0 before login. */
   get backendPid(): number {
     return this.#backendPid;
   }
@@ -118,6 +117,7 @@ export class ClientSession {
       },
       headerSql: (gid, checked, announced) => services.headerSql(gid, checked, announced),
       announceSql: (command, tag) => services.announceSql(command, tag, this.#backendPid),
+      ...services.everywherePorts(this),
       ...services.branchPorts(this),
       prepareEnded: (gid, end) => {
         this.#openGid = undefined;
@@ -367,7 +367,6 @@ export class ClientSession {
 
   // ---- from the node
 
-  /** Runs the machine on behalf of the node. */
   drive(step: (machine: SessionMachine) => void): void {
     this.#drive(() => step(this.machine));
   }

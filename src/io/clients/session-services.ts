@@ -1,6 +1,12 @@
 /** What client sessions need of the node; the composition in src/node provides it. */
 import type { Gid } from '../../core/identity.ts';
-import type { BranchPorts, Obstacle, SessionLimits } from '../../core/session/ports.ts';
+import type {
+  BranchPorts,
+  EverywherePorts,
+  Obstacle,
+  PrepareEnd,
+  SessionLimits,
+} from '../../core/session/ports.ts';
 import type { ParsedText } from '../../core/statement/statement-class.ts';
 import type { ErrorText } from '../../core/wire/messages.ts';
 import type { ClientSession } from './client-session.ts';
@@ -17,8 +23,9 @@ export interface SessionServices {
   newTransaction(session: ClientSession, startTime: number): Gid | undefined;
   headerSql(gid: Gid, checked: boolean, announced: boolean): string;
   announceSql(command: string, tag: string, backendPid: number): string;
+  everywherePorts(session: ClientSession): EverywherePorts;
   branchPorts(session: ClientSession): BranchPorts;
-  prepareEnded(gid: Gid, end: 'prepared' | 'empty' | 'failed'): void;
+  prepareEnded(gid: Gid, end: PrepareEnd): void;
   /** The session's server connection ended between the sending of PREPARE and its reply. */
   prepareLost(gid: Gid, backendPid: number): void;
   /** May this user work unsupervised (application_name=mtm_admin)? */

@@ -78,11 +78,14 @@ class Stage {
         waitBeforeRetry: (attempt) => this.lines.push(`  wait before repeat ${attempt}`),
         classify: (text) => classifier.parse(text),
         obstacle: (write) => this.#obstacleText(write),
+        held: () => false,
         hasLease: () => this.#hasLease(),
         clock: () => 1000,
         newTransaction: () => `mtm:1:1:1:${++this.#gids}`,
         headerSql: (gid, checked) => `SELECT HEADER${checked ? ' CHECKED' : ''} ${gid}`,
         announceSql: (command, tag) => `SELECT ANNOUNCE ${tag}: ${command}`,
+        frameSql: (command) => `SELECT FRAME ${command.what}`,
+        everywhere: (order) => this.lines.push(`  everywhere ${order?.text ?? 'cancelled'}`),
         newBranch: () => ({ id: 'client:1', headerSql: 'SELECT CLIENT HEADER client:1' }),
         branchRows: (id, gid) => {
           return new Uint8Array(Buffer.concat([p(`SELECT CLIENT ROWS ${id} in ${gid}`), b([]), e(), s()]));

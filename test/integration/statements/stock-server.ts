@@ -35,7 +35,7 @@ export async function startStockServer(major: PostgresMajor): Promise<StockServe
   const node = { ...layout, postgresPort: await freePort() };
   await initServer(node);
   await startServer(node);
-  await createDatabases(node);
+  await createDatabases(node, ['app']);
   const connect = async (user: string, database = 'app'): Promise<Client> => {
     const client = new Client({ ssl: false, host: embeddedHost, port: node.postgresPort, user, database });
     client.on('error', () => undefined);

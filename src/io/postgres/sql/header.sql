@@ -23,6 +23,7 @@ $$;
 --   'temporary'  only temporary objects were touched: COMMIT
 --   'mixed'      temporary and others: PREPARE would fail
 --   'write'      the header was emitted: PREPARE
+--   'early'      the same, and the session does not want to wait for the other nodes (wait_peer_commits)
 CREATE OR REPLACE FUNCTION mtm.seal(gid text, hmac text) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE kind text;
@@ -34,7 +35,7 @@ BEGIN
     IF kind <> 'write' THEN RETURN kind; END IF;
   END IF;
   PERFORM pg_logical_emit_message(true, 'mtm', json_build_object('gid', gid, 'hmac', hmac)::text);
-  RETURN 'write';
+  RETURN CASE current_setting('multimaster.wait_peer_commits', true) WHEN 'off' THEN 'early' ELSE 'write' END;
 END $$;
 
 -- For row changes and DDL; on the path of every write. Triggers of users may still have run commands on roles, memberships,
@@ -89,14 +90,12 @@ BEGIN
     LIMIT 1);
 END $$;
 
--- For a transaction without captured DDL: a new table (EXPLAIN ANALYZE CREATE TABLE AS fires no event trigger), or new owners
--- (REASSIGN OWNED).
+-- For a transaction without captured DDL: new relations of EXPLAIN ANALYZE CREATE TABLE AS, which fires no event trigger, are
+-- told now; new owners (REASSIGN OWNED) are not.
 CREATE OR REPLACE FUNCTION mtm.unseen_object(locked oid[]) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE created regclass;
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  SELECT attrelid INTO created FROM pg_attribute WHERE attrelid = ANY (locked) AND attnum = 1 AND mtm.is_own(xmin) LIMIT 1;
-  IF FOUND THEN RETURN created::text; END IF;
+  IF mtm.capture_explained(locked) THEN RETURN NULL; END IF;
   -- What went over to the first superuser has lost its row in pg_shdepend.
   RETURN (SELECT 'pg_shdepend' FROM pg_shdepend WHERE age(xmin) <= 0 AND mtm.is_own(xmin)
     UNION ALL SELECT 'pg_shdepend' WHERE pg_stat_get_xact_tuples_deleted('pg_shdepend'::regclass) > 0 AND (
@@ -148,7 +147,7 @@ BEGIN
   PERFORM pg_stat_force_next_flush(); -- the counters are not to hold it against the next transaction
   RAISE EXCEPTION '[multimaster] the transaction changed % by a command that cannot be replicated from here', unseen
     USING ERRCODE = '0A000', HINT = 'Run commands on roles, databases, tablespaces and event triggers and REASSIGN OWNED at '
-      || 'top level, and CREATE TABLE AS without EXPLAIN ANALYZE.';
+      || 'top level.';
 END $$;
 
 -- Decoding prints a value of a row type under AccessShareLock on the type's relation: for a type that the prepared transaction
@@ -174,7 +173,9 @@ BEGIN
   )
   SELECT u.type::regtype, u.written::regclass INTO t, r
   FROM used u JOIN pg_type y ON y.oid = u.type JOIN locks l ON l.relation = y.typrelid
-  WHERE y.typrelid <> 0 AND l.mode = 'AccessExclusiveLock' LIMIT 1;
+  WHERE y.typrelid <> 0 AND l.mode = 'AccessExclusiveLock' AND EXISTS (
+    SELECT FROM pg_attribute a WHERE a.attrelid = y.typrelid AND a.attnum > 0 AND age(a.xmin) <= 0 AND mtm.is_own(a.xmin))
+  LIMIT 1;
   IF t IS NULL THEN RETURN; END IF;
   RAISE EXCEPTION '[multimaster] rows of % use the row type % in the transaction that creates or alters it', r, t
     USING ERRCODE = '0A000', HINT = 'Commit the type before the rows.';
