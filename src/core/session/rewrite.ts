@@ -31,6 +31,8 @@ export function rewritten(
       // Inside a transaction, transaction_read_only is what the client has made it.
       if (statement.name !== guarded && inTransaction) return undefined;
       return `SELECT '${wish.value ? 'on' : 'off'}'::text AS ${statement.name}`;
+    case 'write':
+      return statement.instead;
     default:
       return undefined;
   }
