@@ -196,6 +196,7 @@ export async function installSchema(client: Client, node: NodePlace): Promise<re
         [schemaVersion, digest],
       );
     }
+    await client.query('SELECT mtm.replicate_setval(true)');
     const tooSmall = (await writePlace(client, node)) ? await adoptObjects(client) : [];
     await createPublication(client);
     await client.query('COMMIT');
