@@ -86,6 +86,8 @@ export class MessageReader {
         this.#offset = start + length;
         return this.#chunk.subarray(start, start + length);
       }
+      this.#spillUpTo(available, frameLengthBytes + length);
+      return undefined;
     }
     this.#spillUpTo(available);
     return undefined;
@@ -105,13 +107,16 @@ export class MessageReader {
     return frame;
   }
 
-  /** Moves bytes from the chunk to the spill until the spill holds `total`, or the chunk is at its end. */
-  #spillUpTo(total: number): void {
+  /**
+   * Moves bytes from the chunk to the spill until the spill holds `total`, or the chunk is at its end. Room is made for
+   * at most twice what has come.
+   */
+  #spillUpTo(total: number, whole = total): void {
     const bytes = Math.min(total - this.#spillBytes, this.#chunk.length - this.#offset);
     if (bytes <= 0) return;
     const needed = this.#spillBytes + bytes;
     if (needed > this.#spill.length) {
-      const grown = new Uint8Array(Math.max(firstSpillBytes, needed, this.#spill.length * 2));
+      const grown = new Uint8Array(Math.max(firstSpillBytes, needed, Math.min(whole, 2 * needed)));
       grown.set(this.#spill.subarray(0, this.#spillBytes));
       this.#spill = grown;
     }

@@ -70,7 +70,7 @@ export interface CaptureHandler {
   prepared(transaction: PreparedTransaction): void;
   /** COMMIT PREPARED or ROLLBACK PREPARED ran here for a gid of any node of the cluster. */
   finished(gid: Gid, outcome: 'committed' | 'rolled-back', endLsn: Lsn): void;
-  /** COMMIT PREPARED ran here for a name that is no gid, of a transaction that was not seen as unsupervised. */
+  /** COMMIT PREPARED ran here for a name that is no gid, of what was not seen as unsupervised. */
   finishedByName?(name: string, endLsn: Lsn): void;
   /** A supervised transaction that committed in one phase. */
   committedPlainly(gid: Gid, endLsn: Lsn): void;
@@ -160,6 +160,16 @@ export class Capture {
     }
   }
 
+  /** One of our own transactions that is open: its changes follow without its boundaries. */
+  beginOpen(gid: Gid): void {
+    this.#begin('ours', gid);
+  }
+
+  /** All its changes have come: `prepared` tells what they are. */
+  endOpen(): void {
+    if (this.#open !== undefined) this.#prepare(this.#open.gid, 0n);
+  }
+
   #relation(buffer: Uint8Array, start: number, end: number): string | undefined {
     const oid = peekOid(buffer, start, end);
     if (oid === 0) return 'a relation message is cut short';
@@ -216,13 +226,13 @@ export class Capture {
     const open = this.#open;
     if (open === undefined || !isKept(open)) return;
     this.#writer.message(buffer, start, end);
-    if (this.#writer.size >= pieceBytes) this.#flush(open);
+    if (this.#writer.size >= pieceBytes) this.#flush(open, true);
   }
 
-  #flush(open: OpenTransaction): void {
+  #flush(open: OpenTransaction, more = false): void {
     if (this.#writer.size === 0) return;
     const { pieceDdl: ddl, pieceRows: rows, pieceClients: clients } = open;
-    const piece = { ddl, rows, data: this.#writer.take(), ...(clients ? { clients } : {}) };
+    const piece = { ddl, rows, data: this.#writer.take(more), ...(clients ? { clients } : {}) };
     open.pieceRows = 0;
     open.pieceDdl = false;
     open.pieceClients = false;
