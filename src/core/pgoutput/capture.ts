@@ -70,7 +70,9 @@ export interface CaptureHandler {
   prepared(transaction: PreparedTransaction): void;
   /** COMMIT PREPARED or ROLLBACK PREPARED ran here for a gid of any node of the cluster. */
   finished(gid: Gid, outcome: 'committed' | 'rolled-back', endLsn: Lsn): void;
-  /** COMMIT PREPARED ran here for a name that is no gid, of a transaction that was not seen as unsupervised. */
+  /**
+   * COMMIT PREPARED ran here for a name that is no gid, of a transaction that was not seen as unsupervised.
+   */
   finishedByName?(name: string, endLsn: Lsn): void;
   /** A supervised transaction that committed in one phase. */
   committedPlainly(gid: Gid, endLsn: Lsn): void;
