@@ -1,7 +1,8 @@
 /**
  * The values of one column as the text of an array, for a statement that takes many rows at once.
- * Grammar (manual, "Array Input and Output Syntax"): {"…","…",NULL}; in quotes a backslash stands before a quote and a
- * backslash, so every text of every element type whose delimiter is the comma comes through unchanged.
+ * Grammar (manual, "Array Input and Output Syntax"): {"…","…",NULL}; in quotes a backslash stands before a
+ * quote and a backslash, so every text of every element type whose delimiter is the comma comes through
+ * unchanged.
  * Rule: works on bytes; the client encoding is UTF-8, where these never are part of another character.
  */
 /** A larger buffer is not kept for the next array. */

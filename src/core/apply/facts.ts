@@ -66,8 +66,8 @@ export interface RelationFacts {
   /** It has a deferrable unique, primary key or exclusion constraint. */
   readonly deferrable: boolean;
   /**
-   * The order in which rows change can be seen here: there is a unique index or exclusion constraint beside the replica
-   * identity, or a trigger fires at applied changes.
+   * The order in which rows change can be seen here: there is a unique index or exclusion constraint beside
+   * the replica identity, or a trigger fires at applied changes.
    */
   readonly oneByOne: boolean;
   readonly columns: readonly ColumnFacts[];

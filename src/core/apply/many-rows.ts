@@ -1,10 +1,11 @@
 /**
- * SQL that changes many rows of one relation by their keys: the values come as one array for each column. A row costs a
- * third of what a statement of its own does (measured on 18: 6 against 18 µs of the server for an UPDATE).
+ * SQL that changes many rows of one relation by their keys: the values come as one array for each column. A
+ * row costs a third of what a statement of its own does (measured on 18: 6 against 18 µs of the server for
+ * an UPDATE).
  *
- * Rule: it may be used only where nobody can tell in which order the rows change: not with another unique index, whose
- * values may move from row to row, and not with a trigger that fires here. As with single rows the statement fails
- * inside the server (XX001) when one of the rows is not there.
+ * Rule: it may be used only where nobody can tell in which order the rows change: not with another unique
+ * index, whose values may move from row to row, and not with a trigger that fires here. As with single rows
+ * the statement fails inside the server (XX001) when one of the rows is not there.
  */
 import type { RelationMessage } from '../pgoutput/messages.ts';
 import type { ColumnFacts, RelationFacts } from './facts.ts';

@@ -235,7 +235,8 @@ export class RelationPlan {
   }
 
   #exactlyOne(dml: string, verb: string, before = ''): string {
-    return `WITH ${before}u AS (${dml}) SELECT ${divergence(this.facts, verb)} WHERE NOT EXISTS (SELECT FROM u)`;
+    const failure = divergence(this.facts, verb);
+    return `WITH ${before}u AS (${dml}) SELECT ${failure} WHERE NOT EXISTS (SELECT FROM u)`;
   }
 
   /**
@@ -338,8 +339,9 @@ function sameBytes(a: Uint8Array | null | undefined, b: Uint8Array | null | unde
 }
 
 /**
- * One TRUNCATE of all relations of the message; `facts` in its order. CASCADE reaches nothing that the origin has not
- * truncated, where it was a condition; but partitioned tables, which may be what references, are not in the message.
+ * One TRUNCATE of all relations of the message; `facts` in its order. CASCADE reaches nothing that the
+ * origin has not truncated, where it was a condition; but partitioned tables, which may be what references,
+ * are not in the message.
  */
 export function truncateSql(change: TruncateMessage, facts: readonly RelationFacts[]): string {
   const targets = facts.map((fact) => relationTarget(fact.schema, fact.name, fact.kind === 'p'));

@@ -1,6 +1,6 @@
 /**
- * Where the values of one row stand in a piece of peer data, without an object for each: rows by the hundred thousand
- * are turned into text for the server straight from these places.
+ * Where the values of one row stand in a piece of peer data, without an object for each: rows by the
+ * hundred thousand are turned into text for the server straight from these places.
  * Rule: nothing outside of the given range is looked at; what breaks the grammar (decoder.ts) has no places.
  */
 export class RowPlaces {

@@ -1,10 +1,11 @@
 /**
- * Consecutive changes of one kind to one relation within a piece, written as one statement: inserts as a COPY, updates
- * and deletes by key as one UPDATE or DELETE that joins arrays of values.
+ * Consecutive changes of one kind to one relation within a piece, written as one statement: inserts as a
+ * COPY, updates and deletes by key as one UPDATE or DELETE that joins arrays of values.
  *
- * Rules: a run ends where another message stands, so the order of the stream is kept; no key comes twice in it, because
- * one statement changes a row once; and whether a relation may be changed by many rows at a time is the plan's to say.
- * A row that such a statement does not hit fails inside the server, as with a single one.
+ * Rules: a run ends where another message stands, so the order of the stream is kept; no key comes twice in
+ * it, because one statement changes a row once; and whether a relation may be changed by many rows at a
+ * time is the plan's to say. A row that such a statement does not hit fails inside the server, as with a
+ * single one.
  */
 import { decodePgoutput } from '../pgoutput/decoder.ts';
 import { peekOid, pgoutputType } from '../pgoutput/peek.ts';
@@ -153,7 +154,9 @@ function add(array: ArrayText, piece: Uint8Array, column: number): void {
   else array.value(piece, start, places.end(column));
 }
 
-/** Tells keys apart; two texts of one value count as two keys, which the server's count of rows then finds. */
+/**
+ * Tells keys apart; two texts of one value count as two keys, which the server's count of rows then finds.
+ */
 function keyText(piece: Uint8Array, columns: readonly number[]): string {
   let text = '';
   for (const column of columns) {

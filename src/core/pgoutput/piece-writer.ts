@@ -38,8 +38,8 @@ export class PieceWriter {
   }
 
   /**
-   * Hands over what was collected; the writer does not touch these bytes again. `more`: as much again is likely to
-   * follow, so its room is made at once.
+   * Hands over what was collected; the writer does not touch these bytes again. `more`: as much again is
+   * likely to follow, so its room is made at once.
    */
   take(more = false): Uint8Array {
     const taken = this.#buffer.subarray(0, this.#size);
@@ -71,7 +71,9 @@ export function frameEnd(piece: Uint8Array, at: number): number {
   return length === 0 || end > piece.length ? 0 : end;
 }
 
-/** Bytes that the frame at `at` lacks in this piece; as long as its length is cut off, those of its length. */
+/**
+ * Bytes that the frame at `at` lacks in this piece; as long as its length is cut off, those of its length.
+ */
 export function missingBytes(piece: Uint8Array, at: number): number {
   if (piece.length - at < 4) return 4 - (piece.length - at);
   const length = ((piece[at]! << 24) | (piece[at + 1]! << 16) | (piece[at + 2]! << 8) | piece[at + 3]!) >>> 0;

@@ -84,8 +84,8 @@ export class FrameScanner {
   }
 
   /**
-   * Takes what the message that is waiting still needs, and no more: the rest of the chunk stays where it is. Joins only
-   * when the message becomes complete: collecting stays linear in its size.
+   * Takes what the message that is waiting still needs, and no more: the rest of the chunk stays where it
+   * is. Joins only when the message becomes complete: collecting stays linear in its size.
    */
   #join(chunk: Uint8Array, start: number, end: number): Uint8Array | undefined {
     this.#pendingBytes += end - start;

@@ -28,7 +28,10 @@ export interface StreamOptions {
   readonly publication: string;
   /** Between two reports of the released position; default 2000. */
   readonly statusIntervalMs?: number;
-  /** Up to this size the server keeps a transaction in memory; a larger one it writes to its disk and reads again. */
+  /**
+   * Up to this size the server keeps a transaction in memory; a larger one it writes to its disk and reads
+   * again.
+   */
   readonly memoryBytes?: number;
 }
 

@@ -59,7 +59,10 @@ async function sameAsSource(): Promise<void> {
 
 /** Tables whose key comes from a sequence, and how a row is added. */
 const numbered = [
-  ['shop.customer', `(login, email, password, name) VALUES ($1::text, replace($1::text, ' ', '.') || '@example.org', '', '')`],
+  [
+    'shop.customer',
+    `(login, email, password, name) VALUES ($1::text, replace($1::text, ' ', '.') || '@example.org', '', '')`,
+  ],
   ['shop.category', `(name) VALUES ($1)`],
   ['shop.product', `(sku, title) VALUES ($1::text, $1::text)`],
   ['shop."order"', `(customer, placed, remarks) VALUES (1500, '2025-02-03', $1)`],
