@@ -4,6 +4,7 @@
  */
 import type { GidEvent } from '../core/node/node-event.ts';
 import type { Gid, Refusal } from '../core/identity.ts';
+import type { Notifications } from '../core/notification/notification.ts';
 import type { Applier, ApplyHandle } from '../io/postgres/applier.ts';
 import { ConflictWatch } from './conflict-watch.ts';
 import { headerProof } from './header-proof.ts';
@@ -19,6 +20,8 @@ export interface ApplyDeskNode {
   walsender(): number | undefined;
   /** The transaction carries definitions: what is remembered of the catalog ends with it. */
   definitionsChange(gid: Gid): void;
+  /** It is prepared here; its listeners are told when it has committed. */
+  notifies(gid: Gid, notifications: Notifications): void;
 }
 
 export class ApplyDesk {
@@ -61,6 +64,8 @@ export class ApplyDesk {
     handle.onDone = (result) => {
       this.#applying.delete(gid);
       if (handle.ddl) this.#node.definitionsChange(gid);
+      const { notifications } = handle;
+      if (result.kind === 'prepared' && notifications !== undefined) this.#node.notifies(gid, notifications);
       this.#node.event({ kind: 'apply-ended', gid, result });
     };
   }

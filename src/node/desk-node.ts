@@ -44,6 +44,7 @@ export function deskNode(node: DeskNodeParts): DeskNode {
     prepareSent: (gid, startTime) => drain.push({ kind: 'prepare-sent', gid, startTime }),
     prepareEnded: (gid, end) => prepareEnded(drain, gid, end),
     prepareLost: (gid, pid) => void node.server.prepareLost(gid, pid),
+    deliveryFailed: (reason) => node.server.notifier.lost(1, reason),
     mayBypass: (user) => control.mayBypass(user, config.adminRole),
   };
 }

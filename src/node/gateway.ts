@@ -177,12 +177,13 @@ async function equip(
   config: GatewayConfig,
   position: ServerPosition,
 ): Promise<Seed | undefined> {
-  const { nodeId: myId, clusterName, adminRole } = config;
+  const { nodeId: myId, clusterName, adminRole, replicatePgNotify } = config;
   await installSchema(client, {
     myId,
     highestNode: configuredNodes(config).at(-1)!,
     clusterName,
     adminRole,
+    replicatePgNotify,
     timeline: position.timeline,
     become: (connection) => becomeNode(connection, { myId, position }),
   });

@@ -12,6 +12,7 @@ import type { Finisher } from '../io/postgres/finisher.ts';
 import { ReplicationStream } from '../io/postgres/replication-stream.ts';
 import type { NodeParts } from './node-parts.ts';
 import { headerVerifier } from './header-proof.ts';
+import { Notifier } from './notifier.ts';
 
 /** Until COMMIT PREPARED or ROLLBACK PREPARED is tried again, ms. */
 const finishRetryMs = 250;
@@ -23,6 +24,8 @@ export interface LocalServerHandler {
   committed(gid: Gid): void;
   /** A function in the server asks the gateway. */
   asked(content: string): void;
+  /** The session that waits for this gid tells the server's listeners itself. False: there is none. */
+  notify(gid: Gid, sql: string): boolean;
   lost(reason: string): void;
 }
 
@@ -36,6 +39,7 @@ export class LocalServer {
    * are.
    */
   readonly #changing = new Set<Gid>();
+  readonly notifier: Notifier;
   #stream: ReplicationStream | undefined;
   #unsupervised = 0;
   #stopped = false;
@@ -45,6 +49,7 @@ export class LocalServer {
     this.#applier = applier;
     this.#finisher = finisher;
     this.#handler = handler;
+    this.notifier = new Notifier(parts.config, parts.log, (gid, sql) => handler.notify(gid, sql));
   }
 
   get stream(): ReplicationStream | undefined {
@@ -59,6 +64,7 @@ export class LocalServer {
   /** Nothing is tried again from here on. */
   stop(): void {
     this.#stopped = true;
+    this.notifier.stop();
     this.#stream?.close();
   }
 
@@ -76,8 +82,9 @@ export class LocalServer {
         if (ddl) this.#changing.add(gid);
         this.#handler.event({ kind: 'captured', gid, ddl, data, last: false });
       },
-      prepared: ({ gid, header, endLsn }) => {
+      prepared: ({ gid, header, notifications, endLsn }) => {
         if (header === 'verified') {
+          if (notifications !== undefined) this.notifier.prepared(gid, notifications);
           this.#handler.event({ kind: 'captured', gid, ddl: false, data: nothing, last: true });
         } else if (header === 'forged') {
           // Nobody but the gateway can make one, so whoever made this can do more: the successor looks at
@@ -87,7 +94,11 @@ export class LocalServer {
         this.#release(endLsn);
       },
       finished: (_gid, _outcome, endLsn) => this.#release(endLsn),
-      committedPlainly: (_gid, endLsn) => this.#release(endLsn),
+      committedPlainly: (gid, endLsn, notifications) => {
+        if (notifications !== undefined) this.notifier.prepared(gid, notifications);
+        this.notifier.finished(gid, true);
+        this.#release(endLsn);
+      },
       unsupervised: ({ relations, rows, ddl }) => {
         this.#unsupervised++;
         log.error({ relations, rows, ddl }, 'an unsupervised write: the nodes differ now');
@@ -121,6 +132,7 @@ export class LocalServer {
       }
       const ended = (): void => {
         if (finish === 'commit') this.#handler.committed(gid);
+        this.notifier.finished(gid, finish === 'commit');
         this.#handler.event({ kind: 'finish-ended', gid, finish, missing: result !== 'done' });
       };
       if (!this.#changing.delete(gid)) {

@@ -94,6 +94,7 @@ export class Node {
       event: (event) => this.#drain.push(event),
       committed: (gid) => this.#outcomes.committed([gid]),
       asked: (content) => this.#questions.asked(content),
+      notify: (gid, sql) => this.#desk.notify(gid, sql),
       lost: (reason) => this.#serverLost(reason),
     });
     this.#members = this.#newMembers();
@@ -112,6 +113,7 @@ export class Node {
       startTimeOf: (pid) => this.#desk.startTimeOf(pid),
       walsender: () => this.#server.stream?.pid,
       definitionsChange: (gid) => this.#server.definitionsChange(gid),
+      notifies: (gid, notifications) => this.#server.notifier.prepared(gid, notifications),
     });
     this.#syncpoint = new SyncpointKeeper(this.#machine, slot, config, log, {
       raising: () => this.#outcomes.flush(),

@@ -31,6 +31,7 @@ export interface DeskNode {
   prepareEnded(gid: Gid, end: 'prepared' | 'empty' | 'failed'): void;
   prepareLost(gid: Gid, backendPid: number): void;
   mayBypass(user: string): Promise<boolean>;
+  deliveryFailed(reason: string): void;
 }
 
 export class SessionDesk {
@@ -83,6 +84,7 @@ export class SessionDesk {
         this.#waiting.delete(gid);
         node.prepareLost(gid, pid);
       },
+      deliveryFailed: (reason) => node.deliveryFailed(reason),
       mayBypass: (user) => node.mayBypass(user),
       admission: () => this.#admission(),
       sessionStarted: (session) => void this.#sessions.add(session),
@@ -167,6 +169,13 @@ export class SessionDesk {
   /** Hybrid start time of the transaction that the backend runs; undefined when it is not one of ours. */
   startTimeOf(backendPid: number): number | undefined {
     return this.#byPid(backendPid)?.machine.block?.startTime;
+  }
+
+  /** The session that waits for the gid tells what it notifies; false: there is none that can. */
+  notify(gid: Gid, sql: string): boolean {
+    let taken = false;
+    this.#waiting.get(gid)?.drive((machine) => (taken = machine.delivery.offer(machine, gid, sql)));
+    return taken;
   }
 
   /** Ends the transaction of the session behind a backend with 40001: the older `winner` needs its locks. */

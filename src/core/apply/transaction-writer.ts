@@ -8,6 +8,7 @@
  * travels in the same packet. Stream order is kept: uniqueness is checked at once.
  */
 import type { Gid } from '../identity.ts';
+import { Notifications, notifyPrefix } from '../notification/notification.ts';
 import { assert } from '../../lib/assert.ts';
 import { decodePgoutput } from '../pgoutput/decoder.ts';
 import type {
@@ -70,6 +71,7 @@ export class TransactionWriter {
   readonly #relations = new Map<number, KnownRelation>();
   readonly #checks: ForeignKeyChecks | undefined;
   readonly #held = new HeldRows();
+  readonly notifications = new Notifications();
   #pieces: Uint8Array[] = [];
   #queuedBytes = 0;
   #at = 0;
@@ -235,6 +237,7 @@ export class TransactionWriter {
       case 'type':
         return true;
       case 'logical-message':
+        if (message.prefix === notifyPrefix) this.notifications.add(message.content);
         return message.prefix === 'mtm-ddl' ? this.#command(message.content) : true;
       case 'malformed':
         this.#refuse('08P01', `peer data: ${message.reason}`);

@@ -14,6 +14,7 @@
  */
 import { parseGid } from '../identity.ts';
 import type { Gid, Lsn, NodeId } from '../identity.ts';
+import { Notifications, notifyPrefix } from '../notification/notification.ts';
 import { decodePgoutput } from './decoder.ts';
 import { peekOid, peekPrefix, peekRelation, peekTruncated, pgoutputType as type } from './peek.ts';
 import { PieceWriter } from './piece-writer.ts';
@@ -35,6 +36,7 @@ export interface PreparedTransaction {
   readonly header: 'verified' | 'forged' | 'missing';
   readonly rows: number;
   readonly ddl: boolean;
+  readonly notifications?: Notifications;
   readonly endLsn: Lsn;
 }
 
@@ -57,7 +59,7 @@ export interface CaptureHandler {
   /** COMMIT PREPARED or ROLLBACK PREPARED ran here for a gid of any node of the cluster. */
   finished(gid: Gid, outcome: 'committed' | 'rolled-back', endLsn: Lsn): void;
   /** A supervised transaction that committed in one phase. */
-  committedPlainly(gid: Gid, endLsn: Lsn): void;
+  committedPlainly(gid: Gid, endLsn: Lsn, notifications?: Notifications): void;
   unsupervised(write: UnsupervisedWrite): void;
   /** A question to the gateway (sql/requests.sql). Anybody who may write messages can have made it. */
   request?(content: string): void;
@@ -84,6 +86,7 @@ interface OpenTransaction {
   pieceRows: number;
   pieceDdl: boolean;
   hasOrigin: boolean;
+  notifications: Notifications | undefined;
 }
 
 /** What is in it each node keeps for itself: never sent to peers, never an unsupervised write. */
@@ -208,11 +211,24 @@ export class Capture {
       open.ddl = true;
       open.pieceDdl = true;
       this.#forward(buffer, start, end);
+    } else if (prefix === notifyPrefix) {
+      return this.#notification(open, buffer, start, end);
     } else if (prefix === 'mtm') {
       const message = decodePgoutput(buffer, start, end);
       if (message.kind === 'malformed') return message.reason;
       if (message.kind === 'logical-message') this.#header(open, message.content);
     }
+    return undefined;
+  }
+
+  /** It travels with the changes; each node tells its listeners after the commit. */
+  #notification(open: OpenTransaction, buffer: Uint8Array, start: number, end: number): string | undefined {
+    if (open.side === 'foreign' || open.side === 'alien') return undefined;
+    const message = decodePgoutput(buffer, start, end);
+    if (message.kind === 'malformed') return message.reason;
+    open.notifications ??= new Notifications();
+    if (message.kind === 'logical-message') open.notifications.add(message.content);
+    this.#forward(buffer, start, end);
     return undefined;
   }
 
@@ -275,6 +291,7 @@ export class Capture {
       pieceRows: 0,
       pieceDdl: false,
       hasOrigin: false,
+      notifications: undefined,
     };
     if (side === 'ours') this.#handler.began(gid);
     return undefined;
@@ -287,7 +304,8 @@ export class Capture {
     if (open.side === 'ours') {
       this.#flush(open);
       const header = this.#judge(open);
-      this.#handler.prepared({ gid, header, rows: open.rows, ddl: open.ddl, endLsn });
+      const { rows, ddl, notifications } = open;
+      this.#handler.prepared({ gid, header, rows, ddl, ...(notifications && { notifications }), endLsn });
     } else if (open.side === 'alien' && !open.hasOrigin && (open.names.size > 0 || open.ddl)) {
       this.#aliens.set(gid, this.#unsupervised(open, gid, endLsn));
       if (this.#aliens.size > aliensKept) this.#aliens.delete(this.#aliens.keys().next().value ?? '');
@@ -306,7 +324,7 @@ export class Capture {
     this.#open = undefined;
     if (open.hasOrigin) return undefined;
     if (open.header !== undefined && this.#judge(open) === 'verified') {
-      this.#handler.committedPlainly(open.header.gid, endLsn);
+      this.#handler.committedPlainly(open.header.gid, endLsn, open.notifications);
     } else if (open.names.size > 0 || open.ddl) {
       this.#handler.unsupervised(this.#unsupervised(open, undefined, endLsn));
     }

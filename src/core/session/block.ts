@@ -68,7 +68,8 @@ export function noteStatement(block: Block, statement: StatementClass): void {
     block.announced = true;
     block.uncertain = true;
   }
-  if (statement.kind === 'session' || statement.kind === 'notify') block.uncertain = true;
+  if (statement.kind === 'session') block.uncertain = true;
+  if (statement.kind === 'notify') block.wrote = true;
 }
 
 export function noteReply(block: Block, reply: Reply): void {
@@ -83,7 +84,6 @@ export function runsAsIs(statement: StatementClass): boolean {
     case 'empty':
     case 'read':
     case 'session':
-    case 'notify':
     case 'rollback':
     case 'savepoint':
       return true;
@@ -99,5 +99,5 @@ export function isSetting(each: StatementClass): boolean {
 
 /** Classes that come to nothing unless all members take part in the end of their transaction. */
 export function needsMembers(each: StatementClass): boolean {
-  return each.kind === 'write' || each.kind === 'announced';
+  return each.kind === 'write' || each.kind === 'announced' || each.kind === 'notify';
 }

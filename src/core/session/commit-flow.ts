@@ -211,7 +211,11 @@ function* afterPrepare(
   }
   block.prepared = true;
   session.ports.prepareEnded(gid, kind === 'empty' ? 'empty' : 'prepared');
-  while (session.answer?.gid !== gid) yield;
+  for (;;) {
+    if (session.delivery.due !== undefined) yield* session.delivery.run(session);
+    else if (session.answer?.gid !== gid) yield;
+    else break;
+  }
   const { answer } = session.answer;
   session.answer = undefined;
   return blockEnd(gid, answer, kind !== 'empty');

@@ -113,7 +113,7 @@ function onlyRollback(classes: readonly StatementClass[]): boolean {
 
 function boundClasses(session: SessionMachine, run: Run): StatementClass[] {
   const kinds = [...run.bound.keys()].map((name) => session.registry.portalClass(name));
-  return kinds.filter((kind) => kind.kind === 'write' || kind.kind === 'announced');
+  return kinds.filter(needsMembers);
 }
 
 /**

@@ -49,6 +49,8 @@ export interface SessionPorts {
   announceSql(command: string, tag: string): string;
   /** How the PREPARE of the gid ended. `empty`: nothing to replicate, commit at home alone. */
   prepareEnded(gid: Gid, end: 'prepared' | 'empty' | 'failed'): void;
+  /** What the committed transaction notifies could not be told to the server's listeners. */
+  deliveryFailed(reason: string): void;
 }
 
 export interface SessionLimits {

@@ -3,7 +3,8 @@
  * Rule: a string has one ReadyForQuery; what stands in it outside of BEGIN … COMMIT is one implicit
  * transaction, as in PostgreSQL.
  */
-import type { Statement, StatementClass } from '../statement/statement-class.ts';
+import { unreadableNotify } from '../statement/refusal.ts';
+import type { ParsedText, Statement, StatementClass } from '../statement/statement-class.ts';
 import { frontend, status } from '../wire/codes.ts';
 import { query, syncMessage, withText } from '../wire/messages.ts';
 import { isSetting, runsAsIs } from './block.ts';
@@ -23,7 +24,7 @@ import type { Unit } from './unit.ts';
 
 export function planSimple(session: SessionMachine, message: ClientMessage): Task {
   const source = queryTextAt(message.bytes, 5);
-  const statements = session.ports.classify(source.text);
+  const statements = understood(session.ports.classify(source.text), source.isUtf8);
   session.registry.simpleQuerySent(true);
   const isBroken = !source.isUtf8 && session.clientEncoding === 'UTF8'; // the server refuses it as a whole
   if (statements === undefined || isBroken) return runUnparsed(session, source);
@@ -32,6 +33,18 @@ export function planSimple(session: SessionMachine, message: ClientMessage): Tas
     return planSingle(session, message, source.text, first.class);
   }
   return planSeveral(session, message, source, statements);
+}
+
+/** A text that is not UTF-8 was read byte by byte. */
+function understood(statements: ParsedText, isUtf8: boolean): ParsedText {
+  if (isUtf8 || statements?.some((each) => each.class.kind === 'notify') !== true) return statements;
+  return statements.map((each) =>
+    isForeignNotify(each.class) ? { ...each, class: unreadableNotify } : each,
+  );
+}
+
+function isForeignNotify(each: StatementClass): boolean {
+  return each.kind === 'notify' && /[^\0-\x7f]/u.test(each.channel + each.payload);
 }
 
 function unitOf(bytes: Uint8Array, classes: readonly StatementClass[], texts: readonly string[]): Unit {
@@ -63,6 +76,8 @@ function planSingle(
     return runPassing(session, other === undefined ? unit : unitOf(query(other), [kind], [text]));
   }
   switch (kind.kind) {
+    case 'notify':
+      return planNotify(session, unit, kind);
     case 'write':
       return inExplicitBlock(session) ? runPassing(session, unit) : runAutocommit(session, unit);
     case 'announced':
@@ -72,6 +87,12 @@ function planSingle(
     default:
       return runString(session, [{ class: kind, message: message.bytes, text, offset: 0 }]);
   }
+}
+
+function planNotify(session: SessionMachine, unit: Unit, kind: StatementClass): Task {
+  const other = rewritten(session.wish, kind, true);
+  const sent = other === undefined ? unit : unitOf(query(other), unit.classes, unit.texts);
+  return inExplicitBlock(session) ? runPassing(session, sent) : runAutocommit(session, sent);
 }
 
 function* runAnnounced(session: SessionMachine, unit: Unit): Task {

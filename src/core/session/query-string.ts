@@ -12,7 +12,7 @@ import { noteSettings } from './noted-settings.ts';
 import { release } from './relay.ts';
 import { newReply } from './reply.ts';
 import type { Reply } from './reply.ts';
-import { rewritten } from './rewrite.ts';
+import { rewritten, tagShown } from './rewrite.ts';
 import type { SessionMachine, Task } from './session.ts';
 import {
   blocksOnly,
@@ -99,7 +99,8 @@ function* runStatement(session: SessionMachine, statement: StringStatement): Par
   if (!failed) announce(session, [kind], [text]);
   const other = rewritten(session.wish, kind, true);
   const bytes = other === undefined || failed ? message : query(other);
-  const reply = yield* relayStatement(session, bytes, other === undefined ? statement.offset : 0);
+  const offset = other === undefined ? statement.offset : 0;
+  const reply = yield* relayStatement(session, bytes, offset, false, failed ? undefined : tagShown(kind));
   if (reply !== false) noteSettings(session, [kind], [text]);
   return reply;
 }

@@ -29,16 +29,18 @@ const noTransaction = errorResponse({
 /**
  * Sends one Query and relays its replies but for ReadyForQuery; false after an error. In a block of ours the
  * results are still held. `offset`: characters before it in the string that it comes from, because error
- * positions count from there.
+ * positions count from there. `tag`: told instead of the server's.
  */
 export function* relayStatement(
   session: SessionMachine,
   message: Uint8Array,
   offset: number,
   free = false,
+  tag?: string,
 ): Part<Reply | false> {
   session.toServer(message);
   const reply = session.expect(newReply('client', session.block?.explicit === false));
+  reply.tags.push(tag);
   reply.free = free;
   reply.endsLate = true;
   session.holding = reply.hold ? reply : undefined;

@@ -6,7 +6,7 @@
 import type { ClassifyContext } from './context.ts';
 import { argumentText, definitionClass, isFalse } from './definition-command.ts';
 import { isPureRead, relationIsSuspicious } from './query-reach.ts';
-import { findRefusal, ownObjectRefusal, refused } from './refusal.ts';
+import { findRefusal, ownObjectRefusal, refused, unreadableNotify } from './refusal.ts';
 import { settingClass, showClass, transactionClass } from './session-command.ts';
 import type { Statement, StatementClass } from './statement-class.ts';
 import { utf8Length } from './utf8-length.ts';
@@ -102,6 +102,13 @@ function copyClass(command: TreeNode, context: ClassifyContext): StatementClass 
   return query !== undefined && isPureRead(query, context) ? read : write(false, saysTemporary(command));
 }
 
+function notifyClass(command: TreeNode): StatementClass {
+  const channel = textAt(command, 'conditionname') ?? '';
+  const payload = textAt(command, 'payload') ?? '';
+  // What stands for bytes that are no UTF-8.
+  return (channel + payload).includes('\uFFFD') ? unreadableNotify : { kind: 'notify', channel, payload };
+}
+
 function bodyClass(
   kind: string,
   statement: TreeNode,
@@ -132,7 +139,7 @@ function bodyClass(
       return query !== undefined && isPureRead(query, context) ? session : write(false, saysTemporary(body));
     }
     case 'NotifyStmt':
-      return { kind: 'notify' };
+      return notifyClass(body);
     case 'DoStmt':
     case 'CallStmt':
     case 'ExecuteStmt':

@@ -38,6 +38,13 @@ export function gidRefusal(gid: string): Refusal | undefined {
   );
 }
 
+/** It is put into other words, for which its text must be understood. */
+export const unreadableNotify: Refusal = refused(
+  '0A000',
+  'this NOTIFY is not written in UTF-8, so it cannot be sent to the other nodes',
+  'Use SELECT pg_notify(…), or client_encoding = UTF8.',
+);
+
 const ownObject = (): Refusal =>
   refused(
     '42501',

@@ -60,7 +60,8 @@ export type StatementClass =
    * default_transaction_read_only).
    */
   | { readonly kind: 'show-guarded'; readonly name: string }
-  | { readonly kind: 'notify' }
+  /** NOTIFY: in a block, in other words (session/rewrite.ts). */
+  | { readonly kind: 'notify'; readonly channel: string; readonly payload: string }
   /**
    * Local by rule, outside a block, and it needs a read-write session (VACUUM, CREATE DATABASE, ALTER
    * SYSTEM, REINDEX …).

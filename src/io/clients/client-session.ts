@@ -122,6 +122,7 @@ export class ClientSession {
         this.#openGid = undefined;
         services.prepareEnded(gid, end);
       },
+      deliveryFailed: (reason) => services.deliveryFailed(reason),
     };
   }
 

@@ -18,6 +18,7 @@ export interface SessionServices {
   headerSql(gid: Gid, checked: boolean, announced: boolean): string;
   announceSql(command: string, tag: string, backendPid: number): string;
   prepareEnded(gid: Gid, end: 'prepared' | 'empty' | 'failed'): void;
+  deliveryFailed(reason: string): void;
   /** The session's server connection ended between the sending of PREPARE and its reply. */
   prepareLost(gid: Gid, backendPid: number): void;
   /** May this user work unsupervised (application_name=mtm_admin)? */

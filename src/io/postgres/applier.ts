@@ -6,6 +6,7 @@
  * order. The owner sees to it that what a transaction depends on is finished before it is opened.
  */
 import type { Gid, NodeId, Refusal } from '../../core/identity.ts';
+import type { Notifications } from '../../core/notification/notification.ts';
 import { quoteLiteral } from '../../core/apply/quoting.ts';
 import { ApplyWorker } from './apply-worker.ts';
 import type { ApplyJob, ApplyResult } from './apply-worker.ts';
@@ -36,6 +37,8 @@ export interface ApplyHandle {
   onProgress: () => void;
   /** A command was seen: call `invalidate` of the applier when the transaction has committed here. */
   readonly ddl: boolean;
+  /** What the transaction notifies, when it is done. */
+  readonly notifications: Notifications | undefined;
   /** Called once. */
   onDone: (result: ApplyResult) => void;
 }
@@ -223,6 +226,7 @@ class Handle implements ApplyHandle, ApplyJob {
   #finished = false;
   #scheduled = false;
   #ddl = false;
+  notifications: Notifications | undefined;
 
   constructor(gid: Gid, hmac: string, dropped: (handle: Handle) => void) {
     this.gid = gid;
@@ -296,6 +300,7 @@ class Handle implements ApplyHandle, ApplyJob {
     if (this.#finished) return;
     this.#finished = true;
     this.#ddl = this.ddl;
+    this.notifications = this.#worker?.notifications;
     this.#worker = undefined;
     this.takePieces();
     this.onDone(result);

@@ -11,6 +11,7 @@
  */
 import { assert } from '../../lib/assert.ts';
 import type { NodeId, Refusal } from '../../core/identity.ts';
+import type { Notifications } from '../../core/notification/notification.ts';
 import { quoteLiteral } from '../../core/apply/quoting.ts';
 import { StatementPipeline } from '../../core/apply/statement-pipeline.ts';
 import { TransactionWriter } from '../../core/apply/transaction-writer.ts';
@@ -105,6 +106,10 @@ export class ApplyWorker {
 
   get ddl(): boolean {
     return this.#writer?.ddl === true;
+  }
+
+  get notifications(): Notifications | undefined {
+    return this.#writer?.notifications;
   }
 
   /** The job calls `pump` when it has data. */
@@ -273,9 +278,10 @@ export class ApplyWorker {
     if (result.kind === 'prepared') this.#pipeline.confirm();
     else this.#pipeline.forget();
     this.#job = undefined;
-    this.#writer = undefined;
     this.#phase = 'idle';
+    // Whoever is told asks what the writer has seen.
     job?.done(result);
+    this.#writer = undefined;
     this.#released(this);
   }
 
@@ -285,8 +291,8 @@ export class ApplyWorker {
     const job = this.#job;
     this.#phase = 'closed';
     this.#job = undefined;
-    this.#writer = undefined;
     job?.done({ kind: 'lost', reason });
+    this.#writer = undefined;
     this.#released(this);
   }
 

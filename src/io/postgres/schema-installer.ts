@@ -13,6 +13,7 @@ import { GatewayError } from '../../lib/gateway-error.ts';
 /** In this order: later files use what earlier ones made. */
 const sqlFiles = [
   'schema.sql',
+  'notify.sql',
   'header.sql',
   'statement-text.sql',
   'capture.sql',
@@ -56,6 +57,8 @@ export interface NodePlace {
   become(client: Client): Promise<void>;
   /** Members of this role may change the cluster, beside superusers; empty: nobody else. */
   readonly adminRole?: string;
+  /** pg_notify() in functions and triggers notifies on all nodes; default off. */
+  readonly replicatePgNotify?: boolean;
 }
 
 function readSql(): readonly string[] {
@@ -172,6 +175,7 @@ export async function installSchema(client: Client, node: NodePlace): Promise<re
         [schemaVersion, digest],
       );
     }
+    await client.query('SELECT mtm.replicate_pg_notify($1)', [node.replicatePgNotify === true]);
     const tooSmall = (await writePlace(client, node)) ? await adoptObjects(client) : [];
     await createPublication(client);
     await client.query('COMMIT');

@@ -8,7 +8,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT CASE WHEN NOT permanent AND temporary THEN 'temporary' WHEN permanent AND temporary THEN 'mixed' ELSE 'write' END
   FROM (
     SELECT coalesce(bool_or(c.oid >= 16384 AND c.relpersistence <> 't' AND c.relkind <> 'S'
-             AND (c.relnamespace <> 'mtm'::regnamespace OR c.oid = 'mtm.ddl_mark'::regclass)
+             AND (c.relnamespace <> 'mtm'::regnamespace OR c.oid IN ('mtm.ddl_mark'::regclass, 'mtm.notify_mark'::regclass))
              AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')), false) AS permanent,
            coalesce(bool_or(c.relpersistence = 't' OR c.oid = 'mtm.temporary_mark'::regclass), false) AS temporary
     FROM pg_locks l LEFT JOIN pg_class c ON c.oid = l.relation
@@ -20,7 +20,7 @@ $$;
 -- Called just before PREPARE; on the path of every write. Returns
 --   'empty'      no transaction id: nothing to replicate, nothing emitted: COMMIT
 --   'temporary'  only temporary objects were touched: COMMIT
---   'mixed'      temporary and others: PREPARE would fail
+--   'mixed'      temporary and others (a notification too): PREPARE would fail
 --   'write'      the header was emitted: PREPARE
 CREATE OR REPLACE FUNCTION mtm.header(gid text, hmac text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
