@@ -4,7 +4,6 @@
  */
 import type { GidEvent } from '../core/node/node-event.ts';
 import type { Gid, Refusal } from '../core/identity.ts';
-import type { Notifications } from '../core/notification/notification.ts';
 import type { Applier, ApplyHandle } from '../io/postgres/applier.ts';
 import { ConflictWatch } from './conflict-watch.ts';
 import { headerProof } from './header-proof.ts';
@@ -18,10 +17,8 @@ export interface ApplyDeskNode {
   startTimeOf(backendPid: number): number | undefined;
   /** The process that decodes the slot. */
   walsender(): number | undefined;
-  /** The transaction carries definitions: what is remembered of the catalog ends with it. */
-  definitionsChange(gid: Gid): void;
-  /** It is prepared here; its listeners are told when it has committed. */
-  notifies(gid: Gid, notifications: Notifications): void;
+  /** The work on the transaction has ended; the handle knows what it carried. */
+  applied(gid: Gid, handle: ApplyHandle, prepared: boolean): void;
 }
 
 export class ApplyDesk {
@@ -63,9 +60,7 @@ export class ApplyDesk {
     this.#timer ??= setInterval(() => this.#look(), watchMs);
     handle.onDone = (result) => {
       this.#applying.delete(gid);
-      if (handle.ddl) this.#node.definitionsChange(gid);
-      const { notifications } = handle;
-      if (result.kind === 'prepared' && notifications !== undefined) this.#node.notifies(gid, notifications);
+      this.#node.applied(gid, handle, result.kind === 'prepared');
       this.#node.event({ kind: 'apply-ended', gid, result });
     };
   }

@@ -7,7 +7,7 @@
 import type { GidEvent } from '../core/node/node-event.ts';
 import type { Gid, Lsn } from '../core/identity.ts';
 import { contextOf, unknownSuspicions } from '../core/statement/context.ts';
-import type { Applier } from '../io/postgres/applier.ts';
+import type { Applier, ApplyHandle } from '../io/postgres/applier.ts';
 import type { Finisher } from '../io/postgres/finisher.ts';
 import { ReplicationStream } from '../io/postgres/replication-stream.ts';
 import type { NodeParts } from './node-parts.ts';
@@ -68,8 +68,10 @@ export class LocalServer {
     this.#stream?.close();
   }
 
-  definitionsChange(gid: Gid): void {
-    this.#changing.add(gid);
+  /** A transaction of another node was applied: what is remembered of the catalog ends with its definitions. */
+  applied(gid: Gid, { ddl, notifications }: ApplyHandle, prepared: boolean): void {
+    if (ddl) this.#changing.add(gid);
+    if (prepared && notifications !== undefined) this.notifier.prepared(gid, notifications);
   }
 
   async openStream(): Promise<void> {
@@ -96,7 +98,7 @@ export class LocalServer {
       finished: (_gid, _outcome, endLsn) => this.#release(endLsn),
       committedPlainly: (gid, endLsn, notifications) => {
         if (notifications !== undefined) this.notifier.prepared(gid, notifications);
-        this.notifier.finished(gid, true);
+        void this.notifier.finished(gid, true);
         this.#release(endLsn);
       },
       unsupervised: ({ relations, rows, ddl }) => {
@@ -132,16 +134,15 @@ export class LocalServer {
       }
       const ended = (): void => {
         if (finish === 'commit') this.#handler.committed(gid);
-        this.notifier.finished(gid, finish === 'commit');
         this.#handler.event({ kind: 'finish-ended', gid, finish, missing: result !== 'done' });
       };
-      if (!this.#changing.delete(gid)) {
-        ended();
-        return;
-      }
-      this.#applier.invalidate();
-      // Nobody is answered before this node knows what the new definitions can reach.
-      void this.refreshSuspicions().then(ended);
+      const told = this.notifier.finished(gid, finish === 'commit');
+      if (this.#changing.delete(gid)) {
+        this.#applier.invalidate();
+        // Nobody is answered before this node knows what the new definitions can reach.
+        void Promise.all([this.refreshSuspicions(), told]).then(ended);
+      } else if (told !== undefined) void told.then(ended);
+      else ended();
     });
   }
 

@@ -30,7 +30,7 @@ import { newQuestions, type Questions } from './questions.ts';
 import { RecoveryDesk } from './recovery-desk.ts';
 import { RefereeDesk } from './referee-desk.ts';
 import { RuntimeReport } from './runtime-report.ts';
-import { SessionDesk, notOnline } from './session-desk.ts';
+import { SessionDesk, notOnline, type DeskNode } from './session-desk.ts';
 import { SyncpointKeeper } from './syncpoint.ts';
 
 /** What they tell is in mtm.status() and mtm.nodes(). */
@@ -98,22 +98,12 @@ export class Node {
       lost: (reason) => this.#serverLost(reason),
     });
     this.#members = this.#newMembers();
-    const desk = deskNode({
-      parts,
-      machine: this.#machine,
-      drain: this.#drain,
-      server: this.#server,
-      patience: this.#patience,
-      clock: this.#clock,
-      generation: () => this.#generation,
-    });
-    this.#desk = new SessionDesk(config, desk, parts.shownSettings);
+    this.#desk = new SessionDesk(config, this.#newDeskNode(), parts.shownSettings);
     this.#apply = new ApplyDesk(parts, this.#applier, {
       event: (event) => this.#drain.push(event),
       startTimeOf: (pid) => this.#desk.startTimeOf(pid),
       walsender: () => this.#server.stream?.pid,
-      definitionsChange: (gid) => this.#server.definitionsChange(gid),
-      notifies: (gid, notifications) => this.#server.notifier.prepared(gid, notifications),
+      applied: (gid, handle, prepared) => this.#server.applied(gid, handle, prepared),
     });
     this.#syncpoint = new SyncpointKeeper(this.#machine, slot, config, log, {
       raising: () => this.#outcomes.flush(),
@@ -144,6 +134,18 @@ export class Node {
     });
     // Whoever runs the node awaits it; before that it must not count as unhandled.
     this.failed.catch(() => undefined);
+  }
+
+  #newDeskNode(): DeskNode {
+    return deskNode({
+      parts: this.#parts,
+      machine: this.#machine,
+      drain: this.#drain,
+      server: this.#server,
+      patience: this.#patience,
+      clock: this.#clock,
+      generation: () => this.#generation,
+    });
   }
 
   #newMembers(): Members {

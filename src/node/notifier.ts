@@ -3,15 +3,19 @@
  * session that committed, so that its process stands as the sender, else by a connection of the gateway's.
  *
  * Rules: a notification is given away when its transaction has been executed here, in that order, so each
- * sender's arrive in the order of his commits, and what causes another arrives before it. Nothing waits for a
- * delivery but the client whose transaction it is. What is lost (no room in the server's queue, the
+ * sender's arrive in the order of his commits, and what causes another arrives before it. No commit waits for
+ * longer than a moment for its delivery, nor fails with it. What is lost (no room in the server's queue, the
  * connection, this process) is lost, as in PostgreSQL; nothing is told twice.
  */
 import type { Logger } from 'pino';
 import type { Gid } from '../core/identity.ts';
-import { notifySql, type Notifications } from '../core/notification/notification.ts';
+import type { Notifications } from '../core/pgoutput/notification.ts';
+import { notifySql } from '../core/session/notify-sql.ts';
 import type { GatewayConfig } from '../config/schema.ts';
 import { NotifyLane } from '../io/postgres/notify-lane.ts';
+
+/** A server that does not take notifications holds up no commit for longer. */
+const patienceMs = 1000;
 
 export class Notifier {
   readonly #log: Logger;
@@ -38,17 +42,27 @@ export class Notifier {
     if (!notifications.isEmpty) this.#prepared.set(gid, notifications);
   }
 
-  /** It was committed or rolled back on this node. */
-  finished(gid: Gid, committed: boolean): void {
+  /**
+   * It was committed or rolled back on this node. Until the promise resolves the node should not say so: who
+   * listens afterwards does not expect it any more. It resolves soon, whatever becomes of the delivery.
+   */
+  finished(gid: Gid, committed: boolean): Promise<void> | undefined {
     const notifications = this.#prepared.get(gid);
-    if (notifications === undefined) return;
+    if (notifications === undefined) return undefined;
     this.#prepared.delete(gid);
-    if (!committed) return;
+    if (!committed) return undefined;
     if (notifications.dropped > 0)
       this.lost(notifications.dropped, 'not as pg_notify writes them, or too many');
-    if (notifications.size === 0) return;
+    if (notifications.size === 0) return undefined;
     const sql = notifySql(notifications.list, this.#builtIn);
-    if (!this.#bySession(gid, sql)) this.#lane.send(sql, notifications.size);
+    if (this.#bySession(gid, sql)) return undefined;
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, patienceMs);
+      this.#lane.send(sql, notifications.size, () => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
   }
 
   /** Listeners of this node will never hear of so many. */

@@ -68,6 +68,7 @@ export class SessionDesk {
       },
       shownSettings,
       classify: (text) => node.classifier.parse(text),
+      hiddenNotify: () => node.classifier.hiddenNotify,
       obstacle: (write) => this.#obstacle(write),
       hasLease: () => node.notOnline() === undefined,
       clock: () => node.clock(),

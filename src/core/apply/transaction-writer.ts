@@ -8,7 +8,7 @@
  * travels in the same packet. Stream order is kept: uniqueness is checked at once.
  */
 import type { Gid } from '../identity.ts';
-import { Notifications, notifyPrefix } from '../notification/notification.ts';
+import { Notifications, notifyPrefix } from '../pgoutput/notification.ts';
 import { assert } from '../../lib/assert.ts';
 import { decodePgoutput } from '../pgoutput/decoder.ts';
 import type {

@@ -14,7 +14,7 @@
  */
 import { parseGid } from '../identity.ts';
 import type { Gid, Lsn, NodeId } from '../identity.ts';
-import { Notifications, notifyPrefix } from '../notification/notification.ts';
+import { Notifications, notifyPrefix } from './notification.ts';
 import { decodePgoutput } from './decoder.ts';
 import { peekOid, peekPrefix, peekRelation, peekTruncated, pgoutputType as type } from './peek.ts';
 import { PieceWriter } from './piece-writer.ts';

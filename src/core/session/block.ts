@@ -25,6 +25,10 @@ export interface Block {
   temporary: boolean;
   /** A command was announced that event triggers do not see. */
   announced: boolean;
+  /** It ran code that may have run the command NOTIFY where functions do: 'says' certainly its text does. */
+  notifies: 'no' | 'may' | 'says';
+  /** LISTEN or UNLISTEN wait for its commit. */
+  listens: boolean;
   /** PREPARE is under way or has happened: the transaction can no longer be interrupted here. */
   preparing: boolean;
   /** The PREPARE under way is being cancelled, for this reason. */
@@ -53,6 +57,8 @@ export function newBlock(
     uncertain: false,
     temporary: false,
     announced: false,
+    notifies: 'no',
+    listens: false,
     preparing: false,
     withdrawn: undefined,
     gid: undefined,
@@ -70,6 +76,12 @@ export function noteStatement(block: Block, statement: StatementClass): void {
   }
   if (statement.kind === 'session') block.uncertain = true;
   if (statement.kind === 'notify') block.wrote = true;
+  if (statement.kind === 'write' && block.notifies !== 'says')
+    block.notifies = statement.notifies === true ? 'says' : 'may';
+  if (statement.kind === 'listen') {
+    block.listens = true;
+    block.uncertain = true;
+  }
 }
 
 export function noteReply(block: Block, reply: Reply): void {
@@ -84,6 +96,7 @@ export function runsAsIs(statement: StatementClass): boolean {
     case 'empty':
     case 'read':
     case 'session':
+    case 'listen':
     case 'rollback':
     case 'savepoint':
       return true;

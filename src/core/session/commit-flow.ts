@@ -7,11 +7,12 @@ import { assert } from '../../lib/assert.ts';
 import type { Gid, Refusal } from '../identity.ts';
 import type { Answer } from '../commit/event.ts';
 import { status } from '../wire/codes.ts';
-import { errorResponse } from '../wire/messages.ts';
+import { errorFields, errorResponse } from '../wire/messages.ts';
 import type { ErrorText } from '../wire/messages.ts';
 import { noteReply } from './block.ts';
 import type { Block } from './block.ts';
 import { refusalText, translated } from './interruption.ts';
+import { listenNow } from './listening.ts';
 import type { Reply } from './reply.ts';
 import type { SessionMachine } from './session.ts';
 
@@ -93,6 +94,12 @@ export function* endAttempt(
 
 /** Commits the block on all nodes. `flight`: header and PREPARE are on their way already. */
 export function* endBlock(session: SessionMachine, block: Block, flight: Flight | undefined): Part<BlockEnd> {
+  const end = yield* commitBlock(session, block, flight);
+  if (end.kind === 'committed' && block.listens) yield* listenNow(session);
+  return end;
+}
+
+function* commitBlock(session: SessionMachine, block: Block, flight: Flight | undefined): Part<BlockEnd> {
   while (session.cancelling) yield;
   if (flight === undefined) {
     if (session.interruption !== undefined) return yield* interrupted(session, session.interruption.refusal);
@@ -150,6 +157,10 @@ function* askThenEnd(session: SessionMachine, block: Block): Part<BlockEnd> {
   }
   switch (header.value) {
     case 'empty':
+      // A NOTIFY inside a function leaves no trace that SQL could see: PREPARE refuses it.
+      if (block.notifies === 'says' || (block.notifies === 'may' && session.ports.hiddenNotify())) break;
+      failed(session, block, gid);
+      return yield* commitHere(session);
     case 'temporary':
       failed(session, block, gid);
       return yield* commitHere(session);
@@ -205,7 +216,7 @@ function* afterPrepare(
       session.mayHaveTemporary = true;
       return { kind: 'error', error: errorResponse(mixed), retryable: true };
     }
-    const error = prepare.error ?? rolledBack;
+    const error = isNotifyRefusal(prepare) ? notifyRefused : (prepare.error ?? rolledBack);
     const told = withdrawn === undefined ? translated(session, error) : errorResponse(refusalText(withdrawn));
     return { kind: 'error', error: told, retryable };
   }
@@ -219,6 +230,23 @@ function* afterPrepare(
   const { answer } = session.answer;
   session.answer = undefined;
   return blockEnd(gid, answer, kind !== 'empty');
+}
+
+const notifyRefused = errorResponse({
+  severity: 'ERROR',
+  sqlstate: '0A000',
+  message:
+    '[multimaster] the commands NOTIFY, LISTEN and UNLISTEN inside a function or rule cannot be part of a transaction',
+  hint: 'Call pg_notify() there, which notifies the listeners of all nodes; LISTEN at top level.',
+});
+
+/** The routine's name is the same in every language. */
+function isNotifyRefusal({ error, sqlstate }: Reply): boolean {
+  return (
+    sqlstate === '0A000' &&
+    error !== undefined &&
+    errorFields(error, 0, error.length).get('R') === 'AtPrepare_Notify'
+  );
 }
 
 function isConflict(sqlstate: string): boolean {

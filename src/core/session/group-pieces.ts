@@ -21,6 +21,7 @@ import {
   clientTwoPhase,
   runBegin,
   runCommit,
+  runListen,
   runRollback,
   savepointCommand,
 } from './transaction-control.ts';
@@ -159,6 +160,7 @@ function* runControl(session: SessionMachine, run: Run, control: NonNullable<Pie
   else if (kind.kind === 'begin') ok = yield* runBegin(session, kind, query(text));
   else if (kind.kind === 'rollback') ok = yield* runRollback(session, kind.chain, query(text));
   else if (kind.kind === 'savepoint') ok = yield* refuse(session, blocksOnly(savepointCommand(text)));
+  else if (kind.kind === 'listen') ok = yield* runListen(session, kind);
   else if (kind.kind === 'refused') ok = yield* refuse(session, { severity: 'ERROR', ...kind });
   else ok = yield* refuse(session, clientTwoPhase(gidOf(kind)));
   if (!ok) run.failed = true;

@@ -27,6 +27,8 @@ export interface SessionPorts {
   waitBeforeRetry(attempt: number): void;
 
   classify(text: string): ParsedText;
+  /** A function or rule of the database may run the command NOTIFY. */
+  hiddenNotify(): boolean;
 
   /** Why a statement may not run on this node now; undefined: it may. */
   obstacle(write: boolean): Obstacle | undefined;

@@ -10,6 +10,7 @@ import { query, syncMessage, withText } from '../wire/messages.ts';
 import { isSetting, runsAsIs } from './block.ts';
 import { settled } from './commit-flow.ts';
 import { translated } from './interruption.ts';
+import { listenLater } from './listening.ts';
 import { runLocalUnit } from './local-command.ts';
 import type { ClientMessage } from './intake.ts';
 import { queryTextAt, sliceStatements } from './query-text.ts';
@@ -70,6 +71,10 @@ function planSingle(
   kind: StatementClass,
 ): Task {
   const unit = unitOf(message.bytes, [kind], [text]);
+  if (kind.kind === 'listen' && session.block !== undefined && !hasFailed(session)) {
+    const later = listenLater(kind.entry);
+    return runPassing(session, later === undefined ? unit : unitOf(query(later), [kind], [text]));
+  }
   if (runsAsIs(kind) || hasFailed(session)) return runPassing(session, unit);
   if (isSetting(kind)) {
     const other = rewritten(session.wish, kind, session.block !== undefined);
@@ -123,6 +128,7 @@ function planSeveral(
   const together = classes.every((each, index) => {
     if (each.kind === 'write') return plain.test(texts[index]!);
     if (each.kind === 'savepoint') return explicit;
+    if (each.kind === 'listen') return !explicit && classes.every(runsAsIs);
     return runsAsIs(each) && each.kind !== 'rollback';
   });
   if (together) {

@@ -9,6 +9,7 @@ import { admission } from './admission.ts';
 import { needsMembers, noteStatement } from './block.ts';
 import { endAttempt } from './commit-flow.ts';
 import { noteSettings } from './noted-settings.ts';
+import { listenLater } from './listening.ts';
 import { release } from './relay.ts';
 import { newReply } from './reply.ts';
 import type { Reply } from './reply.ts';
@@ -97,7 +98,8 @@ function* runStatement(session: SessionMachine, statement: StringStatement): Par
   const block = session.block ?? openOwnBlock(session, session.ports.clock());
   noteStatement(block, kind);
   if (!failed) announce(session, [kind], [text]);
-  const other = rewritten(session.wish, kind, true);
+  const later = kind.kind === 'listen' ? listenLater(kind.entry) : undefined;
+  const other = later ?? rewritten(session.wish, kind, true);
   const bytes = other === undefined || failed ? message : query(other);
   const offset = other === undefined ? statement.offset : 0;
   const reply = yield* relayStatement(session, bytes, offset, false, failed ? undefined : tagShown(kind));

@@ -4,7 +4,7 @@
  * the answer is the server's. And NOTIFY, which PREPARE would refuse.
  */
 import { beginText } from '../statement/session-command.ts';
-import { payloadLimit } from '../notification/notification.ts';
+import { payloadLimit } from '../pgoutput/notification.ts';
 import type { StatementClass } from '../statement/statement-class.ts';
 import { utf8Length } from '../statement/utf8-length.ts';
 import type { ReadOnlyWish } from './read-only-wish.ts';
@@ -48,5 +48,6 @@ function quoted(text: string): string {
 
 /** The command tag that the client expects where the statement that runs in its place has another. */
 export function tagShown(statement: StatementClass): string | undefined {
+  if (statement.kind === 'listen') return statement.entry.startsWith('+') ? 'LISTEN' : 'UNLISTEN';
   return statement.kind === 'notify' ? 'NOTIFY' : undefined;
 }

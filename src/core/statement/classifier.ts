@@ -54,6 +54,11 @@ export class Classifier {
     this.#context = context;
   }
 
+  /** A function or rule of the database may run the command NOTIFY. */
+  get hiddenNotify(): boolean {
+    return this.#context.hiddenNotify;
+  }
+
   /** What the catalog says has changed: nothing that was decided before counts any more. */
   setContext(context: ClassifyContext): void {
     this.#context = context;

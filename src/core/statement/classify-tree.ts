@@ -22,8 +22,6 @@ const sessionKinds: ReadonlySet<string> = new Set([
   'DeallocateStmt',
   'FetchStmt',
   'ClosePortalStmt',
-  'ListenStmt',
-  'UnlistenStmt',
   'LoadStmt',
   'CheckPointStmt',
   'LockStmt',
@@ -102,6 +100,16 @@ function copyClass(command: TreeNode, context: ClassifyContext): StatementClass 
   return query !== undefined && isPureRead(query, context) ? read : write(false, saysTemporary(command));
 }
 
+function doClass(command: TreeNode): StatementClass {
+  let notifies = false;
+  walk(command, (key, node) => {
+    if (key === 'String' && /\bnotify\b/iu.test(textAt(node, 'sval') ?? '')) notifies = true;
+    return undefined;
+  });
+  const plain = { kind: 'write', certain: false, temporary: false, copyIn: false } as const;
+  return notifies ? { ...plain, notifies } : plain;
+}
+
 function notifyClass(command: TreeNode): StatementClass {
   const channel = textAt(command, 'conditionname') ?? '';
   const payload = textAt(command, 'payload') ?? '';
@@ -138,9 +146,16 @@ function bodyClass(
       const query = nodeAt(body, 'query');
       return query !== undefined && isPureRead(query, context) ? session : write(false, saysTemporary(body));
     }
+    case 'ListenStmt':
+      return { kind: 'listen', entry: `+${textAt(body, 'conditionname') ?? ''}` };
+    case 'UnlistenStmt': {
+      const channel = textAt(body, 'conditionname') ?? '';
+      return { kind: 'listen', entry: channel === '' ? '*' : `-${channel}` };
+    }
     case 'NotifyStmt':
       return notifyClass(body);
     case 'DoStmt':
+      return doClass(body);
     case 'CallStmt':
     case 'ExecuteStmt':
       return write(false);

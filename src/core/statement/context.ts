@@ -30,6 +30,8 @@ export interface ClassifyContext {
    * read.
    */
   readonly hiddenCode: boolean;
+  /** A user's function or rule may run the command NOTIFY, which reaches this node's listeners only. */
+  readonly hiddenNotify: boolean;
 }
 
 /** One row of `suspicionQuery`, as it comes from the catalog. */
@@ -40,6 +42,7 @@ export interface Suspicions {
   readonly relations: readonly string[];
   readonly operators: readonly string[];
   readonly hiddenCode: boolean;
+  readonly hiddenNotify: boolean;
 }
 
 /** A database in which no user has made any code. */
@@ -50,6 +53,7 @@ export const noSuspicions: Suspicions = {
   relations: [],
   operators: [],
   hiddenCode: false,
+  hiddenNotify: false,
 };
 
 /** Before the catalog was read, and whenever it cannot be: every query may reach a user's code. */
@@ -67,5 +71,6 @@ export function contextOf(suspicions: Suspicions): ClassifyContext {
     suspiciousRelations: new Set(suspicions.relations),
     suspiciousOperators: new Set(suspicions.operators),
     hiddenCode: suspicions.hiddenCode,
+    hiddenNotify: suspicions.hiddenNotify,
   };
 }

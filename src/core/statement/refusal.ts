@@ -45,6 +45,12 @@ export const unreadableNotify: Refusal = refused(
   'Use SELECT pg_notify(…), or client_encoding = UTF8.',
 );
 
+export const unreadableListen: Refusal = refused(
+  '0A000',
+  'this LISTEN is not written in UTF-8, so it cannot wait for the end of the transaction',
+  'Run it outside of a transaction, or use client_encoding = UTF8.',
+);
+
 const ownObject = (): Refusal =>
   refused(
     '42501',

@@ -29,6 +29,8 @@ export type StatementClass =
       readonly certain: boolean;
       readonly temporary: boolean;
       readonly copyIn: boolean;
+      /** A DO whose text has the command NOTIFY. */
+      readonly notifies?: true;
     }
   /**
    * DDL that no event trigger sees (roles, GRANT on shared objects…): in a block, announced with an
@@ -42,7 +44,7 @@ export type StatementClass =
   | { readonly kind: 'set-transaction'; readonly modes: TransactionModes }
   | { readonly kind: 'prepare-transaction'; readonly gid: string }
   | { readonly kind: 'finish-prepared'; readonly gid: string; readonly commit: boolean }
-  /** SET, RESET, SHOW, DISCARD, DECLARE, FETCH, DEALLOCATE, LISTEN …: session only, forwarded as it is. */
+  /** SET, RESET, SHOW, DISCARD, DECLARE, FETCH, DEALLOCATE …: session only, forwarded as it is. */
   | { readonly kind: 'session' }
   /**
    * SET/RESET of a setting on which the gateway itself depends. value undefined: RESET or SET … TO DEFAULT.
@@ -60,6 +62,11 @@ export type StatementClass =
    * default_transaction_read_only).
    */
   | { readonly kind: 'show-guarded'; readonly name: string }
+  /**
+   * LISTEN ('+' and the channel), UNLISTEN ('-' and the channel, or '*'): session only; inside a transaction
+   * that may write it waits for the commit (session/listening.ts).
+   */
+  | { readonly kind: 'listen'; readonly entry: string }
   /** NOTIFY: in a block, in other words (session/rewrite.ts). */
   | { readonly kind: 'notify'; readonly channel: string; readonly payload: string }
   /**

@@ -109,6 +109,7 @@ export class ClientSession {
         timer.unref();
       },
       classify: (text) => services.classify(text),
+      hiddenNotify: () => services.hiddenNotify(),
       obstacle: (write) => services.obstacle(write),
       hasLease: () => services.hasLease(),
       clock: () => services.clock(),
@@ -279,8 +280,7 @@ export class ClientSession {
     try {
       allowed = await this.#services.mayBypass(this.user);
     } catch (error) {
-      this.#refuseBypass(`whether the user may is not known: ${(error as Error).message}`);
-      return;
+      return this.#refuseBypass(`whether the user may is not known: ${(error as Error).message}`);
     }
     if (this.#ended) return;
     if (!allowed) {

@@ -11,6 +11,7 @@ export interface SessionServices {
   /** Settings `multimaster.*` that every session shows. */
   readonly shownSettings: ReadonlyMap<string, string>;
   classify(text: string): ParsedText;
+  hiddenNotify(): boolean;
   obstacle(write: boolean): Obstacle | undefined;
   hasLease(): boolean;
   clock(): number;

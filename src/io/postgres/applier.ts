@@ -6,7 +6,7 @@
  * order. The owner sees to it that what a transaction depends on is finished before it is opened.
  */
 import type { Gid, NodeId, Refusal } from '../../core/identity.ts';
-import type { Notifications } from '../../core/notification/notification.ts';
+import type { Notifications } from '../../core/pgoutput/notification.ts';
 import { quoteLiteral } from '../../core/apply/quoting.ts';
 import { ApplyWorker } from './apply-worker.ts';
 import type { ApplyJob, ApplyResult } from './apply-worker.ts';

@@ -11,7 +11,7 @@
  */
 import { assert } from '../../lib/assert.ts';
 import type { NodeId, Refusal } from '../../core/identity.ts';
-import type { Notifications } from '../../core/notification/notification.ts';
+import type { Notifications } from '../../core/pgoutput/notification.ts';
 import { quoteLiteral } from '../../core/apply/quoting.ts';
 import { StatementPipeline } from '../../core/apply/statement-pipeline.ts';
 import { TransactionWriter } from '../../core/apply/transaction-writer.ts';

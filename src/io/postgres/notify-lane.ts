@@ -14,6 +14,7 @@ interface Delivery {
   readonly sql: string;
   /** Notifications in it. */
   readonly count: number;
+  readonly done: () => void;
 }
 
 /** On their way to the server at a time. */
@@ -45,14 +46,15 @@ export class NotifyLane {
     this.#lost = lost;
   }
 
-  send(sql: string, count: number): void {
-    if (this.#stopped) return;
+  /** `done` is called when the server's listeners are told, or never will be. */
+  send(sql: string, count: number, done: () => void): void {
+    if (this.#stopped) return done();
     if (this.#characters + sql.length > waitingCharacters) {
       this.#lost(count, 'too many wait for the server');
-      return;
+      return done();
     }
     this.#characters += sql.length;
-    this.#waiting.push({ sql, count });
+    this.#waiting.push({ sql, count, done });
     this.#serve();
   }
 
@@ -112,6 +114,7 @@ export class NotifyLane {
       const done = this.#sent.shift();
       if (done !== undefined && this.#error !== undefined) this.#lost(done.count, this.#error);
       this.#error = undefined;
+      done?.done();
       this.#serve();
     }
   }
@@ -119,8 +122,10 @@ export class NotifyLane {
   #closed(reason: string): void {
     this.#connection = undefined;
     this.#error = undefined;
-    const lost = this.#sent.splice(0).reduce((sum, { count }) => sum + count, 0);
-    if (lost > 0 && !this.#stopped) this.#lost(lost, `the connection was lost: ${reason}`);
+    for (const { count, done } of this.#sent.splice(0)) {
+      if (!this.#stopped) this.#lost(count, `the connection was lost: ${reason}`);
+      done();
+    }
     if (this.#waiting.length > 0) this.#later();
   }
 }

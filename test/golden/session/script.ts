@@ -46,6 +46,7 @@ class Stage {
   #lease: 'on' | 'off' | 'ends' = 'on';
   #obstacle = 'none';
   #serverGone = false;
+  #hiddenNotify = false;
 
   /** The server's bytes arrive in pieces of this size. */
   readonly #pieceBytes: number;
@@ -77,6 +78,7 @@ class Stage {
         cancelServer: () => this.lines.push('  cancel'),
         waitBeforeRetry: (attempt) => this.lines.push(`  wait before repeat ${attempt}`),
         classify: (text) => classifier.parse(text),
+        hiddenNotify: () => this.#hiddenNotify,
         obstacle: (write) => this.#obstacleText(write),
         hasLease: () => this.#hasLease(),
         clock: () => 1000,
@@ -84,6 +86,7 @@ class Stage {
         headerSql: (gid, checked) => `SELECT HEADER${checked ? ' CHECKED' : ''} ${gid}`,
         announceSql: (command, tag) => `SELECT ANNOUNCE ${tag}: ${command}`,
         prepareEnded: (gid, end) => this.lines.push(`  prepare ${gid} ${end}`),
+        deliveryFailed: (reason) => this.lines.push(`  not delivered: ${reason}`),
       },
       { conflictRetries: 2, holdBytes: 64, inboxBytes: 4096 },
       false,
@@ -171,7 +174,10 @@ class Stage {
     else if (what === 'retry') machine.retryDue();
     else {
       const gid = `mtm:1:1:1:${this.#gids}`;
-      if (what === 'committed') machine.answered(gid, { kind: 'committed' });
+      if (what === 'notifies') {
+        const sql = line.endsWith('slowly') ? 'SELECT NOTIFY hang' : 'SELECT NOTIFY';
+        this.lines.push(`  taken: ${machine.delivery.offer(machine, gid, sql)}`);
+      } else if (what === 'committed') machine.answered(gid, { kind: 'committed' });
       else if (what === 'aborted') machine.answered(gid, { kind: 'aborted', refusal: conflict });
       else machine.answered(gid, { kind: 'unknown', reason: 'nobody answers' });
     }
@@ -182,6 +188,9 @@ class Stage {
   #serverEvent(what: string): void {
     if (what === 'goes') this.#server.goOn();
     else if (what === 'hangs') this.#server.hangAtPrepare = true;
+    else if (what === 'notifies')
+      this.#machine.serverMessage(backend.notificationResponse, notification, 0, 15);
+    else if (what === 'hides') this.#hiddenNotify = true;
     else if (what === 'fatal') {
       this.#server.say(errorResponse({ severity: 'FATAL', sqlstate: '57P01', message: 'shut down' }));
     } else if (what === 'gone') {
@@ -190,6 +199,9 @@ class Stage {
     }
   }
 }
+
+/** NotificationResponse: a process, a channel, an empty payload. */
+const notification = Buffer.from('A\0\0\0\x0e\0\0\0\x07news\0\0');
 
 function frontendMessage(text: string): Uint8Array {
   const [type = '', ...words] = text.trim().split(' ');

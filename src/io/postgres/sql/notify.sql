@@ -20,6 +20,14 @@ BEGIN
   PERFORM mtm.emit_notify(channel, payload);
 END $$;
 
+-- What LISTEN and UNLISTEN become inside a transaction (core/session/listening.ts).
+CREATE OR REPLACE PROCEDURE mtm.listen_later(entry text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM set_config('multimaster.listening',
+    concat_ws(chr(10), nullif(current_setting('multimaster.listening', true), ''), entry), false);
+END $$;
+
 -- Stored expressions name functions by their oid. What makes those anew that call `callee`, with the name that it has now:
 -- functions BEGIN ATOMIC … END, and rules but those of views.
 CREATE OR REPLACE FUNCTION mtm.definitions_calling(callee oid) RETURNS text[]
@@ -47,10 +55,14 @@ DECLARE
   callers text[]; definition text;
 BEGIN
   IF renamed = wanted THEN RETURN; END IF;
-  callers := mtm.definitions_calling(CASE WHEN wanted THEN built_in ELSE 'pg_catalog.pg_notify(text,text)'::regprocedure END);
+  callers := mtm.definitions_calling(CASE WHEN wanted THEN built_in ELSE to_regprocedure('pg_catalog.pg_notify(text,text)') END);
   IF wanted THEN
     ALTER FUNCTION pg_catalog.pg_notify(text, text) RENAME TO pg_notify_local;
-    CREATE FUNCTION pg_catalog.pg_notify(text, text) RETURNS void
+    IF to_regprocedure('mtm.pg_notify_replicated(text,text)') IS NOT NULL THEN
+      ALTER FUNCTION mtm.pg_notify_replicated(text, text) SET SCHEMA pg_catalog;
+      ALTER FUNCTION pg_catalog.pg_notify_replicated(text, text) RENAME TO pg_notify;
+    END IF;
+    CREATE OR REPLACE FUNCTION pg_catalog.pg_notify(text, text) RETURNS void
     LANGUAGE sql VOLATILE PARALLEL RESTRICTED AS $f$
       SELECT CASE
         WHEN pg_catalog.current_setting('multimaster.replicate_pg_notify', true) = 'nobody' THEN NULL::pg_catalog.void
@@ -68,8 +80,10 @@ BEGIN
   BEGIN
     DROP FUNCTION pg_catalog.pg_notify_replicated(text, text);
   EXCEPTION WHEN dependent_objects_still_exist THEN
-    -- A view reads it, say: it still notifies, and goes with the view.
+    -- A view reads it, say: it is the built-in function in other words until it gets its name again.
     ALTER FUNCTION pg_catalog.pg_notify_replicated(text, text) SET SCHEMA mtm;
+    CREATE OR REPLACE FUNCTION mtm.pg_notify_replicated(text, text) RETURNS void
+    LANGUAGE sql VOLATILE PARALLEL RESTRICTED AS 'SELECT pg_catalog.pg_notify($1, $2)';
   END;
 END $$;
 
@@ -82,4 +96,4 @@ $$;
 
 REVOKE EXECUTE ON FUNCTION mtm.definitions_calling(oid), mtm.replicate_pg_notify(boolean), mtm.hides_notify() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION mtm.emit_notify(text, text) TO PUBLIC;
-GRANT EXECUTE ON PROCEDURE mtm.notify(text, text) TO PUBLIC;
+GRANT EXECUTE ON PROCEDURE mtm.notify(text, text), mtm.listen_later(text) TO PUBLIC;

@@ -35,6 +35,7 @@ const corpusContext = contextOf({
   relations: ['watched'],
   operators: ['==='],
   hiddenCode: false,
+  hiddenNotify: false,
 });
 
 function classify(text: string, context = clean): readonly Statement[] {

@@ -4,8 +4,6 @@
  * Rule: whoever may write messages can have made one, so everything is checked here: what passes is what
  * pg_notify itself would take, and nothing that is wrong stops anybody.
  */
-import { utf8Length } from '../statement/utf8-length.ts';
-
 export interface Notification {
   readonly channel: string;
   readonly payload: string;
@@ -20,12 +18,13 @@ export const payloadLimit = 8000;
 const keptBytes = 32 * 1024 * 1024;
 
 const decoder = new TextDecoder();
+const encoder = new TextEncoder();
 
 /** NUL, and halves of characters: no text of PostgreSQL has them. */
 const noText = /[\0\p{Surrogate}]/u;
 
 function fits(text: string, limit: number): boolean {
-  return text.length < limit && utf8Length(text) < limit && !noText.test(text);
+  return text.length < limit && encoder.encode(text).length < limit && !noText.test(text);
 }
 
 /** The notification in a message, undefined when PostgreSQL would not take it. */
@@ -74,20 +73,4 @@ export class Notifications {
   get isEmpty(): boolean {
     return this.#list.size === 0 && this.#dropped === 0;
   }
-}
-
-/** As a literal in ASCII: it means the same in every client encoding. */
-function literal(text: string): string {
-  const escaped = text.replace(/[\\'\u0080-\u{10ffff}]/gu, (character) => {
-    if (character === '\\' || character === "'") return character + character;
-    const code = character.codePointAt(0)!.toString(16);
-    return code.length > 4 ? `\\+${code.padStart(6, '0')}` : `\\${code.padStart(4, '0')}`;
-  });
-  return `U&'${escaped}'`;
-}
-
-/** The query by which a server's listeners are told, in one transaction; `notify` is the built-in function. */
-export function notifySql(list: readonly Notification[], notify: string): string {
-  const rows = list.map(({ channel, payload }) => `(${literal(channel)}, ${literal(payload)})`);
-  return `SELECT pg_catalog.${notify}(channel, payload) FROM (VALUES ${rows.join(', ')}) AS n (channel, payload)`;
 }
