@@ -68,7 +68,9 @@ export class LocalServer {
     this.#stream?.close();
   }
 
-  /** A transaction of another node was applied: what is remembered of the catalog ends with its definitions. */
+  /**
+   * A transaction of another node was applied: what is remembered of the catalog ends with its definitions.
+   */
   applied(gid: Gid, { ddl, notifications }: ApplyHandle, prepared: boolean): void {
     if (ddl) this.#changing.add(gid);
     if (prepared && notifications !== undefined) this.notifier.prepared(gid, notifications);

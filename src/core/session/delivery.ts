@@ -9,7 +9,9 @@ import { errorFields } from '../wire/messages.ts';
 import type { Reply } from './reply.ts';
 import type { SessionMachine } from './session.ts';
 
-/** Nothing of the client's ends the statement, and no disk is waited for: a notification outlives no crash. */
+/**
+ * Nothing of the client's ends the statement, and no disk is waited for: a notification outlives no crash.
+ */
 const settings =
   'SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SET LOCAL synchronous_commit = off; ';
 

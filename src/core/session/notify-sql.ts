@@ -16,5 +16,6 @@ function literal(text: string): string {
 /** One transaction; `notify` is the built-in function. */
 export function notifySql(list: readonly Notification[], notify: string): string {
   const rows = list.map(({ channel, payload }) => `(${literal(channel)}, ${literal(payload)})`);
-  return `SELECT pg_catalog.${notify}(channel, payload) FROM (VALUES ${rows.join(', ')}) AS n (channel, payload)`;
+  const values = `(VALUES ${rows.join(', ')}) AS n (channel, payload)`;
+  return `SELECT pg_catalog.${notify}(channel, payload) FROM ${values}`;
 }
