@@ -1,10 +1,13 @@
 /**
- * The tests in four projects. Unit, golden and simulation run side by side; integration one file at a time.
+ * The tests in five projects. Unit, golden and simulation run side by side, then integration two files at a
+ * time, then faults one file at a time: what is killed there is timed.
  */
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
+
+const faults = ['failover', 'recovery', 'referee'].map((folder) => `test/integration/${folder}/**/*.test.ts`);
 
 const project = (name: string, timeoutMs: number, more: Record<string, unknown> = {}) => ({
   root,
@@ -26,7 +29,8 @@ export default defineConfig({
       project('unit', 20_000),
       project('golden', 20_000),
       project('simulation', 300_000),
-      project('integration', 180_000, { fileParallelism: false, hookTimeout: 240_000 }),
+      project('integration', 180_000, { exclude: faults, hookTimeout: 240_000 }),
+      project('faults', 180_000, { include: faults, fileParallelism: false, hookTimeout: 240_000 }),
     ],
   },
 });

@@ -35,7 +35,11 @@ export const checkCommand: CommandModule<object, { config: string | undefined; j
     const client = await connectForCheck(config.postgres, config.connectTimeoutMs);
     let findings: ServerFinding[];
     try {
-      findings = await checkServer(client, { ...config, nodes: config.peers.length + 1 });
+      findings = await checkServer(client, {
+        ...config,
+        nodes: config.peers.length + 1,
+        databases: config.moreDatabases.length + 1,
+      });
     } finally {
       await client.end();
     }

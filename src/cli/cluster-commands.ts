@@ -38,16 +38,22 @@ function reachable(host: string): string {
   return host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
 }
 
-/** Throws config-invalid when no gateway is named. */
-export function targetOf(args: TargetArguments): ClusterTarget {
-  if (args.url !== undefined) return { url: args.url };
+/**
+ * One target for each database of the gateway, the first database's first; with a URL the one that it names.
+ * Throws config-invalid when no gateway is named.
+ */
+export function targetsOf(args: TargetArguments): readonly [ClusterTarget, ...ClusterTarget[]] {
+  if (args.url !== undefined) return [{ url: args.url }];
   const file = args.config ?? process.env['MTM_CONFIG'];
   if (file === undefined) {
     throw new GatewayError('config-invalid', 'which gateway? name one with --config FILE or --url URL');
   }
-  const { listen, postgres } = loadConfig({ file, environment: process.env, flags: {} });
-  const { user, password, database } = postgres;
-  return { host: reachable(listen.host), port: listen.port, user, password, database };
+  const { listen, postgres, moreDatabases } = loadConfig({ file, environment: process.env, flags: {} });
+  const { user, password } = postgres;
+  const target = (database: string) => {
+    return { host: reachable(listen.host), port: listen.port, user, password, database };
+  };
+  return [target(postgres.database), ...moreDatabases.map(target)];
 }
 
 async function using<T>(client: ClusterClient, work: (client: ClusterClient) => Promise<T>): Promise<T> {
@@ -77,7 +83,7 @@ function lookCommand(
         .example(`$0 ${name} --config gateway.yaml`, '')
         .example(`$0 ${name} --url postgresql://postgres@db1:7001/app --json`, ''),
     handler: async (args) => {
-      const client = await ClusterClient.openToLook(targetOf(args));
+      const client = await ClusterClient.openToLook(targetsOf(args)[0]);
       const answer = await using(client, (open) => open[name]());
       say(args.json ? JSON.stringify(result(answer), null, 2) : text(answer));
     },
@@ -121,7 +127,7 @@ export const addNodeCommand: CommandModule<
         '',
       ),
   handler: async (args) => {
-    const id = await using(await ClusterClient.open(targetOf(args)), (open) => open.addNode(args.address));
+    const id = await addedEverywhere(targetsOf(args), args.address);
     if (args.json) return say(JSON.stringify({ id }));
     say(`node ${id} was added; it counts when it is online. On its machine:`);
     say(`  1. write its gateway.yaml: node_id: ${id}, name and secret of the cluster, the others as peers`);
@@ -142,12 +148,31 @@ export const dropNodeCommand: CommandModule<object, TargetArguments & { readonly
       .example('$0 drop-node 3 --config gateway.yaml', 'after the gateway of node 3 was stopped'),
   handler: async (args) => {
     const node = nodeNumber(args.node);
-    const remarks = await using(await ClusterClient.open(targetOf(args)), (open) => open.dropNode(node));
-    for (const remark of remarks) say(remark.replace('[multimaster] ', ''));
-    if (remarks.length === 0)
-      say(`node ${node} was removed; to return it, add it as a new node with a new copy`);
+    let removed = false;
+    for (const target of targetsOf(args)) {
+      const remarks = await using(await ClusterClient.open(target), (open) => open.dropNode(node));
+      for (const remark of remarks) say(remark.replace('[multimaster] ', ''));
+      removed ||= remarks.length === 0;
+    }
+    if (removed) say(`node ${node} was removed; to return it, add it as a new node with a new copy`);
   },
 };
+
+/** The databases of a gateway have their nodes for themselves; the same node has the same id in all. */
+async function addedEverywhere(targets: readonly ClusterTarget[], address: string): Promise<number> {
+  const ids: number[] = [];
+  for (const target of targets)
+    ids.push(await using(await ClusterClient.open(target), (open) => open.addNode(address)));
+  const id = ids[0]!;
+  if (ids.every((each) => each === id)) return id;
+  throw new GatewayError(
+    'command-refused',
+    `the databases of the cluster gave the new node different ids (${ids.join(', ')})`,
+    {
+      hint: 'drop these ids again in each database (SELECT mtm.drop_node(id)) and add the node anew',
+    },
+  );
+}
 
 /** Throws config-invalid. */
 function nodeNumber(text: string): number {

@@ -9,7 +9,7 @@ import { existingClusterFolder, lockNodes, saveDropped } from '../io/launcher/cl
 import { bothParts, stopNode } from '../io/launcher/embedded-cluster.ts';
 import type { NodeLayout } from '../io/launcher/node-layout.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
-import { askGateway, onlineMember } from './dev-join.ts';
+import { askGateway, databasesOf, onlineMember } from './dev-join.ts';
 
 export interface DevDropArguments {
   readonly data: string;
@@ -26,11 +26,11 @@ function say(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
-async function dropNode(member: NodeLayout, node: number): Promise<string[]> {
+async function dropNode(member: NodeLayout, database: string, node: number): Promise<string[]> {
   const deadline = performance.now() + noticeLimitMs;
   for (;;) {
     try {
-      return await askGateway(member, (client) => client.dropNode(node));
+      return await askGateway(member, database, (client) => client.dropNode(node));
     } catch (error) {
       if (!(error instanceof GatewayError)) throw error;
       if (!passing.includes(error.sqlstate) || performance.now() > deadline) throw notDropped(error, node);
@@ -71,7 +71,10 @@ export async function devDrop(args: DevDropArguments): Promise<void> {
     const member = await onlineMember(cluster.nodes, ({ node }) => node !== args.node);
     const stopped = await stopNode(layout, bothParts);
     if (stopped.length > 0) say(`node ${args.node}: ${stopped.join(' and ')} stopped`);
-    for (const remark of await dropNode(member, args.node)) say(remark.replace('[multimaster] ', ''));
+    for (const database of databasesOf(cluster)) {
+      const remarks = await dropNode(member, database, args.node);
+      for (const remark of remarks) say(remark.replace('[multimaster] ', ''));
+    }
     saveDropped(cluster.folder, args.node);
     if (!existsSync(layout.folder)) return say(`node ${args.node} was removed`);
     const kept = nameOfRemoved(layout.folder);

@@ -48,19 +48,23 @@ export interface DevJoinArguments {
 }
 
 const onlineLimitMs = 3_600_000;
-/** The gateway of a member that is asked. */
-const askable = { user: 'postgres', password: undefined, database: embeddedDatabase };
+/** Each has nodes of its own: what changes them is said in all. */
+export function databasesOf({ moreDatabases }: ClusterFolder): readonly string[] {
+  return [embeddedDatabase, ...moreDatabases];
+}
 
 function say(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
-/** Asks through the gateway of `node`. */
+/** Asks through the gateway of `node`, in one of the cluster's databases. */
 export async function askGateway<T>(
   node: NodeLayout,
+  database: string,
   work: (client: ClusterClient) => Promise<T>,
 ): Promise<T> {
-  const client = await ClusterClient.open({ host: embeddedHost, port: node.gatewayPort, ...askable });
+  const login = { user: 'postgres', password: undefined, database };
+  const client = await ClusterClient.open({ host: embeddedHost, port: node.gatewayPort, ...login });
   try {
     return await work(client);
   } finally {
@@ -93,7 +97,7 @@ function freeNumber(taken: readonly number[]): number {
 }
 
 async function chooseNode(cluster: ClusterFolder, member: NodeLayout, wished: number | undefined) {
-  const known = await askGateway(member, (client) => client.nodes());
+  const known = await askGateway(member, embeddedDatabase, (client) => client.nodes());
   const column = known.columns.indexOf('id');
   const taken = [...known.rows.map((row) => Number(row[column])), ...cluster.nodes.map(({ node }) => node)];
   const node = freeNumber(taken);
@@ -130,11 +134,17 @@ async function joiningNode(cluster: ClusterFolder, args: DevJoinArguments): Prom
 }
 
 /** The id must be the number, for the ports follow from it. */
-async function addNode(cluster: ClusterFolder, member: NodeLayout, layout: NodeLayout): Promise<void> {
+async function addNode(
+  cluster: ClusterFolder,
+  member: NodeLayout,
+  layout: NodeLayout,
+  database: string,
+): Promise<void> {
   const address = `host=${embeddedHost} port=${layout.gatewayPort} peer=${embeddedHost}:${layout.peerPort}`;
-  await askGateway(member, async (client) => {
+  await askGateway(member, database, async (client) => {
     const id = await client.addNode(address);
-    if (id === layout.node) return say(`node ${id} was added (mtm.add_node on node ${member.node})`);
+    const where = cluster.moreDatabases.length === 0 ? '' : `, database ${database}`;
+    if (id === layout.node) return say(`node ${id} was added (mtm.add_node on node ${member.node}${where})`);
     await client.dropNode(id);
     saveDropped(cluster.folder, layout.node);
     throw new GatewayError('launcher-failed', `the cluster gave the number ${id} instead of ${layout.node}`, {
@@ -205,13 +215,14 @@ export async function devJoin(args: DevJoinArguments): Promise<void> {
     const suits = ({ node, major }: NodeLayout): boolean =>
       node === (args.from ?? node) && major === layout.major;
     const member = await onlineMember(cluster.nodes, suits);
-    await addNode(cluster, member, layout);
+    for (const database of databasesOf(cluster)) await addNode(cluster, member, layout, database);
     makeNodeFolder(layout);
-    writeGatewayConfig(layout, [...cluster.nodes, layout], cluster.secretFile);
+    writeGatewayConfig(layout, { ...cluster, nodes: [...cluster.nodes, layout] });
     if (copied === undefined) await copyFrom(cluster, layout, member);
     await startJoined(layout);
     const end = existingClusterFolder(args.data).joining?.copied?.end;
-    if (end !== undefined) await askGateway(member, (client) => client.joinNode(layout.node, end));
+    for (const database of end === undefined ? [] : databasesOf(cluster))
+      await askGateway(member, database, (client) => client.joinNode(layout.node, end!));
     saveJoined(cluster.folder);
     say(`node ${layout.node} is online  ${connectionString(layout)}`);
   } finally {

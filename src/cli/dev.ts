@@ -23,7 +23,12 @@ import {
   type NodeState,
   type Part,
 } from '../io/launcher/embedded-cluster.ts';
-import { connectionString, requireFreePorts, type NodeLayout } from '../io/launcher/node-layout.ts';
+import {
+  connectionString,
+  embeddedDatabase,
+  requireFreePorts,
+  type NodeLayout,
+} from '../io/launcher/node-layout.ts';
 import { endedEarly, type RunningProcess } from '../io/launcher/process-control.ts';
 import { refereeAddress, startReferee, stopReferee } from '../io/launcher/referee-process.ts';
 import { postgresMajors, type PostgresMajor } from '../io/launcher/server-binaries.ts';
@@ -56,6 +61,16 @@ function majorsOption(text: string): PostgresMajor[] {
   });
 }
 
+function namesOption(name: string, text: string): string[] {
+  const names = text.split(',').map((item) => item.trim());
+  const wrong = names.find((item) => item === '' || item === embeddedDatabase || item.length > 40);
+  if (wrong === undefined) return names;
+  throw new GatewayError(
+    'config-invalid',
+    `--${name} must be names of databases beside ${embeddedDatabase}, not "${wrong}"`,
+  );
+}
+
 interface DevArguments {
   readonly data: string;
   readonly nodes?: string | undefined;
@@ -63,6 +78,7 @@ interface DevArguments {
   readonly pg?: string | undefined;
   readonly referee?: boolean | undefined;
   readonly restart?: boolean | undefined;
+  readonly databases?: string | undefined;
 }
 
 function wishOf(args: DevArguments): ClusterWish {
@@ -72,6 +88,7 @@ function wishOf(args: DevArguments): ClusterWish {
     port: args.port === undefined ? undefined : numberOption('port', args.port, 1024, 65_000),
     pg: args.pg === undefined ? undefined : majorsOption(args.pg),
     referee: args.referee,
+    databases: args.databases === undefined ? undefined : namesOption('databases', args.databases),
   };
 }
 
@@ -250,6 +267,11 @@ function withDevOptions(command: Argv) {
     .option('referee', {
       type: 'boolean',
       describe: 'Two nodes, and a Redis as their referee on port P+400 (needs redis-server in PATH)',
+    })
+    .option('databases', {
+      type: 'string',
+      requiresArg: true,
+      describe: 'More databases beside app, separated by commas',
     })
     .option('restart', { type: 'boolean', default: false, describe: 'Start again what dies' });
 }

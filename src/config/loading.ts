@@ -9,6 +9,7 @@ import { isAbsolute, dirname, join, resolve } from 'node:path';
 import { parse, YAMLParseError } from 'yaml';
 import type { z } from 'zod';
 import { GatewayError } from '../lib/gateway-error.ts';
+import { databaseProblems } from './databases.ts';
 import { nearestName } from './nearest-name.ts';
 import { parseRefereeAddress, type RefereeAddress } from './referee-address.ts';
 import { fileSchema, toGatewayConfig, type FileConfig, type GatewayConfig } from './schema.ts';
@@ -245,7 +246,8 @@ function contradictions(config: FileConfig): string[] {
     if (other !== undefined) problems.push(`${name} and ${other} are both ${address}`);
     addresses.set(address, name);
   }
-  problems.push(...refereeProblems(config));
+  const { database, more_databases: more } = config.postgres;
+  problems.push(...databaseProblems(config.cluster_name, database, more), ...refereeProblems(config));
   for (const name of laterSettings) {
     const setting = settings.find((candidate) => candidate.name === name);
     const value = Reflect.get(config, name) as unknown;

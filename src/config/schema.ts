@@ -37,6 +37,10 @@ const postgres = z.strictObject({
   password: optionalText('Its password; better: password_file.'),
   password_file: optionalText('A file whose first line is the password.'),
   database: requiredText('The database that the cluster replicates.'),
+  more_databases: textList(
+    'More databases that the cluster replicates, each with streams and a status of its own; they must ' +
+      'exist on each node.',
+  ),
 });
 
 const peer = z.strictObject({
@@ -187,7 +191,10 @@ export function toGatewayConfig(
       user: file.postgres.user,
       password: secrets.password,
       database: file.postgres.database,
+      /** Of this database among those of the gateway (databases.ts): 0, the first one. */
+      number: 0,
     },
+    moreDatabases: file.postgres.more_databases,
     peers: file.peers.map(({ id, host, port: peerPort, conninfo }) => ({
       id,
       host,

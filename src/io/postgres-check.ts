@@ -23,6 +23,8 @@ export interface ServerFinding {
 /** How much the gateway will use of the server. */
 export interface ServerNeeds {
   readonly nodes: number;
+  /** Databases of the gateway: each has streams and connections of its own. */
+  readonly databases: number;
   readonly maxWorkers: number;
   readonly maxConnections: number;
 }
@@ -31,7 +33,7 @@ export interface Queryable {
   query(text: string): Promise<{ rows: Record<string, unknown>[] }>;
 }
 
-const usualNeeds: ServerNeeds = { nodes: 3, maxWorkers: 100, maxConnections: 250 };
+const usualNeeds: ServerNeeds = { nodes: 3, databases: 1, maxWorkers: 100, maxConnections: 250 };
 
 /**
  * Connections of the gateway beside client sessions and apply workers: control, observer, probe and store;
@@ -152,9 +154,10 @@ function clockFinding(facts: Facts, nowMs: number): ServerFinding {
 
 function settingFindings(facts: Facts, needs: ServerNeeds): ServerFinding[] {
   const origins = facts.version_num >= 180_000 ? 'max_active_replication_origins' : 'max_replication_slots';
+  const { databases } = needs;
   const others = needs.nodes - 1;
-  const slots = ownSlots + others;
-  const workerOrigins = needs.maxWorkers + ownOrigins;
+  const slots = databases * (ownSlots + others);
+  const workerOrigins = databases * (needs.maxWorkers + ownOrigins);
   const workers = 'one for each apply connection (max_workers) and one for recovery';
   const own = 'three slots of our own and one for each node that returns';
   // Clients that are no superusers do not get the last ones.
@@ -176,13 +179,13 @@ function settingFindings(facts: Facts, needs: ServerNeeds): ServerFinding[] {
     atLeast(
       facts,
       'max_prepared_transactions',
-      2 * needs.maxWorkers,
+      2 * databases * needs.maxWorkers,
       'every write is prepared on every node; twice max_workers',
     ),
     atLeast(
       facts,
       'max_wal_senders',
-      ownSenders + others,
+      databases * (ownSenders + others),
       'three streams of our own and one for each node that returns',
     ),
     ...(origins === 'max_replication_slots'
@@ -194,7 +197,7 @@ function settingFindings(facts: Facts, needs: ServerNeeds): ServerFinding[] {
     atLeast(
       facts,
       'max_connections',
-      needs.maxConnections + needs.maxWorkers + ownConnections + reserved,
+      databases * (needs.maxConnections + needs.maxWorkers + ownConnections) + reserved,
       `max_connections and max_workers of the gateway, ${ownConnections} of its own, ${reserved} reserved`,
       false,
     ),

@@ -15,8 +15,12 @@ export interface ApplyDeskNode {
   event(event: GidEvent): void;
   /** Hybrid start time of the transaction that the backend runs; undefined when it is not one of ours. */
   startTimeOf(backendPid: number): number | undefined;
-  /** The process that decodes the slot. */
-  walsender(): number | undefined;
+}
+
+/** The local server, as far as it is concerned. */
+export interface ApplyDeskServer {
+  /** `pid`: the process that decodes the slot. */
+  readonly stream: { readonly pid: number } | undefined;
   /** The work on the transaction has ended; the handle knows what it carried. */
   applied(gid: Gid, handle: ApplyHandle, prepared: boolean): void;
 }
@@ -25,19 +29,21 @@ export class ApplyDesk {
   readonly #secret: string;
   readonly #applier: Applier;
   readonly #node: ApplyDeskNode;
+  readonly #server: ApplyDeskServer;
   readonly #watch: ConflictWatch;
   readonly #applying = new Map<Gid, ApplyHandle>();
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(parts: NodeParts, applier: Applier, node: ApplyDeskNode) {
+  constructor(parts: NodeParts, applier: Applier, server: ApplyDeskServer, node: ApplyDeskNode) {
     this.#secret = parts.config.clusterSecret;
     this.#applier = applier;
     this.#node = node;
+    this.#server = server;
     this.#watch = new ConflictWatch(parts.observer, {
       applying: () => this.#applying.values(),
       startTimeOf: (pid) => node.startTimeOf(pid),
       blocked: (event) => node.event(event),
-      walsender: () => node.walsender(),
+      walsender: () => server.stream?.pid,
       captureBlocked: (gid) => node.event({ kind: 'capture-blocked', gid }),
     });
   }
@@ -60,7 +66,7 @@ export class ApplyDesk {
     this.#timer ??= setInterval(() => this.#look(), watchMs);
     handle.onDone = (result) => {
       this.#applying.delete(gid);
-      this.#node.applied(gid, handle, result.kind === 'prepared');
+      this.#server.applied(gid, handle, result.kind === 'prepared');
       this.#node.event({ kind: 'apply-ended', gid, result });
     };
   }

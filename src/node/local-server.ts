@@ -10,6 +10,7 @@ import { contextOf, unknownSuspicions } from '../core/statement/context.ts';
 import type { Applier, ApplyHandle } from '../io/postgres/applier.ts';
 import type { Finisher } from '../io/postgres/finisher.ts';
 import { ReplicationStream } from '../io/postgres/replication-stream.ts';
+import { slotNames } from '../io/postgres/slot-names.ts';
 import type { NodeParts } from './node-parts.ts';
 import { headerVerifier } from './header-proof.ts';
 import { Notifier } from './notifier.ts';
@@ -78,7 +79,8 @@ export class LocalServer {
 
   async openStream(): Promise<void> {
     const { config, log } = this.#parts;
-    const options = { login: config.postgres, node: config.nodeId, slot: 'mtm_live', publication: 'mtm' };
+    const login = config.postgres;
+    const options = { login, node: config.nodeId, slot: slotNames(login).live, publication: 'mtm' };
     this.#stream = await ReplicationStream.open(options, {
       verifyHeader: headerVerifier(config.clusterSecret),
       began: () => undefined,

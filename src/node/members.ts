@@ -11,6 +11,7 @@ import type { NodeMachine } from '../core/node/node-machine.ts';
 import type { PeerMessage } from '../core/peer/message.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
 import { PeerLinks } from '../io/peers/peer-links.ts';
+import type { SharedPort } from '../io/peers/peer-listener.ts';
 import type { PeerStream } from '../io/peers/peer-stream.ts';
 import type { Happening } from './drain.ts';
 import { peerAddresses, type KnownPeer } from './peer-addresses.ts';
@@ -50,6 +51,7 @@ export class Members {
     incarnation: number,
     configuration: Configuration,
     log: Logger,
+    sharedPort: SharedPort | undefined,
     handler: MembersHandler,
   ) {
     this.#config = config;
@@ -62,6 +64,7 @@ export class Members {
       nodeId: config.nodeId,
       incarnation,
       listen: config.peerListen,
+      sharedPort,
       peers: this.#peers,
       since: sinceOf(configuration, config.nodeId),
       log: log.child({ component: 'peers' }),

@@ -4,6 +4,7 @@ import type { GatewayConfig } from '../config/schema.ts';
 import type { Classifier } from '../core/statement/classifier.ts';
 import type { Gid, NodeId } from '../core/identity.ts';
 import type { Control, TakeOver } from '../io/postgres/control.ts';
+import type { SharedPort } from '../io/peers/peer-listener.ts';
 import type { NodeStore } from '../io/store/node-store.ts';
 import type { Seed } from '../io/store/seed.ts';
 import type { RetainedSlot } from '../io/store/retained-slot.ts';
@@ -12,6 +13,8 @@ import type { RememberedPosition, ServerPosition } from '../io/store/server-posi
 export interface NodeParts {
   readonly config: GatewayConfig;
   readonly log: Logger;
+  /** Undefined when the node has the peer port for itself. */
+  readonly peerPort: SharedPort | undefined;
   readonly control: Control;
   /** For looks at the lock table: nothing urgent waits behind them. */
   readonly observer: Control;

@@ -99,11 +99,9 @@ export class Node {
     });
     this.#members = this.#newMembers();
     this.#desk = new SessionDesk(config, this.#newDeskNode(), parts.shownSettings);
-    this.#apply = new ApplyDesk(parts, this.#applier, {
+    this.#apply = new ApplyDesk(parts, this.#applier, this.#server, {
       event: (event) => this.#drain.push(event),
       startTimeOf: (pid) => this.#desk.startTimeOf(pid),
-      walsender: () => this.#server.stream?.pid,
-      applied: (gid, handle, prepared) => this.#server.applied(gid, handle, prepared),
     });
     this.#syncpoint = new SyncpointKeeper(this.#machine, slot, config, log, {
       raising: () => this.#outcomes.flush(),
@@ -149,8 +147,8 @@ export class Node {
   }
 
   #newMembers(): Members {
-    const { config, takeOver, log } = this.#parts;
-    return new Members(config, takeOver.incarnation, this.#machine.configuration, log, {
+    const { config, takeOver, log, peerPort } = this.#parts;
+    return new Members(config, takeOver.incarnation, this.#machine.configuration, log, peerPort, {
       event: (event) => this.#drain.push(event),
       flow: (from, open) => (open ? this.#flow.released(from) : this.#flow.asked(from, false)),
       linkUp: (to) => {
@@ -286,9 +284,10 @@ export class Node {
     await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, closeLimitMs).unref())]);
   }
 
-  /** For a client that connects now. */
-  get reception(): Reception {
-    return this.#health.stopping ? notOnline('FATAL', this.status) : this.#desk.services;
+  /** For a client that connects now; `outside`: to a database that the cluster does not replicate. */
+  reception(outside?: string): Reception {
+    if (this.#health.stopping) return notOnline('FATAL', this.status);
+    return outside === undefined ? this.#desk.services : this.#desk.servicesOutside(outside);
   }
 
   get ready(): boolean {

@@ -34,6 +34,9 @@ export interface DeskNode {
   deliveryFailed(reason: string): void;
 }
 
+/** The first gid of a database; the counter has 15 digits. */
+const countersOfDatabase = 1e12;
+
 export class SessionDesk {
   readonly #config: GatewayConfig;
   readonly #node: DeskNode;
@@ -43,12 +46,14 @@ export class SessionDesk {
   readonly #preparing = new Set<Gid>();
   readonly #startTimes = new Map<ClientSession, number>();
   readonly services: SessionServices;
-  #counter = 0;
+  /** Gids of one server are different, whichever of its databases they are of. */
+  #counter: number;
   #draining = false;
 
   constructor(config: GatewayConfig, node: DeskNode, shown: ReadonlyMap<string, string>) {
     this.#config = config;
     this.#node = node;
+    this.#counter = config.postgres.number * countersOfDatabase;
     this.services = this.#makeServices(shown);
   }
 
@@ -94,6 +99,21 @@ export class SessionDesk {
         this.#startTimes.delete(session);
       },
       cancel: (processId, key) => this.#cancel(processId, key),
+    };
+  }
+
+  /**
+   * For sessions in a database that the cluster does not replicate: they read, and run what is of this node
+   * only (CREATE DATABASE …).
+   */
+  servicesOutside(database: string): SessionServices {
+    const text = notReplicated(database);
+    return {
+      ...this.services,
+      obstacle: (write) => this.#obstacle(false) ?? (write ? { text, passing: false } : undefined),
+      // Whatever wrote although it was not taken for a write: there is no mtm.header in that database.
+      headerSql: () => `SELECT CASE WHEN pg_catalog.pg_current_xact_id_if_assigned() IS NULL THEN 'empty' ELSE
+        (${dollarQuoted(text.message)} || pg_catalog.pg_current_xact_id())::pg_catalog.int4::text END`,
     };
   }
 
@@ -268,6 +288,17 @@ function notAllMembers(missing: readonly Trouble[]): ErrorText {
     message: '[multimaster] a write needs all members of the generation, and not all can be reached',
     detail: missing.map(({ node, text }) => `Node ${node}: ${text}.`).join(' '),
     hint: 'Reads go on. Bring the node back; a write that was refused has left nothing behind.',
+  };
+}
+
+function notReplicated(database: string): ErrorText {
+  return {
+    severity: 'ERROR',
+    sqlstate: '0A000',
+    message: `[multimaster] the database "${database}" is not replicated: it is only read through a gateway`,
+    hint:
+      'Use a database of the cluster (postgres.database and postgres.more_databases of gateway.yaml), or ' +
+      'application_name=mtm_admin for unsupervised work on this node.',
   };
 }
 

@@ -29,6 +29,8 @@ import { eventually } from './polling.ts';
 export interface ClusterWishes {
   /** One version for each node; three times 18 when absent. */
   readonly majors?: readonly PostgresMajor[];
+  /** Databases beside app. */
+  readonly databases?: readonly string[];
   /** More lines of gateway.yaml, the same on all nodes. */
   readonly settings?: ExtraSettings;
 }
@@ -44,10 +46,14 @@ export interface SqlFailure {
   readonly position: string | undefined;
 }
 
-/** Below the usual range of ephemeral ports, so that no outgoing connection takes one. */
+/**
+ * Below the usual range of ephemeral ports, so that no outgoing connection takes one; each of the test
+ * workers that run side by side has a range of its own.
+ */
 async function freeBasePort(majors: readonly PostgresMajor[]): Promise<number> {
+  const range = Number(process.env['VITEST_POOL_ID'] ?? 0) % 4;
   for (;;) {
-    const port = 20_000 + 5 * Math.floor(Math.random() * 2400);
+    const port = 20_000 + 3_000 * range + 5 * Math.floor(Math.random() * 520);
     try {
       await requireFreePorts(clusterLayout('/', port, majors), ['gateway', 'postgres']);
       return port;
@@ -260,6 +266,7 @@ export async function makeCluster(wishes: ClusterWishes = {}): Promise<Cluster> 
     nodes: majors.length,
     pg: majors,
     port,
+    databases: wishes.databases,
   });
   return new Cluster(folder, temporary, { log_level: 'info', ...wishes.settings });
 }

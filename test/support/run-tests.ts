@@ -32,7 +32,7 @@ function doubtfulImports(output: string): string | undefined {
   return count >= 20 ? undefined : `dependency-cruiser saw ${count} modules only`;
 }
 
-function vitest(name: string, projects: readonly string[]): Step {
+function vitest(name: string, projects: readonly string[], more: readonly string[] = []): Step {
   const report = join(reports, `${name}.json`);
   return {
     name,
@@ -45,6 +45,7 @@ function vitest(name: string, projects: readonly string[]): Step {
       '--reporter=default',
       '--reporter=json',
       `--outputFile.json=${report}`,
+      ...more,
     ],
     report,
     live: true,
@@ -52,6 +53,10 @@ function vitest(name: string, projects: readonly string[]): Step {
 }
 
 const fastProjects = ['unit', 'golden', 'simulation'];
+const realProjects: Readonly<Record<string, readonly string[]>> = {
+  integration: ['--maxWorkers=2'],
+  faults: [],
+};
 
 const checks: readonly Step[] = [
   { name: 'types', command: 'tsc', args: ['--noEmit', '-p', '.'] },
@@ -79,7 +84,7 @@ const checks: readonly Step[] = [
 ];
 
 function chosenSteps(words: readonly string[]): Step[] {
-  const known = [...checks.map((step) => step.name), ...fastProjects, 'integration'];
+  const known = [...checks.map((step) => step.name), ...fastProjects, ...Object.keys(realProjects)];
   const unknown = words.find((word) => !known.includes(word));
   if (unknown !== undefined) {
     process.stderr.write(`${unknown} is not one of ${known.join(', ')}\n`);
@@ -90,7 +95,9 @@ function chosenSteps(words: readonly string[]): Step[] {
   return [
     ...checks.filter((step) => wanted.includes(step.name)),
     ...(fast.length > 0 ? [vitest(fast.join(', '), fast)] : []),
-    ...(wanted.includes('integration') ? [vitest('integration', ['integration'])] : []),
+    ...Object.entries(realProjects)
+      .filter(([name]) => wanted.includes(name))
+      .map(([name, more]) => vitest(name, [name], more)),
   ];
 }
 

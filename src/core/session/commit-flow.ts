@@ -236,7 +236,7 @@ const notifyRefused = errorResponse({
   severity: 'ERROR',
   sqlstate: '0A000',
   message:
-    '[multimaster] the commands NOTIFY, LISTEN and UNLISTEN cannot be replicated from inside a function or rule',
+    '[multimaster] the commands NOTIFY, LISTEN and UNLISTEN do not work inside a function or rule',
   hint: 'Call pg_notify() there, which notifies the listeners of all nodes; LISTEN at top level.',
 });
 

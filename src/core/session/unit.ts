@@ -131,14 +131,18 @@ function send(session: SessionMachine, { build, classes }: Unit, repeat: boolean
   return reply;
 }
 
+/** What a session keeps when the transaction is rolled back: locks that a repeat would take twice. */
+const sessionLock = /\bpg_(?:try_)?advisory_(?:lock|unlock)/i;
+
 /**
- * False for a unit that cannot simply run again: PREPARE and DEALLOCATE outlive a rollback, and transaction
- * control ends our block.
+ * False for a unit that cannot simply run again: PREPARE, DEALLOCATE and advisory locks of the session
+ * outlive a rollback, and transaction control ends our block.
  */
 export function mayRunAgain(unit: Unit): boolean {
   return !unit.classes.some((each, index) => {
-    if (each.kind === 'session') return /\b(?:prepare|deallocate)\b/i.test(unit.texts[index] ?? '');
-    return each.kind === 'commit' || each.kind === 'rollback';
+    const text = unit.texts[index] ?? '';
+    if (each.kind === 'session') return /\b(?:prepare|deallocate)\b/i.test(text);
+    return each.kind === 'commit' || each.kind === 'rollback' || sessionLock.test(text);
   });
 }
 

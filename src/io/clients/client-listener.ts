@@ -22,13 +22,19 @@ const refusal = Uint8Array.of(0x4e);
 /** Who takes care of a new connection; an error: nobody does, and this is why. */
 export type Reception = SessionServices | ErrorText;
 
+export interface ReceptionDesk {
+  /** Asked for each connection, when its startup packet has come. */
+  reception(database: string): Reception;
+  /** Passes a cancel request on to the session that it fits. */
+  cancel(processId: number, key: Uint8Array): void;
+}
+
 export class ClientListener {
   readonly #server: Server;
-  readonly #reception: () => Reception;
+  readonly #desk: ReceptionDesk;
 
-  /** `reception` is asked for each connection, when its startup packet has come. */
-  constructor(reception: () => Reception) {
-    this.#reception = reception;
+  constructor(desk: ReceptionDesk) {
+    this.#desk = desk;
     this.#server = createServer({
       noDelay: true,
       keepAlive: true,
@@ -106,7 +112,7 @@ export class ClientListener {
         return packet.bytes;
       case 'cancel':
         give();
-        this.#cancel(packet.processId, packet.key);
+        this.#desk.cancel(packet.processId, packet.key);
         socket.end();
         return 0;
       case 'startup': {
@@ -124,13 +130,9 @@ export class ClientListener {
     }
   }
 
-  #cancel(processId: number, key: Uint8Array): void {
-    const services = this.#reception();
-    if (!('severity' in services)) services.cancel(processId, key);
-  }
-
   #admit(parameters: ReadonlyMap<string, string>): Reception {
-    if ((parameters.get('user') ?? '') === '') {
+    const user = parameters.get('user') ?? '';
+    if (user === '') {
       return {
         severity: 'FATAL',
         sqlstate: '28000',
@@ -148,7 +150,8 @@ export class ClientListener {
     }
     const refused = admin ? undefined : startupRefusal(startupSettings(parameters));
     if (refused !== undefined) return refused;
-    const services = this.#reception();
+    const database = parameters.get('database') ?? '';
+    const services = this.#desk.reception(database === '' ? user : database);
     return 'severity' in services ? services : (services.admission() ?? services);
   }
 }

@@ -28,6 +28,7 @@ const joiningDescription = nodeDescription.extend({ copied: copied.optional() })
 const currentDescription = z.strictObject({
   port: z.number().int(),
   referee: z.boolean().optional(),
+  databases: z.array(z.string()).optional(),
   nodes: z.array(nodeDescription).min(1),
   joining: joiningDescription.optional(),
 });
@@ -63,6 +64,8 @@ export interface ClusterFolder {
   readonly nodes: readonly NodeLayout[];
   readonly joining: JoiningNode | undefined;
   readonly secretFile: string;
+  /** Beside the first one, which every cluster has. */
+  readonly moreDatabases: readonly string[];
   /** Only with two nodes. */
   readonly referee: RefereeLayout | undefined;
 }
@@ -75,13 +78,16 @@ export interface ClusterWish {
   readonly port: number | undefined;
   /** Two nodes and a referee. */
   readonly referee?: boolean | undefined;
+  /** Databases beside the first one; they are added to those that there are. */
+  readonly databases?: readonly string[] | undefined;
 }
 
 const usualNodes = 3;
 const usualPort = 7001;
 const usualMajor = 18;
 
-function describe(folder: string, { port, referee, nodes, joining }: Description): ClusterFolder {
+function describe(folder: string, value: Description): ClusterFolder {
+  const { port, referee, nodes, joining, databases = [] } = value;
   const layout = ({ node, pg }: { node: number; pg: PostgresMajor }) => nodeLayout(folder, port, node, pg);
   return {
     folder,
@@ -89,6 +95,7 @@ function describe(folder: string, { port, referee, nodes, joining }: Description
     nodes: nodes.map(layout),
     joining: joining === undefined ? undefined : { layout: layout(joining), copied: joining.copied },
     secretFile: join(folder, 'secret'),
+    moreDatabases: databases,
     referee: referee === true ? refereeLayout(folder, port) : undefined,
   };
 }
@@ -167,7 +174,8 @@ export function openClusterFolder(wish: ClusterWish): ClusterFolder {
   const port = wish.port ?? found?.port ?? usualPort;
   const created = mkdirSync(folder, { recursive: true });
   if (created !== undefined && process.getuid?.() === 0) chmodSync(folder, 0o755);
-  const value: Description = { port, referee, nodes, joining: found?.joining };
+  const databases = [...new Set([...(found?.databases ?? []), ...(wish.databases ?? [])])];
+  const value: Description = { port, referee, databases, nodes, joining: found?.joining };
   const cluster = describe(folder, value);
   writeDescription(folder, value);
   if (!existsSync(cluster.secretFile)) {

@@ -15,8 +15,8 @@ import {
   writeGatewayConfig,
   type ExtraSettings,
 } from './gateway-process.ts';
-import { requireFreePorts, type NodeLayout } from './node-layout.ts';
-import { createDatabase, initServer, postgresPid, startServer, stopServer } from './postgres-server.ts';
+import { embeddedDatabase, requireFreePorts, type NodeLayout } from './node-layout.ts';
+import { createDatabases, initServer, postgresPid, startServer, stopServer } from './postgres-server.ts';
 import { waitUntil, type RunningProcess } from './process-control.ts';
 
 export type Part = 'gateway' | 'postgres';
@@ -58,7 +58,7 @@ export async function startServers(cluster: ClusterFolder, options: LaunchOption
   await forAll(cluster.nodes, async (node) => {
     const server = await startServer(node);
     options.onStart?.(node, 'postgres', server);
-    await createDatabase(node);
+    await createDatabases(node, [embeddedDatabase, ...cluster.moreDatabases]);
   });
   options.signal?.throwIfAborted();
 }
@@ -66,8 +66,7 @@ export async function startServers(cluster: ClusterFolder, options: LaunchOption
 /** All gateways; resolves when every node is online and they hear each other. */
 export async function startGateways(cluster: ClusterFolder, options: LaunchOptions = {}): Promise<void> {
   await requireFreePorts(cluster.nodes, ['gateway']);
-  for (const node of cluster.nodes)
-    writeGatewayConfig(node, cluster.nodes, cluster.secretFile, options.settings);
+  for (const node of cluster.nodes) writeGatewayConfig(node, cluster, options.settings);
   const failed = new AbortController();
   await forAll(cluster.nodes, async (node) => {
     const gateway = await startGatewayProcess(node);

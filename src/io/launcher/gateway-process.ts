@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
 import { GatewayError } from '../../lib/gateway-error.ts';
+import type { ClusterFolder } from './cluster-folder.ts';
 import { connectionString, embeddedDatabase, embeddedHost, type NodeLayout } from './node-layout.ts';
 import {
   endedEarly,
@@ -30,24 +31,36 @@ const compileCache = process.env['NODE_COMPILE_CACHE'] ?? join(tmpdir(), 'mtm-ga
 /** Settings for tests and for people who try things; names as in gateway.yaml. */
 export type ExtraSettings = Readonly<Record<string, unknown>>;
 
+/** Of all databases together: the embedded servers have room for so many. */
+const usualWorkers = 100;
+
 /** Writes the node's gateway.yaml. The secret stays in its own file, which only we can read. */
 export function writeGatewayConfig(
   node: NodeLayout,
-  all: readonly NodeLayout[],
-  secretFile: string,
+  cluster: Pick<ClusterFolder, 'nodes' | 'secretFile' | 'moreDatabases'>,
   extra: ExtraSettings = {},
 ): void {
+  const { moreDatabases } = cluster;
   const address = (port: number) => ({ host: embeddedHost, port });
   const socket = node.socketFolder === undefined ? {} : { host: node.socketFolder };
   const config = {
     node_id: node.node,
     cluster_name: 'embedded',
-    cluster_secret_file: secretFile,
+    cluster_secret_file: cluster.secretFile,
     listen: address(node.gatewayPort),
     peer_listen: address(node.peerPort),
     http: address(node.httpPort),
-    postgres: { ...address(node.postgresPort), ...socket, user: 'postgres', database: embeddedDatabase },
-    peers: all
+    postgres: {
+      ...address(node.postgresPort),
+      ...socket,
+      user: 'postgres',
+      database: embeddedDatabase,
+      ...(moreDatabases.length === 0 ? {} : { more_databases: moreDatabases }),
+    },
+    ...(moreDatabases.length === 0
+      ? {}
+      : { max_workers: Math.floor(usualWorkers / (1 + moreDatabases.length)) }),
+    peers: cluster.nodes
       .filter((other) => other.node !== node.node)
       .map((other) => ({ id: other.node, ...address(other.peerPort), conninfo: connectionString(other) })),
     ...extra,

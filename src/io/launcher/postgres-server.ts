@@ -17,10 +17,10 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { Client } from 'pg';
+import { Client, escapeIdentifier } from 'pg';
 import { GatewayError } from '../../lib/gateway-error.ts';
 import { requireReachable, serverAccount, type ServerAccount } from './account.ts';
-import { embeddedDatabase, embeddedHost, type NodeLayout } from './node-layout.ts';
+import { embeddedHost, type NodeLayout } from './node-layout.ts';
 import {
   endedEarly,
   livingPid,
@@ -251,8 +251,8 @@ export async function stopServer(node: NodeLayout): Promise<boolean> {
   });
 }
 
-/** Creates the database of the cluster on the server unless it is there. */
-export async function createDatabase(node: NodeLayout): Promise<void> {
+/** Creates these databases on the server unless they are there. */
+export async function createDatabases(node: NodeLayout, names: readonly string[]): Promise<void> {
   const client = new Client({
     ssl: false,
     host: embeddedHost,
@@ -262,8 +262,11 @@ export async function createDatabase(node: NodeLayout): Promise<void> {
   });
   await client.connect();
   try {
-    const found = await client.query('SELECT 1 FROM pg_database WHERE datname = $1', [embeddedDatabase]);
-    if (found.rowCount === 0) await client.query(`CREATE DATABASE ${embeddedDatabase} TEMPLATE template0`);
+    for (const name of names) {
+      const found = await client.query('SELECT 1 FROM pg_database WHERE datname = $1', [name]);
+      if (found.rowCount === 0)
+        await client.query(`CREATE DATABASE ${escapeIdentifier(name)} TEMPLATE template0`);
+    }
   } finally {
     await client.end();
   }

@@ -18,7 +18,7 @@ import { LifeLine, LifeLines } from './life-line.ts';
 import { linkReason, type LinkReason, type Rejection } from './link-reason.ts';
 import { defaultLinkSettings, type LinkLog, type LinkSettings } from './link-settings.ts';
 import { OutgoingLink, type PeerAddress } from './outgoing-link.ts';
-import { PeerListener } from './peer-listener.ts';
+import { PeerListener, type PeerListenerEvents, type SharedPort } from './peer-listener.ts';
 import { dialStream, ownStream, type PeerStream } from './peer-stream.ts';
 import { RefusalLog } from './refusal-log.ts';
 
@@ -55,6 +55,8 @@ export interface PeerLinksOptions {
   /** The generation that added this node at run time; 0 (left out) for one of the configuration files. */
   readonly since?: number;
   readonly listen: { readonly host: string; readonly port: number };
+  /** Gives the connections to `listen` when the port is shared with links of other clusters. */
+  readonly sharedPort?: SharedPort | undefined;
   /** The other nodes that are known at the start. */
   readonly peers: readonly PeerAddress[];
   readonly log: LinkLog;
@@ -102,7 +104,7 @@ export class PeerLinks {
     this.#refusals = new RefusalLog(options.log, options.now);
     this.#identity = { clusterName, secret, nodeId, incarnation, since, versions: protocolVersions };
     this.#settings = { ...defaultLinkSettings, ...options.settings };
-    this.#listener = new PeerListener(this.#identity, this.#settings, {
+    const events: PeerListenerEvents = {
       admit: (hello) => this.#admit(hello),
       onAccepted: (link, accepted) => this.#accepted(link, accepted),
       onMessage: (from, message) => this.#message(from, message),
@@ -114,7 +116,8 @@ export class PeerLinks {
       onEnded: (link, reason, claimed) => this.#ended(link, reason, claimed),
       onAcceptFailed: (error) =>
         options.log.warn({ err: error }, 'a connection on the peer port could not be accepted'),
-    });
+    };
+    this.#listener = new PeerListener(this.#identity, this.#settings, events, options.sharedPort);
     for (const peer of peers) this.addPeer(peer);
   }
 

@@ -14,6 +14,12 @@ export interface PeerListenerEvents extends IncomingLinkEvents {
   readonly onAcceptFailed: (error: Error) => void;
 }
 
+/** Where a listener gets connections from when the port is not its own (peer-port.ts). */
+export interface SharedPort {
+  /** Connections to the cluster of this name are `connected`'s, paused, until the result is called. */
+  serve(clusterName: string, connected: (socket: Socket) => void): () => void;
+}
+
 export class PeerListener {
   readonly #identity: Identity;
   readonly #settings: LinkSettings;
@@ -22,10 +28,19 @@ export class PeerListener {
   readonly #server: Server;
   /** In the order in which they came. */
   readonly #strangers = new Set<IncomingLink>();
+  readonly #shared: SharedPort | undefined;
+  #leaveShared: (() => void) | undefined;
   #closed = false;
 
-  constructor(identity: Identity, settings: LinkSettings, events: PeerListenerEvents) {
+  /** With `shared` no port is opened. */
+  constructor(
+    identity: Identity,
+    settings: LinkSettings,
+    events: PeerListenerEvents,
+    shared: SharedPort | undefined,
+  ) {
     this.#identity = identity;
+    this.#shared = shared;
     this.#settings = settings;
     this.#maxStrangers = settings.maxStrangers;
     this.#events = {
@@ -59,6 +74,10 @@ export class PeerListener {
 
   /** Throws address-in-use, or config-invalid when the address cannot be listened on at all. */
   async listen(host: string, port: number): Promise<void> {
+    if (this.#shared !== undefined) {
+      this.#leaveShared = this.#shared.serve(this.#identity.clusterName, (socket) => this.#connected(socket));
+      return;
+    }
     await new Promise<void>((resolve, reject) => {
       const refuse = (cause: NodeJS.ErrnoException) => {
         const taken = cause.code === 'EADDRINUSE';
@@ -78,6 +97,7 @@ export class PeerListener {
   /** Closes the port and all strangers; the accepted links are their owner's. */
   async close(): Promise<void> {
     this.#closed = true;
+    this.#leaveShared?.();
     for (const link of [...this.#strangers]) link.close(linkReason('stopped', 'this gateway is stopping'));
     if (!this.#server.listening) return;
     await new Promise<void>((resolve, reject) => {

@@ -11,6 +11,7 @@ import { noTimeouts, pinnedFormats } from './pinned-settings.ts';
 import { RawConnection } from './raw-connection.ts';
 import type { ServerLogin } from './raw-connection.ts';
 import { QueryError, simpleQuery } from './simple-query.ts';
+import { slotNames } from './slot-names.ts';
 import { WalsenderFeed } from './walsender-feed.ts';
 
 export interface HistoryHandler {
@@ -56,7 +57,7 @@ export class HistoryStream {
       replication: 'database',
     });
     try {
-      const start = await copySlot(connection, `mtm_donor_${connection.pid}`);
+      const start = await copySlot(connection, slotNames(login).retained, `mtm_donor_${connection.pid}`);
       return new HistoryStream(connection, start, handler);
     } catch (error) {
       connection.destroy();
@@ -93,10 +94,10 @@ export class HistoryStream {
 }
 
 /** Returns the position at which the copy begins. */
-async function copySlot(connection: RawConnection, name: string): Promise<Lsn> {
+async function copySlot(connection: RawConnection, source: string, name: string): Promise<Lsn> {
   for (let tries = 1; ; tries++) {
     try {
-      const sql = `SELECT pg_copy_logical_replication_slot('mtm_retain', '${name}', true)`;
+      const sql = `SELECT pg_copy_logical_replication_slot('${source}', '${name}', true)`;
       await simpleQuery(connection, sql);
       break;
     } catch (error) {

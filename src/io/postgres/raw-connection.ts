@@ -11,8 +11,9 @@ import { serverAddress } from './server-address.ts';
 import { FrameScanner } from '../../core/wire/frame-scanner.ts';
 import { cancelRequest } from '../../core/wire/messages.ts';
 import { connect as connectSocket } from 'node:net';
+import type { NumberedDatabase } from './slot-names.ts';
 
-export interface ServerLogin {
+export interface ServerLogin extends NumberedDatabase {
   readonly host: string;
   readonly port: number;
   readonly user: string;

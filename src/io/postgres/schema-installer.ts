@@ -9,6 +9,7 @@ import { readFileSync } from 'node:fs';
 import type { Client } from 'pg';
 import { assert } from '../../lib/assert.ts';
 import { GatewayError } from '../../lib/gateway-error.ts';
+import type { SlotNames } from './slot-names.ts';
 
 /** In this order: later files use what earlier ones made. */
 const sqlFiles = [
@@ -31,7 +32,6 @@ const sqlFiles = [
 
 const schemaVersion = 1;
 const publicationName = 'mtm';
-const slotNames = ['mtm_live', 'mtm_retain'] as const;
 
 /** Event triggers that must be there, with pg_event_trigger.evtenabled: O origin, A always. */
 const sensorTriggers: Readonly<Record<string, 'O' | 'A'>> = {
@@ -197,14 +197,14 @@ export async function adoptObjects(client: Client): Promise<readonly string[]> {
 }
 
 /**
- * Creates the slots `mtm_live` and `mtm_retain` if they are missing. After installSchema, once: a new slot
+ * Creates the two slots if they are missing. After installSchema, once: a new slot
  * waits for all running and prepared transactions and sees nothing of what was before.
  * @returns the slots that were created now
  * @throws GatewayError server-unsuitable when a slot of that name is of another kind
  */
-export async function ensureSlots(client: Client): Promise<readonly string[]> {
+export async function ensureSlots(client: Client, names: SlotNames): Promise<readonly string[]> {
   const created: string[] = [];
-  for (const name of slotNames) {
+  for (const name of [names.live, names.retained]) {
     const row = await firstRow(
       client,
       `SELECT plugin = 'pgoutput' AND two_phase AND database = current_database() AS fits
@@ -244,7 +244,7 @@ const sensorQuery = `SELECT
  * What is missing or disabled of that by which the gateway learns of changes, one phrase for each; empty when
  * all is well. Only reads; asked at each change of generation.
  */
-export async function verifySensors(client: Client): Promise<readonly string[]> {
+export async function verifySensors(client: Client, names: SlotNames): Promise<readonly string[]> {
   const row = await firstRow(client, sensorQuery);
   assert(row !== undefined, 'a query without FROM has a row');
   const triggers = row['triggers'] as Record<string, string>;
@@ -260,7 +260,7 @@ export async function verifySensors(client: Client): Promise<readonly string[]> 
   if (row['publication'] !== true)
     faults.push(`publication ${publicationName} is missing or does not publish everything`);
   if (row['headers'] !== true) faults.push('publication mtm_headers is missing');
-  for (const name of slotNames) {
+  for (const name of [names.live, names.retained]) {
     if (slots[name] !== true) faults.push(`slot ${name} is missing, lost or not a two-phase pgoutput slot`);
   }
   if (row['open_message'] === true) faults.push('pg_logical_emit_message can be executed by PUBLIC');

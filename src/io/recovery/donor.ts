@@ -236,7 +236,7 @@ class DonorSession {
   }
 
   #makeCutter(): CommitCutter {
-    const { verifyHeader, holdBytes = 1_048_576 } = this.#options;
+    const { login, verifyHeader, holdBytes = 1_048_576 } = this.#options;
     return new CommitCutter(
       {
         verifyHeader,
@@ -254,7 +254,7 @@ class DonorSession {
         committed: (position) => this.#committed(position),
         unsupervised: () => void this.#unsupervised++,
       },
-      { holdBytes, recoveryOrigin, replayedPrefix },
+      { holdBytes, recoveryOrigin: recoveryOrigin(login), replayedPrefix },
     );
   }
 

@@ -18,7 +18,7 @@ export async function openReplaySession(login: ServerLogin): Promise<RawConnecti
   try {
     const version = await simpleQuery(connection, 'SHOW server_version_num');
     if (Number(version[0]?.[0]) >= 170_000) await simpleQuery(connection, 'SET transaction_timeout = 0');
-    await takeOrigin(connection);
+    await takeOrigin(connection, recoveryOrigin(login));
   } catch (error) {
     connection.destroy();
     throw error;
@@ -27,15 +27,15 @@ export async function openReplaySession(login: ServerLogin): Promise<RawConnecti
 }
 
 /** A former session may still hold it for a moment. */
-async function takeOrigin(connection: RawConnection): Promise<void> {
+async function takeOrigin(connection: RawConnection, name: string): Promise<void> {
   await simpleQuery(
     connection,
-    `SELECT pg_replication_origin_create('${recoveryOrigin}')
-     WHERE pg_replication_origin_oid('${recoveryOrigin}') IS NULL`,
+    `SELECT pg_replication_origin_create('${name}')
+     WHERE pg_replication_origin_oid('${name}') IS NULL`,
   );
   for (let waitedMs = 0; ; waitedMs += 50) {
     try {
-      await simpleQuery(connection, `SELECT pg_replication_origin_session_setup('${recoveryOrigin}')`);
+      await simpleQuery(connection, `SELECT pg_replication_origin_session_setup('${name}')`);
       return;
     } catch (error) {
       const held = error instanceof QueryError && error.sqlstate === '55006';

@@ -42,7 +42,7 @@ export async function readHistory(
       unsupervised: ignore,
     },
     // Nothing is held: whether there is anything is all that counts.
-    { holdBytes: 1, recoveryOrigin, replayedPrefix },
+    { holdBytes: 1, recoveryOrigin: recoveryOrigin(login), replayedPrefix },
   );
   let failed = (_reason: string): void => undefined;
   let through = ignore;

@@ -1,5 +1,6 @@
 /**
- * The slot `mtm_retain`: the history that a node which was away still needs, and the memory of outcomes.
+ * The slot `mtm_retain` (slot-names.ts): the history that a node which was away still needs, and the memory
+ * of outcomes.
  *
  * Rule: it moves only to a syncpoint (the floor is durable before the slot moves, so a gid is never neither
  * remembered nor below the floor), or, when it holds more than `max_retained_wal`, past nodes that are away:
@@ -52,11 +53,13 @@ function lostOf(row: SyncpointRow): LostHistory | undefined {
 
 export class RetainedSlot {
   readonly #client: () => pg.Client;
+  readonly #name: string;
   #syncpoint: Syncpoint;
   #lost: LostHistory | undefined;
 
-  private constructor(client: () => pg.Client, row: SyncpointRow) {
+  private constructor(client: () => pg.Client, name: string, row: SyncpointRow) {
     this.#client = client;
+    this.#name = name;
     const counters = new Map(Object.entries(row.counters).map(([node, value]) => [Number(node), value]));
     this.#syncpoint = {
       floor: { generation: Number(row.generation), counters },
@@ -70,9 +73,9 @@ export class RetainedSlot {
     this.#lost = lostOf(await readSyncpoint(this.#client()));
   }
 
-  /** Reads the last syncpoint. `client` gives the connection to be used at that moment. */
-  static async load(client: () => pg.Client): Promise<RetainedSlot> {
-    return new RetainedSlot(client, await readSyncpoint(client()));
+  /** Reads the last syncpoint. `client` gives the connection to be used at that moment; `name`: the slot. */
+  static async load(client: () => pg.Client, name: string): Promise<RetainedSlot> {
+    return new RetainedSlot(client, name, await readSyncpoint(client()));
   }
 
   get syncpoint(): Syncpoint {
@@ -111,9 +114,9 @@ export class RetainedSlot {
 
   async #advance(position: Lsn): Promise<void> {
     await this.#client().query(
-      `SELECT pg_replication_slot_advance('mtm_retain', $1::pg_lsn)
-       FROM pg_replication_slots WHERE slot_name = 'mtm_retain' AND confirmed_flush_lsn < $1::pg_lsn`,
-      [formatLsn(position)],
+      `SELECT pg_replication_slot_advance(slot_name, $1::pg_lsn)
+       FROM pg_replication_slots WHERE slot_name = $2 AND confirmed_flush_lsn < $1::pg_lsn`,
+      [formatLsn(position), this.#name],
     );
   }
 
@@ -122,7 +125,8 @@ export class RetainedSlot {
     const { rows } = await this.#client().query<{ bytes: string | null }>({
       name: 'mtm_retained',
       text: `SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint AS bytes
-             FROM pg_replication_slots WHERE slot_name = 'mtm_retain'`,
+             FROM pg_replication_slots WHERE slot_name = $1`,
+      values: [this.#name],
     });
     return Number(rows[0]?.bytes ?? 0);
   }

@@ -22,7 +22,7 @@ import { ReplicationStream } from '../../../src/io/postgres/replication-stream.t
 import { clusterLayout, embeddedDatabase, embeddedHost } from '../../../src/io/launcher/node-layout.ts';
 import type { NodeLayout } from '../../../src/io/launcher/node-layout.ts';
 import {
-  createDatabase,
+  createDatabases,
   initServer,
   startServer,
   stopServer,
@@ -155,7 +155,7 @@ export class Lab {
     chmodSync(folder, 0o755);
     await Promise.all(layout.map((node) => initServer(node)));
     await Promise.all(layout.map((node) => startServer(node)));
-    await Promise.all(layout.map((node) => createDatabase(node)));
+    await Promise.all(layout.map((node) => createDatabases(node, [embeddedDatabase])));
     const sites = layout.map((node) => {
       const port = node.postgresPort;
       const login = {

@@ -205,11 +205,8 @@ test('node 2 is dropped under load, added again, and its former server is refuse
   await written(onTwo, [2], 10);
 
   const former = formerNode(2);
-  writeGatewayConfig(
-    former,
-    [former, ...site.nodes.filter(({ node }) => node !== 2)],
-    cluster.folder.secretFile,
-  );
+  const now = site.nodes.filter(({ node }) => node !== 2);
+  writeGatewayConfig(former, { ...cluster.folder, nodes: [former, ...now] });
   await startServer(former);
   try {
     await startGatewayProcess(former);

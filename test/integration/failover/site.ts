@@ -289,20 +289,24 @@ class LabSite implements Site {
     await stopCluster(this.nodes);
     for (const node of this.nodes) {
       const place = (port: number) => ({ host: '0.0.0.0', port });
-      writeGatewayConfig(node, this.nodes, this.#cluster.folder.secretFile, {
-        ...settings,
-        listen: place(node.gatewayPort),
-        peer_listen: place(node.peerPort),
-        http: place(node.httpPort),
-        peers: this.nodes
-          .filter((other) => other !== node)
-          .map((other) => ({
-            id: other.node,
-            host: this.network.address(other.node),
-            port: other.peerPort,
-            conninfo: `postgresql://postgres@${this.network.address(other.node)}:${other.gatewayPort}/${embeddedDatabase}`,
-          })),
-      });
+      writeGatewayConfig(
+        node,
+        { ...this.#cluster.folder, nodes: this.nodes },
+        {
+          ...settings,
+          listen: place(node.gatewayPort),
+          peer_listen: place(node.peerPort),
+          http: place(node.httpPort),
+          peers: this.nodes
+            .filter((other) => other !== node)
+            .map((other) => ({
+              id: other.node,
+              host: this.network.address(other.node),
+              port: other.peerPort,
+              conninfo: `postgresql://postgres@${this.network.address(other.node)}:${other.gatewayPort}/${embeddedDatabase}`,
+            })),
+        },
+      );
     }
     await Promise.all(this.numbers.map((number) => this.#startRelay(number)));
     await Promise.all(this.numbers.map((number) => this.startServer(number)));

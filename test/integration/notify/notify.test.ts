@@ -2,7 +2,7 @@
  * NOTIFY and pg_notify() on nodes of 15 and 18: listeners of every node hear every committed notification once, in
  * the order of each sender's commits; what is refused is refused in PostgreSQL's own words.
  */
-import { Client, type Notification } from 'pg';
+import type { Client, Notification } from 'pg';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { failureOf, startCluster, type Cluster } from '../../support/cluster.ts';
 import { eventually } from '../../support/polling.ts';

@@ -9,7 +9,7 @@ import { serverAccount } from '../../../src/io/launcher/account.ts';
 import { clusterLayout, embeddedDatabase, embeddedHost } from '../../../src/io/launcher/node-layout.ts';
 import type { NodeLayout } from '../../../src/io/launcher/node-layout.ts';
 import {
-  createDatabase,
+  createDatabases,
   initServer,
   postgresPid,
   startServer,
@@ -64,7 +64,7 @@ export class CopyLab {
     const source = layout[0]!;
     await initServer(source);
     await startServer(source);
-    await createDatabase(source);
+    await createDatabases(source, [embeddedDatabase]);
     const lab = new CopyLab(folder, layout, await connectTo(source));
     await new Promise<void>((resolve) => lab.#door.listen(0, embeddedHost, resolve));
     // As the launcher does: the server's user must reach its data directory, which the copy makes.

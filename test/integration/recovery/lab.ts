@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { clusterLayout, embeddedDatabase, embeddedHost } from '../../../src/io/launcher/node-layout.ts';
 import type { NodeLayout } from '../../../src/io/launcher/node-layout.ts';
 import {
-  createDatabase,
+  createDatabases,
   initServer,
   postgresPid,
   startServer,
@@ -47,7 +47,7 @@ export class RecoveryLab {
       for (const node of lab.#layout) {
         await initServer(node);
         await startServer(node);
-        await createDatabase(node);
+        await createDatabases(node, [embeddedDatabase]);
         lab.sites.push(await lab.#open(node));
       }
     } catch (error) {

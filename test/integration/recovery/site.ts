@@ -14,6 +14,7 @@ import type { RecoveryFailure, RecoveryProgress } from '../../../src/io/recovery
 import { NodeStore } from '../../../src/io/store/node-store.ts';
 import { readHistory } from '../../../src/io/store/history-reader.ts';
 import { RetainedSlot } from '../../../src/io/store/retained-slot.ts';
+import { slotNames } from '../../../src/io/postgres/slot-names.ts';
 
 export const proof = (gid: Gid): string => createHmac('sha256', 'secret').update(gid).digest('hex');
 export const verify = (gid: Gid, hmac: string): boolean => hmac === proof(gid);
@@ -115,9 +116,9 @@ export class RecoverySite {
       timeline: 1,
       become: () => Promise.reject(new Error('this server is no copy')),
     });
-    await ensureSlots(admin);
+    await ensureSlots(admin, slotNames({}));
     const store = await NodeStore.open(login, () => undefined);
-    const retained = await RetainedSlot.load(() => admin);
+    const retained = await RetainedSlot.load(() => admin, slotNames({}).retained);
     const site = new RecoverySite(node, login, admin, store, retained, peers, port, holdBytes);
     await site.links.start();
     return site;

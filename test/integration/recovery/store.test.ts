@@ -11,6 +11,7 @@ import {
 } from '../../../src/io/store/server-position.ts';
 import { RecoveryLab } from './lab.ts';
 import { proof } from './site.ts';
+import { slotNames } from '../../../src/io/postgres/slot-names.ts';
 
 let lab: RecoveryLab;
 beforeAll(async () => {
@@ -107,7 +108,7 @@ describe.each([0, 1])('site %i', (index) => {
     await noteOutcomes(admin, { committed: [], completeBelow: 5 });
     expect(await outcome('mtm:1:3:1:1')).toBe('unknown');
     expect(await outcome('mtm:1:4:1:1')).toBe('aborted');
-    const loaded = await RetainedSlot.load(() => admin);
+    const loaded = await RetainedSlot.load(() => admin, slotNames({}).retained);
     expect(loaded.syncpoint).toEqual({
       position,
       floor: { generation: 2, counters: new Map([[1, 50]]) },

@@ -2,7 +2,7 @@
  * Two real nodes and a real Redis as their referee, under load: whatever fails, one of them goes on alone or
  * says why not, nobody loses what was acknowledged, and in the end nobody is preferred.
  */
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { clearedUpTo, type RefereeRecord } from '../../../src/core/generation/referee-record.ts';
@@ -17,6 +17,7 @@ import { Load } from '../failover/load.ts';
 import { killGateway, killServer } from '../failover/process-faults.ts';
 import { ask, loopbackSite, wholeAgain, type Site } from '../failover/site.ts';
 import { CutRelay } from './cut-relay.ts';
+import { existingClusterFolder } from '../../../src/io/launcher/cluster-folder.ts';
 import { needsRedis, redisProgram, RedisServer } from './redis-server.ts';
 
 vi.setConfig({ testTimeout: 180_000, hookTimeout: 120_000 });
@@ -41,8 +42,8 @@ describe.skipIf(redisProgram === undefined)(`two nodes and a referee${needsRedis
       const relay = await CutRelay.open(other.peerPort);
       relays.push(relay);
       const peers = [{ id: other.node, host: embeddedHost, port: relay.port }];
-      const secret = join(dirname(node.folder), 'secret');
-      writeGatewayConfig(node, site.nodes, secret, { log_level: 'info', ...settings, peers });
+      const cluster = existingClusterFolder(dirname(node.folder));
+      writeGatewayConfig(node, cluster, { log_level: 'info', ...settings, peers });
       await stopGatewayProcess(node);
     }
     for (const number of site.numbers) await site.startGateway(number);

@@ -10,6 +10,7 @@ import {
 import { becomeNode } from '../../../src/io/store/seed.ts';
 import { readPosition } from '../../../src/io/store/server-position.ts';
 import { openLab, refusalOf, testedMajors, type SensorLab } from './sensor-lab.ts';
+import { slotNames } from '../../../src/io/postgres/slot-names.ts';
 
 describe.each(testedMajors)('adjustment on PostgreSQL %i', (major) => {
   let lab: SensorLab;
@@ -191,15 +192,15 @@ describe.each(testedMajors)('adjustment on PostgreSQL %i', (major) => {
     await install(2);
     await lab.admin.query(`UPDATE mtm.schema_version SET digest = 'older'`);
     await install(2);
-    expect(await ensureSlots(lab.admin)).toEqual([]);
-    expect(await verifySensors(lab.admin)).toEqual([]);
+    expect(await ensureSlots(lab.admin, slotNames({}))).toEqual([]);
+    expect(await verifySensors(lab.admin, slotNames({}))).toEqual([]);
     await lab.admin.query(
       'ALTER EVENT TRIGGER "!mtm_end_2_capture" DISABLE; DROP EVENT TRIGGER "!mtm_rewrite"',
     );
     await lab.admin
       .query(`DO $$ BEGIN EXECUTE (SELECT format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', oid::regprocedure)
       FROM pg_proc WHERE proname = 'pg_logical_emit_message' LIMIT 1); END $$`);
-    expect(await verifySensors(lab.admin)).toEqual([
+    expect(await verifySensors(lab.admin, slotNames({}))).toEqual([
       'event trigger !mtm_rewrite is missing',
       'event trigger !mtm_end_2_capture is disabled (D instead of O)',
       'pg_logical_emit_message can be executed by PUBLIC',
@@ -207,7 +208,7 @@ describe.each(testedMajors)('adjustment on PostgreSQL %i', (major) => {
     await install(2);
     await lab.admin.query(`UPDATE mtm.schema_version SET digest = 'older'`);
     await install(2);
-    expect(await verifySensors(lab.admin)).toEqual([]);
+    expect(await verifySensors(lab.admin, slotNames({}))).toEqual([]);
     expect(await refusalOf(async () => install(1, 'else'))).toMatch(
       /cluster-mismatch .*belongs to the cluster "sensors"/,
     );

@@ -14,6 +14,7 @@ import { clusterLayout } from '../../../src/io/launcher/node-layout.ts';
 import { initServer, startServer, stopServer } from '../../../src/io/launcher/postgres-server.ts';
 import type { PostgresMajor } from '../../../src/io/launcher/server-binaries.ts';
 import { ensureSlots, installSchema } from '../../../src/io/postgres/schema-installer.ts';
+import { slotNames } from '../../../src/io/postgres/slot-names.ts';
 
 export const testedMajors: readonly PostgresMajor[] = [15, 16, 17, 18];
 
@@ -124,7 +125,7 @@ async function equipServer(major: PostgresMajor, server: ProvidedServer): Promis
     timeline: 1,
     become: () => Promise.reject(new Error('this server is no copy')),
   });
-  await ensureSlots(admin);
+  await ensureSlots(admin, slotNames({}));
   await admin.query('CREATE ROLE app LOGIN');
   await admin.query('GRANT CREATE ON SCHEMA public TO app');
   await admin.query('GRANT CREATE ON DATABASE sensors TO app');

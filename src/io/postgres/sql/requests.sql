@@ -54,7 +54,7 @@ CREATE OR REPLACE FUNCTION mtm.gateway_trouble(asked_incarnation bigint) RETURNS
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
   SELECT CASE
     WHEN (SELECT incarnation FROM mtm.incarnation) <> asked_incarnation THEN 'the gateway of this node was restarted'
-    WHEN NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = 'mtm_live' AND active)
+    WHEN NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name ~ '^mtm_live(_[0-9]+)?$' AND database = current_database() AND active)
       THEN 'no gateway runs in front of this server' END
 $$;
 

@@ -28,7 +28,7 @@ test('whatever the texts are, it is one query in ASCII', () => {
       fc.array(fc.record({ channel: text, payload: text }), { minLength: 1, maxLength: 3 }),
       (list) => {
         const sql = notifySql(list, 'pg_notify_local');
-        expect(sql).toMatch(/^[\x01-\x7f]*$/u);
+        expect(sql).toMatch(/^\p{ASCII}*$/u);
         expect(classifier.parse(sql)?.length).toBe(1);
       },
     ),
@@ -39,7 +39,7 @@ test('what waits is the command again, whatever the channel', () => {
   fc.assert(
     fc.property(text, fc.constantFrom('+', '-'), (channel, sign) => {
       const later = listenLater(sign + channel)!;
-      expect(later).toMatch(/^[\x01-\x7f]*$/u);
+      expect(later).toMatch(/^\p{ASCII}*$/u);
       const waiting = /^CALL mtm\.listen_later\('(.*)'\)$/su.exec(later)![1]!.replaceAll("''", "'");
       const commands = waitingCommands(waiting);
       expect(commands).toHaveLength(1);
