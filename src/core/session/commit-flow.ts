@@ -235,8 +235,7 @@ function* afterPrepare(
 const notifyRefused = errorResponse({
   severity: 'ERROR',
   sqlstate: '0A000',
-  message:
-    '[multimaster] the commands NOTIFY, LISTEN and UNLISTEN do not work inside a function or rule',
+  message: '[multimaster] the commands NOTIFY, LISTEN and UNLISTEN do not work inside a function or rule',
   hint: 'Call pg_notify() there, which notifies the listeners of all nodes; LISTEN at top level.',
 });
 

@@ -5,6 +5,7 @@
  * Rule: it never changes what the client is told of the commit.
  */
 import type { Gid } from '../identity.ts';
+import { status } from '../wire/codes.ts';
 import { errorFields } from '../wire/messages.ts';
 import type { Reply } from './reply.ts';
 import type { SessionMachine } from './session.ts';
@@ -46,14 +47,14 @@ export class Delivery {
     );
   }
 
-  /** PostgreSQL tells them between the completion and ReadyForQuery. */
+  /** PostgreSQL tells them between the completion and ReadyForQuery, outside of transactions. */
   relay(session: SessionMachine, buffer: Uint8Array, start: number, end: number): void {
     if (this.#reply === undefined) session.ports.toClient(buffer, start, end);
     else this.#held.push(buffer.slice(start, end));
   }
 
   release(session: SessionMachine): void {
-    if (this.#held.length === 0) return;
+    if (this.#held.length === 0 || session.clientStatus !== status.idle) return;
     for (const bytes of this.#held) session.toClient(bytes);
     this.#held = [];
   }

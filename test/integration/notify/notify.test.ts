@@ -263,6 +263,36 @@ describe('NOTIFY reaches the listeners of all nodes', () => {
   });
 });
 
+describe('how long it takes', () => {
+  /** Milliseconds from sending NOTIFY to the answer and to the arrival at the listener; medians of 100. */
+  async function measure(sender: Client, listener: Client): Promise<{ answered: number; heard: number }> {
+    await listener.query('LISTEN timed');
+    const answered: number[] = [];
+    const heard: number[] = [];
+    for (let index = 0; index < 100; index++) {
+      const arrival = new Promise<number>((resolve) =>
+        listener.once('notification', () => resolve(performance.now())),
+      );
+      const start = performance.now();
+      await sender.query(`NOTIFY timed, '${index}'`);
+      answered.push(performance.now() - start);
+      heard.push((await arrival) - start);
+    }
+    const median = (times: number[]): number => times.sort((one, other) => one - other)[50]!;
+    return { answered: median(answered), heard: median(heard) };
+  }
+
+  test('from NOTIFY on one node to the listener of another, and on one server', async () => {
+    const through = await measure(await cluster.client(1), await cluster.client(3));
+    const direct = await measure(await cluster.direct(1), await cluster.direct(1));
+    const words = ({ answered, heard }: typeof direct): string =>
+      `answered ${answered.toFixed(1)} ms, heard ${heard.toFixed(1)} ms`;
+    process.stdout.write(`NOTIFY, node 1 to 3: ${words(through)}; one server: ${words(direct)}\n`);
+    // Of a machine that does much else; without load it is a few milliseconds.
+    expect(through.heard).toBeLessThan(1000);
+  });
+});
+
 describe('LISTEN inside a transaction that writes', () => {
   test('begins with the commit, and a rollback forgets it', async () => {
     const listener = new Listener(await cluster.client(2));
@@ -388,6 +418,25 @@ describe('what others do', () => {
     await cluster.query(1, `SELECT pg_logical_emit_message(false, 'mtm-notify', $1)`, [contents.at(-1)]);
     expect(await heardAfter(all, 'c12')).toEqual(thrice([`'); DROP TABLE items; --`]));
     expect(cluster.gatewayLog(2)).toContain('notifications were not delivered');
+    await end(all);
+  });
+
+  test('the notification and the row of one commit come together, also by COPY and in a function', async () => {
+    const all = await listeners('items');
+    const sender = await cluster.client(3);
+    await sender.query(`CREATE PROCEDURE fill(a int, b int) LANGUAGE plpgsql AS $$
+      BEGIN
+        FOR n IN a..b LOOP
+          BEGIN
+            INSERT INTO items VALUES (n, 'p');
+            IF n % 2 = 0 THEN RAISE EXCEPTION 'even'; END IF;
+          EXCEPTION WHEN raise_exception THEN NULL;
+          END;
+        END LOOP;
+      END $$`);
+    await sender.query('CALL fill(301, 304)');
+    expect(await heardAfter(all, 'items')).toEqual(thrice(['INSERT 301', 'INSERT 303']));
+    await sender.end();
     await end(all);
   });
 
