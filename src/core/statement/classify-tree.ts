@@ -3,6 +3,7 @@
  * §6, §10). Rule: everything that the text shows is decided here, nothing is executed, nothing is guessed
  * towards `read`.
  */
+import { isLargeObjectFunction } from './built-in-writers.ts';
 import type { ClassifyContext } from './context.ts';
 import { argumentText, definitionClass, isFalse } from './definition-command.ts';
 import { isPureRead, relationIsSuspicious } from './query-reach.ts';
@@ -46,6 +47,17 @@ function saysTemporary(statement: TreeNode): boolean {
     return undefined;
   });
   return temporary;
+}
+
+/** Nothing in a row change can be what only the checked header sees. */
+function isCertain(statement: TreeNode, context: ClassifyContext): boolean {
+  let large = context.hiddenLargeObjects;
+  walk(statement, (_key, node) => {
+    if (large) return 'skip';
+    large = 'funcname' in node && isLargeObjectFunction(stringsAt(node, 'funcname').at(-1) ?? '');
+    return undefined;
+  });
+  return !large;
 }
 
 function queryClass(statement: TreeNode, context: ClassifyContext): StatementClass {
@@ -93,7 +105,10 @@ function copyClass(command: TreeNode, context: ClassifyContext): StatementClass 
   if (command['is_from'] === true) {
     const fromClient = textAt(command, 'filename') === undefined && command['is_program'] !== true;
     const own = relation !== undefined && textAt(relation, 'schemaname') === 'mtm';
-    return (own ? ownObjectRefusal(command) : undefined) ?? write(true, saysTemporary(command), fromClient);
+    return (
+      (own ? ownObjectRefusal(command) : undefined) ??
+      write(!context.hiddenLargeObjects, saysTemporary(command), fromClient)
+    );
   }
   if (relation !== undefined) return relationIsSuspicious(relation, context) ? write(false) : read;
   const query = nodeAt(command, 'query');
@@ -131,7 +146,7 @@ function bodyClass(
     case 'UpdateStmt':
     case 'DeleteStmt':
     case 'MergeStmt':
-      return write(true, saysTemporary(statement));
+      return write(isCertain(statement, context), saysTemporary(statement));
     case 'TransactionStmt':
       return transactionClass(body);
     case 'VariableSetStmt':

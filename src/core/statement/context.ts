@@ -32,6 +32,8 @@ export interface ClassifyContext {
   readonly hiddenCode: boolean;
   /** A user's function or rule may run the command NOTIFY, which reaches this node's listeners only. */
   readonly hiddenNotify: boolean;
+  /** A user's function, rule or default may change large objects: every write is checked for that. */
+  readonly hiddenLargeObjects: boolean;
 }
 
 /** One row of `suspicionQuery`, as it comes from the catalog. */
@@ -43,6 +45,7 @@ export interface Suspicions {
   readonly operators: readonly string[];
   readonly hiddenCode: boolean;
   readonly hiddenNotify: boolean;
+  readonly hiddenLargeObjects: boolean;
 }
 
 /** A database in which no user has made any code. */
@@ -54,6 +57,7 @@ export const noSuspicions: Suspicions = {
   operators: [],
   hiddenCode: false,
   hiddenNotify: false,
+  hiddenLargeObjects: false,
 };
 
 /** Before the catalog was read, and whenever it cannot be: every query may reach a user's code. */
@@ -72,5 +76,6 @@ export function contextOf(suspicions: Suspicions): ClassifyContext {
     suspiciousOperators: new Set(suspicions.operators),
     hiddenCode: suspicions.hiddenCode,
     hiddenNotify: suspicions.hiddenNotify,
+    hiddenLargeObjects: suspicions.hiddenLargeObjects,
   };
 }

@@ -48,7 +48,7 @@ BEGIN
 END $$;
 
 -- A catalog that event triggers do not watch and that this transaction has written: by row, because most commands give up
--- their locks at once. All are small. DROP EVENT TRIGGER, DROP TABLESPACE and lo_unlink leave no trace.
+-- their locks at once. All are small. DROP EVENT TRIGGER, DROP TABLESPACE leave no trace.
 CREATE OR REPLACE FUNCTION mtm.changed_catalog() RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -75,11 +75,30 @@ BEGIN
   RETURN (SELECT 'pg_shdepend' FROM pg_shdepend WHERE age(xmin) <= 0 AND mtm.is_own(xmin) LIMIT 1);
 END $$;
 
+-- Can a function, rule or default of this database change large objects, where no text shows it?
+CREATE OR REPLACE FUNCTION mtm.hides_large_objects() RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  calls constant text := (SELECT ':funcid (' || string_agg(oid::text, '|') || ') ' FROM pg_proc
+    WHERE oid < 16384 AND (proname LIKE 'lo\_%' OR proname IN ('loread', 'lowrite')));
+BEGIN
+  RETURN EXISTS (SELECT FROM pg_proc WHERE oid >= 16384 AND pronamespace <> 'mtm'::regnamespace
+      AND (prosrc ~* '\m(lo_[a-z0-9_]+|lowrite|loread)\M' OR prosqlbody::text ~ calls))
+    OR EXISTS (SELECT FROM pg_rewrite WHERE oid >= 16384 AND ev_type <> '1' AND ev_action::text ~ calls)
+    OR EXISTS (SELECT FROM pg_attrdef WHERE oid >= 16384 AND adbin::text ~ calls);
+END $$;
+
 -- Refuses what must never be prepared (a catalog lock that would stop decoding, architecture §9), what is not replicated
 -- (large objects), and, unless announced, catalog changes that event triggers do not see.
 CREATE OR REPLACE FUNCTION mtm.check_transaction(announced boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE l record; large boolean := false; marked boolean := false; locked oid[] := '{}'; unseen text;
+DECLARE
+  l record;
+  -- lo_unlink leaves its lock on the object; whatever opens one, also to read it, one on the table.
+  large boolean := EXISTS (SELECT FROM pg_locks WHERE locktype = 'object' AND pid = pg_backend_pid() AND granted
+    AND classid = 'pg_largeobject'::regclass AND mode = 'AccessExclusiveLock'
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database()));
+  marked boolean := false; locked oid[] := '{}'; unseen text;
 BEGIN
   FOR l IN
     SELECT k.relation, k.mode, c.relname, c.relisshared, c.relpersistence FROM pg_locks k JOIN pg_class c ON c.oid = k.relation
@@ -99,8 +118,8 @@ BEGIN
       OR l.relation IN ('mtm.ddl_mark'::regclass, 'mtm.temporary_mark'::regclass);
   END LOOP;
   IF large OR EXISTS (SELECT FROM pg_largeobject_metadata WHERE age(xmin) <= 0 AND mtm.is_own(xmin)) THEN
-    RAISE EXCEPTION '[multimaster] large objects cannot be changed: they are not replicated'
-      USING ERRCODE = '0A000', HINT = 'Keep the data in a bytea column.';
+    RAISE EXCEPTION '[multimaster] large objects are not replicated: a transaction that writes can neither change nor open them'
+      USING ERRCODE = '0A000', HINT = 'Keep the data in a bytea column; read large objects in a transaction of their own.';
   END IF;
   IF announced THEN RETURN; END IF;
   unseen := coalesce(unseen, mtm.changed_catalog());
@@ -152,5 +171,5 @@ BEGIN
 END $$;
 
 REVOKE EXECUTE ON FUNCTION mtm.touched(), mtm.is_own(xid), mtm.changed_catalog(), mtm.unseen_object(oid[]),
-  mtm.check_row_types(), mtm.check_transaction(boolean) FROM PUBLIC;
+  mtm.check_row_types(), mtm.check_transaction(boolean), mtm.hides_large_objects() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION mtm.header(text, text), mtm.header_checked(text, text, boolean) TO PUBLIC;
