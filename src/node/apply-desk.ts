@@ -3,7 +3,9 @@
  * Rule: only while something is applied is anybody woken for it: an idle gateway sleeps as long as it can.
  */
 import type { GidEvent } from '../core/node/node-event.ts';
+import { parseGid } from '../core/identity.ts';
 import type { Gid, Refusal } from '../core/identity.ts';
+import type { ClientBranches } from '../io/postgres/client-branches.ts';
 import type { Applier, ApplyHandle } from '../io/postgres/applier.ts';
 import { ConflictWatch } from './conflict-watch.ts';
 import { headerProof } from './header-proof.ts';
@@ -23,6 +25,9 @@ export interface ApplyDeskServer {
   readonly stream: { readonly pid: number } | undefined;
   /** The work on the transaction has ended; the handle knows what it carried. */
   applied(gid: Gid, handle: ApplyHandle, prepared: boolean): void;
+  readonly branches: Pick<ClientBranches, 'bringerOf'>;
+  /** `captureBlocked`: decoding waits for a lock of what a client, or a stranger, has prepared. */
+  readonly branchDesk: { captureBlocked(): void };
 }
 
 export class ApplyDesk {
@@ -44,7 +49,11 @@ export class ApplyDesk {
       startTimeOf: (pid) => node.startTimeOf(pid),
       blocked: (event) => node.event(event),
       walsender: () => server.stream?.pid,
-      captureBlocked: (gid) => node.event({ kind: 'capture-blocked', gid }),
+      bringerOf: (name) => server.branches.bringerOf(name),
+      captureBlocked: (gid) => {
+        if (parseGid(gid) === undefined) server.branchDesk.captureBlocked();
+        else node.event({ kind: 'capture-blocked', gid });
+      },
     });
   }
 

@@ -18,6 +18,8 @@ export interface WatchedNode {
   /** The process that decodes the slot. */
   walsender(): number | undefined;
   captureBlocked(gid: Gid): void;
+  /** The undecided transaction that brings the rows of what a client has prepared under this name. */
+  bringerOf(name: string): Gid | undefined;
   startTimeOf(backendPid: number): number | undefined;
   blocked(event: Extract<CommitEvent, { kind: 'apply-blocked' }>): void;
 }
@@ -107,7 +109,8 @@ export class ConflictWatch {
       this.#blockedSince.set(gid, since);
       const event = { kind: 'apply-blocked', gid, ddl, waitedMs: now - since } as const;
       if (holder.kind === 'prepared') {
-        this.#node.blocked({ ...event, holder: { kind: 'transaction', gid: holder.gid } });
+        const held = this.#node.bringerOf(holder.gid) ?? holder.gid;
+        this.#node.blocked({ ...event, holder: { kind: 'transaction', gid: held } });
         continue;
       }
       const applied = byPid.get(holder.pid);

@@ -28,6 +28,7 @@ export function deskNode(node: DeskNodeParts): DeskNode {
   return {
     classifier,
     incarnation: takeOver.incarnation,
+    branches: node.server.branchDesk,
     announceKey,
     generation: () => node.generation(),
     clock: () => clock.read(Date.now()),

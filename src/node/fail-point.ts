@@ -1,12 +1,24 @@
 /**
  * For tests: the gateway kills itself just before a named step of the protocol. MTM_FAIL_POINT is
- * `event:KIND` or `effect:KIND`, where KIND is that of a node event or effect, or for messages
- * `message-received/KIND` and `send/KIND`; with `#N` at the N-th time (1). The kill is SIGKILL: nothing of
- * the process gets to say goodbye. Rule: without the variable there is nothing to be called.
+ * `event:KIND` or `effect:KIND`, where KIND is that of a node event or effect, or for messages `message-
+ * received/KIND` and `send/KIND`, or `branch:KIND`; with `#N` at the N-th time (1). The kill is SIGKILL:
+ * nothing of the process gets to say goodbye. Rule: without the variable there is nothing to be called.
  */
 import type { NodeEffect, NodeEvent } from '../core/node/node-event.ts';
 
-type Step = (side: 'event' | 'effect', step: NodeEvent | NodeEffect) => void;
+type Step = (
+  side: 'event' | 'effect' | 'branch',
+  step: NodeEvent | NodeEffect | { readonly kind: BranchStep },
+) => void;
+
+/**
+ * A client's prepared transaction: the slot has shown it; it is about to be finished; its rows to be deleted.
+ */
+export type BranchStep = 'captured' | 'finishing' | 'forgetting';
+
+export function branchStep(kind: BranchStep): void {
+  failPoint?.('branch', { kind });
+}
 
 export const failPoint: Step | undefined = makeFailPoint(process.env['MTM_FAIL_POINT']);
 

@@ -1,15 +1,17 @@
 /**
  * The node's own PostgreSQL as the commit machine sees it: the change stream, the ends of prepared
- * transactions, and what the
- * catalog says about the reach of statements.
+ * transactions, and what the catalog says about the reach of statements.
  * Rule: whatever breaks here ends the node's part (`lost`); nothing is patched up from memory.
  */
 import type { GidEvent } from '../core/node/node-event.ts';
 import type { Gid, Lsn } from '../core/identity.ts';
 import { contextOf, unknownSuspicions } from '../core/statement/context.ts';
+import { ClientBranches } from '../io/postgres/client-branches.ts';
 import type { Applier, ApplyHandle } from '../io/postgres/applier.ts';
 import type { Finisher } from '../io/postgres/finisher.ts';
 import { ReplicationStream } from '../io/postgres/replication-stream.ts';
+import { BranchDesk } from './branch-desk.ts';
+import { branchStep } from './fail-point.ts';
 import { slotNames } from '../io/postgres/slot-names.ts';
 import type { NodeParts } from './node-parts.ts';
 import { headerVerifier } from './header-proof.ts';
@@ -28,6 +30,8 @@ export interface LocalServerHandler {
   /** The session that waits for this gid tells the server's listeners itself. False: there is none. */
   notify(gid: Gid, sql: string): boolean;
   lost(reason: string): void;
+  /** Undefined while nothing may be prepared. */
+  generation(): number | undefined;
 }
 
 export class LocalServer {
@@ -35,6 +39,9 @@ export class LocalServer {
   readonly #applier: Applier;
   readonly #finisher: Finisher;
   readonly #handler: LocalServerHandler;
+  /** What clients have prepared under names of their own. */
+  readonly branches: ClientBranches;
+  readonly branchDesk: BranchDesk;
   /**
    * Transactions with DDL that are not finished here: what is remembered of the catalog changes when they
    * are.
@@ -51,6 +58,23 @@ export class LocalServer {
     this.#finisher = finisher;
     this.#handler = handler;
     this.notifier = new Notifier(parts.config, parts.log, (gid, sql) => handler.notify(gid, sql));
+    const { config, takeOver, announceKey, control } = parts;
+    this.branches = new ClientBranches({
+      client: () => control.client,
+      applier,
+      finisher,
+      step: branchStep,
+    });
+    this.branchDesk = new BranchDesk({
+      nodeId: config.nodeId,
+      incarnation: takeOver.incarnation,
+      secret: config.clusterSecret,
+      announceKey,
+      branches: this.branches,
+      generation: () => handler.generation(),
+      endBackend: (pid) => control.endBackend(pid),
+      lost: (reason) => handler.lost(reason),
+    });
   }
 
   get stream(): ReplicationStream | undefined {
@@ -66,14 +90,18 @@ export class LocalServer {
   stop(): void {
     this.#stopped = true;
     this.notifier.stop();
+    this.branches.stop();
     this.#stream?.close();
   }
 
   /**
    * A transaction of another node was applied: what is remembered of the catalog ends with its definitions.
    */
-  applied(gid: Gid, { ddl, notifications }: ApplyHandle, prepared: boolean): void {
+  applied(gid: Gid, handle: ApplyHandle, prepared: boolean): void {
+    const { ddl, client, concernsClients, notifications } = handle;
     if (ddl) this.#changing.add(gid);
+    if (client !== undefined) this.branches.brings(gid, client);
+    else if (concernsClients) this.branches.concerns(gid);
     if (prepared && notifications !== undefined) this.notifier.prepared(gid, notifications);
   }
 
@@ -84,8 +112,9 @@ export class LocalServer {
     this.#stream = await ReplicationStream.open(options, {
       verifyHeader: headerVerifier(config.clusterSecret),
       began: () => undefined,
-      piece: (gid, { ddl, data }) => {
+      piece: (gid, { ddl, data, clients }) => {
         if (ddl) this.#changing.add(gid);
+        if (clients === true) this.branches.concerns(gid);
         this.#handler.event({ kind: 'captured', gid, ddl, data, last: false });
       },
       prepared: ({ gid, header, notifications, endLsn }) => {
@@ -100,6 +129,12 @@ export class LocalServer {
         this.#release(endLsn);
       },
       finished: (_gid, _outcome, endLsn) => this.#release(endLsn),
+      finishedByName: (gid, endLsn) => {
+        // A former process may have ordered what was done before this one began.
+        if (endLsn <= this.#parts.positionAtStart.flushed || this.branches.hasFinished(gid)) return;
+        this.#unsupervised++;
+        log.error({ gid }, 'a prepared transaction was committed past the gateway: the nodes differ now');
+      },
       committedPlainly: (gid, endLsn, notifications) => {
         if (notifications !== undefined) this.notifier.prepared(gid, notifications);
         void this.notifier.finished(gid, true);
@@ -109,6 +144,8 @@ export class LocalServer {
         this.#unsupervised++;
         log.error({ relations, rows, ddl }, 'an unsupervised write: the nodes differ now');
       },
+      preparesForClients: () => this.branchDesk.busy,
+      client: (transaction) => this.branchDesk.captured(transaction),
       request: (content) => this.#handler.asked(content),
       closed: (reason) => this.#handler.lost(`the change stream ended: ${reason}`),
     });
@@ -141,6 +178,7 @@ export class LocalServer {
         this.#handler.event({ kind: 'finish-ended', gid, finish, missing: result !== 'done' });
       };
       const told = this.notifier.finished(gid, finish === 'commit');
+      if (this.branches.isConcerned(gid)) return void this.#endBranches(gid, finish, ended);
       if (this.#changing.delete(gid)) {
         this.#applier.invalidate();
         // Nobody is answered before this node knows what the new definitions can reach.
@@ -148,6 +186,22 @@ export class LocalServer {
       } else if (told !== undefined) void told.then(ended);
       else ended();
     });
+  }
+
+  /** It is executed only when what it says about clients' branches is done, which may define things. */
+  async #endBranches(gid: Gid, finish: 'commit' | 'rollback', ended: () => void): Promise<void> {
+    try {
+      await this.branches.ended(gid, finish);
+    } catch (error) {
+      if (!this.#stopped)
+        this.#handler.lost(`a prepared transaction of a client: ${(error as Error).message}`);
+      return;
+    }
+    this.branchDesk.transactionEnded(gid);
+    this.#changing.delete(gid);
+    this.#applier.invalidate();
+    await this.refreshSuspicions();
+    ended();
   }
 
   /**

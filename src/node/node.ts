@@ -5,7 +5,6 @@
  */
 import { HybridClock } from '../core/generation/hybrid-clock.ts';
 import { sinceOf } from '../core/generation/configuration.ts';
-import type { DurableChange } from '../core/generation/record.ts';
 import type { NodeEffect } from '../core/node/node-event.ts';
 import { NodeMachine } from '../core/node/node-machine.ts';
 import { unreachable } from '../lib/assert.ts';
@@ -18,6 +17,7 @@ import { ServerWitness } from './server-witness.ts';
 import { ApplyDesk } from './apply-desk.ts';
 import { deskNode } from './desk-node.ts';
 import { commitsFinished, Drain } from './drain.ts';
+import { DurableState } from './durable-state.ts';
 import { Flow } from './flow.ts';
 import { LocalServer } from './local-server.ts';
 import { Health } from './health.ts';
@@ -56,6 +56,7 @@ export class Node {
   readonly #apply: ApplyDesk;
   readonly #syncpoint: SyncpointKeeper;
   readonly #recovery: RecoveryDesk;
+  readonly #durable: DurableState;
   readonly #referee: RefereeDesk;
   readonly #outcomes: OutcomeNotes;
   readonly #patience: Patience;
@@ -96,6 +97,7 @@ export class Node {
       asked: (content) => this.#questions.asked(content),
       notify: (gid, sql) => this.#desk.notify(gid, sql),
       lost: (reason) => this.#serverLost(reason),
+      generation: () => this.#generation,
     });
     this.#members = this.#newMembers();
     this.#desk = new SessionDesk(config, this.#newDeskNode(), parts.shownSettings);
@@ -109,14 +111,11 @@ export class Node {
       givenUp: (position) => this.#recovery.cutOff(position),
     });
     this.#recovery = this.#newRecovery();
+    this.#durable = this.#newDurableState();
     this.#referee = new RefereeDesk(config, (event) => this.#drain.push(event));
     this.#probe = new ServerProbe(parts.probe, config.heartbeatRecvTimeoutMs);
     this.#witness = this.#newWitness();
-    this.#health = new Health({
-      serverTrouble: (now) => this.#probe.trouble(now),
-      waitsFor: (now) => this.#witness.trouble(now),
-      changed: (health) => this.#drain.push((now) => ({ kind: 'local-health-changed', now, health })),
-    });
+    this.#health = this.#newHealth();
     this.#report = new RuntimeReport(parts, this.#machine, {
       members: () => this.#members,
       unsupervised: () => this.#server.unsupervised,
@@ -164,6 +163,21 @@ export class Node {
     });
   }
 
+  #newHealth(): Health {
+    return new Health({
+      serverTrouble: (now) => this.#probe.trouble(now),
+      waitsFor: (now) => this.#witness.trouble(now),
+      changed: (health) => this.#drain.push((now) => ({ kind: 'local-health-changed', now, health })),
+    });
+  }
+
+  #newDurableState(): DurableState {
+    return new DurableState(this.#parts, this.#recovery, this.#server.branches, {
+      persisted: (token) => this.#drain.push((at) => ({ kind: 'persisted', now: at, token })),
+      lost: (reason) => this.#serverLost(reason),
+    });
+  }
+
   #newFlow(): Flow {
     return new Flow({
       unappliedBytes: () => this.#apply.unappliedBytes,
@@ -201,6 +215,7 @@ export class Node {
       openStream: (to) => this.#members.links.openStream(to),
       isKnown: (gid) => this.#machine.isKnown(gid),
       lastOnline: () => this.#parts.store.state.lastOnline,
+      clearBranches: () => this.#server.branches.clear(),
       seeded: () => this.#drain.push((now) => ({ kind: 'seeded', now })),
       unfit: () => (this.#machine.liveness.onlineIn === 0 ? 'it is not online itself' : undefined),
       lost: (reason) => this.#serverLost(reason),
@@ -246,7 +261,7 @@ export class Node {
     void this.#syncpoint.look(this.#server.stream?.received ?? 0n);
     void this.#report.write();
     this.#outcomes.write();
-    if (this.#machine.openTransactions.own > 0) this.#apply.lookAtWalsender();
+    if (this.#machine.openTransactions.own > 0 || this.#server.branchDesk.busy) this.#apply.lookAtWalsender();
   }
 
   async stop(): Promise<void> {
@@ -329,7 +344,7 @@ export class Node {
       case 'alarm':
         return log.error({ gid: effect.gid, text: effect.text }, mayDiffer);
       case 'persist':
-        return void this.#persist(effect.token, effect.change);
+        return this.#durable.write(effect.token, effect.change);
       case 'serve':
         return this.#serve(effect.generation);
       case 'configuration-changed':
@@ -355,20 +370,6 @@ export class Node {
       default:
         return unreachable(effect);
     }
-  }
-
-  async #persist(token: number, change: DurableChange): Promise<void> {
-    try {
-      // What was replayed is part of what a vote tells.
-      await this.#recovery.ended;
-      await this.#parts.store.persist(change);
-      if (change.lastOnline !== undefined && this.#parts.seed !== undefined)
-        await this.#parts.slot.refreshLost();
-    } catch (error) {
-      this.#serverLost(`the state of elections could not be written: ${(error as Error).message}`);
-      return;
-    }
-    this.#drain.push((now) => ({ kind: 'persisted', now, token }));
   }
 
   #serve(generation: number | undefined): void {

@@ -27,6 +27,8 @@ export interface RecoveryDeskNode {
   /** Why this node is no donor; undefined when it is. */
   unfit(): string | undefined;
   lost(reason: string): void;
+  /** What clients have prepared is not in the way of a replay any more. */
+  clearBranches(): Promise<void>;
 }
 
 export class RecoveryDesk {
@@ -107,6 +109,7 @@ export class RecoveryDesk {
     const { config } = this.#parts;
     try {
       await this.#ended;
+      await this.#node.clearBranches();
       const stream = await this.#node.openStream(donor);
       if (run !== this.#run) return void stream.socket.destroy();
       const options = {

@@ -12,6 +12,7 @@ import type { ErrorText } from '../core/wire/messages.ts';
 import type { ClientSession } from '../io/clients/client-session.ts';
 import type { SessionServices } from '../io/clients/session-services.ts';
 import type { GatewayConfig } from '../config/schema.ts';
+import type { BranchDesk } from './branch-desk.ts';
 import { headerProof, keyProof } from './header-proof.ts';
 
 const cancelRepeatMs = 50;
@@ -32,6 +33,8 @@ export interface DeskNode {
   prepareLost(gid: Gid, backendPid: number): void;
   mayBypass(user: string): Promise<boolean>;
   deliveryFailed(reason: string): void;
+  /** What clients prepare under their own names. */
+  readonly branches: Pick<BranchDesk, 'portsOf' | 'prepareFailed' | 'sessionEnded'>;
 }
 
 /** The first gid of a database; the counter has 15 digits. */
@@ -83,6 +86,7 @@ export class SessionDesk {
       prepareEnded: (gid, end) => {
         this.#preparing.delete(gid);
         if (end === 'failed') this.#waiting.delete(gid);
+        if (end === 'failed') node.branches.prepareFailed(gid);
         node.prepareEnded(gid, end);
       },
       prepareLost: (gid, pid) => {
@@ -91,12 +95,14 @@ export class SessionDesk {
         node.prepareLost(gid, pid);
       },
       deliveryFailed: (reason) => node.deliveryFailed(reason),
+      branchPorts: (session) => node.branches.portsOf(session),
       mayBypass: (user) => node.mayBypass(user),
       admission: () => this.#admission(),
       sessionStarted: (session) => void this.#sessions.add(session),
       sessionEnded: (session) => {
         this.#sessions.delete(session);
         this.#startTimes.delete(session);
+        node.branches.sessionEnded(session);
       },
       cancel: (processId, key) => this.#cancel(processId, key),
     };

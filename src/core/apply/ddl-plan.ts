@@ -86,6 +86,9 @@ export const ddlUserQuery =
  */
 export const keepCommandSql = "SELECT pg_catalog.pg_logical_emit_message(true, 'mtm-ddl', $1)";
 
+/** $1: the content of a message `mtm-follow` (sql/rewrite.sql). */
+export const followSql = 'SELECT mtm.follow($1)';
+
 /** Reads the JSON of a message; undefined when it is not one. */
 export function readDdlMessage(content: Uint8Array): DdlMessage | undefined {
   let value: unknown;

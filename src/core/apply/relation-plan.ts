@@ -253,8 +253,8 @@ export class RelationPlan {
   }
 
   /**
-   * Equality may hold between different texts (1.0 and 1.00): then the text must agree too; some types have
-   * none.
+   * Equality may hold between different texts (1.0 and 1.00): then the text must agree too, byte by byte,
+   * whatever the column's collation takes for equal; some types have no equality.
    */
   #fullTerm(draft: Draft, value: Uint8Array | null | undefined, index: number): string[] {
     const fact = this.#columns[index];
@@ -264,8 +264,10 @@ export class RelationPlan {
     const exact = exactTypes.has(fact.builtin) && (fact.deterministic || !collatable.has(fact.builtin));
     const equal = exact || equalTypes.has(fact.builtin);
     const terms = equal ? [`${name} OPERATOR(pg_catalog.=) ${draft.value('old', index)}`] : [];
-    if (!exact)
-      terms.push(`pg_catalog.format('%s', ${name}) OPERATOR(pg_catalog.=) ${draft.text('old', index)}`);
+    if (!exact) {
+      const bytes = `pg_catalog.format('%s', ${name}) COLLATE pg_catalog."C"`;
+      terms.push(`${bytes} OPERATOR(pg_catalog.=) ${draft.text('old', index)}`);
+    }
     return terms;
   }
 

@@ -11,55 +11,36 @@ import type { Gid } from '../identity.ts';
 import { Notifications, notifyPrefix } from '../pgoutput/notification.ts';
 import { assert } from '../../lib/assert.ts';
 import { decodePgoutput } from '../pgoutput/decoder.ts';
-import type {
-  DeleteMessage,
-  InsertMessage,
-  PgoutputMessage,
-  RelationMessage,
-  TruncateMessage,
-  UpdateMessage,
-} from '../pgoutput/messages.ts';
+import type { DeleteMessage, InsertMessage, PgoutputMessage } from '../pgoutput/messages.ts';
+import type { TruncateMessage, UpdateMessage } from '../pgoutput/messages.ts';
 import { peekOid, pgoutputType } from '../pgoutput/peek.ts';
 import { frameEnd } from '../pgoutput/piece-writer.ts';
+import { isWholeBody, writeBranchEnd, writeBranchStart } from './client-branch.ts';
+import type { ClientBranch } from './client-branch.ts';
+import { ClientSteps } from './client-steps.ts';
 import { insertRun, runToCopy } from './insert-run.ts';
-import { ddlUserMark, ddlUserQuery, keepCommandSql, planDdl, readDdlMessage } from './ddl-plan.ts';
+import { ddlUserMark, ddlUserQuery, followSql, keepCommandSql, planDdl } from './ddl-plan.ts';
+import { readDdlMessage } from './ddl-plan.ts';
 import type { DdlMessage } from './ddl-message.ts';
 import { factsMark, factsQuery, readFacts } from './facts.ts';
 import type { RelationFacts } from './facts.ts';
 import { ForeignKeyChecks } from './foreign-key-checks.ts';
 import { HeldRows, heldBytesLimit } from './held-rows.ts';
+import { PieceQueue } from './piece-queue.ts';
 import { relationKey } from './plan-store.ts';
 import type { PlanStore } from './plan-store.ts';
 import { quoteLiteral } from './quoting.ts';
 import { RelationPlan, truncateSql } from './relation-plan.ts';
 import type { StatementPipeline } from './statement-pipeline.ts';
-
-export type Step =
-  | { readonly kind: 'hungry' | 'full' | 'waiting' | 'complete' }
-  | { readonly kind: 'refused'; readonly sqlstate: string; readonly reason: string };
-
-interface KnownRelation {
-  readonly message: RelationMessage;
-  readonly key: string;
-  plan: RelationPlan | undefined;
-  /** It does not exist here; a command that makes it may follow. */
-  absent: boolean;
-}
-
-type Waiting =
-  | { readonly kind: 'facts'; readonly relation: KnownRelation; readonly epoch: number }
-  | { readonly kind: 'user'; readonly message: DdlMessage }
-  | { readonly kind: 'barrier' };
+import { full, hungry, waiting, type KnownRelation, type Step, type Waiting } from './writer-step.ts';
 
 const fullBytes = 65_536;
 /** From this many consecutive inserts into one relation on, COPY is used: it costs about as much as four. */
 const copyFrom = 5;
 const barrierMark = 'mtm-barrier:';
+const begin = 'BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE';
 const textOid = 25;
 const encoder = new TextEncoder();
-const hungry: Step = { kind: 'hungry' };
-const full: Step = { kind: 'full' };
-const waiting: Step = { kind: 'waiting' };
 
 export class TransactionWriter {
   readonly #pipeline: StatementPipeline;
@@ -72,23 +53,24 @@ export class TransactionWriter {
   readonly #checks: ForeignKeyChecks | undefined;
   readonly #held = new HeldRows();
   readonly notifications = new Notifications();
-  #pieces: Uint8Array[] = [];
-  #queuedBytes = 0;
-  #at = 0;
+  readonly #pieces = new PieceQueue();
+  readonly #clients: ClientSteps;
+  /** What this writes itself, to be prepared under the client's name. */
+  readonly #self: ClientBranch | undefined;
   #waiting: Waiting | undefined;
   #refused: Step | undefined;
   #user: { readonly message: DdlMessage; readonly superuser: boolean } | undefined;
   #deferred = false;
   /**
-   * Between CREATE or ALTER EXTENSION and its end: the script runs here too and writes the rows of its
-   * tables itself.
+   * Between CREATE or ALTER EXTENSION and its end: the script runs here too and writes the rows of its tables
+   * itself.
    */
   #insideExtension = false;
   #ddl = false;
 
   /**
    * Without a gid it replays what was decided before: its owner writes the boundaries, and foreign keys are
-   * not checked again.
+   * not checked again. `branch`: it writes this one, whose name the gid is.
    */
   constructor(
     pipeline: StatementPipeline,
@@ -96,43 +78,57 @@ export class TransactionWriter {
     gid: Gid | undefined,
     hmac: string,
     unique: number,
+    branch?: ClientBranch,
   ) {
     this.#pipeline = pipeline;
+    this.#self = branch;
+    this.#clients = new ClientSteps(pipeline, this.#pieces, gid === undefined, (client) => {
+      return new TransactionWriter(pipeline, store, client.gid, '', unique, client);
+    });
     this.#checks = gid === undefined ? undefined : new ForeignKeyChecks(pipeline);
     this.#store = store;
     this.#gid = gid;
     this.#hmac = hmac;
     this.#unique = unique;
-    if (gid !== undefined) pipeline.run('BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE');
+    if (gid !== undefined) pipeline.run(begin);
+    if (branch === undefined) return;
+    writeBranchStart(pipeline, branch);
+    if (isWholeBody(branch.body)) this.push(branch.body);
+    else this.#refuse('08P01', `the changes of prepared transaction "${branch.gid}" are cut short`);
   }
 
   /** A command was seen: plans of others may be stale afterwards. */
   get ddl(): boolean {
-    return this.#ddl;
+    return this.#ddl || this.#clients.ddl;
+  }
+
+  /** The client's branch that is prepared before this transaction, once it is known. */
+  get client(): ClientBranch | undefined {
+    return this.#clients.branch;
+  }
+
+  /** It says what becomes of clients' branches: with its commit not everything is done. */
+  get concernsClients(): boolean {
+    return this.#clients.active;
   }
 
   /** Bytes pushed and not used yet. */
   get queuedBytes(): number {
-    return this.#queuedBytes;
+    return this.#pieces.bytes;
   }
 
   push(data: Uint8Array): void {
     this.#pieces.push(data);
-    this.#queuedBytes += data.length;
   }
 
   step(): Step {
     for (;;) {
+      const first = this.#clients.step(begin);
+      if (first !== undefined) return first;
       if (this.#refused !== undefined) return this.#refused;
       if (this.#waiting !== undefined) return waiting;
-      const piece = this.#pieces[0];
+      const piece = this.#pieces.current();
       if (piece === undefined) return hungry;
-      if (this.#at >= piece.length) {
-        this.#pieces.shift();
-        this.#queuedBytes -= piece.length;
-        this.#at = 0;
-        continue;
-      }
       this.#message(piece);
       if (this.#pipeline.size >= fullBytes) return full;
     }
@@ -141,7 +137,11 @@ export class TransactionWriter {
   /** One row that the server sent; rows of other statements are not for us. */
   answer(columns: readonly string[]): void {
     const first = columns[0] ?? '';
-    if (first.startsWith(factsMark)) this.#factsCame(first.slice(factsMark.length));
+    const taken = this.#clients.answer(columns);
+    if (taken === 'broken') this.#refuse('08P01', 'the changes of a prepared transaction are cut short');
+    else if (taken === 'answered') this.#waiting = undefined;
+    else if (taken !== undefined) return;
+    else if (first.startsWith(factsMark)) this.#factsCame(first.slice(factsMark.length));
     else if (first.startsWith(ddlUserMark)) this.#userCame(first.slice(ddlUserMark.length));
     else if (first === barrierMark && this.#waiting?.kind === 'barrier') this.#waiting = undefined;
     else this.#checks?.answer(first, columns);
@@ -151,7 +151,7 @@ export class TransactionWriter {
   finish(): Step {
     if (this.#refused !== undefined) return this.#refused;
     if (this.#waiting !== undefined) return waiting;
-    assert(this.#pieces.length === 0, 'a transaction is finished when its data is used up');
+    assert(this.#pieces.empty, 'a transaction is finished when its data is used up');
     const [absent] = this.#held.names;
     if (absent !== undefined) {
       this.#refuseAbsent(absent);
@@ -161,8 +161,13 @@ export class TransactionWriter {
       this.#pipeline.run(`SELECT '${barrierMark}'`);
       return this.#wait({ kind: 'barrier' });
     }
-    if (this.#gid === undefined) return { kind: 'complete' };
+    if (this.#clients.holding) this.#refuse('08P01', 'peer data: a prepared transaction is cut short');
+    if (this.#gid === undefined || this.#clients.holding) return this.#refused ?? { kind: 'complete' };
     this.#checks?.finish();
+    if (this.#self !== undefined) {
+      writeBranchEnd(this.#pipeline, this.#self);
+      return { kind: 'complete' };
+    }
     const header = JSON.stringify({ gid: this.#gid, hmac: this.#hmac });
     const emit = "SELECT pg_catalog.pg_logical_emit_message(true, 'mtm', $1)";
     this.#pipeline.run(emit, [textOid], [encoder.encode(header)]);
@@ -185,19 +190,24 @@ export class TransactionWriter {
   }
 
   #message(piece: Uint8Array): void {
-    const start = this.#at + 4;
-    const end = frameEnd(piece, this.#at);
+    const start = this.#pieces.at + 4;
+    const end = frameEnd(piece, this.#pieces.at);
     if (end === 0) return this.#refuse('08P01', 'peer data is cut in the middle of a message');
+    const client = this.#clients.active && this.#clients.row(piece, start, end);
+    if (client === 'asked') this.#wait({ kind: 'body' });
+    if (client !== false) return;
     const type = piece[start];
     if (type === pgoutputType.insert && this.#copyRun(piece, end)) return;
     const message = decodePgoutput(piece, start, end);
     const absent = 'relation' in message ? this.#relations.get(message.relation) : undefined;
     if (absent?.absent === true && this.#insideExtension)
-      this.#at = end; // made and dropped by the script
+      this.#pieces.at = end; // made and dropped by the script
     else if (absent?.absent === true) this.#hold(absent, piece, start, end);
     else if (!this.#apply(message, piece, start, end)) return;
-    this.#at = end;
-    if (message.kind === 'logical-message') this.#tryHeldAgain(piece);
+    this.#pieces.at = end;
+    // A command has run: rows of tables that did not exist come before what follows it.
+    if (message.kind === 'logical-message' && this.#held.names.length > 0)
+      this.#pieces.insert(this.#held.take());
   }
 
   #hold({ message }: KnownRelation, piece: Uint8Array, start: number, end: number): void {
@@ -207,15 +217,6 @@ export class TransactionWriter {
       '54000',
       `more than ${heldBytesLimit >> 20} MB of rows for "${name}" before it exists on this node`,
     );
-  }
-
-  /** A command has run: rows of tables that did not exist come before what follows it. */
-  #tryHeldAgain(piece: Uint8Array): void {
-    if (this.#held.names.length === 0) return;
-    const held = this.#held.take();
-    this.#pieces.splice(0, 1, held, piece.subarray(this.#at));
-    this.#queuedBytes += held.length - this.#at;
-    this.#at = 0;
   }
 
   /** False when the message must wait for an answer: it is looked at again then. */
@@ -232,19 +233,20 @@ export class TransactionWriter {
       case 'relation': {
         const key = relationKey(piece, start, end);
         this.#relations.set(message.oid, { message, key, plan: undefined, absent: false });
+        this.#clients.introduced(message);
         return true;
       }
       case 'type':
         return true;
       case 'logical-message':
         if (message.prefix === notifyPrefix) this.notifications.add(message.content);
+        if (message.prefix === 'mtm-follow') this.#pipeline.run(followSql, [textOid], [message.content]);
         return message.prefix === 'mtm-ddl' ? this.#command(message.content) : true;
-      case 'malformed':
-        this.#refuse('08P01', `peer data: ${message.reason}`);
+      default: {
+        const what = message.kind === 'malformed' ? message.reason : `unexpected message ${message.kind}`;
+        this.#refuse('08P01', `peer data: ${what}`);
         return true;
-      default:
-        this.#refuse('08P01', `peer data: unexpected message ${message.kind}`);
-        return true;
+      }
     }
   }
 
@@ -337,22 +339,21 @@ export class TransactionWriter {
     return true;
   }
 
-  /**
-   * Consecutive inserts into one relation, within one piece, as one COPY. False: too few, or the plan is not
-   * known yet.
-   */
+  /** Consecutive inserts into one relation, within a piece, as one COPY. False: too few, or no plan yet. */
   #copyRun(piece: Uint8Array, firstEnd: number): boolean {
-    const plan = this.#relations.get(peekOid(piece, this.#at + 4, firstEnd))?.plan;
+    const plan = this.#relations.get(peekOid(piece, this.#pieces.at + 4, firstEnd))?.plan;
     const run =
-      plan === undefined || this.#writtenByScript(plan) ? undefined : insertRun(piece, this.#at, copyFrom);
+      plan === undefined || this.#writtenByScript(plan)
+        ? undefined
+        : insertRun(piece, this.#pieces.at, copyFrom);
     if (plan === undefined || run === undefined || plan.copyColumns.length === 0) return false;
-    const data = runToCopy(piece, this.#at, run, plan);
+    const data = runToCopy(piece, this.#pieces.at, run, plan);
     if (data === undefined) this.#refuse('08P01', 'peer data: a row that cannot be inserted');
     else {
       this.#pipeline.copy(plan.copy, data.text);
       for (const row of data.rows) this.#checks?.inserted(plan, row);
     }
-    this.#at = run;
+    this.#pieces.at = run;
     return true;
   }
 

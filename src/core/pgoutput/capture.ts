@@ -2,10 +2,10 @@
  * Turns the stream of the local slot into what the commit machinery wants to know (architecture §3, §9).
  *
  * States: *between* transactions → `b` or `B` opens one → `P` or `C` ends it; `K` and `r` stand between
- * transactions.
- * A transaction is *ours* (gid of this node: its changes are handed out as peer data), *foreign* (gid of
- * another node, seen on 15, where the slot cannot filter by origin: skipped), *alien* (somebody else's gid)
- * or *plain* (one phase).
+ * transactions. A transaction is *ours* (gid of this node: its changes are handed out as peer data),
+ * *foreign* (gid of another node, seen on 15, where the slot cannot filter by origin: skipped), *alien*
+ * (somebody else's gid) or *plain* (one phase). While a session prepares a transaction for its client, what
+ * is alien is collected: only its end says whether it is a *client*'s.
  *
  * Rule: peer data is self-contained. pgoutput sends a relation once per connection, so its bytes are kept and
  * put before the first use in each transaction. Nothing in a message is believed because it is there: the
@@ -16,12 +16,15 @@ import { parseGid } from '../identity.ts';
 import type { Gid, Lsn, NodeId } from '../identity.ts';
 import { Notifications, notifyPrefix } from './notification.ts';
 import { decodePgoutput } from './decoder.ts';
+import { headerPrefix, isSharedTable, readHeader } from './own-tables.ts';
 import { peekOid, peekPrefix, peekRelation, peekTruncated, pgoutputType as type } from './peek.ts';
 import { PieceWriter } from './piece-writer.ts';
 
 export interface CapturedPiece {
   /** This piece carries DDL. */
   readonly ddl: boolean;
+  /** It says what becomes of transactions that clients have prepared. */
+  readonly clients?: boolean;
   /** Row changes in this piece; each relation of a TRUNCATE counts as one. */
   readonly rows: number;
   /** See piece-writer.ts. */
@@ -50,6 +53,17 @@ export interface UnsupervisedWrite {
   readonly endLsn: Lsn;
 }
 
+/** A transaction that a client prepared here, from a session of a gateway. */
+export interface ClientTransaction {
+  /** That of its header. */
+  readonly id: string;
+  /** The client's name. */
+  readonly gid: string;
+  readonly ddl: boolean;
+  /** Its changes; undefined when they are more than are kept. */
+  readonly body: readonly Uint8Array[] | undefined;
+}
+
 export interface CaptureHandler {
   verifyHeader(gid: Gid, hmac: string): boolean;
   /** One of our own transactions begins. It is prepared here already; its changes follow. */
@@ -58,9 +72,14 @@ export interface CaptureHandler {
   prepared(transaction: PreparedTransaction): void;
   /** COMMIT PREPARED or ROLLBACK PREPARED ran here for a gid of any node of the cluster. */
   finished(gid: Gid, outcome: 'committed' | 'rolled-back', endLsn: Lsn): void;
+  /** COMMIT PREPARED ran here for a name that is no gid, of one that was not seen as unsupervised. */
+  finishedByName?(name: string, endLsn: Lsn): void;
   /** A supervised transaction that committed in one phase. */
   committedPlainly(gid: Gid, endLsn: Lsn, notifications?: Notifications): void;
   unsupervised(write: UnsupervisedWrite): void;
+  /** Does any session prepare a transaction for its client just now? */
+  preparesForClients?(): boolean;
+  client?(transaction: ClientTransaction): void;
   /** A question to the gateway (sql/requests.sql). Anybody who may write messages can have made it. */
   request?(content: string): void;
 }
@@ -68,12 +87,13 @@ export interface CaptureHandler {
 interface Described {
   /** Unquoted, for people. */
   readonly name: string;
-  /** In schema mtm: each node's own book-keeping. */
+  /** In schema mtm: each node's own book-keeping, or replicated like a user's (shared). */
   readonly own: boolean;
+  readonly shared: boolean;
   readonly bytes: Uint8Array;
 }
 
-type Side = 'ours' | 'foreign' | 'alien' | 'plain';
+type Side = 'ours' | 'foreign' | 'alien' | 'client' | 'plain';
 
 interface OpenTransaction {
   readonly side: Side;
@@ -86,7 +106,12 @@ interface OpenTransaction {
   pieceRows: number;
   pieceDdl: boolean;
   hasOrigin: boolean;
-  notifications: Notifications | undefined;
+  notifications?: Notifications;
+  pieceClients: boolean;
+  /** The id of a client's transaction. */
+  client: string | undefined;
+  body: Uint8Array[] | undefined;
+  bodyBytes: number;
 }
 
 /** What is in it each node keeps for itself: never sent to peers, never an unsupervised write. */
@@ -94,6 +119,8 @@ const ownSchema = 'mtm';
 const pieceBytes = 65_536;
 const namesKept = 20;
 const aliensKept = 1000;
+/** Of the changes of a client's prepared transaction: every node keeps them until it is finished. */
+const bodyLimit = 33_554_432;
 const decoder = new TextDecoder();
 
 export class Capture {
@@ -102,7 +129,8 @@ export class Capture {
   readonly #writer = new PieceWriter();
   /** Framed bytes that introduce a relation: its types, then itself. */
   readonly #relations = new Map<number, Described>();
-  readonly #aliens = new Map<string, UnsupervisedWrite>();
+  /** Undefined: it changes nothing that counts. */
+  readonly #aliens = new Map<string, UnsupervisedWrite | undefined>();
   #types = new PieceWriter();
   #open: OpenTransaction | undefined;
 
@@ -142,7 +170,8 @@ export class Capture {
     const { schema, name } = peekRelation(buffer, start, end);
     this.#relations.set(oid, {
       name: `${schema}.${name}`,
-      own: schema === ownSchema,
+      own: schema === ownSchema && !isSharedTable(schema, name),
+      shared: isSharedTable(schema, name),
       bytes: this.#types.take(),
     });
     this.#open?.introduced.delete(oid);
@@ -175,28 +204,32 @@ export class Capture {
     if (open === undefined) return 'a row outside of a transaction';
     const relation = this.#relations.get(oid);
     if (relation === undefined) return `a row of a relation (oid ${oid}) that was never described`;
-    if (relation.own) return 'skip';
+    if (relation.own || (relation.shared && open.side !== 'ours')) return 'skip';
+    open.pieceClients ||= relation.shared;
     open.rows++;
     open.pieceRows++;
     if (open.introduced.has(oid)) return 'forward';
     open.introduced.add(oid);
-    if (open.side === 'ours') this.#writer.framed(relation.bytes);
-    else if (open.names.size < namesKept) open.names.add(relation.name);
+    if (isKept(open)) this.#writer.framed(relation.bytes);
+    if (open.side !== 'ours' && open.names.size < namesKept) open.names.add(relation.name);
     return 'forward';
   }
 
   #forward(buffer: Uint8Array, start: number, end: number): void {
     const open = this.#open;
-    if (open === undefined || open.side !== 'ours') return;
+    if (open === undefined || !isKept(open)) return;
     this.#writer.message(buffer, start, end);
     if (this.#writer.size >= pieceBytes) this.#flush(open);
   }
 
   #flush(open: OpenTransaction): void {
     if (this.#writer.size === 0) return;
-    const piece = { ddl: open.pieceDdl, rows: open.pieceRows, data: this.#writer.take() };
+    const { pieceDdl: ddl, pieceRows: rows, pieceClients: clients } = open;
+    const piece = { ddl, rows, data: this.#writer.take(), ...(clients ? { clients } : {}) };
     open.pieceRows = 0;
     open.pieceDdl = false;
+    open.pieceClients = false;
+    if (open.side === 'client') return collect(open, piece.data);
     this.#handler.piece(open.gid, piece);
   }
 
@@ -212,23 +245,18 @@ export class Capture {
       open.pieceDdl = true;
       this.#forward(buffer, start, end);
     } else if (prefix === notifyPrefix) {
-      return this.#notification(open, buffer, start, end);
-    } else if (prefix === 'mtm') {
+      if (open.side !== 'ours' && open.side !== 'plain') return undefined;
+      open.notifications ??= new Notifications();
+      this.#forward(buffer, start, end);
+      return open.notifications.message(buffer, start, end);
+    } else if (prefix === 'mtm-follow') {
+      if (open.names.size < namesKept) open.names.add('(setval or rewritten rows)');
+      this.#forward(buffer, start, end);
+    } else if (prefix === headerPrefix.supervised || prefix === headerPrefix.client) {
       const message = decodePgoutput(buffer, start, end);
       if (message.kind === 'malformed') return message.reason;
-      if (message.kind === 'logical-message') this.#header(open, message.content);
+      if (message.kind === 'logical-message') this.#header(open, prefix, message.content);
     }
-    return undefined;
-  }
-
-  /** It travels with the changes; each node tells its listeners after the commit. */
-  #notification(open: OpenTransaction, buffer: Uint8Array, start: number, end: number): string | undefined {
-    if (open.side === 'foreign' || open.side === 'alien') return undefined;
-    const message = decodePgoutput(buffer, start, end);
-    if (message.kind === 'malformed') return message.reason;
-    open.notifications ??= new Notifications();
-    if (message.kind === 'logical-message') open.notifications.add(message.content);
-    this.#forward(buffer, start, end);
     return undefined;
   }
 
@@ -240,9 +268,13 @@ export class Capture {
   }
 
   /** The last header whose gid fits counts; in a plain transaction the last one at all. */
-  #header(open: OpenTransaction, content: Uint8Array): void {
+  #header(open: OpenTransaction, prefix: string, content: Uint8Array): void {
     const header = readHeader(content);
-    if (header !== undefined && (open.side === 'plain' || header.gid === open.gid)) open.header = header;
+    if (prefix === headerPrefix.client) {
+      if (header !== undefined && this.#handler.verifyHeader(header.gid, header.hmac))
+        open.client = header.gid;
+    } else if (header !== undefined && (open.side === 'plain' || header.gid === open.gid))
+      open.header = header;
   }
 
   #boundary(buffer: Uint8Array, start: number, end: number): string | undefined {
@@ -274,7 +306,7 @@ export class Capture {
 
   #sideOf(gid: string): Side {
     const parts = parseGid(gid);
-    if (parts === undefined) return 'alien';
+    if (parts === undefined) return this.#handler.preparesForClients?.() === true ? 'client' : 'alien';
     return parts.node === this.#node ? 'ours' : 'foreign';
   }
 
@@ -291,7 +323,10 @@ export class Capture {
       pieceRows: 0,
       pieceDdl: false,
       hasOrigin: false,
-      notifications: undefined,
+      pieceClients: false,
+      client: undefined,
+      body: [],
+      bodyBytes: 0,
     };
     if (side === 'ours') this.#handler.began(gid);
     return undefined;
@@ -301,13 +336,17 @@ export class Capture {
     const open = this.#open;
     if (open === undefined || open.gid !== gid) return `the end of ${gid} without its beginning`;
     this.#open = undefined;
+    if (isKept(open)) this.#flush(open);
     if (open.side === 'ours') {
-      this.#flush(open);
       const header = this.#judge(open);
       const { rows, ddl, notifications } = open;
       this.#handler.prepared({ gid, header, rows, ddl, ...(notifications && { notifications }), endLsn });
-    } else if (open.side === 'alien' && !open.hasOrigin && (open.names.size > 0 || open.ddl)) {
-      this.#aliens.set(gid, this.#unsupervised(open, gid, endLsn));
+    } else if (open.client !== undefined) {
+      const { client: id, ddl, body, side } = open;
+      if (side === 'client' && !open.hasOrigin) this.#handler.client?.({ id, gid, ddl, body });
+    } else if (open.side !== 'foreign' && !open.hasOrigin) {
+      const counts = open.names.size > 0 || open.ddl;
+      this.#aliens.set(gid, counts ? this.#unsupervised(open, gid, endLsn) : undefined);
       if (this.#aliens.size > aliensKept) this.#aliens.delete(this.#aliens.keys().next().value ?? '');
     }
     return undefined;
@@ -338,25 +377,24 @@ export class Capture {
   #finish(gid: string, outcome: 'committed' | 'rolled-back', endLsn: Lsn): string | undefined {
     if (this.#open !== undefined) return `the outcome of ${gid} inside a transaction`;
     const alien = this.#aliens.get(gid);
-    if (alien !== undefined) {
-      this.#aliens.delete(gid);
-      if (outcome === 'committed') this.#handler.unsupervised({ ...alien, endLsn });
+    if (this.#aliens.delete(gid)) {
+      if (outcome === 'committed' && alien !== undefined) this.#handler.unsupervised({ ...alien, endLsn });
     } else if (parseGid(gid) !== undefined) {
       this.#handler.finished(gid, outcome, endLsn);
+    } else if (outcome === 'committed') {
+      this.#handler.finishedByName?.(gid, endLsn);
     }
     return undefined;
   }
 }
 
-/** The content of a header message, or undefined when it is not one. */
-function readHeader(content: Uint8Array): { readonly gid: Gid; readonly hmac: string } | undefined {
-  let value: unknown;
-  try {
-    value = JSON.parse(decoder.decode(content));
-  } catch {
-    return undefined; // anybody may write a message with our prefix: it is no header then
-  }
-  if (typeof value !== 'object' || value === null) return undefined;
-  const { gid, hmac } = value as { readonly gid?: unknown; readonly hmac?: unknown };
-  return typeof gid === 'string' && typeof hmac === 'string' ? { gid, hmac } : undefined;
+/** Its changes are handed out, or collected. */
+function isKept({ side }: OpenTransaction): boolean {
+  return side === 'ours' || side === 'client';
+}
+
+function collect(open: OpenTransaction, data: Uint8Array): void {
+  open.bodyBytes += data.length;
+  if (open.bodyBytes > bodyLimit) open.body = undefined;
+  open.body?.push(data);
 }

@@ -7,13 +7,15 @@
  *
  * Rules: only the last verified header of an ordinary commit counts, and only the recovery's origin makes a
  * commit be cut, so that no user can cut his own. A commit without a verified header is nobody's transaction
- * and is left out. A unit is held until its gid is known, but not beyond `holdBytes`: a big one is handed on
+ * and is left out; so is a client's prepared transaction, which comes with the decision about it. A unit is
+ * held until its gid is known, but not beyond `holdBytes`: a big one is handed on
  * as it comes and named at its end. Units are self-contained as in core/pgoutput/capture.ts. Of commits that
  * the receiver has in a copy it gets the gids only.
  */
 import { parseGid } from '../identity.ts';
 import type { Gid, Lsn } from '../identity.ts';
 import { decodePgoutput } from './decoder.ts';
+import { headerPrefix, isSharedTable, readHeader } from './own-tables.ts';
 import { peekOid, peekPrefix, peekRelation, peekTruncated } from './peek.ts';
 import { pgoutputType as type } from './peek.ts';
 import { PieceWriter } from './piece-writer.ts';
@@ -37,6 +39,8 @@ export interface CutterHandler {
 
 interface Described {
   readonly own: boolean;
+  /** In our schema, but replicated. */
+  readonly shared: boolean;
   readonly bytes: Uint8Array;
 }
 
@@ -44,6 +48,8 @@ interface OpenCommit {
   /** The receiver's copy holds it. */
   readonly copied: boolean;
   replayed: boolean;
+  /** A client has prepared it, through a gateway. */
+  client: boolean;
   /** Gid of the last verified header; undefined behind a unit that is closed. */
   gid: Gid | undefined;
   introduced: Set<number>;
@@ -105,8 +111,10 @@ export class CommitCutter {
     const oid = peekOid(buffer, start, end);
     if (oid === 0) return 'a relation message is cut short';
     this.#types.message(buffer, start, end);
-    const own = peekRelation(buffer, start, end).schema === ownSchema;
-    this.#relations.set(oid, { own, bytes: this.#types.take() });
+    const { schema, name } = peekRelation(buffer, start, end);
+    const shared = isSharedTable(schema, name);
+    const own = schema === ownSchema && !shared;
+    this.#relations.set(oid, { own, shared, bytes: this.#types.take() });
     this.#open?.introduced.delete(oid);
     return undefined;
   }
@@ -124,6 +132,8 @@ export class CommitCutter {
       if (relation === undefined) return `a row of a relation (oid ${oid}) that was never described`;
       if (relation.own) continue;
       forward = true;
+      // Of these each node deletes some by itself, which is nobody's write.
+      open.content ||= !relation.shared;
       if (open.introduced.has(oid)) continue;
       open.introduced.add(oid);
       this.#writer.framed(relation.bytes);
@@ -133,7 +143,6 @@ export class CommitCutter {
   }
 
   #forward(open: OpenCommit, buffer: Uint8Array, start: number, end: number): void {
-    open.content = true;
     this.#writer.message(buffer, start, end);
     if (open.big) {
       if (this.#writer.size >= pieceBytes) this.#handler.piece(this.#writer.take());
@@ -152,6 +161,7 @@ export class CommitCutter {
         this.#open = {
           copied: message.finalLsn < this.copyEnd,
           replayed: false,
+          client: false,
           gid: undefined,
           introduced: new Set(),
           content: false,
@@ -187,6 +197,11 @@ export class CommitCutter {
       open.content = true;
       open.ddl = !open.copied;
       if (!open.copied) this.#forward(open, buffer, start, end);
+    } else if (prefix === 'mtm-follow') {
+      open.content = true;
+      if (!open.copied) this.#forward(open, buffer, start, end);
+    } else if (prefix === headerPrefix.client) {
+      open.client = this.#proved(content) !== undefined;
     } else if (prefix === 'mtm-mark') {
       open.marks.push(Number(decoder.decode(content)));
     } else if (prefix === 'mtm' && !open.replayed) {
@@ -202,28 +217,28 @@ export class CommitCutter {
 
   /** The gid of a header that the gateway wrote. */
   #headerOf(content: Uint8Array): Gid | undefined {
-    let value: unknown;
-    try {
-      value = JSON.parse(decoder.decode(content));
-    } catch {
-      return undefined; // no header: the commit is judged by those that are
-    }
-    const { gid, hmac } = (value ?? {}) as { readonly gid?: unknown; readonly hmac?: unknown };
-    if (typeof gid !== 'string' || typeof hmac !== 'string' || parseGid(gid) === undefined) return undefined;
-    return this.#handler.verifyHeader(gid, hmac) ? gid : undefined;
+    const gid = this.#proved(content);
+    return gid === undefined || parseGid(gid) === undefined ? undefined : gid;
+  }
+
+  /** What a header names that the gateway wrote. */
+  #proved(content: Uint8Array): string | undefined {
+    const header = readHeader(content);
+    if (header === undefined) return undefined;
+    return this.#handler.verifyHeader(header.gid, header.hmac) ? header.gid : undefined;
   }
 
   /** Ends the unit; the next one of the same commit introduces its relations again. */
   #close(open: OpenCommit, position: Lsn): void {
     const data = this.#writer.take();
-    const { gid, big, content, ddl } = open;
+    const { gid, big, content, ddl, client } = open;
     if (big) {
       if (data.length > 0) this.#handler.piece(data);
       this.#handler.end(gid, ddl, position);
     } else if (gid !== undefined) {
       this.#handler.unit(gid, ddl, data, position);
     }
-    if (gid === undefined && content) this.#handler.unsupervised();
+    if (gid === undefined && content && !client) this.#handler.unsupervised();
     open.gid = undefined;
     open.introduced = new Set();
     open.content = false;

@@ -3,7 +3,8 @@
  * functions write inside the transaction (sql/notify.sql), and what one transaction has of them.
  * Rule: whoever may write messages can have made one, so everything is checked here: what passes is what
  * pg_notify itself would take, and nothing that is wrong stops anybody.
- */
+ */ import { decodePgoutput } from './decoder.ts';
+
 export interface Notification {
   readonly channel: string;
   readonly payload: string;
@@ -47,6 +48,13 @@ export class Notifications {
   readonly #list = new Map<string, Notification>();
   #bytes = 0;
   #dropped = 0;
+
+  /** A logical message as it comes in the stream; what is wrong with it, if anything. */
+  message(buffer: Uint8Array, start: number, end: number): string | undefined {
+    const message = decodePgoutput(buffer, start, end);
+    if (message.kind === 'logical-message') this.add(message.content);
+    return message.kind === 'malformed' ? message.reason : undefined;
+  }
 
   add(content: Uint8Array): void {
     const read = readNotification(content);

@@ -66,7 +66,7 @@ export function* rollBack(session: SessionMachine): Part<void> {
   session.fatal('XX000', '[multimaster] the transaction could not be rolled back');
 }
 
-const rolledBack = errorResponse({
+export const rolledBack = errorResponse({
   severity: 'ERROR',
   sqlstate: '40000',
   message: '[multimaster] the transaction was rolled back by the server',
@@ -114,7 +114,7 @@ function* commitBlock(session: SessionMachine, block: Block, flight: Flight | un
 }
 
 /** An election began after the transaction had been admitted: nothing of it is left, it may run again. */
-function* generationEnded(session: SessionMachine): Part<BlockEnd> {
+export function* generationEnded(session: SessionMachine): Part<BlockEnd> {
   if (session.serverStatus !== status.idle) yield* rollBack(session);
   const message = '[multimaster] the generation ended before the transaction could be prepared';
   const error = errorResponse({
@@ -133,7 +133,7 @@ function* interrupted(session: SessionMachine, refusal: Refusal): Part<BlockEnd>
 }
 
 /** The gid was never prepared and never will be. */
-function failed(session: SessionMachine, block: Block, gid: Gid): void {
+export function failed(session: SessionMachine, block: Block, gid: Gid): void {
   block.gid = undefined;
   session.ports.prepareEnded(gid, 'failed');
 }
@@ -196,7 +196,8 @@ const mixed: ErrorText = {
   hint: 'Write to temporary tables in a transaction of their own.',
 };
 
-function* afterPrepare(
+/** PREPARE has been answered. `kind`: what the header function said of the transaction. */
+export function* afterPrepare(
   session: SessionMachine,
   block: Block,
   gid: Gid,

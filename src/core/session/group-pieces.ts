@@ -3,12 +3,14 @@
  * gateway's own work in between.
  * Rule: pieces behave as if they had come at once. After an error everything up to the Sync is ignored.
  */
+import { assert } from '../../lib/assert.ts';
 import type { StatementClass, TransactionModes } from '../statement/statement-class.ts';
 import { status } from '../wire/codes.ts';
 import { closePortal, flushMessage, query, syncMessage } from '../wire/messages.ts';
 import type { ErrorText } from '../wire/messages.ts';
 import { admission } from './admission.ts';
 import { isSetting, needsMembers, noteStatement, runsAsIs } from './block.ts';
+import { runFinishPrepared, runPrepareTransaction } from './client-two-phase.ts';
 import { readPiece } from './group-reader.ts';
 import type { Piece, Place } from './group-reader.ts';
 import { sendMessages, syncOpen, tellPending } from './group-run.ts';
@@ -18,7 +20,6 @@ import { newReply } from './reply.ts';
 import type { SessionMachine } from './session.ts';
 import {
   blocksOnly,
-  clientTwoPhase,
   runBegin,
   runCommit,
   runListen,
@@ -152,7 +153,7 @@ function* runControl(session: SessionMachine, run: Run, control: NonNullable<Pie
   // Its portal was bound and never ran, for which the end of the transaction would bring a warning.
   if (portal !== '' && kind.kind !== 'begin') closeQuietly(session, portal);
   session.registry.simpleQuerySent(false);
-  const ends = kind.kind === 'commit' || kind.kind === 'rollback';
+  const ends = kind.kind === 'commit' || kind.kind === 'rollback' || kind.kind === 'prepare-transaction';
   const obstacle = ends ? undefined : yield* admission(session, false);
   let ok: boolean;
   if (kind.kind === 'commit') ok = yield* runCommit(session, kind.chain);
@@ -162,7 +163,10 @@ function* runControl(session: SessionMachine, run: Run, control: NonNullable<Pie
   else if (kind.kind === 'savepoint') ok = yield* refuse(session, blocksOnly(savepointCommand(text)));
   else if (kind.kind === 'listen') ok = yield* runListen(session, kind);
   else if (kind.kind === 'refused') ok = yield* refuse(session, { severity: 'ERROR', ...kind });
-  else ok = yield* refuse(session, clientTwoPhase(gidOf(kind)));
+  else if (kind.kind === 'prepare-transaction') ok = yield* runPrepareTransaction(session, query(text));
+  else if (kind.kind === 'finish-prepared')
+    ok = yield* runFinishPrepared(session, kind, run.classes.length === 0);
+  else assert(false, `a ${kind.kind} needs no control`);
   if (!ok) run.failed = true;
 }
 
@@ -170,8 +174,4 @@ function closeQuietly(session: SessionMachine, portal: string): void {
   session.toServer(closePortal(portal));
   session.toServer(syncMessage);
   session.expect(newReply('own', false));
-}
-
-function gidOf(each: StatementClass): string {
-  return each.kind === 'prepare-transaction' || each.kind === 'finish-prepared' ? each.gid : '';
 }

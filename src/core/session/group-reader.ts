@@ -170,7 +170,7 @@ class PieceReader {
     const isLast = (): boolean => endsGroup(this.#group, index, this.#place);
     if (needsControl(this.#session, prepared, kind, this.#classes, this.#place, isLast)) {
       this.#control = { class: kind, text, portal };
-      if (kind.kind === 'commit' || kind.kind === 'rollback') registry.transactionEnded();
+      if (endsTransaction.has(kind.kind)) registry.transactionEnded();
       else registry.portalRan(portal);
       return false;
     }
@@ -181,6 +181,12 @@ class PieceReader {
     return true;
   }
 }
+
+const endsTransaction: ReadonlySet<StatementClass['kind']> = new Set([
+  'commit',
+  'rollback',
+  'prepare-transaction',
+]);
 
 /** Transaction control that concerns a block of the gateway's, and what must be refused. */
 function needsControl(

@@ -12,7 +12,7 @@ export interface Obstacle {
   readonly passing: boolean;
 }
 
-export interface SessionPorts {
+export interface SessionPorts extends BranchPorts {
   /**
    * Bytes buffer[start…end) to the server or the client, in call order; neighbouring ranges travel in one
    * write.
@@ -53,6 +53,21 @@ export interface SessionPorts {
   prepareEnded(gid: Gid, end: 'prepared' | 'empty' | 'failed'): void;
   /** What the committed transaction notifies could not be told to the server's listeners. */
   deliveryFailed(reason: string): void;
+}
+
+/** For the client's own two-phase commit. */
+export interface BranchPorts {
+  /**
+   * A transaction that the client prepares under its own name: the SQL that marks it just before.
+   * `branchIs()` follows when the slot has shown it. Undefined while nothing may be prepared.
+   */
+  newBranch(announced: boolean): { readonly id: string; readonly headerSql: string } | undefined;
+  /** The messages, up to Sync, that write what was captured of it in the transaction `gid`. */
+  branchRows(id: string, gid: Gid): Uint8Array;
+  /** Nothing may be left of it on this node; `branchIs()` follows. */
+  endBranch(id: string): void;
+  /** SQL that writes the decision about what was prepared under a client's name. */
+  decisionSql(name: string, commit: boolean): string;
 }
 
 export interface SessionLimits {

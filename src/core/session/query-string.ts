@@ -7,6 +7,7 @@ import type { StatementClass } from '../statement/statement-class.ts';
 import { query } from '../wire/messages.ts';
 import { admission } from './admission.ts';
 import { needsMembers, noteStatement } from './block.ts';
+import { runFinishPrepared, runPrepareTransaction } from './client-two-phase.ts';
 import { endAttempt } from './commit-flow.ts';
 import { noteSettings } from './noted-settings.ts';
 import { listenLater } from './listening.ts';
@@ -17,7 +18,6 @@ import { rewritten, tagShown } from './rewrite.ts';
 import type { SessionMachine, Task } from './session.ts';
 import {
   blocksOnly,
-  clientTwoPhase,
   relayStatement,
   runBegin,
   runCommit,
@@ -42,7 +42,7 @@ export function* runString(session: SessionMachine, statements: readonly StringS
   let tail: Reply | undefined;
   for (const statement of statements) {
     if (tail !== undefined) release(session, tail);
-    const result = yield* runStatement(session, statement);
+    const result = yield* runStatement(session, statement, statements.length === 1);
     tail = typeof result === 'boolean' ? undefined : result;
     if (result !== false) continue;
     tail = failedReply;
@@ -66,7 +66,11 @@ export function* runString(session: SessionMachine, statements: readonly StringS
 const failedReply: Reply = { ...newReply('client', true), error: new Uint8Array(0), errorTold: true };
 
 /** Its reply, with results that may still be held; true when there is none; false after an error. */
-function* runStatement(session: SessionMachine, statement: StringStatement): Part<Reply | boolean> {
+function* runStatement(
+  session: SessionMachine,
+  statement: StringStatement,
+  alone: boolean,
+): Part<Reply | boolean> {
   const { class: kind, message, text } = statement;
   const ends = kind.kind === 'commit' || kind.kind === 'rollback';
   const obstacle = ends ? undefined : yield* admission(session, needsMembers(kind));
@@ -86,8 +90,9 @@ function* runStatement(session: SessionMachine, statement: StringStatement): Par
       if (!failed) return yield* refuse(session, { severity: 'ERROR', ...kind });
       break;
     case 'prepare-transaction':
+      return yield* runPrepareTransaction(session, message);
     case 'finish-prepared':
-      if (!failed) return yield* refuse(session, clientTwoPhase(kind.gid));
+      if (!failed) return yield* runFinishPrepared(session, kind, alone);
       break;
     case 'savepoint':
       if (session.block?.explicit !== true) return yield* refuse(session, blocksOnly(savepointCommand(text)));

@@ -20,6 +20,7 @@ import { errorResponse, parameterStatus, query } from '../wire/messages.ts';
 import type { ErrorText } from '../wire/messages.ts';
 import type { Block } from './block.ts';
 import { unknownText } from './commit-flow.ts';
+import type { PreparedBranch } from './client-two-phase.ts';
 import { ClientSide } from './client-side.ts';
 import { failBlock, mustFailBlock, newInterruption, statusShown } from './interruption.ts';
 import type { Interruption } from './interruption.ts';
@@ -48,6 +49,8 @@ export class SessionMachine {
   serverStatus: number = status.idle;
   /** The outcome of the last PREPARE, once it is known. */
   answer: { readonly gid: Gid; readonly answer: Answer } | undefined;
+  /** What is being prepared under a name of the client's. */
+  branch: PreparedBranch | undefined;
   retryIsDue = false;
   /** The client has asked to cancel the unit that runs: it is not repeated. */
   clientCancelled = false;
@@ -87,28 +90,18 @@ export class SessionMachine {
     return !reply.hold || reply.heldBytes + bytes > this.limits.holdBytes;
   }
 
-  /**
-   * The server is read even when the client is slow: what it says next ends a transaction that others wait
-   * for.
-   */
+  /** Also when the client is slow: what the server says next ends a transaction that others wait for. */
   get mustReadServer(): boolean {
     return this.interruption !== undefined;
   }
 
   /** Logged in, no unit runs and no transaction is open. */
   get idle(): boolean {
-    return (
-      this.client.loggedIn &&
-      this.#replies.length === 0 &&
-      this.#task === undefined &&
-      this.block === undefined
-    );
+    if (this.#replies.length > 0 || this.#task !== undefined) return false;
+    return this.client.loggedIn && this.block === undefined;
   }
 
-  /**
-   * PREPARE is under way: the server connection must stay until its end is known, even when the client is
-   * gone.
-   */
+  /** PREPARE is under way: the server connection stays until its end is known, also without the client. */
   get preparing(): boolean {
     return this.block?.preparing === true;
   }
@@ -332,6 +325,12 @@ export class SessionMachine {
     this.answer = { gid, answer };
     this.resume();
     if (this.#serverLost) this.abandon('57P01', serverLost);
+  }
+
+  /** News of what is prepared for the client. */
+  branchIs(id: string, state: PreparedBranch['state']): void {
+    if (this.branch?.id === id) this.branch.state = state;
+    this.resume();
   }
 
   retryDue(): void {

@@ -23,7 +23,7 @@ import { blockMayHaveEnded, failStatement, openExplicitBlock, openOwnBlock, refu
 
 type Part<T> = Generator<void, T, void>;
 
-const noTransaction = errorResponse({
+export const noTransaction = errorResponse({
   severity: 'WARNING',
   sqlstate: '25P01',
   message: 'there is no transaction in progress',
@@ -140,7 +140,7 @@ function* currentModes(session: SessionMachine): Part<string> {
 }
 
 /** An error, never a silent ROLLBACK. */
-function* commitFails(session: SessionMachine, error: ErrorText): Part<false> {
+export function* commitFails(session: SessionMachine, error: ErrorText): Part<false> {
   if (session.serverStatus !== status.idle) yield* rollBack(session);
   session.blockEnded(false);
   session.error(error);
@@ -192,20 +192,4 @@ export function savepointCommand(text: string): string {
   const word = /\b(savepoint|release|rollback)\b/i.exec(text)?.[1]?.toLowerCase();
   if (word === 'release') return 'RELEASE SAVEPOINT';
   return word === 'rollback' ? 'ROLLBACK TO SAVEPOINT' : 'SAVEPOINT';
-}
-
-export function clientTwoPhase(gid: string): ErrorText {
-  if (gid.startsWith('mtm:')) {
-    return {
-      severity: 'ERROR',
-      sqlstate: '22023',
-      message: '[multimaster] transaction identifiers that begin with "mtm:" belong to the gateway',
-    };
-  }
-  return {
-    severity: 'ERROR',
-    sqlstate: '0A000',
-    message: '[multimaster] the two-phase commands of clients are not supported',
-    hint: 'Every COMMIT is already atomic on all nodes: use BEGIN and COMMIT.',
-  };
 }

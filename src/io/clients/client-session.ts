@@ -119,6 +119,7 @@ export class ClientSession {
       },
       headerSql: (gid, checked, announced) => services.headerSql(gid, checked, announced),
       announceSql: (command, tag) => services.announceSql(command, tag, this.#backendPid),
+      ...services.branchPorts(this),
       prepareEnded: (gid, end) => {
         this.#openGid = undefined;
         services.prepareEnded(gid, end);
@@ -283,10 +284,7 @@ export class ClientSession {
       return this.#refuseBypass(`whether the user may is not known: ${(error as Error).message}`);
     }
     if (this.#ended) return;
-    if (!allowed) {
-      this.#refuseBypass('only superusers and members of multimaster.admin_role may');
-      return;
-    }
+    if (!allowed) return this.#refuseBypass('only superusers and members of multimaster.admin_role may');
     const held = this.#heldForCheck ?? [];
     this.#heldForCheck = undefined;
     this.#bypassChecked = true;

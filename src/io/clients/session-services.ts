@@ -1,6 +1,6 @@
 /** What client sessions need of the node; the composition in src/node provides it. */
 import type { Gid } from '../../core/identity.ts';
-import type { Obstacle, SessionLimits } from '../../core/session/ports.ts';
+import type { BranchPorts, Obstacle, SessionLimits } from '../../core/session/ports.ts';
 import type { ParsedText } from '../../core/statement/statement-class.ts';
 import type { ErrorText } from '../../core/wire/messages.ts';
 import type { ClientSession } from './client-session.ts';
@@ -18,6 +18,7 @@ export interface SessionServices {
   newTransaction(session: ClientSession, startTime: number): Gid | undefined;
   headerSql(gid: Gid, checked: boolean, announced: boolean): string;
   announceSql(command: string, tag: string, backendPid: number): string;
+  branchPorts(session: ClientSession): BranchPorts;
   prepareEnded(gid: Gid, end: 'prepared' | 'empty' | 'failed'): void;
   deliveryFailed(reason: string): void;
   /** The session's server connection ended between the sending of PREPARE and its reply. */

@@ -7,6 +7,7 @@
  */
 import type { Gid, NodeId, Refusal } from '../../core/identity.ts';
 import type { Notifications } from '../../core/pgoutput/notification.ts';
+import type { ClientBranch } from '../../core/apply/client-branch.ts';
 import { quoteLiteral } from '../../core/apply/quoting.ts';
 import { ApplyWorker } from './apply-worker.ts';
 import type { ApplyJob, ApplyResult } from './apply-worker.ts';
@@ -39,6 +40,10 @@ export interface ApplyHandle {
   readonly ddl: boolean;
   /** What the transaction notifies, when it is done. */
   readonly notifications: Notifications | undefined;
+  /** The client's branch that it brings: prepared here before it, and rolled back with it by its owner. */
+  readonly client: ClientBranch | undefined;
+  /** It says what becomes of clients' branches. */
+  readonly concernsClients: boolean;
   /** Called once. */
   onDone: (result: ApplyResult) => void;
 }
@@ -86,7 +91,17 @@ export class Applier {
   }
 
   open(gid: Gid, hmac: string): ApplyHandle {
-    const handle = new Handle(gid, hmac, (cancelled) => this.#drop(cancelled));
+    return this.#begin(new Handle(gid, hmac, undefined, (cancelled) => this.#drop(cancelled)));
+  }
+
+  /** Prepares a client's branch from what is kept of it. */
+  openBranch(branch: ClientBranch): ApplyHandle {
+    const handle = new Handle(branch.gid, '', branch, (cancelled) => this.#drop(cancelled));
+    handle.end();
+    return this.#begin(handle);
+  }
+
+  #begin(handle: Handle): ApplyHandle {
     if (this.#stopped) {
       queueMicrotask(() =>
         handle.done({ kind: 'refused', refusal: this.#refusal('57P01', 'the applier is stopped') }),
@@ -216,6 +231,7 @@ async function takeOrigin(connection: RawConnection, name: string): Promise<bool
 class Handle implements ApplyHandle, ApplyJob {
   readonly gid: Gid;
   readonly hmac: string;
+  readonly branch: ClientBranch | undefined;
   onDone: (result: ApplyResult) => void = () => undefined;
   onProgress: () => void = () => undefined;
   readonly #dropped: (handle: Handle) => void;
@@ -227,10 +243,13 @@ class Handle implements ApplyHandle, ApplyJob {
   #scheduled = false;
   #ddl = false;
   notifications: Notifications | undefined;
+  #client: ClientBranch | undefined;
+  #concernsClients = false;
 
-  constructor(gid: Gid, hmac: string, dropped: (handle: Handle) => void) {
+  constructor(gid: Gid, hmac: string, branch: ClientBranch | undefined, dropped: (handle: Handle) => void) {
     this.gid = gid;
     this.hmac = hmac;
+    this.branch = branch;
     this.#dropped = dropped;
   }
 
@@ -244,6 +263,14 @@ class Handle implements ApplyHandle, ApplyJob {
 
   get ddl(): boolean {
     return this.#ddl || this.#worker?.ddl === true;
+  }
+
+  get client(): ClientBranch | undefined {
+    return this.#client ?? this.#worker?.client;
+  }
+
+  get concernsClients(): boolean {
+    return this.#concernsClients || this.#worker?.concernsClients === true;
   }
 
   get ended(): boolean {
@@ -301,6 +328,8 @@ class Handle implements ApplyHandle, ApplyJob {
     this.#finished = true;
     this.#ddl = this.ddl;
     this.notifications = this.#worker?.notifications;
+    this.#client = this.client;
+    this.#concernsClients = this.concernsClients;
     this.#worker = undefined;
     this.takePieces();
     this.onDone(result);

@@ -2,20 +2,22 @@
  * One apply connection: runs one transaction of a peer at a time, as one pipeline that ends with PREPARE
  * TRANSACTION.
  *
- * States: *idle* → `start` → *running* (data flows; after its end one Sync is out) → prepared → *idle*;
- * from *running* an error or `cancel` → *failing* (Sync is out or sent now; then ROLLBACK, if PREPARE won the
- * race ROLLBACK PREPARED, then one empty round trip so that no late cancel can hit what follows) → refused →
- * *idle*;
- * from anywhere the end of the connection → *closed*: the transaction is lost, and the worker with it.
- * Rule: a refusal is reported only when the gid is certainly not prepared here.
+ * States: *idle* → `start` → *running* (data flows; after its end one Sync is out) → prepared → *idle*; from
+ * *running* an error or `cancel` → *failing* (Sync is out or sent now; then ROLLBACK, if PREPARE won the race
+ * ROLLBACK PREPARED, then one empty round trip so that no late cancel can hit what follows) → refused →
+ * *idle*; from anywhere the end of the connection → *closed*: the transaction is lost, and the worker with
+ * it.
+ * Rule: a refusal is reported only when the gid is certainly not prepared here, nor the client's branch that
+ * the transaction brings.
  */
 import { assert } from '../../lib/assert.ts';
 import type { NodeId, Refusal } from '../../core/identity.ts';
 import type { Notifications } from '../../core/pgoutput/notification.ts';
+import type { ClientBranch } from '../../core/apply/client-branch.ts';
 import { quoteLiteral } from '../../core/apply/quoting.ts';
 import { StatementPipeline } from '../../core/apply/statement-pipeline.ts';
 import { TransactionWriter } from '../../core/apply/transaction-writer.ts';
-import type { Step } from '../../core/apply/transaction-writer.ts';
+import type { Step } from '../../core/apply/writer-step.ts';
 import { backend, status } from '../../core/wire/codes.ts';
 import { errorFields } from '../../core/wire/messages.ts';
 import { readRefusal, readRow, readTag } from './backend-message.ts';
@@ -32,6 +34,8 @@ export type ApplyResult =
 export interface ApplyJob {
   readonly gid: string;
   readonly hmac: string;
+  /** It is to be prepared under its client's name, the gid; it brings its data itself. */
+  readonly branch: ClientBranch | undefined;
   /** Data pushed before the worker had it, and later. */
   takePieces(): readonly Uint8Array[];
   readonly ended: boolean;
@@ -61,6 +65,8 @@ export class ApplyWorker {
   /** The Sync behind PREPARE is out. */
   #complete = false;
   #prepared = false;
+  /** So is the client's branch that the transaction brings. */
+  #branchPrepared = false;
   #refusal: Refusal | undefined;
   #cancelled = false;
   #cancelsOut = 0;
@@ -112,6 +118,15 @@ export class ApplyWorker {
     return this.#writer?.notifications;
   }
 
+  /** The client's branch that the current transaction brings. */
+  get client(): ClientBranch | undefined {
+    return this.#writer?.client;
+  }
+
+  get concernsClients(): boolean {
+    return this.#writer?.concernsClients === true;
+  }
+
   /** The job calls `pump` when it has data. */
   start(job: ApplyJob): void {
     assert(this.#phase === 'idle', 'an apply worker runs one transaction at a time');
@@ -119,10 +134,12 @@ export class ApplyWorker {
     this.#job = job;
     this.#complete = false;
     this.#prepared = false;
+    this.#branchPrepared = false;
     this.#refusal = undefined;
     this.#cancelled = false;
     this.#settled = true;
-    this.#writer = new TransactionWriter(this.#pipeline, this.#catalog, job.gid, job.hmac, this.pid);
+    const { gid, hmac, branch } = job;
+    this.#writer = new TransactionWriter(this.#pipeline, this.#catalog, gid, hmac, this.pid, branch);
   }
 
   /** New data or its end has come. */
@@ -224,7 +241,8 @@ export class ApplyWorker {
         this.#error(buffer, start, end);
         return;
       case backend.commandComplete:
-        if (this.#complete || this.#phase === 'failing') this.#completed(readTag(buffer, start, end));
+        if (this.#complete || this.#phase === 'failing' || this.client !== undefined)
+          this.#completed(readTag(buffer, start, end));
         return;
       case backend.readyForQuery:
         this.#status = buffer[start + 5] ?? 0;
@@ -238,12 +256,21 @@ export class ApplyWorker {
   #error(buffer: Uint8Array, start: number, end: number): void {
     if (this.#phase === 'running') this.#fail(readRefusal(this.#node, buffer, start, end));
     // 42704: ROLLBACK PREPARED found nothing, so the gid is not prepared.
-    else if (errorFields(buffer, start, end).get('C') === '42704') this.#prepared = false;
+    else if (errorFields(buffer, start, end).get('C') === '42704') this.#isRolledBack();
   }
 
   #completed(tag: string): void {
-    if (tag === 'PREPARE TRANSACTION') this.#prepared = true;
-    else if (tag === 'ROLLBACK PREPARED') this.#prepared = false;
+    if (tag === 'ROLLBACK PREPARED') return this.#isRolledBack();
+    if (tag !== 'PREPARE TRANSACTION') return;
+    // The branch comes first.
+    if (this.client !== undefined && !this.#branchPrepared) this.#branchPrepared = true;
+    else this.#prepared = true;
+  }
+
+  /** What #cleanUp has ordered, in its order. */
+  #isRolledBack(): void {
+    if (this.#prepared) this.#prepared = false;
+    else this.#branchPrepared = false;
   }
 
   #synced(): void {
@@ -263,7 +290,8 @@ export class ApplyWorker {
    */
   #cleanUp(): void {
     if (this.#status !== status.idle) return this.#simple('ROLLBACK');
-    if (this.#prepared) return this.#simple(`ROLLBACK PREPARED ${quoteLiteral(this.#job?.gid ?? '')}`);
+    if (this.#prepared) return this.#rollBack(this.#job?.gid ?? '');
+    if (this.#branchPrepared) return this.#rollBack(this.client?.gid ?? '');
     if (!this.#settled) {
       this.#settled = true;
       return this.#sync();
@@ -273,14 +301,18 @@ export class ApplyWorker {
     this.#finish({ kind: 'refused', refusal });
   }
 
+  #rollBack(gid: string): void {
+    this.#simple(`ROLLBACK PREPARED ${quoteLiteral(gid)}`);
+  }
+
   #finish(result: ApplyResult): void {
     const job = this.#job;
     if (result.kind === 'prepared') this.#pipeline.confirm();
     else this.#pipeline.forget();
-    this.#job = undefined;
     this.#phase = 'idle';
     // Whoever is told asks what the writer has seen.
     job?.done(result);
+    this.#job = undefined;
     this.#writer = undefined;
     this.#released(this);
   }
@@ -290,8 +322,8 @@ export class ApplyWorker {
     clearInterval(this.#cancelTimer);
     const job = this.#job;
     this.#phase = 'closed';
-    this.#job = undefined;
     job?.done({ kind: 'lost', reason });
+    this.#job = undefined;
     this.#writer = undefined;
     this.#released(this);
   }

@@ -87,9 +87,17 @@ export async function becomeNode(client: pg.Client, { myId, position }: NewPlace
 
 /**
  * Rolls back what was being prepared on the source when the copy was taken: what of it commits comes with the
- * source's history. Until the node is seeded it prepares nothing itself.
+ * source's history. Until the node is seeded it prepares nothing itself. What clients have prepared is
+ * prepared again from its rows before the node is online.
  */
 export async function rollBackCopied(client: pg.Client): Promise<number> {
+  // What clients have prepared and finished: the source had executed that, and the copy may lack the last
+  // step.
+  const decided = await client.query<{ readonly gid: string; readonly decision: string }>(
+    "SELECT gid, decision FROM mtm.client_state('{}') WHERE decision IS NOT NULL AND is_prepared",
+  );
+  for (const { gid, decision } of decided.rows)
+    await client.query(`${decision.toUpperCase()} PREPARED '${gid.replaceAll("'", "''")}'`);
   const { rows } = await client.query<{ readonly gid: string }>(
     'SELECT gid FROM pg_prepared_xacts WHERE database = current_database()',
   );

@@ -168,6 +168,12 @@ export class FakeServer {
     if (text.includes('notice')) this.#notice('hear');
     const error = /fail (\w{5})/.exec(text)?.[1];
     if (error !== undefined) return this.#fail(error, 'as told', simple);
+    if (text.includes('CLIENT')) {
+      if (text.includes('ROWS')) this.#wrote = true;
+      this.#rows(['']);
+      return this.#complete('SELECT 1', simple);
+    }
+    if (text.includes('DECISION')) this.#wrote = true;
     if (text.includes('HEADER')) {
       this.#rows([this.#wrote ? 'write' : 'empty']);
       return this.#complete('SELECT 1', simple);

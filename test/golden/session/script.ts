@@ -7,7 +7,7 @@
  *       (several in one packet: separated by ` | `; `-` stands for no name)
  *     > server goes on · gone · fatal · hangs (at the next PREPARE)
  *     > node committed · aborted · unknown · interrupt · withdraw · cancel delivered · request lost
- *       · retry due
+ *       · retry due · client captured | too-big | gone (what is prepared for the client)
  *     > lease off · on · ends (an election has begun when it is asked for) · returns
  *     > obstacle write · all · passing · none
  *     > client cancels
@@ -85,6 +85,12 @@ class Stage {
         newTransaction: () => `mtm:1:1:1:${++this.#gids}`,
         headerSql: (gid, checked) => `SELECT HEADER${checked ? ' CHECKED' : ''} ${gid}`,
         announceSql: (command, tag) => `SELECT ANNOUNCE ${tag}: ${command}`,
+        newBranch: () => ({ id: 'client:1', headerSql: 'SELECT CLIENT HEADER client:1' }),
+        branchRows: (id, gid) => {
+          return new Uint8Array(Buffer.concat([p(`SELECT CLIENT ROWS ${id} in ${gid}`), b([]), e(), s()]));
+        },
+        endBranch: (id) => this.lines.push(`  roll back ${id}`),
+        decisionSql: (name, commit) => `SELECT DECISION ${commit ? 'commit' : 'rollback'} ${name}`,
         prepareEnded: (gid, end) => this.lines.push(`  prepare ${gid} ${end}`),
         deliveryFailed: (reason) => this.lines.push(`  not delivered: ${reason}`),
       },
@@ -154,7 +160,7 @@ class Stage {
   }
 
   event(line: string): void {
-    const [who, what = ''] = line.split(' ');
+    const [who, what = '', more] = line.split(' ');
     const machine = this.#machine;
     if (who === 'client' && what === 'cancels') {
       this.lines.push(`  passed on: ${machine.clientCancel()}`);
@@ -172,6 +178,8 @@ class Stage {
       machine.cancelDelivered();
     } else if (what === 'request') machine.cancelDelivered();
     else if (what === 'retry') machine.retryDue();
+    else if (what === 'client')
+      machine.branchIs('client:1', (more as 'captured' | 'too-big' | 'gone') ?? 'gone');
     else {
       const gid = `mtm:1:1:1:${this.#gids}`;
       if (what === 'notifies') {

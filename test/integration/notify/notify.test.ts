@@ -377,6 +377,23 @@ describe('errors', () => {
     await end(all);
   });
 
+  test.each(['NOTIFY c16', `SELECT pg_notify('c16', 'x')`, 'LISTEN c16'])(
+    'a transaction that the client itself prepares cannot %s, as on a server',
+    async (text) => {
+      const client = await cluster.client(2);
+      await client.query('BEGIN');
+      await client.query('INSERT INTO items VALUES (400)');
+      await client.query(text);
+      const failure = await failureOf(client.query(`PREPARE TRANSACTION 'c16'`));
+      expect([failure.code, failure.message]).toEqual([
+        '0A000',
+        'cannot PREPARE a transaction that has executed LISTEN, UNLISTEN, or NOTIFY',
+      ]);
+      expect((await client.query('SELECT pg_listening_channels()')).rows).toEqual([]);
+      await client.end();
+    },
+  );
+
   test('together with a temporary table it is refused, as any replicated change', async () => {
     const client = await cluster.client(1);
     await client.query('BEGIN; CREATE TEMP TABLE tt (a int); NOTIFY c10');

@@ -197,8 +197,9 @@ BEGIN
     RAISE EXCEPTION '[multimaster] REFRESH MATERIALIZED VIEW CONCURRENTLY cannot be replicated: it uses temporary tables'
       USING ERRCODE = '0A000', HINT = 'Refresh without CONCURRENTLY.';
   END IF;
+  IF tg_tag = 'ALTER TABLE' THEN PERFORM mtm.emit_emptied(); END IF;
   PERFORM mtm.emit_ddl(command, tg_tag);
-  IF tg_tag = 'ALTER TABLE' THEN PERFORM mtm.emit_missing_values(relation); END IF;
+  IF tg_tag = 'ALTER TABLE' THEN PERFORM mtm.emit_missing_values(relation), mtm.emit_rewritten(); END IF;
 END $$;
 
 CREATE OR REPLACE FUNCTION mtm.capture_drop() RETURNS event_trigger

@@ -8,7 +8,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT CASE WHEN NOT permanent AND temporary THEN 'temporary' WHEN permanent AND temporary THEN 'mixed' ELSE 'write' END
   FROM (
     SELECT coalesce(bool_or(c.oid >= 16384 AND c.relpersistence <> 't' AND c.relkind <> 'S'
-             AND (c.relnamespace <> 'mtm'::regnamespace OR c.oid IN ('mtm.ddl_mark'::regclass, 'mtm.notify_mark'::regclass))
+             AND (c.relnamespace <> 'mtm'::regnamespace
+               OR c.oid IN ('mtm.ddl_mark'::regclass, 'mtm.notify_mark'::regclass, 'mtm.setval_call'::regclass))
              AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')), false) AS permanent,
            coalesce(bool_or(c.relpersistence = 't' OR c.oid = 'mtm.temporary_mark'::regclass), false) AS temporary
     FROM pg_locks l LEFT JOIN pg_class c ON c.oid = l.relation
@@ -26,6 +27,7 @@ CREATE OR REPLACE FUNCTION mtm.header(gid text, hmac text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE kind text;
 BEGIN
+  IF current_setting('multimaster.monotonic_sequences', true) = 'on' THEN PERFORM mtm.tell_drawn(); END IF;
   IF pg_current_xact_id_if_assigned() IS NULL THEN RETURN 'empty'; END IF;
   IF pg_my_temp_schema() <> 0 THEN
     kind := mtm.touched();
@@ -164,9 +166,10 @@ END $$;
 CREATE OR REPLACE FUNCTION mtm.header_checked(gid text, hmac text, announced boolean) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF pg_current_xact_id_if_assigned() IS NULL THEN RETURN 'empty'; END IF;
-  PERFORM mtm.check_transaction(announced);
-  PERFORM mtm.check_row_types();
+  IF pg_current_xact_id_if_assigned() IS NOT NULL THEN
+    PERFORM mtm.check_transaction(announced);
+    PERFORM mtm.check_row_types();
+  END IF;
   RETURN mtm.header(gid, hmac);
 END $$;
 

@@ -5,6 +5,14 @@ import type { PlanStore } from '../../../../src/core/apply/plan-store.ts';
 import type { RelationPlan } from '../../../../src/core/apply/relation-plan.ts';
 import { PieceWriter } from '../../../../src/core/pgoutput/piece-writer.ts';
 import { int32At } from '../../../../src/core/wire/messages.ts';
+import {
+  body,
+  head,
+  headRow,
+  insert as row,
+  relation as relationOf,
+  update,
+} from '../pgoutput/client-messages.ts';
 import { recorded } from '../pgoutput/fixtures.ts';
 import { describeRelation } from './facts-builder.ts';
 
@@ -32,6 +40,7 @@ function fixture() {
   const facts = `mtm-facts:${JSON.stringify(describeRelation(columns).facts)}`;
   return {
     plans,
+    store,
     pipeline,
     facts,
     make: () => new TransactionWriter(pipeline, store, 'mtm:1:1:1:1', 'h', 4),
@@ -123,4 +132,81 @@ test('statements are closed when there are too many', () => {
   expect(sent(pipeline)).toEqual(['B', 'E']);
   pipeline.run('SELECT 0');
   expect(sent(pipeline)).toEqual(['C', 'P SELECT 0', 'B', 'E']);
+});
+
+test('what is to be followed goes to the server as it is', () => {
+  const { pipeline, make } = fixture();
+  const writer = make();
+  sent(pipeline);
+  const text = new TextEncoder();
+  const content = text.encode('{"do":"sequence"}');
+  // Message: M, flags, lsn, prefix, length, content.
+  const head = [0x4d, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+  const prefix = [...text.encode('mtm-follow'), 0, 0, 0, 0, content.length];
+  writer.push(piece(Uint8Array.from([...head, ...prefix, ...content])));
+  expect(writer.step().kind).toBe('hungry');
+  expect(sent(pipeline)).toEqual(['P SELECT mtm.follow($1)', 'B', 'E']);
+  expect(writer.ddl).toBe(false);
+});
+
+/** What is parsed, in order. */
+function parsed(pipeline: StatementPipeline): string[] {
+  return sent(pipeline).filter((line) => line.startsWith('P '));
+}
+
+const branchBody = piece(relationOf(1, 'public', 't', ['id']));
+const hex = Buffer.from(branchBody).toString('hex');
+
+test("the rows of a client's transaction: that is prepared first, then they are written", () => {
+  const { pipeline, make } = fixture();
+  const writer = make();
+  writer.push(piece(body, row(901, ['client:1', '0', `\\x${hex.slice(0, 20)}`])));
+  expect(writer.step().kind).toBe('hungry');
+  writer.push(piece(row(901, ['client:1', '1', `\\x${hex.slice(20)}`]), head, row(900, headRow())));
+  expect(writer.client).toBeUndefined();
+  // Then the catalog is asked about the first of our own tables.
+  expect(writer.step().kind).toBe('waiting');
+  expect(writer.client).toMatchObject({
+    id: 'client:1',
+    gid: "it's",
+    owner: 'bob',
+    home: 2,
+    body: branchBody,
+  });
+  expect(writer.concernsClients).toBe(true);
+  expect(parsed(pipeline)).toEqual([
+    'P BEGIN ISOLATION LEVEL RE',
+    'P COMMIT',
+    'P SELECT mtm.await_client_',
+    'P SELECT mtm.mark_client($',
+    'P SET LOCAL SESSION AUTHOR',
+    "P PREPARE TRANSACTION 'it'",
+    "P SELECT 'mtm-facts:' || C",
+  ]);
+});
+
+test("a client's transaction that is cut short is refused", () => {
+  const { make } = fixture();
+  const writer = make();
+  writer.push(piece(body, row(901, ['client:1', '0', `\\x${hex}`])));
+  expect(writer.step().kind).toBe('hungry');
+  expect(writer.finish()).toMatchObject({ kind: 'refused', sqlstate: '08P01' });
+  const half = make();
+  half.push(piece(body, head, row(901, ['client:1', '0', `\\x${hex.slice(0, -2)}`]), row(900, headRow())));
+  expect(half.step()).toMatchObject({ kind: 'refused', sqlstate: '08P01' });
+});
+
+test('in a replay the decision to commit brings the changes, the other one nothing', () => {
+  const { pipeline, store } = fixture();
+  const writer = new TransactionWriter(pipeline, store, undefined, '', 4);
+  writer.push(piece(head, update(900, headRow('commit'))));
+  expect(writer.step().kind).toBe('waiting');
+  expect(parsed(pipeline)).toEqual(["P SELECT 'mtm-body:' || CO", 'P SELECT mtm.forget_client']);
+  writer.answer([`mtm-body:${Buffer.from(piece(relation, insert)).toString('hex')}`]);
+  expect(writer.step().kind).toBe('waiting');
+  expect(parsed(pipeline)).toEqual(["P SELECT 'mtm-facts:' || C"]);
+  const other = new TransactionWriter(new StatementPipeline(), store, undefined, '', 4);
+  other.push(piece(head, update(900, headRow('rollback'))));
+  expect(other.step().kind).toBe('hungry');
+  expect(other.finish().kind).toBe('complete');
 });

@@ -2,20 +2,35 @@ import { expect, test } from 'vitest';
 import { Capture } from '../../../../src/core/pgoutput/capture.ts';
 import { decodePgoutput } from '../../../../src/core/pgoutput/decoder.ts';
 import { visitPiece } from '../../../../src/core/pgoutput/piece-writer.ts';
+import { beginPrepare, commitPrepared, head, header, headRow, insert as row } from './client-messages.ts';
+import { prepare as prepareOf, relation as relationOf } from './client-messages.ts';
 import { recorded } from './fixtures.ts';
 
-function run(node: number, messages: readonly Uint8Array[]): { log: string[]; problem: string | undefined } {
+function run(
+  node: number,
+  messages: readonly Uint8Array[],
+  forClients = false,
+): { log: string[]; problem: string | undefined } {
   const log: string[] = [];
   const capture = new Capture(node, {
-    verifyHeader: () => true,
+    verifyHeader: (_, hmac) => hmac !== 'forged',
+    preparesForClients: () => forClients,
+    client: ({ id, gid, ddl, body }) => {
+      const kinds: string[] = [];
+      for (const piece of body ?? [])
+        visitPiece(piece, (buffer, start, end) => kinds.push(decodePgoutput(buffer, start, end).kind));
+      log.push(`client ${id} as ${gid} ddl ${ddl}: ${body === undefined ? 'too big' : kinds.join(' ')}`);
+    },
     began: (gid) => log.push(`began ${gid}`),
     piece: (gid, piece) => {
       const kinds: string[] = [];
       visitPiece(piece.data, (buffer, start, end) => kinds.push(decodePgoutput(buffer, start, end).kind));
-      log.push(`piece ${gid} rows ${piece.rows} ddl ${piece.ddl}: ${kinds.join(' ')}`);
+      const clients = piece.clients === true ? ' clients' : '';
+      log.push(`piece ${gid} rows ${piece.rows} ddl ${piece.ddl}${clients}: ${kinds.join(' ')}`);
     },
     prepared: ({ gid, header, rows }) => log.push(`prepared ${gid} header ${header} rows ${rows}`),
     finished: (gid, outcome) => log.push(`${outcome} ${gid}`),
+    finishedByName: (name) => log.push(`committed by name ${name}`),
     committedPlainly: (gid) => log.push(`plain ${gid}`),
     unsupervised: ({ relations, rows, gid }) =>
       log.push(`unsupervised ${relations.join()} rows ${rows} gid ${gid}`),
@@ -139,4 +154,55 @@ test('notifications travel with our own transaction and are told with its end; r
     for (const bytes of messages) expect(capture.message(bytes, 0, bytes.length)).toBeUndefined();
     expect([told, pieces]).toEqual(node === 1 ? [[['a', 'b']], 4] : [[], 0]);
   }
+});
+
+const table = relationOf(1, 'public', 't', ['id']);
+
+test('what a client prepares is collected whole, by its header, and is no unsupervised write', () => {
+  const own = [
+    beginPrepare('x'),
+    table,
+    row(1, ['a']),
+    header('mtm-client', 'client:1'),
+    row(1, ['b']),
+    prepareOf('x'),
+  ];
+  expect(run(1, [...own, commitPrepared('x')], true).log).toEqual([
+    'client client:1 as x ddl false: relation insert insert',
+    'committed by name x',
+  ]);
+  // Nobody waits for it any more.
+  expect(run(1, [...own, commitPrepared('x')]).log).toEqual(['committed by name x']);
+});
+
+test('what others prepare meanwhile is judged as always, and so is a forged header', () => {
+  for (const mark of [[], [header('mtm-client', 'client:1', 'forged')], [header('mtm', 'client:1')]])
+    expect(
+      run(1, [beginPrepare('y'), table, row(1, ['a']), ...mark, prepareOf('y'), commitPrepared('y')], true)
+        .log,
+    ).toEqual(['unsupervised public.t rows 1 gid y']);
+});
+
+test('one that is more than is kept is told as such', () => {
+  const long = row(1, ['x'.repeat(1_000_000)]);
+  const rows = Array.from({ length: 40 }, () => long);
+  const { log } = run(
+    1,
+    [beginPrepare('x'), table, ...rows, header('mtm-client', 'client:1'), prepareOf('x')],
+    true,
+  );
+  expect(log).toEqual(['client client:1 as x ddl false: too big']);
+});
+
+test('rows about them go to the peers from a supervised transaction, and from no other', () => {
+  const gid = 'mtm:1:1:1:5';
+  const { log } = run(1, [beginPrepare(gid), head, row(900, headRow()), header('mtm', gid), prepareOf(gid)]);
+  expect(log).toEqual([
+    `began ${gid}`,
+    `piece ${gid} rows 1 ddl false clients: relation insert`,
+    `prepared ${gid} header verified rows 1`,
+  ]);
+  expect(
+    run(1, [beginPrepare('z'), head, row(900, headRow()), prepareOf('z'), commitPrepared('z')]).log,
+  ).toEqual([]);
 });

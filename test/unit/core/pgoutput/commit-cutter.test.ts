@@ -63,6 +63,33 @@ function cut(messages: readonly Uint8Array[], holdBytes = 1000): string[] {
   return log;
 }
 
+describe('what clients have prepared', () => {
+  const head = message('R', int32(9), 'mtm\0client_prepared\0d', '\0\x01\x01', 'id\0', int32(23), int32(-1));
+
+  test('is left out at its own commit: it comes with the decision', () => {
+    const own = [begin, relation(1), insert(1, 'a'), header('client:1', 'mtm-client'), commit(9)];
+    expect(cut(own)).toEqual(['committed 9']);
+    expect(cut(own, 1)).toEqual(['begin', 'piece relation 1=a', 'end undefined at 9', 'committed 9']);
+  });
+
+  test('but for a forged header', () => {
+    const forged = [
+      begin,
+      relation(1),
+      insert(1, 'a'),
+      header('client:1', 'mtm-client', 'forged'),
+      commit(9),
+    ];
+    expect(cut(forged)).toEqual(['unsupervised', 'committed 9']);
+  });
+
+  test('rows about it are those of their transaction; what a node forgets by itself is nothing', () => {
+    const rows = [begin, head, insert(9, 'c'), header('mtm:1:1:1:3'), commit(9)];
+    expect(cut(rows)).toEqual(['unit mtm:1:1:1:3 at 9: relation 9=c', 'committed 9']);
+    expect(cut([begin, head, insert(9, 'c'), commit(9)])).toEqual(['committed 9']);
+  });
+});
+
 describe('an ordinary commit', () => {
   test('is one transaction, whose gid is in its last verified header', () => {
     const messages = [
@@ -108,7 +135,8 @@ describe('an ordinary commit', () => {
 
   test('without a verified header is left out and counted, if it changed anything', () => {
     expect(cut([begin, relation(1), insert(1, 'a'), commit(100)])).toEqual(['unsupervised', 'committed 100']);
-    expect(cut([begin, emitted('mtm-ddl', '{}'), commit(100)])).toEqual(['unsupervised', 'committed 100']);
+    for (const prefix of ['mtm-ddl', 'mtm-follow'])
+      expect(cut([begin, emitted(prefix, '{}'), commit(100)])).toEqual(['unsupervised', 'committed 100']);
     expect(cut([begin, relation(1, 'mtm'), insert(1, 'a'), commit(100)])).toEqual(['committed 100']);
     expect(cut([begin, commit(100)])).toEqual(['committed 100']);
   });
@@ -121,6 +149,10 @@ describe('an ordinary commit', () => {
     const commands = [begin, emitted('mtm-ddl', '{}'), relation(1), insert(1, 'a'), header('mtm:1:1:1:1')];
     expect(cut([...commands, commit(100)])).toEqual([
       'unit mtm:1:1:1:1 ddl at 100: logical-message relation 1=a',
+      'committed 100',
+    ]);
+    expect(cut([begin, emitted('mtm-follow', '{}'), header('mtm:1:1:1:1'), commit(100)])).toEqual([
+      'unit mtm:1:1:1:1 at 100: logical-message',
       'committed 100',
     ]);
   });
