@@ -13,11 +13,11 @@ interface TargetArguments {
   readonly url: string | undefined;
 }
 
-interface LookArguments extends TargetArguments {
+export interface LookArguments extends TargetArguments {
   readonly json: boolean;
 }
 
-function withTarget<T>(command: Argv<T>) {
+export function withTarget<T>(command: Argv<T>) {
   return command
     .option('config', {
       alias: 'c',
@@ -56,7 +56,10 @@ export function targetsOf(args: TargetArguments): readonly [ClusterTarget, ...Cl
   return [target(postgres.database), ...moreDatabases.map(target)];
 }
 
-async function using<T>(client: ClusterClient, work: (client: ClusterClient) => Promise<T>): Promise<T> {
+export async function using<T>(
+  client: ClusterClient,
+  work: (client: ClusterClient) => Promise<T>,
+): Promise<T> {
   try {
     return await work(client);
   } finally {
@@ -64,7 +67,7 @@ async function using<T>(client: ClusterClient, work: (client: ClusterClient) => 
   }
 }
 
-function say(text: string): void {
+export function say(text: string): void {
   process.stdout.write(`${text}\n`);
 }
 

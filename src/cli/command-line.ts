@@ -11,6 +11,7 @@ import { settings } from '../config/settings.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
 import { checkCommand } from './check.ts';
 import { addNodeCommand, dropNodeCommand, nodesCommand, statusCommand } from './cluster-commands.ts';
+import { alterSequencesCommand, checkQueryCommand } from './comparison-commands.ts';
 import { devCommand } from './dev.ts';
 import { joinCommand } from './join.ts';
 import { serveCommand } from './serve.ts';
@@ -22,6 +23,7 @@ class UsageError extends Error {
 
 const commandNames = [
   ...['dev', 'serve', 'check', 'status', 'nodes', 'add-node', 'join', 'drop-node'],
+  ...['check-query', 'alter-sequences'],
   ...['start', 'stop', 'drop'],
 ];
 const flagNames = [
@@ -71,6 +73,8 @@ function commandLine(args: readonly string[]) {
     .command(addNodeCommand)
     .command(joinCommand)
     .command(dropNodeCommand)
+    .command(checkQueryCommand)
+    .command(alterSequencesCommand)
     .demandCommand(1, 'which command? mtm-gateway --help lists them')
     .example('$0 dev', 'three nodes on this machine, on ports 7001, 7002 and 7003')
     .example('$0 serve --config gateway.yaml', 'one gateway in front of one PostgreSQL')

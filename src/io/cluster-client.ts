@@ -80,17 +80,32 @@ export class ClusterClient {
 
   /** Returns what the server remarked. */
   async dropNode(node: number): Promise<string[]> {
-    const notices: string[] = [];
+    return (await this.#noticing('SELECT mtm.drop_node($1)', [node])).remarks;
+  }
+
+  /** Compares the result of a query on all nodes; the remarks name the first difference. */
+  async checkQuery(query: string): Promise<{ readonly equal: boolean; readonly remarks: string[] }> {
+    const { answer, remarks } = await this.#noticing('SELECT mtm.check_query($1)', [query]);
+    return { equal: answer.rows[0]?.[0] === true, remarks };
+  }
+
+  /** Spreads the values of all sequences over the nodes anew; true when something had to change. */
+  async alterSequences(): Promise<{ readonly altered: boolean; readonly remarks: string[] }> {
+    const { answer, remarks } = await this.#noticing('SELECT mtm.alter_sequences()', []);
+    return { altered: answer.rows[0]?.[0] === true, remarks };
+  }
+
+  async #noticing(text: string, values: readonly unknown[]): Promise<{ answer: Answer; remarks: string[] }> {
+    const remarks: string[] = [];
     const noticed = (notice: { readonly message?: string | undefined }): void => {
-      notices.push(notice.message ?? '');
+      remarks.push((notice.message ?? '').replace('[multimaster] ', ''));
     };
     this.#client.on('notice', noticed);
     try {
-      await this.#ask('SELECT mtm.drop_node($1)', [node]);
+      return { answer: await this.#ask(text, values), remarks };
     } finally {
       this.#client.off('notice', noticed);
     }
-    return notices;
   }
 
   async end(): Promise<void> {

@@ -17,41 +17,40 @@ export interface ApplyDeskNode {
   event(event: GidEvent): void;
   /** Hybrid start time of the transaction that the backend runs; undefined when it is not one of ours. */
   startTimeOf(backendPid: number): number | undefined;
-}
-
-/** The local server, as far as it is concerned. */
-export interface ApplyDeskServer {
-  /** `pid`: the process that decodes the slot. */
-  readonly stream: { readonly pid: number } | undefined;
-  /** The work on the transaction has ended; the handle knows what it carried. */
-  applied(gid: Gid, handle: ApplyHandle, prepared: boolean): void;
-  readonly branches: Pick<ClientBranches, 'bringerOf'>;
-  /** `captureBlocked`: decoding waits for a lock of what a client, or a stranger, has prepared. */
-  readonly branchDesk: { captureBlocked(): void };
+  readonly server: {
+    /** The transaction that the backend holds open while the others prepare it. */
+    heldOpenBy(backendPid: number): Gid | undefined;
+    /** The process that decodes the slot. */
+    readonly walsender: number | undefined;
+    /** The work on the transaction has ended; the handle knows what it carried. */
+    applied(gid: Gid, handle: ApplyHandle, prepared: boolean): void;
+    /** Decoding waits for a lock of what a client has prepared, or somebody past the gateway. */
+    readonly branchDesk: { captureBlocked(): void };
+    readonly branches: Pick<ClientBranches, 'bringerOf'>;
+  };
 }
 
 export class ApplyDesk {
   readonly #secret: string;
   readonly #applier: Applier;
   readonly #node: ApplyDeskNode;
-  readonly #server: ApplyDeskServer;
   readonly #watch: ConflictWatch;
   readonly #applying = new Map<Gid, ApplyHandle>();
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(parts: NodeParts, applier: Applier, server: ApplyDeskServer, node: ApplyDeskNode) {
+  constructor(parts: NodeParts, applier: Applier, node: ApplyDeskNode) {
     this.#secret = parts.config.clusterSecret;
     this.#applier = applier;
     this.#node = node;
-    this.#server = server;
     this.#watch = new ConflictWatch(parts.observer, {
       applying: () => this.#applying.values(),
       startTimeOf: (pid) => node.startTimeOf(pid),
+      heldOpenBy: (pid) => node.server.heldOpenBy(pid),
       blocked: (event) => node.event(event),
-      walsender: () => server.stream?.pid,
-      bringerOf: (name) => server.branches.bringerOf(name),
+      walsender: () => node.server.walsender,
+      bringerOf: (name) => node.server.branches.bringerOf(name),
       captureBlocked: (gid) => {
-        if (parseGid(gid) === undefined) server.branchDesk.captureBlocked();
+        if (parseGid(gid) === undefined) node.server.branchDesk.captureBlocked();
         else node.event({ kind: 'capture-blocked', gid });
       },
     });
@@ -75,7 +74,7 @@ export class ApplyDesk {
     this.#timer ??= setInterval(() => this.#look(), watchMs);
     handle.onDone = (result) => {
       this.#applying.delete(gid);
-      this.#server.applied(gid, handle, result.kind === 'prepared');
+      this.#node.server.applied(gid, handle, result.kind === 'prepared');
       this.#node.event({ kind: 'apply-ended', gid, result });
     };
   }

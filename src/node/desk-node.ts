@@ -1,6 +1,7 @@
 /** What client sessions are told of their node, and what they tell it. */
 import type { HybridClock } from '../core/generation/hybrid-clock.ts';
 import type { Gid } from '../core/identity.ts';
+import type { PrepareEnd } from '../core/session/ports.ts';
 import type { NodeMachine } from '../core/node/node-machine.ts';
 import type { Drain } from './drain.ts';
 import type { LocalServer } from './local-server.ts';
@@ -44,15 +45,24 @@ export function deskNode(node: DeskNodeParts): DeskNode {
     },
     prepareSent: (gid, startTime) => drain.push({ kind: 'prepare-sent', gid, startTime }),
     prepareEnded: (gid, end) => prepareEnded(drain, gid, end),
-    prepareLost: (gid, pid) => void node.server.prepareLost(gid, pid),
+    heldOpen: (gid, xid, pid) => node.server.open.heldOpen(gid, xid, pid),
+    openEnded: (gid, end) => {
+      if (end === 'failed') void node.server.open.failed(gid);
+      else node.server.open.ended(gid, end);
+    },
+    prepareLost: (gid, pid) => {
+      void (node.server.open.holds(gid)
+        ? node.server.open.sessionLost(gid)
+        : node.server.prepareLost(gid, pid));
+    },
     deliveryFailed: (reason) => node.server.notifier.lost(1, reason),
     mayBypass: (user) => control.mayBypass(user, config.adminRole),
   };
 }
 
-function prepareEnded(drain: Drain, gid: Gid, end: 'prepared' | 'empty' | 'failed'): void {
+function prepareEnded(drain: Drain, gid: Gid, end: PrepareEnd): void {
   if (end === 'failed') return drain.push({ kind: 'prepare-failed', gid });
-  drain.push({ kind: 'prepare-returned', gid });
+  drain.push({ kind: 'prepare-returned', gid, early: end === 'early' });
   // Without a transaction id there is nothing that the slot could show.
   if (end === 'empty') drain.push({ kind: 'captured', gid, ddl: false, data: nothing, last: true });
 }

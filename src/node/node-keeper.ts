@@ -174,7 +174,7 @@ async function equip(
   config: GatewayConfig,
   position: ServerPosition,
 ): Promise<Seed | undefined> {
-  const { nodeId: myId, clusterName, adminRole, replicatePgNotify } = config;
+  const { nodeId: myId, clusterName, adminRole, ignoreTablesWithoutPk, replicatePgNotify } = config;
   const slots = slotNames(config.postgres);
   await installSchema(client, {
     myId,
@@ -182,6 +182,7 @@ async function equip(
     clusterName,
     adminRole,
     replicatePgNotify,
+    ignoreTablesWithoutPk,
     timeline: position.timeline,
     become: (connection) => becomeNode(connection, { myId, position }),
   });

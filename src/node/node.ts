@@ -30,7 +30,7 @@ import { newQuestions, type Questions } from './questions.ts';
 import { RecoveryDesk } from './recovery-desk.ts';
 import { RefereeDesk } from './referee-desk.ts';
 import { RuntimeReport } from './runtime-report.ts';
-import { SessionDesk, notOnline, type DeskNode } from './session-desk.ts';
+import { SessionDesk, notOnline } from './session-desk.ts';
 import { SyncpointKeeper } from './syncpoint.ts';
 
 /** What they tell is in mtm.status() and mtm.nodes(). */
@@ -95,15 +95,25 @@ export class Node {
       event: (event) => this.#drain.push(event),
       committed: (gid) => this.#outcomes.committed([gid]),
       asked: (content) => this.#questions.asked(content),
-      notify: (gid, sql) => this.#desk.notify(gid, sql),
+      sessions: () => this.#desk,
       lost: (reason) => this.#serverLost(reason),
       generation: () => this.#generation,
     });
     this.#members = this.#newMembers();
-    this.#desk = new SessionDesk(config, this.#newDeskNode(), parts.shownSettings);
-    this.#apply = new ApplyDesk(parts, this.#applier, this.#server, {
+    const desk = deskNode({
+      parts,
+      machine: this.#machine,
+      drain: this.#drain,
+      server: this.#server,
+      patience: this.#patience,
+      clock: this.#clock,
+      generation: () => this.#generation,
+    });
+    this.#desk = new SessionDesk(config, desk, parts.shownSettings);
+    this.#apply = new ApplyDesk(parts, this.#applier, {
       event: (event) => this.#drain.push(event),
       startTimeOf: (pid) => this.#desk.startTimeOf(pid),
+      server: this.#server,
     });
     this.#syncpoint = new SyncpointKeeper(this.#machine, slot, config, log, {
       raising: () => this.#outcomes.flush(),
@@ -131,18 +141,6 @@ export class Node {
     });
     // Whoever runs the node awaits it; before that it must not count as unhandled.
     this.failed.catch(() => undefined);
-  }
-
-  #newDeskNode(): DeskNode {
-    return deskNode({
-      parts: this.#parts,
-      machine: this.#machine,
-      drain: this.#drain,
-      server: this.#server,
-      patience: this.#patience,
-      clock: this.#clock,
-      generation: () => this.#generation,
-    });
   }
 
   #newMembers(): Members {
@@ -182,8 +180,8 @@ export class Node {
     return new Flow({
       unappliedBytes: () => this.#apply.unappliedBytes,
       tell: (message) => this.#members.sendAll(message),
-      pauseSource: () => this.#server.stream?.pause(),
-      resumeSource: () => this.#server.stream?.resume(),
+      pauseSource: () => this.#server.pause(),
+      resumeSource: () => this.#server.resume(),
     });
   }
 
@@ -335,6 +333,8 @@ export class Node {
         return this.#apply.cancel(effect.gid, effect.refusal);
       case 'finish':
         return this.#server.finish(effect.gid, effect.finish);
+      case 'finish-open':
+        return this.#server.open.finish(effect.gid, effect.finish);
       case 'answer':
         return this.#desk.answer(effect.gid, effect.answer);
       case 'end-prepare':

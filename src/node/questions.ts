@@ -1,29 +1,44 @@
 /** The questions that this node answers and asks, put together. */
 import type { NodeId } from '../core/identity.ts';
 import type { NodeMachine } from '../core/node/node-machine.ts';
+import { everywhereAnswerers, EverywhereDesk } from './everywhere-desk.ts';
+import { EverywhereHands } from './everywhere-hands.ts';
 import { contacts, type Members } from './members.ts';
 import type { NodeParts } from './node-parts.ts';
 import { PeerQuestions, type PeerQuestion } from './peer-questions.ts';
 import { RequestDesk } from './request-desk.ts';
 import type { SessionDesk } from './session-desk.ts';
+import { SnapshotDesk, snapshotAnswerers } from './snapshot-desk.ts';
+import { SnapshotHands } from './snapshot-hands.ts';
 import { peerAnswerers, requestHandlers, type VerbNode } from './verbs.ts';
 
 export class Questions {
   readonly #desk: RequestDesk;
   readonly #peers: PeerQuestions;
+  readonly everywhere: EverywhereDesk;
 
-  constructor(node: VerbNode, members: Members) {
+  constructor(node: VerbNode, members: Members, desk: SessionDesk) {
     const { announceKey, takeOver, log, control } = node.parts;
     const { incarnation } = takeOver;
+    const hands = new EverywhereHands(node.parts);
+    const snapshots = new SnapshotHands(node, desk);
     this.#peers = new PeerQuestions({
       incarnation,
-      answerers: peerAnswerers(node),
+      answerers: {
+        ...peerAnswerers(node),
+        ...everywhereAnswerers(node, hands),
+        ...snapshotAnswerers(snapshots),
+      },
       linked: (to) => members.linked(to),
       send: (to, message) => members.send(to, message),
     });
+    this.everywhere = new EverywhereDesk(node, this.#peers, hands);
     const note = (id: string, reply: object | undefined, error: object | undefined): Promise<void> =>
       control.noteReply({ id, incarnation, reply, error });
-    this.#desk = new RequestDesk({ incarnation, announceKey, log, note }, requestHandlers(node, this.#peers));
+    this.#desk = new RequestDesk(
+      { incarnation, announceKey, log, note },
+      requestHandlers(node, this.#peers, new SnapshotDesk(node, this.#peers, snapshots)),
+    );
   }
 
   /** A function in the server asks. */
@@ -41,6 +56,7 @@ export class Questions {
   }
 
   stop(): void {
+    this.everywhere.stop();
     this.#desk.stop();
     this.#peers.stop();
   }
@@ -60,5 +76,7 @@ export function newQuestions(
     contacts: () => contacts(members, machine),
     supervises: (pid: number) => desk.supervises(pid),
   };
-  return new Questions(node, members);
+  const questions = new Questions(node, members, desk);
+  desk.everywhere = questions.everywhere;
+  return questions;
 }

@@ -3,16 +3,19 @@
  * Rule: every answer is of this moment: whether the node serves is asked of the liveness machine each time,
  * never remembered.
  */
-import type { Answer } from '../core/commit/event.ts';
+import type { Answer, Finish } from '../core/commit/event.ts';
 import type { Gid, Refusal } from '../core/identity.ts';
 import { formatGid } from '../core/identity.ts';
-import type { Obstacle } from '../core/session/ports.ts';
+import { orderOpen } from '../core/session/open-commit.ts';
+import type { EverywhereOrder, EverywhereResult, Obstacle, PrepareEnd } from '../core/session/ports.ts';
+import { assert } from '../lib/assert.ts';
 import type { Classifier } from '../core/statement/classifier.ts';
 import type { ErrorText } from '../core/wire/messages.ts';
 import type { ClientSession } from '../io/clients/client-session.ts';
 import type { SessionServices } from '../io/clients/session-services.ts';
 import type { GatewayConfig } from '../config/schema.ts';
 import type { BranchDesk } from './branch-desk.ts';
+import { frameSql } from './everywhere-frame.ts';
 import { headerProof, keyProof } from './header-proof.ts';
 
 const cancelRepeatMs = 50;
@@ -29,12 +32,22 @@ export interface DeskNode {
   /** Members that a write cannot reach now; empty: all can. */
   unreachable(): { readonly members: readonly Trouble[]; readonly passing: boolean } | undefined;
   prepareSent(gid: Gid, startTime: number): void;
-  prepareEnded(gid: Gid, end: 'prepared' | 'empty' | 'failed'): void;
+  prepareEnded(gid: Gid, end: PrepareEnd): void;
   prepareLost(gid: Gid, backendPid: number): void;
+  /** It stays open, with its header and all its changes in the WAL. */
+  heldOpen(gid: Gid, xid: string, backendPid: number): void;
+  /** COMMIT or ROLLBACK was executed as ordered, or COMMIT has failed. */
+  openEnded(gid: Gid, end: Finish | 'failed'): void;
   mayBypass(user: string): Promise<boolean>;
   deliveryFailed(reason: string): void;
   /** What clients prepare under their own names. */
   readonly branches: Pick<BranchDesk, 'portsOf' | 'prepareFailed' | 'sessionEnded'>;
+}
+
+export interface EverywhereRunner {
+  /** Never rejects. */
+  run(session: object, order: EverywhereOrder): Promise<EverywhereResult>;
+  cancel(session: object): void;
 }
 
 /** The first gid of a database; the counter has 15 digits. */
@@ -49,9 +62,12 @@ export class SessionDesk {
   readonly #preparing = new Set<Gid>();
   readonly #startTimes = new Map<ClientSession, number>();
   readonly services: SessionServices;
+  /** Where commands are given that run node by node. */
+  everywhere: EverywhereRunner | undefined;
   /** Gids of one server are different, whichever of its databases they are of. */
   #counter: number;
   #draining = false;
+  #heldUntil = 0;
 
   constructor(config: GatewayConfig, node: DeskNode, shown: ReadonlyMap<string, string>) {
     this.#config = config;
@@ -83,6 +99,11 @@ export class SessionDesk {
       newTransaction: (session, startTime) => this.#newTransaction(session, startTime),
       headerSql: (gid, checked, announced) => this.#headerSql(gid, checked, announced),
       announceSql: (command, tag, pid) => this.#announceSql(command, tag, pid),
+      everywherePorts: (session) => ({
+        frameSql,
+        everywhere: (order) => this.#runEverywhere(session, order),
+        held: () => this.held,
+      }),
       prepareEnded: (gid, end) => {
         this.#preparing.delete(gid);
         if (end === 'failed') this.#waiting.delete(gid);
@@ -95,6 +116,13 @@ export class SessionDesk {
         node.prepareLost(gid, pid);
       },
       deliveryFailed: (reason) => node.deliveryFailed(reason),
+      openHeaderSql: (gid, announced) =>
+        `SELECT mtm.header_open('${gid}', '${headerProof(this.#config.clusterSecret, gid)}', ${announced})`,
+      heldOpen: (gid, xid, backendPid) => {
+        this.#preparing.delete(gid);
+        node.heldOpen(gid, xid, backendPid);
+      },
+      openEnded: (gid, end) => node.openEnded(gid, end),
       branchPorts: (session) => node.branches.portsOf(session),
       mayBypass: (user) => node.mayBypass(user),
       admission: () => this.#admission(),
@@ -130,6 +158,7 @@ export class SessionDesk {
       return { text: notOnline(severity, trouble), passing: trouble.passing };
     }
     if (!write) return undefined;
+    if (this.held) return { text: heldBack, passing: true };
     const missing = this.#node.unreachable();
     return missing === undefined
       ? undefined
@@ -140,7 +169,7 @@ export class SessionDesk {
     const node = this.#config.nodeId;
     const { incarnation } = this.#node;
     const generation = this.#node.generation();
-    if (generation === undefined) return undefined;
+    if (generation === undefined || this.held) return undefined;
     const gid = formatGid({ node, generation, incarnation, counter: ++this.#counter });
     this.#waiting.set(gid, session);
     this.#preparing.add(gid);
@@ -158,6 +187,31 @@ export class SessionDesk {
   #announceSql(command: string, tag: string, pid: number): string {
     const proof = keyProof(this.#node.announceKey, `${pid}:${command}`);
     return `SELECT mtm.announce(${dollarQuoted(command)}, ${dollarQuoted(tag)}, '${proof}')`;
+  }
+
+  // ---- a moment in which nothing of this node is prepared (snapshot-desk.ts)
+
+  get held(): boolean {
+    return performance.now() < this.#heldUntil;
+  }
+
+  hold(ms: number): void {
+    this.#heldUntil = performance.now() + ms;
+  }
+
+  release(): void {
+    this.#heldUntil = 0;
+  }
+
+  #runEverywhere(session: ClientSession, order: EverywhereOrder | undefined): void {
+    assert(this.everywhere !== undefined, 'the desk was given before the first session');
+    if (order === undefined) return this.everywhere.cancel(session);
+    void this.everywhere.run(session, order).then((result) =>
+      session.drive((machine) => {
+        machine.everywhere = result;
+        machine.resume();
+      }),
+    );
   }
 
   #admission(): ErrorText | undefined {
@@ -220,6 +274,11 @@ export class SessionDesk {
     this.#byPid(backendPid)?.drive((machine) => void machine.interrupt(refusal));
   }
 
+  /** The session in this backend is to end the transaction that it holds open. */
+  orderOpen(backendPid: number, gid: Gid, finish: Finish): void {
+    this.#byPid(backendPid)?.drive((machine) => orderOpen(machine, gid, finish));
+  }
+
   /** The generation ends: the PREPARE of this gid must end at once, one way or the other. */
   endPrepare(gid: Gid, refusal: Refusal): void {
     const session = this.#waiting.get(gid);
@@ -265,6 +324,12 @@ export class SessionDesk {
     }
   }
 }
+
+const heldBack: ErrorText = {
+  severity: 'ERROR',
+  sqlstate: '40001',
+  message: '[multimaster] commits are held back for a moment: the nodes are compared',
+};
 
 interface Trouble {
   readonly node: number;

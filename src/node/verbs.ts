@@ -9,6 +9,7 @@ import type { Happening } from './drain.ts';
 import { copyEnd, MembershipDesk } from './membership-desk.ts';
 import type { NodeParts } from './node-parts.ts';
 import type { Answerer, PeerQuestions } from './peer-questions.ts';
+import type { SnapshotDesk } from './snapshot-desk.ts';
 import type { RequestHandler } from './request-desk.ts';
 import { SequenceQuestion, sequenceStates, tellSequences } from './sequence-question.ts';
 
@@ -27,7 +28,11 @@ export interface VerbNode {
 const peerAnswerMs = 5000;
 
 /** Verbs of functions in the server. */
-export function requestHandlers(node: VerbNode, peers: PeerQuestions): Record<string, RequestHandler> {
+export function requestHandlers(
+  node: VerbNode,
+  peers: PeerQuestions,
+  snapshots: SnapshotDesk,
+): Record<string, RequestHandler> {
   const { config } = node.parts;
   const { nodeId } = config;
   const membership = new MembershipDesk({
@@ -40,6 +45,9 @@ export function requestHandlers(node: VerbNode, peers: PeerQuestions): Record<st
   return {
     /** For mtm.alter_sequences(). */
     'sequence-positions': (args, asker) => sequences.answer(args, asker),
+    'check-query': (args) => snapshots.check(args),
+    'get-snapshots': (args, asker) => snapshots.get(args, asker),
+    'free-snapshots': (args, asker) => snapshots.release(args, asker),
     'add-node': (args) => membership.add(args),
     'join-node': (args) => membership.join(args),
     'drop-node': (args) => membership.drop(args),

@@ -57,6 +57,8 @@ export interface RelationFacts {
   readonly name: string;
   /** pg_class.relkind. */
   readonly kind: string;
+  /** What happens to its rows at their home stays there (sql/local-tables.sql). */
+  readonly local: boolean;
   /** It belongs to an extension. */
   readonly extensionMember: boolean;
   /** It has a deferrable unique, primary key or exclusion constraint. */
@@ -145,6 +147,9 @@ const foreignKeysQuery = `(SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_ob
 
 export const factsQuery = `SELECT '${factsMark}' || COALESCE((SELECT pg_catalog.jsonb_build_object(
   'oid', c.oid::pg_catalog.int8, 'schema', n.nspname, 'name', c.relname, 'kind', c.relkind,
+  'local', EXISTS (SELECT FROM mtm.local_table t WHERE t.relid = ANY (l.line)) OR (
+    EXISTS (SELECT FROM mtm.node n WHERE n.ignore_tables_without_pk)
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)),
   'extensionMember', EXISTS (SELECT FROM pg_catalog.pg_depend d
     WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e'),
   'deferrable', EXISTS (SELECT FROM pg_catalog.pg_constraint d

@@ -331,9 +331,12 @@ function sameBytes(a: Uint8Array | null | undefined, b: Uint8Array | null | unde
   return a.every((byte, index) => byte === b[index]);
 }
 
-/** One TRUNCATE of all relations of the message; `facts` in its order. */
+/**
+ * One TRUNCATE of all relations of the message; `facts` in its order. CASCADE reaches nothing that the origin has not
+ * truncated, where it was a condition; but partitioned tables, which may be what references, are not in the message.
+ */
 export function truncateSql(change: TruncateMessage, facts: readonly RelationFacts[]): string {
   const targets = facts.map((fact) => relationTarget(fact.schema, fact.name, fact.kind === 'p'));
   const restart = change.restartIdentity ? ' RESTART IDENTITY' : ' CONTINUE IDENTITY';
-  return `TRUNCATE ${targets.join(', ')}${restart}${change.cascade ? ' CASCADE' : ''}`;
+  return `TRUNCATE ${targets.join(', ')}${restart} CASCADE`;
 }

@@ -9,7 +9,6 @@
  */
 import type { Gid } from '../identity.ts';
 import { Notifications, notifyPrefix } from '../pgoutput/notification.ts';
-import { assert } from '../../lib/assert.ts';
 import { decodePgoutput } from '../pgoutput/decoder.ts';
 import type { DeleteMessage, InsertMessage, PgoutputMessage } from '../pgoutput/messages.ts';
 import type { TruncateMessage, UpdateMessage } from '../pgoutput/messages.ts';
@@ -151,7 +150,10 @@ export class TransactionWriter {
   finish(): Step {
     if (this.#refused !== undefined) return this.#refused;
     if (this.#waiting !== undefined) return waiting;
-    assert(this.#pieces.empty, 'a transaction is finished when its data is used up');
+    if (!this.#pieces.empty) {
+      this.#refuse('08P01', 'peer data ends in the middle of a message');
+      return this.finish();
+    }
     const [absent] = this.#held.names;
     if (absent !== undefined) {
       this.#refuseAbsent(absent);
@@ -296,14 +298,15 @@ export class TransactionWriter {
     this.#adopt(asked.relation, plan);
   }
 
-  #writtenByScript(plan: RelationPlan): boolean {
-    return this.#insideExtension && plan.facts.extensionMember;
+  /** The rows stay at their home, or the script of an extension writes them here too. */
+  #leftOut({ facts }: RelationPlan): boolean {
+    return facts.local || (this.#insideExtension && facts.extensionMember);
   }
 
   #insert(message: InsertMessage): boolean {
     const plan = this.#plan(message.relation);
     if (plan === undefined) return false;
-    if (this.#writtenByScript(plan)) return true;
+    if (this.#leftOut(plan)) return true;
     this.#pipeline.row(plan.insert, message.row, undefined);
     this.#checks?.inserted(plan, message.row);
     return true;
@@ -312,7 +315,7 @@ export class TransactionWriter {
   #update(message: UpdateMessage): boolean {
     const plan = this.#plan(message.relation);
     if (plan === undefined) return false;
-    if (this.#writtenByScript(plan)) return true;
+    if (this.#leftOut(plan)) return true;
     this.#checks?.parentGoes(plan, message);
     this.#pipeline.row(plan.update(message), message.row, message.old?.row);
     this.#checks?.updated(plan, message);
@@ -322,7 +325,7 @@ export class TransactionWriter {
   #delete(message: DeleteMessage): boolean {
     const plan = this.#plan(message.relation);
     if (plan === undefined) return false;
-    if (this.#writtenByScript(plan)) return true;
+    if (this.#leftOut(plan)) return true;
     this.#checks?.parentGoes(plan, message);
     this.#pipeline.row(plan.delete(message), undefined, message.old.row);
     return true;
@@ -333,7 +336,7 @@ export class TransactionWriter {
     for (const oid of message.relations) {
       const plan = this.#plan(oid);
       if (plan === undefined) return false;
-      if (!this.#writtenByScript(plan)) facts.push(plan.facts);
+      if (!this.#leftOut(plan)) facts.push(plan.facts);
     }
     if (facts.length > 0) this.#pipeline.runOnce(truncateSql(message, facts));
     return true;
@@ -343,9 +346,7 @@ export class TransactionWriter {
   #copyRun(piece: Uint8Array, firstEnd: number): boolean {
     const plan = this.#relations.get(peekOid(piece, this.#pieces.at + 4, firstEnd))?.plan;
     const run =
-      plan === undefined || this.#writtenByScript(plan)
-        ? undefined
-        : insertRun(piece, this.#pieces.at, copyFrom);
+      plan === undefined || this.#leftOut(plan) ? undefined : insertRun(piece, this.#pieces.at, copyFrom);
     if (plan === undefined || run === undefined || plan.copyColumns.length === 0) return false;
     const data = runToCopy(piece, this.#pieces.at, run, plan);
     if (data === undefined) this.#refuse('08P01', 'peer data: a row that cannot be inserted');

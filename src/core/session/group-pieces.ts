@@ -11,6 +11,7 @@ import type { ErrorText } from '../wire/messages.ts';
 import { admission } from './admission.ts';
 import { isSetting, needsMembers, noteStatement, runsAsIs } from './block.ts';
 import { runFinishPrepared, runPrepareTransaction } from './client-two-phase.ts';
+import { carryOutEverywhere } from './everywhere.ts';
 import { readPiece } from './group-reader.ts';
 import type { Piece, Place } from './group-reader.ts';
 import { sendMessages, syncOpen, tellPending } from './group-run.ts';
@@ -162,6 +163,7 @@ function* runControl(session: SessionMachine, run: Run, control: NonNullable<Pie
   else if (kind.kind === 'rollback') ok = yield* runRollback(session, kind.chain, query(text));
   else if (kind.kind === 'savepoint') ok = yield* refuse(session, blocksOnly(savepointCommand(text)));
   else if (kind.kind === 'listen') ok = yield* runListen(session, kind);
+  else if (kind.kind === 'everywhere') ok = yield* carryOutEverywhere(session, kind, text);
   else if (kind.kind === 'refused') ok = yield* refuse(session, { severity: 'ERROR', ...kind });
   else if (kind.kind === 'prepare-transaction') ok = yield* runPrepareTransaction(session, query(text));
   else if (kind.kind === 'finish-prepared')

@@ -216,6 +216,9 @@ function needsControl(
       if (block !== undefined || before.length > 0 || !place.fresh) return true;
       // Prepared while the client's default was another one.
       return prepared?.replaced !== rewritten(session.wish, kind, false);
+    case 'everywhere':
+      // In a transaction the server says that it cannot be.
+      return block === undefined && before.length === 0 && isLast();
     default:
       return false;
   }

@@ -3,7 +3,7 @@
  * session, so that a rollback (also to a savepoint) forgets them, and run when the transaction has committed,
  * before its client is answered. Rule: the setting is the client's to write too, so it holds names only.
  */
-import { settled } from './commit-flow.ts';
+import { settled } from './server-reply.ts';
 import type { SessionMachine } from './session.ts';
 
 const setting = 'multimaster.listening';

@@ -2,9 +2,17 @@
  * What a session machine may ask of the world. Calls are orders that never fail and never call back into the
  * machine before they return; answers come later as calls of the machine's own methods.
  */
+import type { Finish } from '../commit/event.ts';
 import type { Gid } from '../identity.ts';
+import type { EverywhereCommand } from '../statement/everywhere-command.ts';
 import type { ParsedText } from '../statement/statement-class.ts';
 import type { ErrorText } from '../wire/messages.ts';
+
+/**
+ * `empty`: nothing to replicate, commit at home alone. `early`: prepared, and its client is to be answered
+ * before the other members have executed it.
+ */
+export type PrepareEnd = 'prepared' | 'early' | 'empty' | 'failed';
 
 export interface Obstacle {
   readonly text: ErrorText;
@@ -12,7 +20,34 @@ export interface Obstacle {
   readonly passing: boolean;
 }
 
-export interface SessionPorts extends BranchPorts {
+/** A command that each node runs for itself. */
+export interface EverywhereOrder {
+  readonly command: EverywhereCommand;
+  /** What every node runs. */
+  readonly text: string;
+  /** The same command as part of a transaction, for nodes that are away; empty: there is none. */
+  readonly plain: string;
+  /** What the server said about it: mtm.everywhere_frame(). */
+  readonly frame: string;
+}
+
+export interface EverywhereResult {
+  readonly notices: readonly ErrorText[];
+  /** Undefined: it is done on all nodes. */
+  readonly error: ErrorText | undefined;
+}
+
+/** For what concerns all nodes at once. */
+export interface EverywherePorts {
+  /** SQL that tells what a command for all nodes names, and under which settings it is run. */
+  frameSql(command: EverywhereCommand): string;
+  /** Runs a command on all nodes, one by one; the result comes in `everywhere`. Undefined: cancels it. */
+  everywhere(order: EverywhereOrder | undefined): void;
+  /** Nothing may be prepared for a moment: the nodes are being compared. */
+  held(): boolean;
+}
+
+export interface SessionPorts extends BranchPorts, EverywherePorts {
   /**
    * Bytes buffer[start…end) to the server or the client, in call order; neighbouring ranges travel in one
    * write.
@@ -49,10 +84,19 @@ export interface SessionPorts extends BranchPorts {
   headerSql(gid: Gid, checked: boolean, announced: boolean): string;
   /** SQL that announces a command which no event trigger sees. */
   announceSql(command: string, tag: string): string;
-  /** How the PREPARE of the gid ended. `empty`: nothing to replicate, commit at home alone. */
-  prepareEnded(gid: Gid, end: 'prepared' | 'empty' | 'failed'): void;
   /** What the committed transaction notifies could not be told to the server's listeners. */
   deliveryFailed(reason: string): void;
+  /**
+   * The SQL that ends the work of a transaction that cannot be prepared; it answers with the transaction's
+   * id.
+   */
+  openHeaderSql(gid: Gid, announced: boolean): string;
+  /** It has run: the transaction stays open until `orderOpen` is called. In place of `prepareEnded`. */
+  heldOpen(gid: Gid, xid: string): void;
+  /** What was ordered was executed, or the COMMIT has failed. */
+  openEnded(gid: Gid, end: Finish | 'failed'): void;
+  /** How the PREPARE of the gid ended. */
+  prepareEnded(gid: Gid, end: PrepareEnd): void;
 }
 
 /** For the client's own two-phase commit. */

@@ -8,7 +8,8 @@ import type { ParsedText, Statement, StatementClass } from '../statement/stateme
 import { frontend, status } from '../wire/codes.ts';
 import { query, syncMessage, withText } from '../wire/messages.ts';
 import { isSetting, runsAsIs } from './block.ts';
-import { settled } from './commit-flow.ts';
+import { runEverywhere } from './everywhere.ts';
+import { settled } from './server-reply.ts';
 import { translated } from './interruption.ts';
 import { listenLater } from './listening.ts';
 import { runLocalUnit } from './local-command.ts';
@@ -83,12 +84,16 @@ function planSingle(
   switch (kind.kind) {
     case 'notify':
       return planNotify(session, unit, kind);
-    case 'write':
-      return inExplicitBlock(session) ? runPassing(session, unit) : runAutocommit(session, unit);
+    case 'write': {
+      const own = kind.instead === undefined ? unit : unitOf(query(kind.instead), [kind], [kind.instead]);
+      return inExplicitBlock(session) ? runPassing(session, own) : runAutocommit(session, own);
+    }
     case 'announced':
       return inExplicitBlock(session) ? runAnnounced(session, unit) : runAutocommit(session, unit);
     case 'local':
       return inExplicitBlock(session) ? runPassing(session, unit) : runLocalUnit(session, unit);
+    case 'everywhere':
+      return inExplicitBlock(session) ? runPassing(session, unit) : runEverywhere(session, kind, unit);
     default:
       return runString(session, [{ class: kind, message: message.bytes, text, offset: 0 }]);
   }

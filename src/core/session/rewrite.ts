@@ -37,6 +37,8 @@ export function rewritten(
       // What is too long goes through: the server says so in its own words.
       if (utf8Length(statement.payload) >= payloadLimit) return undefined;
       return `CALL mtm.notify(${quoted(statement.channel)}, ${quoted(statement.payload)})`;
+    case 'write':
+      return statement.instead;
     default:
       return undefined;
   }

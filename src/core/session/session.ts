@@ -25,7 +25,7 @@ import { ClientSide } from './client-side.ts';
 import { failBlock, mustFailBlock, newInterruption, statusShown } from './interruption.ts';
 import type { Interruption } from './interruption.ts';
 import { takeOwnMessage } from './own-message.ts';
-import type { SessionLimits, SessionPorts } from './ports.ts';
+import type { EverywhereResult, SessionLimits, SessionPorts } from './ports.ts';
 import { PlainRead } from './plain-read.ts';
 import { ReadOnlyWish } from './read-only-wish.ts';
 import { Registry } from './registry.ts';
@@ -49,6 +49,8 @@ export class SessionMachine {
   serverStatus: number = status.idle;
   /** The outcome of the last PREPARE, once it is known. */
   answer: { readonly gid: Gid; readonly answer: Answer } | undefined;
+  /** How the command ended that ran on all nodes. */
+  everywhere: EverywhereResult | undefined;
   /** What is being prepared under a name of the client's. */
   branch: PreparedBranch | undefined;
   retryIsDue = false;
@@ -140,9 +142,7 @@ export class SessionMachine {
     this.resume();
   }
 
-  /**
-   * Lets the task look whether what it waits for has come; then the client's next messages have their turn.
-   */
+  /** Lets the task look whether what it waits for has come; then it is the client's turn. */
   resume(): void {
     if (this.#running) return;
     if (this.#task !== undefined) {

@@ -4,7 +4,7 @@
  * space, a backslash escapes; -c name=value, -cname=value or --name=value. What stands in the packet by
  * itself outranks them; names do not depend on case.
  */
-import { settingRefusal } from '../statement/refusal.ts';
+import { settingRefusal, waitPeerCommits } from '../statement/refusal.ts';
 import type { ErrorText } from '../wire/messages.ts';
 import { booleanOf } from './read-only-wish.ts';
 
@@ -69,6 +69,8 @@ export function supervisedPacket(
     ['standard_conforming_strings', 'on'],
   ]);
   for (const [name, value] of shown) forced.set(`multimaster.${name}`, value);
+  const wished = startupSettings(parameters).get(waitPeerCommits);
+  if (wished !== undefined) forced.set(waitPeerCommits, wished);
   const packet = new Map<string, string>();
   for (const [name, value] of parameters) if (!forced.has(name.toLowerCase())) packet.set(name, value);
   for (const [name, value] of forced) packet.set(name, value);

@@ -11,7 +11,8 @@ import { errorFields, errorResponse, query, withErrorFields } from '../wire/mess
 import type { ErrorText } from '../wire/messages.ts';
 import { admission } from './admission.ts';
 import { newBlock, noteReply, noteStatement } from './block.ts';
-import { endBlock, rollBack, settled } from './commit-flow.ts';
+import { endBlock } from './commit-flow.ts';
+import { rollBack, settled } from './server-reply.ts';
 import { refusalText, translated } from './interruption.ts';
 import { listenLater } from './listening.ts';
 import { release } from './relay.ts';

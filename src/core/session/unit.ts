@@ -10,7 +10,8 @@ import { readyForQuery } from '../wire/messages.ts';
 import type { ErrorText } from '../wire/messages.ts';
 import { needsMembers, newBlock, noteReply, noteStatement } from './block.ts';
 import type { Block } from './block.ts';
-import { endAttempt, sendPrepare, settled } from './commit-flow.ts';
+import { endAttempt, sendPrepare } from './commit-flow.ts';
+import { settled } from './server-reply.ts';
 import type { BlockEnd } from './commit-flow.ts';
 import { noteSettings } from './noted-settings.ts';
 import { isPassing, release, staleError, tellError } from './relay.ts';
@@ -131,7 +132,9 @@ function send(session: SessionMachine, { build, classes }: Unit, repeat: boolean
   return reply;
 }
 
-/** What a session keeps when the transaction is rolled back: locks that a repeat would take twice. */
+/**
+ * What a server's session keeps when the transaction is rolled back: locks that a repeat would take twice.
+ */
 const sessionLock = /\bpg_(?:try_)?advisory_(?:lock|unlock)/i;
 
 /**

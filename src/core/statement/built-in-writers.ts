@@ -19,7 +19,7 @@ pg_restore_attribute_stats pg_restore_relation_stats pg_replication_origin_advan
 pg_replication_origin_create pg_replication_origin_drop pg_replication_origin_session_reset
 pg_replication_origin_session_setup pg_replication_origin_xact_reset pg_replication_origin_xact_setup
 pg_extension_config_dump pg_stop_making_pinned_objects brin_desummarize_range brin_summarize_new_values
-brin_summarize_range gin_clean_pending_list
+brin_summarize_range gin_clean_pending_list pg_export_snapshot
 `);
 
 /**
@@ -60,6 +60,6 @@ pg_logical_slot_get_binary_changes pg_logical_slot_peek_changes pg_logical_slot_
 /** Our own functions that only tell something. */
 export const ownReads: ReadonlySet<string> = new Set(
   words(`
-status nodes ping transaction_outcome is_forgotten
+status nodes ping transaction_outcome is_forgotten check_query get_snapshots free_snapshots
 `),
 );

@@ -4,10 +4,11 @@
  * towards `read`.
  */
 import { isLargeObjectFunction } from './built-in-writers.ts';
+import { withoutConcurrently } from './concurrently-word.ts';
 import type { ClassifyContext } from './context.ts';
 import { argumentText, definitionClass, isFalse } from './definition-command.ts';
 import { isPureRead, relationIsSuspicious } from './query-reach.ts';
-import { findRefusal, ownObjectRefusal, refused, unreadableNotify } from './refusal.ts';
+import { findRefusal, ownObjectRefusal, unreadableNotify } from './refusal.ts';
 import { settingClass, showClass, transactionClass } from './session-command.ts';
 import type { Statement, StatementClass } from './statement-class.ts';
 import { utf8Length } from './utf8-length.ts';
@@ -85,18 +86,6 @@ function explainClass(command: TreeNode, context: ClassifyContext): StatementCla
   }
   const query = nodeAt(command, 'query');
   if (!analyze || query === undefined) return read;
-  const select = nodeAt(query, 'SelectStmt');
-  const creates =
-    nodeAt(query, 'CreateTableAsStmt') !== undefined ||
-    nodeAt(query, 'RefreshMatViewStmt') !== undefined ||
-    (select !== undefined && leftmost(select)['intoClause'] !== undefined);
-  if (creates) {
-    return refused(
-      '0A000',
-      'EXPLAIN ANALYZE of a command that creates a relation cannot be replicated',
-      'Use EXPLAIN without ANALYZE, or EXPLAIN ANALYZE of the query alone.',
-    );
-  }
   return isPureRead(query, context) ? read : write(false, saysTemporary(query));
 }
 
@@ -186,6 +175,13 @@ function statementClass(statement: TreeNode, context: ClassifyContext): Statemen
   return findRefusal(statement) ?? bodyClass(whole.kind, statement, whole.body, context);
 }
 
+/** REFRESH MATERIALIZED VIEW CONCURRENTLY runs without its last word. */
+function withText(found: StatementClass, text: string, start: number, end: number): StatementClass {
+  if (found.kind !== 'write' || found.instead === undefined) return found;
+  const own = new TextDecoder().decode(new TextEncoder().encode(text).subarray(start, end));
+  return { ...found, instead: withoutConcurrently(own) };
+}
+
 /**
  * The statements of a query string with their places (UTF-8 byte offsets, without the semicolon). A string
  * of white space and comments is one statement of the class `empty`.
@@ -195,11 +191,9 @@ export function classifyTree(tree: Tree, text: string, context: ClassifyContext)
   const statements = (tree.stmts ?? []).map((raw): Statement => {
     const start = raw.stmt_location ?? 0;
     const end = raw.stmt_len === undefined || raw.stmt_len === 0 ? length : start + raw.stmt_len;
-    return {
-      class: raw.stmt === undefined ? { kind: 'empty' } : statementClass(raw.stmt, context),
-      start,
-      end,
-    };
+    const found: StatementClass =
+      raw.stmt === undefined ? { kind: 'empty' } : statementClass(raw.stmt, context);
+    return { class: withText(found, text, start, end), start, end };
   });
   return statements.length > 0 ? statements : [{ class: { kind: 'empty' }, start: 0, end: length }];
 }

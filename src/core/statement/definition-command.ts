@@ -1,11 +1,19 @@
 /**
  * DDL and maintenance: which of it event triggers see (a write), which the gateway must announce, which
- * stays on this node and which cannot run yet. Rule: what event triggers do not see was measured on 15 and
- * 18 with a trigger on ddl_command_start; whatever is not named here they do see.
+ * stays on this node and which each node runs for itself. Rule: what event triggers do not see was measured
+ * on 15 and 18 with a trigger on ddl_command_start; whatever is not named here they do see.
  */
-import { notInOneTransaction, refused } from './refusal.ts';
+import {
+  detaching,
+  indexCreation,
+  indexRemoval,
+  reindexing,
+  tablespaceCommand,
+  type EverywhereCommand,
+} from './everywhere-command.ts';
+import { refused } from './refusal.ts';
 import type { StatementClass } from './statement-class.ts';
-import { constantText, nodeAt, nodesAt, textAt, walk, type TreeNode } from './tree.ts';
+import { constantText, nodeAt, nodesAt, textAt, type TreeNode } from './tree.ts';
 
 const local: StatementClass = { kind: 'local' };
 
@@ -42,8 +50,6 @@ const unseenObjects: Readonly<Record<string, string>> = {
   OBJECT_EVENT_TRIGGER: 'EVENT TRIGGER',
 };
 
-const nodeByNode = 'It needs issue 3 of multimaster (commands that run node by node).';
-
 function isConcurrent(command: TreeNode): boolean {
   let concurrent = false;
   for (const parameter of nodesAt(command, 'params')) {
@@ -68,38 +74,27 @@ export function isFalse(value: string): boolean {
   return /^(?:0|off|false)$/iu.test(value);
 }
 
-function detachesConcurrently(command: TreeNode): boolean {
-  let found = false;
-  walk(command, (key, node) => {
-    if (key === 'PartitionCmd' && node['concurrent'] === true) found = true;
-    return undefined;
-  });
-  return found;
-}
-
-function refusedDefinition(kind: string, command: TreeNode): StatementClass | undefined {
+/** Each node runs it for itself, outside of a transaction. */
+function everywhereDefinition(kind: string, command: TreeNode): EverywhereCommand | undefined {
   switch (kind) {
     case 'IndexStmt':
-      if (command['concurrent'] !== true) return undefined;
-      return notInOneTransaction('CREATE INDEX CONCURRENTLY', `Use CREATE INDEX. ${nodeByNode}`);
+      return command['concurrent'] === true ? indexCreation(command) : undefined;
     case 'DropStmt':
-      if (command['concurrent'] !== true) return undefined;
-      return notInOneTransaction('DROP INDEX CONCURRENTLY', `Use DROP INDEX. ${nodeByNode}`);
+      return command['concurrent'] === true ? indexRemoval(command) : undefined;
     case 'ReindexStmt':
-      if (!isConcurrent(command)) return undefined;
-      return notInOneTransaction(
-        'REINDEX CONCURRENTLY',
-        `Use REINDEX, which each node runs for itself. ${nodeByNode}`,
-      );
+      return isConcurrent(command) ? reindexing(command) : undefined;
     case 'AlterTableStmt':
-      if (!detachesConcurrently(command)) return undefined;
-      return notInOneTransaction('DETACH PARTITION CONCURRENTLY', `Use DETACH PARTITION. ${nodeByNode}`);
+      return detaching(command);
     case 'CreateTableSpaceStmt':
     case 'DropTableSpaceStmt':
-      return notInOneTransaction(
-        `${kind === 'CreateTableSpaceStmt' ? 'CREATE' : 'DROP'} TABLESPACE`,
-        `Run it on each node in a session with application_name=mtm_admin. ${nodeByNode}`,
-      );
+      return tablespaceCommand(kind, command);
+    default:
+      return undefined;
+  }
+}
+
+function refusedDefinition(kind: string): StatementClass | undefined {
+  switch (kind) {
     case 'CreateSubscriptionStmt':
     case 'AlterSubscriptionStmt':
       return refused(
@@ -141,10 +136,16 @@ function announcedDefinition(kind: string, command: TreeNode): StatementClass | 
 
 /** Any utility command that neither controls the session nor moves rows. */
 export function definitionClass(kind: string, command: TreeNode, temporary: boolean): StatementClass {
+  if (kind === 'RefreshMatViewStmt' && command['concurrent'] === true) {
+    // It uses temporary tables, which PREPARE refuses; the text follows in classifyTree.
+    return { kind: 'write', certain: true, temporary, copyIn: false, instead: '' };
+  }
   if (kind === 'CreateTableAsStmt' || kind === 'RefreshMatViewStmt') {
     return { kind: 'write', certain: true, temporary, copyIn: false };
   }
-  const special = refusedDefinition(kind, command) ?? announcedDefinition(kind, command);
+  const everywhere = everywhereDefinition(kind, command);
+  if (everywhere !== undefined) return { kind: 'everywhere', command: everywhere };
+  const special = refusedDefinition(kind) ?? announcedDefinition(kind, command);
   if (special !== undefined) return special;
   if (localKinds.has(kind) || kind === 'ReindexStmt') return local;
   return { kind: 'write', certain: true, temporary, copyIn: false };

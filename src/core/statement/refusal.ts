@@ -25,10 +25,6 @@ export function refused(sqlstate: string, message: string, hint: string): Refusa
   return { kind: 'refused', sqlstate, message: `[multimaster] ${message}`, hint };
 }
 
-export function notInOneTransaction(command: string, hint: string): Refusal {
-  return refused('0A000', `${command} cannot run on all nodes in one transaction`, hint);
-}
-
 export function gidRefusal(gid: string): Refusal | undefined {
   if (!gid.startsWith(gidPrefix)) return undefined;
   return refused(
@@ -62,11 +58,32 @@ function isTrue(value: string): boolean {
   return /^(?:t|tr|tru|true|y|ye|yes|on|1)$/iu.test(value.trim());
 }
 
+/** Sessions may set no other; its values are exactly these, because mtm.header() compares them. */
+export const waitPeerCommits = 'multimaster.wait_peer_commits';
+
+/** What stands in gateway.yaml cannot be set here, nor what does not exist. An unknown value is ''. */
+function ownSettingRefusal(name: string, value: string): Refusal | undefined {
+  if (name !== waitPeerCommits) {
+    return refused(
+      '55P02',
+      `parameter "${name}" cannot be changed in a session`,
+      'SHOW tells its value; settings of the gateway stand in gateway.yaml.',
+    );
+  }
+  if (/^(?:on|off|)$/u.test(value)) return undefined;
+  return refused(
+    '22023',
+    `parameter "${name}" is on or off, not "${value}"`,
+    'Write on or off, as in SET multimaster.wait_peer_commits = off.',
+  );
+}
+
 /**
  * Values of settings that the gateway's own work depends on; undefined (RESET, TO DEFAULT) is always allowed.
  */
 export function settingRefusal(name: string, value: string | undefined): Refusal | undefined {
   if (value === undefined) return undefined;
+  if (/^multimaster\./iu.test(name)) return ownSettingRefusal(name.toLowerCase(), value);
   switch (name.toLowerCase()) {
     case 'session_replication_role':
       if (/^(?:origin|local)$/iu.test(value.trim())) return undefined;
@@ -101,6 +118,14 @@ export function setValue(set: TreeNode): string | undefined {
   return values.join(', ');
 }
 
+function notForRoles(): Refusal {
+  return refused(
+    '55P02',
+    `parameter "${waitPeerCommits}" is set by each session for itself`,
+    'Use SET, or the options of the connection.',
+  );
+}
+
 function callRefusal(call: TreeNode): Refusal | undefined {
   const path = stringsAt(call, 'funcname');
   const name = path.at(-1) ?? '';
@@ -130,6 +155,8 @@ export function findRefusal(statement: TreeNode): Refusal | undefined {
       found = callRefusal(node);
     else if (key === 'VariableSetStmt' || key === 'setstmt') {
       found = settingRefusal(textAt(node, 'name') ?? '', setValue(node));
+      // What is sent at the beginning of each session outranks what roles and databases have.
+      if (key === 'setstmt' && /^multimaster\./iu.test(textAt(node, 'name') ?? '')) found ??= notForRoles();
     } else if (changes.has(key)) {
       const target = nodeAt(node, 'relation');
       if (target !== undefined && textAt(target, 'schemaname') === 'mtm') found = ownObject();

@@ -3,6 +3,8 @@
  * Rule: a class says how to run the statement, never what it changes: PostgreSQL tells that.
  * A mistake towards `write` costs time; a mistake towards `read` must be impossible or end in 25006.
  */
+import type { EverywhereCommand } from './everywhere-command.ts';
+
 export type IsolationLevel = 'read uncommitted' | 'read committed' | 'repeatable read' | 'serializable';
 
 export interface TransactionModes {
@@ -31,6 +33,8 @@ export type StatementClass =
       readonly copyIn: boolean;
       /** A DO whose text has the command NOTIFY. */
       readonly notifies?: true;
+      /** The text to run instead: without the word CONCURRENTLY. */
+      readonly instead?: string;
     }
   /**
    * DDL that no event trigger sees (roles, GRANT on shared objects…): in a block, announced with an
@@ -74,6 +78,8 @@ export type StatementClass =
    * SYSTEM, REINDEX …).
    */
   | { readonly kind: 'local' }
+  /** Not in a transaction, but on all nodes: each runs it for itself. */
+  | { readonly kind: 'everywhere'; readonly command: EverywhereCommand }
   /** Refused before the server sees it. */
   | { readonly kind: 'refused'; readonly sqlstate: string; readonly message: string; readonly hint: string };
 

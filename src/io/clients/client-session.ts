@@ -20,7 +20,7 @@ import { cancelUntilGone, sendCancelTo } from './cancel-target.ts';
 import type { CancelTarget } from './cancel-target.ts';
 import { clientMessageLimit, longestMessageBytes } from './message-limits.ts';
 import { retryDelayMs } from './retry-delay.ts';
-import type { SessionServices } from './session-services.ts';
+import { askedOf, type SessionServices } from './session-services.ts';
 
 /** Unsent bytes above which the other side is no longer read. */
 const highWaterBytes = 256 * 1024;
@@ -84,7 +84,6 @@ export class ClientSession {
     services.sessionStarted(this);
   }
 
-  /** The server process of this session; 0 before login. */
   get backendPid(): number {
     return this.#backendPid;
   }
@@ -100,31 +99,30 @@ export class ClientSession {
   #ports(): SessionPorts {
     const services = this.#services;
     return {
+      ...askedOf(services),
       toServer: (buffer, start, end) => this.#toServer.add(buffer, start, end),
       toClient: (buffer, start, end) => this.#toClient.add(buffer, start, end),
       close: () => this.close(),
       cancelServer: () => void this.#cancelServer(),
       waitBeforeRetry: (attempt) => {
-        const timer = setTimeout(() => this.#drive(() => this.machine.retryDue()), retryDelayMs(attempt));
-        timer.unref();
+        setTimeout(() => this.#drive(() => this.machine.retryDue()), retryDelayMs(attempt)).unref();
       },
-      classify: (text) => services.classify(text),
-      hiddenNotify: () => services.hiddenNotify(),
-      obstacle: (write) => services.obstacle(write),
-      hasLease: () => services.hasLease(),
-      clock: () => services.clock(),
       newTransaction: (startTime) => {
         this.#openGid = services.newTransaction(this, startTime);
         return this.#openGid;
       },
-      headerSql: (gid, checked, announced) => services.headerSql(gid, checked, announced),
       announceSql: (command, tag) => services.announceSql(command, tag, this.#backendPid),
+      ...services.everywherePorts(this),
+      heldOpen: (gid, xid) => services.heldOpen(gid, xid, this.#backendPid),
+      openEnded: (gid, end) => {
+        this.#openGid = undefined;
+        services.openEnded(gid, end);
+      },
       ...services.branchPorts(this),
       prepareEnded: (gid, end) => {
         this.#openGid = undefined;
         services.prepareEnded(gid, end);
       },
-      deliveryFailed: (reason) => services.deliveryFailed(reason),
     };
   }
 
@@ -365,7 +363,6 @@ export class ClientSession {
 
   // ---- from the node
 
-  /** Runs the machine on behalf of the node. */
   drive(step: (machine: SessionMachine) => void): void {
     this.#drive(() => step(this.machine));
   }

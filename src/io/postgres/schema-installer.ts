@@ -18,6 +18,9 @@ const sqlFiles = [
   'header.sql',
   'statement-text.sql',
   'capture.sql',
+  'explained.sql',
+  'everywhere.sql',
+  'local-tables.sql',
   'rewrite.sql',
   'sequences.sql',
   'setval.sql',
@@ -25,6 +28,7 @@ const sqlFiles = [
   'generation.sql',
   'status.sql',
   'requests.sql',
+  'checks.sql',
   'spread.sql',
   'client-prepared.sql',
   'membership.sql',
@@ -61,6 +65,7 @@ export interface NodePlace {
   readonly adminRole?: string;
   /** pg_notify() in functions and triggers notifies on all nodes; default off. */
   readonly replicatePgNotify?: boolean;
+  readonly ignoreTablesWithoutPk?: boolean;
 }
 
 function readSql(): readonly string[] {
@@ -110,7 +115,7 @@ async function installedDigest(client: Client): Promise<string | undefined> {
 
 /** True: the node is new here, so everything in the database has to be adopted. */
 async function writePlace(client: Client, node: NodePlace): Promise<boolean> {
-  const { clusterName, timeline, adminRole } = node;
+  const { clusterName, timeline, adminRole, ignoreTablesWithoutPk } = node;
   const old = await firstRow(client, 'SELECT my_id, cluster_name FROM mtm.node');
   const system = await firstRow(client, 'SELECT system_identifier::text AS id FROM pg_control_system()');
   if (old !== undefined && old['cluster_name'] !== clusterName) {
@@ -121,11 +126,13 @@ async function writePlace(client: Client, node: NodePlace): Promise<boolean> {
   }
   if (old !== undefined && old['my_id'] !== node.myId) await node.become(client);
   await client.query(
-    `INSERT INTO mtm.node (my_id, cluster_name, system_identifier, timeline, admin_role)
-     VALUES ($1, $2, $3, $4, $5)
+    `INSERT INTO mtm.node (my_id, cluster_name, system_identifier, timeline, admin_role,
+       ignore_tables_without_pk)
+     VALUES ($1, $2, $3, $4, $5, $6)
      ON CONFLICT (one) DO UPDATE SET my_id = excluded.my_id, system_identifier = excluded.system_identifier,
-       timeline = excluded.timeline, admin_role = excluded.admin_role`,
-    [node.myId, clusterName, system?.['id'], timeline, adminRole ?? ''],
+       timeline = excluded.timeline, admin_role = excluded.admin_role,
+       ignore_tables_without_pk = excluded.ignore_tables_without_pk`,
+    [node.myId, clusterName, system?.['id'], timeline, adminRole ?? '', ignoreTablesWithoutPk ?? false],
   );
   // Changed by mtm.alter_sequences() only, everywhere at once; looked for first, because an INSERT may wait.
   if ((await firstRow(client, 'SELECT 1 AS there FROM mtm.sequence_step')) === undefined)

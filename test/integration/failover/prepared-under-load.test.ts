@@ -36,7 +36,7 @@ interface Transfer {
 /** The server has said that nothing of it is there. */
 function isRefusal(error: unknown): boolean {
   const { code } = error as SqlFailure;
-  return ['40001', '40P01', '57P03', '42710', '25P02'].includes(code);
+  return ['40001', '40P01', '57P03', '57014', '42710', '25P02'].includes(code);
 }
 
 async function work(worker: number, goOn: () => boolean): Promise<Transfer[]> {
@@ -54,7 +54,8 @@ async function attempt(transfer: Transfer, at: number, end: number): Promise<voi
   const from = random.below(accounts) + 1;
   const to = (from % accounts) + 1;
   const decision = random.below(3) === 0 ? 'rollback' : 'commit';
-  const client = await cluster.client(at).catch(() => undefined);
+  // What nobody has finished yet holds its locks, as in PostgreSQL.
+  const client = await cluster.client(at, { statement_timeout: 3000 }).catch(() => undefined);
   if (client === undefined) return void (await new Promise((resolve) => setTimeout(resolve, 50)));
   try {
     await client.query('BEGIN');
@@ -70,7 +71,7 @@ async function attempt(transfer: Transfer, at: number, end: number): Promise<voi
   } finally {
     await client.end().catch(() => undefined);
   }
-  const other = await cluster.client(end).catch(() => undefined);
+  const other = await cluster.client(end, { query_timeout: 20_000 }).catch(() => undefined);
   if (other === undefined) return;
   try {
     await other.query(`${decision} PREPARED '${name}'`);

@@ -29,9 +29,6 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     n_workers integer, receiver_mode text, lag bigint, last_heartbeat timestamptz) ORDER BY r.id
 $$;
 
-CREATE OR REPLACE FUNCTION mtm.ping() RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS 'SELECT true';
-
 -- Raises the incarnation and returns it: gateways with a lower one are out. `held`: the incarnation that the process
 -- `holder` got last, NULL when it begins; NULL comes back when another process has taken over since.
 DROP FUNCTION IF EXISTS mtm.take_over();

@@ -72,6 +72,8 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   DELETE FROM mtm.sequence WHERE seqrelid IN (SELECT objid FROM pg_event_trigger_dropped_objects()
     WHERE classid = 'pg_class'::regclass AND objsubid = 0);
+  DELETE FROM mtm.local_table WHERE relid IN (SELECT objid FROM pg_event_trigger_dropped_objects()
+    WHERE classid = 'pg_class'::regclass AND objsubid = 0);
   DELETE FROM mtm.full_identity WHERE relid IN (SELECT objid FROM pg_event_trigger_dropped_objects()
     WHERE classid = 'pg_class'::regclass AND objsubid = 0);
   IF tg_tag <> 'DROP TABLE' AND EXISTS (SELECT FROM pg_event_trigger_dropped_objects()

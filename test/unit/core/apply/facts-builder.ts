@@ -30,6 +30,7 @@ export function describeRelation(
       schema: 'public',
       name: 'T"x',
       kind: 'r',
+      local: false,
       extensionMember: false,
       deferrable: false,
       foreignKeys: [],

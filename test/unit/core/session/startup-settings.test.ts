@@ -35,6 +35,15 @@ describe('startup settings', () => {
     expect(startupRefusal(settings({ options: '-c work_mem=1MB', application_name: 'x' }))).toBeUndefined();
   });
 
+  test('settings of the gateway are the gateway’s, but for wait_peer_commits', () => {
+    expect(startupRefusal(settings({ options: '-c multimaster.max_workers=7' }))?.sqlstate).toBe('55P02');
+    expect(startupRefusal(settings({ 'multimaster.wait_peer_commits': 'maybe' }))?.sqlstate).toBe('22023');
+    const options = '-c multimaster.wait_peer_commits=off';
+    expect(startupRefusal(settings({ options }))).toBeUndefined();
+    const packet = supervisedPacket(new Map([['options', options]]), new Map([['wait_peer_commits', 'on']]));
+    expect(packet.get('multimaster.wait_peer_commits')).toBe('off');
+  });
+
   test('a forced setting stands once and last, however the client wrote it', () => {
     const parameters = new Map([
       ['DEFAULT_transaction_read_only', 'off'],

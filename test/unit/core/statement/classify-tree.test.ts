@@ -5,6 +5,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { classifyTree } from '../../../../src/core/statement/classify-tree.ts';
 import { builtInFunctions, volatileFunctions } from '../../../../src/core/statement/built-in-functions.ts';
 import { builtInWriters } from '../../../../src/core/statement/built-in-writers.ts';
+import type { EverywhereCommand } from '../../../../src/core/statement/everywhere-command.ts';
 import type { SqlParser } from '../../../../src/core/statement/classifier.ts';
 import { contextOf, noSuspicions, unknownSuspicions } from '../../../../src/core/statement/context.ts';
 import type {
@@ -57,6 +58,12 @@ function modesText(modes: TransactionModes): readonly string[] {
   ];
 }
 
+function everywhereWords({ what, relation, partition, name, columns, lenient }: EverywhereCommand): string[] {
+  const paths = [relation, partition].map((path) => path.join('.'));
+  const words = [paths[0] || '""', paths[1] ?? '', name || '""', columns.join(','), lenient ? 'lenient' : ''];
+  return [what, ...words];
+}
+
 /** The class as the headings of the corpus write it. */
 function heading(found: StatementClass): string {
   const words: (string | undefined)[] = [found.kind];
@@ -65,9 +72,11 @@ function heading(found: StatementClass): string {
       found.certain ? 'certain' : '',
       found.temporary ? 'temporary' : '',
       found.copyIn ? 'copyIn' : '',
+      found.instead === undefined ? '' : `instead ${found.instead}`,
     );
   }
   if (found.kind === 'announced') words.push(found.tag);
+  if (found.kind === 'everywhere') words.push(...everywhereWords(found.command));
   if (found.kind === 'begin') words.push(found.tag, ...modesText(found.modes));
   if (found.kind === 'set-transaction') words.push(...modesText(found.modes));
   if (found.kind === 'commit' || found.kind === 'rollback') words.push(found.chain ? 'chain' : '');

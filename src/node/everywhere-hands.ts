@@ -1,0 +1,160 @@
+/**
+ * This node's part of a command that each node runs for itself: runs it, takes it back, tells how far it is.
+ * Rule: bears to be asked twice. What was begun goes on when the link breaks; whoever asks again joins it.
+ */
+import type { EverywhereKind } from '../core/statement/everywhere-command.ts';
+import { runCommand, type CommandEnd, type CommandFrame } from '../io/postgres/command-runner.ts';
+import type { NodeParts } from './node-parts.ts';
+
+export interface EverywhereFrame extends CommandFrame {
+  /** In quotes; empty where it has none. */
+  readonly target: string;
+  readonly table?: string;
+  readonly subject?: string;
+}
+
+export interface EverywhereTask {
+  readonly id: string;
+  readonly what: EverywhereKind;
+  readonly text: string;
+  readonly frame: EverywhereFrame;
+}
+
+export type EverywhereState = 'before' | 'halfway' | 'after';
+
+interface Running {
+  readonly ended: Promise<CommandEnd>;
+  pid: number | undefined;
+  cancelled: boolean;
+}
+
+const done: CommandEnd = { notices: [] };
+
+export class EverywhereHands {
+  readonly #parts: NodeParts;
+  readonly #running = new Map<string, Running>();
+
+  constructor(parts: NodeParts) {
+    this.#parts = parts;
+  }
+
+  async state({ what, frame }: EverywhereTask): Promise<EverywhereState> {
+    const { rows } = await this.#parts.observer.client.query<{ state: EverywhereState }>(
+      'SELECT mtm.everywhere_state($1, $2) AS state',
+      [what, JSON.stringify(frame)],
+    );
+    return rows[0]!.state;
+  }
+
+  /**
+   * Until the command is done here, or has failed. `first`: whatever the state is, the server shall judge.
+   */
+  run(task: EverywhereTask, first = false): Promise<CommandEnd> {
+    const { id, what } = task;
+    const known = this.#running.get(id);
+    if (known !== undefined) return known.ended;
+    const running: Running = { ended: this.#run(task, first), pid: undefined, cancelled: false };
+    this.#running.set(id, running);
+    const forget = (): void => void this.#running.delete(id);
+    running.ended.then(forget, forget);
+    this.#parts.log.info({ id, what, text: task.text }, 'a command that runs node by node begins here');
+    return running.ended;
+  }
+
+  async #run(task: EverywhereTask, first: boolean): Promise<CommandEnd> {
+    const { id, what, text, frame } = task;
+    const began = performance.now();
+    const state = first ? 'before' : await this.state(task);
+    if (state === 'after') return done;
+    if (state === 'halfway') await this.#repair(task);
+    // A DETACH that was half done is whole now.
+    const ready = state === 'halfway' && (await this.state(task)) === 'after';
+    const end = ready ? done : await this.#command(id, frame, text);
+    if (end.error !== undefined && what === 'reindex') await this.#dropLeftovers();
+    const seconds = Math.round(performance.now() - began) / 1000;
+    const { log } = this.#parts;
+    if (end.error === undefined)
+      log.info({ id, what, seconds }, 'a command that runs node by node is done here');
+    else
+      log.warn(
+        { id, what, seconds, error: end.error.message },
+        'a command that runs node by node failed here',
+      );
+    return end;
+  }
+
+  async #command(id: string, frame: CommandFrame | undefined, text: string): Promise<CommandEnd> {
+    return runCommand(this.#parts.config.postgres, frame, text, (pid) => {
+      const running = this.#running.get(id);
+      if (running === undefined) return;
+      running.pid = pid;
+      if (running.cancelled) void this.#cancelBackend(running);
+    });
+  }
+
+  /** What a former attempt has left. */
+  async #repair({ what, frame }: EverywhereTask): Promise<void> {
+    if (what === 'create-index') await this.#alone(`DROP INDEX CONCURRENTLY IF EXISTS ${frame.target}`);
+    if (what === 'detach')
+      await this.#alone(`ALTER TABLE ${frame.table} DETACH PARTITION ${frame.target} FINALIZE`);
+  }
+
+  /** Takes back what the command has made here. */
+  async undo(task: EverywhereTask): Promise<CommandEnd> {
+    const { what, frame } = task;
+    if (what === 'create-index') return this.#alone(`DROP INDEX CONCURRENTLY IF EXISTS ${frame.target}`);
+    if (what === 'create-tablespace') return this.#alone(`DROP TABLESPACE IF EXISTS ${frame.target}`);
+    return done;
+  }
+
+  async #alone(text: string): Promise<CommandEnd> {
+    const end = await runCommand(this.#parts.config.postgres, undefined, text, () => undefined);
+    if (end.error !== undefined)
+      this.#parts.log.warn({ text, error: end.error.message }, 'cleaning up failed');
+    return end;
+  }
+
+  /** Of a REINDEX that failed, or whose gateway or server died. */
+  async #dropLeftovers(): Promise<void> {
+    const { rows } = await this.#parts.observer.client.query<{ name: string }>(
+      'SELECT mtm.reindex_leftovers() AS name',
+    );
+    for (const { name } of rows) await this.#alone(`DROP INDEX CONCURRENTLY IF EXISTS ${name}`);
+  }
+
+  /** When the node begins to serve: what a former process of it has left. */
+  async cleanUp(): Promise<void> {
+    if (![...this.#running.keys()].some((id) => id.endsWith(':reindex'))) await this.#dropLeftovers();
+  }
+
+  /** Cancels it if it runs here; how far it is when it has ended. */
+  async halt(task: EverywhereTask): Promise<EverywhereState> {
+    this.cancel(task.id);
+    await this.#running.get(task.id)?.ended.catch(() => undefined); // whoever asked for it hears of it
+    return this.state(task);
+  }
+
+  cancelAll(): void {
+    for (const id of this.#running.keys()) this.cancel(id);
+  }
+
+  cancel(id: string): void {
+    const running = this.#running.get(id);
+    if (running === undefined || running.cancelled) return;
+    running.cancelled = true;
+    void this.#cancelBackend(running);
+  }
+
+  /** A request that comes before the statement has begun is lost, so it is repeated. */
+  async #cancelBackend(running: Running): Promise<void> {
+    let ended = false;
+    const end = (): void => void (ended = true);
+    running.ended.then(end, end);
+    for (;;) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      if (ended || running.pid === undefined) return;
+      // The connection tells its own end.
+      await this.#parts.observer.cancelBackend(running.pid).catch(() => undefined);
+    }
+  }
+}

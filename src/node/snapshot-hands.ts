@@ -1,0 +1,129 @@
+/**
+ * This node's part of looking at all nodes at the same logical point: holds its own commits back for a
+ * moment, takes a snapshot while nothing is in flight, and reads in it.
+ * Rule: a hold ends by itself, whatever becomes of whoever asked for it; so does a snapshot that nobody uses.
+ */
+import type pg from 'pg';
+import { openOwnClient } from '../io/postgres/own-client.ts';
+import { pinnedFormats } from '../io/postgres/pinned-settings.ts';
+import { RequestError } from './request-desk.ts';
+import type { VerbNode } from './verbs.ts';
+
+/** Whoever asks must be done within it, ms. */
+const holdMs = 3000;
+const quietMs = 400;
+const unusedMs = 600_000;
+const looksMs = 5;
+
+/** Holds back what would be prepared from now on. */
+export interface CommitHold {
+  hold(ms: number): void;
+  release(): void;
+  readonly held: boolean;
+}
+
+interface Taken {
+  readonly client: pg.Client;
+  timer: NodeJS.Timeout;
+}
+
+export interface Chunk {
+  readonly columns: readonly string[];
+  readonly rows: readonly (readonly (string | null)[])[];
+}
+
+export class SnapshotHands {
+  readonly #node: VerbNode;
+  readonly #desk: CommitHold;
+  readonly #taken = new Map<string, Taken>();
+
+  constructor(node: VerbNode, desk: CommitHold) {
+    this.#node = node;
+    this.#desk = desk;
+  }
+
+  /** Resolves when none of this node's own transactions is in flight; false: they did not end in time. */
+  async hold(): Promise<boolean> {
+    this.#desk.hold(holdMs);
+    return this.#until(() => this.#node.machine.openTransactions.own === 0);
+  }
+
+  release(): void {
+    this.#desk.release();
+  }
+
+  async #until(condition: () => boolean): Promise<boolean> {
+    const until = performance.now() + quietMs;
+    while (!condition()) {
+      if (performance.now() > until) return false;
+      await new Promise((resolve) => setTimeout(resolve, looksMs));
+    }
+    return true;
+  }
+
+  /** While all nodes hold. The exported name of the snapshot; undefined: something was still in flight. */
+  async take(token: string): Promise<string | undefined> {
+    const { machine, parts } = this.#node;
+    if (!(await this.#until(() => machine.openTransactions.foreign === 0))) return undefined;
+    const client = await openOwnClient(parts.config.postgres, 'mtm_snapshot', pinnedFormats);
+    const timer = setTimeout(() => void this.free(token), unusedMs);
+    timer.unref();
+    this.#taken.set(token, { client, timer });
+    client.on('error', () => void this.free(token));
+    await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+    const { rows } = await client.query<{ name: string }>('SELECT pg_catalog.pg_export_snapshot() AS name');
+    if (this.#desk.held) return rows[0]!.name;
+    await this.free(token);
+    return undefined;
+  }
+
+  /** A query whose rows are then fetched. One statement: it is sent as a prepared one. */
+  async declare(token: string, query: string, searchPath: string): Promise<void> {
+    const { client } = this.#of(token);
+    try {
+      await client.query({
+        text: "SELECT pg_catalog.set_config('search_path', $1, true)",
+        values: [searchPath],
+      });
+      await client.query({
+        name: 'check',
+        text: `DECLARE mtm_check NO SCROLL CURSOR FOR ${query}`,
+        values: [],
+      });
+    } catch (error) {
+      const { node } = { node: this.#node.parts.config.nodeId };
+      const { sqlstate, message } = RequestError.fields(error);
+      throw new RequestError(sqlstate, `[multimaster] failed to run the query on node ${node}: ${message}`);
+    }
+  }
+
+  async fetch(token: string, count: number): Promise<Chunk> {
+    const { client } = this.#of(token);
+    const result = await client.query({
+      text: `FETCH ${count} FROM mtm_check`,
+      rowMode: 'array',
+      types: { getTypeParser: () => (value: string) => value },
+    });
+    return { columns: result.fields.map(({ name }) => name), rows: result.rows as (string | null)[][] };
+  }
+
+  #of(token: string): Taken {
+    const taken = this.#taken.get(token);
+    if (taken === undefined) throw new RequestError('22023', '[multimaster] the snapshot is no longer there');
+    taken.timer.refresh();
+    return taken;
+  }
+
+  async free(token: string): Promise<void> {
+    const taken = this.#taken.get(token);
+    if (taken === undefined) return;
+    this.#taken.delete(token);
+    clearTimeout(taken.timer);
+    await taken.client.end().catch(() => undefined); // it may be what has failed
+  }
+
+  /** What was taken for backends that are gone; `of` reads the pid out of a token. */
+  async freeAll(): Promise<void> {
+    await Promise.all([...this.#taken.keys()].map((token) => this.free(token)));
+  }
+}
