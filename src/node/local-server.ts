@@ -147,7 +147,13 @@ export class LocalServer {
   async openStream(): Promise<void> {
     const { config, log } = this.#parts;
     const login = config.postgres;
-    const options = { login, node: config.nodeId, slot: slotNames(login).live, publication: 'mtm' };
+    const options = {
+      login,
+      node: config.nodeId,
+      slot: slotNames(login).live,
+      publication: 'mtm',
+      memoryBytes: config.transSpillThresholdBytes,
+    };
     this.#stream = await ReplicationStream.open(options, {
       verifyHeader: headerVerifier(config.clusterSecret),
       began: () => undefined,

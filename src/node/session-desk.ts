@@ -58,7 +58,7 @@ export class SessionDesk {
   readonly #node: DeskNode;
   readonly #sessions = new Set<ClientSession>();
   readonly #waiting = new Map<Gid, ClientSession>();
-  /** Their PREPARE is on its way. */
+  /** Their PREPARE is on its way, or they are held open. */
   readonly #preparing = new Set<Gid>();
   readonly #startTimes = new Map<ClientSession, number>();
   readonly services: SessionServices;
@@ -118,11 +118,11 @@ export class SessionDesk {
       deliveryFailed: (reason) => node.deliveryFailed(reason),
       openHeaderSql: (gid, announced) =>
         `SELECT mtm.header_open('${gid}', '${headerProof(this.#config.clusterSecret, gid)}', ${announced})`,
-      heldOpen: (gid, xid, backendPid) => {
+      heldOpen: (gid, xid, backendPid) => node.heldOpen(gid, xid, backendPid),
+      openEnded: (gid, end) => {
         this.#preparing.delete(gid);
-        node.heldOpen(gid, xid, backendPid);
+        node.openEnded(gid, end);
       },
-      openEnded: (gid, end) => node.openEnded(gid, end),
       branchPorts: (session) => node.branches.portsOf(session),
       mayBypass: (user) => node.mayBypass(user),
       admission: () => this.#admission(),

@@ -137,8 +137,8 @@ export type CommitEffect =
   | { readonly kind: 'end-apply'; readonly gid: Gid }
   | { readonly kind: 'cancel-apply'; readonly gid: Gid; readonly refusal: Refusal }
   /**
-   * The generation ends while the PREPARE of this gid is on its way at home: cancel it, or end its backend.
-   * Its end is told as always; 'prepare-returned' too, when the order came too late.
+   * The generation ends while the PREPARE of this gid, or the COMMIT of what is held open, is on its way at
+   * home: cancel it, or end its backend. Its end is told as always; also when the order came too late.
    */
   | { readonly kind: 'end-prepare'; readonly gid: Gid; readonly refusal: Refusal }
   /**

@@ -15,12 +15,7 @@
 import { parseGid } from '../identity.ts';
 import type { Gid, Lsn, NodeId } from '../identity.ts';
 import { Notifications, notifyPrefix } from './notification.ts';
-import type {
-  CapturedPiece,
-  CaptureHandler,
-  PreparedTransaction,
-  UnsupervisedWrite,
-} from './capture-handler.ts';
+import type { CaptureHandler, PreparedTransaction, UnsupervisedWrite } from './capture-handler.ts';
 import { decodePgoutput } from './decoder.ts';
 import { headerPrefix, isSharedTable, readHeader } from './own-tables.ts';
 import { peekOid, peekPrefix, peekRelation, peekTruncated, pgoutputType as type } from './peek.ts';
@@ -171,13 +166,13 @@ export class Capture {
     const open = this.#open;
     if (open === undefined || !isKept(open)) return;
     this.#writer.message(buffer, start, end);
-    if (this.#writer.size >= pieceBytes) this.#flush(open);
+    if (this.#writer.size >= pieceBytes) this.#flush(open, true);
   }
 
-  #flush(open: OpenTransaction): void {
+  #flush(open: OpenTransaction, more = false): void {
     if (this.#writer.size === 0) return;
     const { pieceDdl: ddl, pieceRows: rows, pieceClients: clients } = open;
-    const piece = { ddl, rows, data: this.#writer.take(), ...(clients ? { clients } : {}) };
+    const piece = { ddl, rows, data: this.#writer.take(more), ...(clients ? { clients } : {}) };
     open.pieceRows = 0;
     open.pieceDdl = false;
     open.pieceClients = false;

@@ -112,12 +112,12 @@ export class ClientSession {
         return this.#openGid;
       },
       announceSql: (command, tag) => services.announceSql(command, tag, this.#backendPid),
-      ...services.everywherePorts(this),
       heldOpen: (gid, xid) => services.heldOpen(gid, xid, this.#backendPid),
       openEnded: (gid, end) => {
         this.#openGid = undefined;
         services.openEnded(gid, end);
       },
+      ...services.everywherePorts(this),
       ...services.branchPorts(this),
       prepareEnded: (gid, end) => {
         this.#openGid = undefined;

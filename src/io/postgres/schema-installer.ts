@@ -16,6 +16,7 @@ const sqlFiles = [
   'schema.sql',
   'notify.sql',
   'header.sql',
+  'unwatched.sql',
   'statement-text.sql',
   'capture.sql',
   'explained.sql',
@@ -43,6 +44,7 @@ const publicationName = 'mtm';
 const sensorTriggers: Readonly<Record<string, 'O' | 'A'>> = {
   '!mtm_start_1_frame': 'O',
   '!mtm_start_2_capture': 'O',
+  '!mtm_start_3_owned': 'O',
   '!mtm_drop_1_frame': 'O',
   '!mtm_drop_2_capture': 'O',
   '!mtm_drop_3_forget': 'A',
@@ -198,6 +200,7 @@ export async function installSchema(client: Client, node: NodePlace): Promise<re
       );
     }
     await client.query('SELECT mtm.replicate_pg_notify($1)', [node.replicatePgNotify === true]);
+    await client.query('SELECT mtm.replicate_setval(true)');
     const tooSmall = (await writePlace(client, node)) ? await adoptObjects(client) : [];
     await createPublication(client);
     await client.query('COMMIT');

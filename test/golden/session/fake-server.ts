@@ -190,6 +190,10 @@ export class FakeServer {
       this.#rows(['']);
       return this.#complete('SELECT 1', simple);
     }
+    if (text.includes('FRAME')) {
+      this.#rows([frameOf(text)]);
+      return this.#complete('SELECT 1', simple);
+    }
     if (text.includes('DECISION')) this.#wrote = true;
     if (text.includes('HEADER')) {
       const kind = this.#mixed ? 'mixed' : this.#wrote ? 'write' : 'empty';
@@ -266,4 +270,13 @@ export class FakeServer {
   #empty(type: number): void {
     this.say(new MessageWriter().begin(type).end().take());
   }
+}
+
+/** What a command for all nodes names, by the name of its table. */
+function frameOf(text: string): string {
+  if (text.endsWith('temporary')) return '{"temporary": true}';
+  if (text.endsWith('missing')) return '{"error": {"sqlstate": "42P01", "message": "does not exist"}}';
+  if (text.endsWith('there'))
+    return '{"notice": {"sqlstate": "42P07", "message": "already exists, skipping"}}';
+  return '{"chosen": "t_a_idx"}';
 }

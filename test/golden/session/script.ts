@@ -11,6 +11,7 @@
  *       · retry due · client captured | too-big | gone (what is prepared for the client)
  *     > lease off · on · ends (an election has begun when it is asked for) · returns
  *     > obstacle write · all · passing · none
+ *     > node everywhere done · everywhere failed (a command that runs node by node)
  *     > client cancels
  *
  * Limits: 2 repeats, 64 bytes of results are held.
@@ -88,11 +89,11 @@ class Stage {
         newTransaction: () => `mtm:1:1:1:${++this.#gids}`,
         headerSql: (gid, checked) => `SELECT HEADER${checked ? ' CHECKED' : ''} ${gid}`,
         announceSql: (command, tag) => `SELECT ANNOUNCE ${tag}: ${command}`,
-        frameSql: (command) => `SELECT FRAME ${command.what}`,
-        everywhere: (order) => this.lines.push(`  everywhere ${order?.text ?? 'cancelled'}`),
         openHeaderSql: (gid) => `SELECT OPEN HEADER ${gid}`,
         heldOpen: (gid, xid) => this.lines.push(`  held open ${gid} ${xid}`),
         openEnded: (gid, end) => this.lines.push(`  open ended ${gid} ${end}`),
+        frameSql: ({ what, relation }) => `SELECT FRAME ${what} of ${relation.join('.')}`,
+        everywhere: (order) => this.lines.push(`  everywhere ${order?.text ?? 'cancelled'}`),
         newBranch: () => ({ id: 'client:1', headerSql: 'SELECT CLIENT HEADER client:1' }),
         branchRows: (id, gid) => {
           return new Uint8Array(Buffer.concat([p(`SELECT CLIENT ROWS ${id} in ${gid}`), b([]), e(), s()]));
@@ -185,7 +186,11 @@ class Stage {
       this.#server.cancel();
       machine.cancelDelivered();
     } else if (what === 'request') machine.cancelDelivered();
-    else if (what === 'retry') machine.retryDue();
+    else if (what === 'everywhere') {
+      const error = { severity: 'ERROR', sqlstate: '23505', message: 'it failed on node 3' } as const;
+      machine.everywhere = { notices: [], error: more === 'done' ? undefined : error };
+      machine.resume();
+    } else if (what === 'retry') machine.retryDue();
     else if (what === 'client')
       machine.branchIs('client:1', (more as 'captured' | 'too-big' | 'gone') ?? 'gone');
     else {

@@ -22,7 +22,7 @@ const table = 'ONLY "public"."T""x"';
 
 describe('insert', () => {
   test('names every column that can be written, with the types of this node', () => {
-    expect(plain.insert).toEqual({
+    expect(plain.insert).toMatchObject({
       sql: 'INSERT INTO "public"."T""x" ("id", "v") OVERRIDING SYSTEM VALUE VALUES ($1, $2)',
       types: [23, 25],
       parameters: [
