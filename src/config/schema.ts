@@ -124,6 +124,10 @@ export const fileSchema = z.strictObject({
   remote_functions: textList(
     'Kept for existing files, without effect: what a function writes reaches all nodes as rows and commands.',
   ),
+  replicate_pg_notify: onOff(
+    true,
+    'pg_notify() in functions and triggers notifies on all nodes, as NOTIFY always does.',
+  ),
   referee_connstring: text(
     '',
     'The referee of a cluster of two nodes, the same on both: redis://host:port, rediss://… or ' +
@@ -213,6 +217,7 @@ export function toGatewayConfig(
     monotonicSequences: file.monotonic_sequences,
     ignoreTablesWithoutPk: file.ignore_tables_without_pk,
     remoteFunctions: file.remote_functions,
+    replicatePgNotify: file.replicate_pg_notify,
     refereeConnstring: file.referee_connstring,
     /** What it says, with the password of its file and absolute paths; undefined: there is no referee. */
     referee: secrets.referee,

@@ -22,11 +22,11 @@ export interface ApplyDeskNode {
     heldOpenBy(backendPid: number): Gid | undefined;
     /** The process that decodes the slot. */
     readonly walsender: number | undefined;
-    /** The transaction carries definitions: what is remembered of the catalog ends with it. */
-    definitionsChange(gid: Gid): void;
+    /** The work on the transaction has ended; the handle knows what it carried. */
+    applied(gid: Gid, handle: ApplyHandle, prepared: boolean): void;
     /** Decoding waits for a lock of what a client has prepared, or somebody past the gateway. */
     readonly branchDesk: { captureBlocked(): void };
-    readonly branches: Pick<ClientBranches, 'brings' | 'concerns' | 'bringerOf'>;
+    readonly branches: Pick<ClientBranches, 'bringerOf'>;
   };
 }
 
@@ -74,9 +74,7 @@ export class ApplyDesk {
     this.#timer ??= setInterval(() => this.#look(), watchMs);
     handle.onDone = (result) => {
       this.#applying.delete(gid);
-      if (handle.ddl) this.#node.server.definitionsChange(gid);
-      if (handle.client !== undefined) this.#node.server.branches.brings(gid, handle.client);
-      else if (handle.concernsClients) this.#node.server.branches.concerns(gid);
+      this.#node.server.applied(gid, handle, result.kind === 'prepared');
       this.#node.event({ kind: 'apply-ended', gid, result });
     };
   }

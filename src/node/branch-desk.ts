@@ -5,7 +5,7 @@
  * session leaves behind, whyever it ends, is rolled back, unless the nodes decide about it.
  */
 import type { Gid } from '../core/identity.ts';
-import type { ClientTransaction } from '../core/pgoutput/capture.ts';
+import type { ClientTransaction } from '../core/pgoutput/capture-handler.ts';
 import type { SessionMachine } from '../core/session/session.ts';
 import type { BranchPorts } from '../core/session/ports.ts';
 import { frontend } from '../core/wire/codes.ts';

@@ -55,6 +55,7 @@ export function deskNode(node: DeskNodeParts): DeskNode {
         ? node.server.open.sessionLost(gid)
         : node.server.prepareLost(gid, pid));
     },
+    deliveryFailed: (reason) => node.server.notifier.lost(1, reason),
     mayBypass: (user) => control.mayBypass(user, config.adminRole),
   };
 }

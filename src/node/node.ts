@@ -95,7 +95,7 @@ export class Node {
       event: (event) => this.#drain.push(event),
       committed: (gid) => this.#outcomes.committed([gid]),
       asked: (content) => this.#questions.asked(content),
-      order: (pid, gid, finish) => this.#desk.orderOpen(pid, gid, finish),
+      sessions: () => this.#desk,
       lost: (reason) => this.#serverLost(reason),
       generation: () => this.#generation,
     });

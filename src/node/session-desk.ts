@@ -39,6 +39,7 @@ export interface DeskNode {
   /** COMMIT or ROLLBACK was executed as ordered, or COMMIT has failed. */
   openEnded(gid: Gid, end: Finish | 'failed'): void;
   mayBypass(user: string): Promise<boolean>;
+  deliveryFailed(reason: string): void;
   /** What clients prepare under their own names. */
   readonly branches: Pick<BranchDesk, 'portsOf' | 'prepareFailed' | 'sessionEnded'>;
 }
@@ -91,6 +92,7 @@ export class SessionDesk {
       },
       shownSettings,
       classify: (text) => node.classifier.parse(text),
+      hiddenNotify: () => node.classifier.hiddenNotify,
       obstacle: (write) => this.#obstacle(write),
       hasLease: () => node.notOnline() === undefined,
       clock: () => node.clock(),
@@ -113,6 +115,7 @@ export class SessionDesk {
         this.#waiting.delete(gid);
         node.prepareLost(gid, pid);
       },
+      deliveryFailed: (reason) => node.deliveryFailed(reason),
       openHeaderSql: (gid, announced) =>
         `SELECT mtm.header_open('${gid}', '${headerProof(this.#config.clusterSecret, gid)}', ${announced})`,
       heldOpen: (gid, xid, backendPid) => node.heldOpen(gid, xid, backendPid),
@@ -247,6 +250,13 @@ export class SessionDesk {
   /** Hybrid start time of the transaction that the backend runs; undefined when it is not one of ours. */
   startTimeOf(backendPid: number): number | undefined {
     return this.#byPid(backendPid)?.machine.block?.startTime;
+  }
+
+  /** The session that waits for the gid tells what it notifies; false: there is none that can. */
+  notify(gid: Gid, sql: string): boolean {
+    let taken = false;
+    this.#waiting.get(gid)?.drive((machine) => (taken = machine.delivery.offer(machine, gid, sql)));
+    return taken;
   }
 
   /** Ends the transaction of the session behind a backend with 40001: the older `winner` needs its locks. */

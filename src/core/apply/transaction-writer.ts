@@ -8,6 +8,7 @@
  * travels in the same packet. Stream order is kept: uniqueness is checked at once.
  */
 import type { Gid } from '../identity.ts';
+import { Notifications, notifyPrefix } from '../pgoutput/notification.ts';
 import { decodePgoutput } from '../pgoutput/decoder.ts';
 import type { DeleteMessage, InsertMessage, PgoutputMessage } from '../pgoutput/messages.ts';
 import type { TruncateMessage, UpdateMessage } from '../pgoutput/messages.ts';
@@ -49,6 +50,7 @@ export class TransactionWriter {
   readonly #relations = new Map<number, KnownRelation>();
   readonly #checks: ForeignKeyChecks | undefined;
   readonly #held = new HeldRows();
+  readonly notifications = new Notifications();
   readonly #pieces = new PieceQueue();
   readonly #clients: ClientSteps;
   /** What this writes itself, to be prepared under the client's name. */
@@ -237,6 +239,7 @@ export class TransactionWriter {
       case 'type':
         return true;
       case 'logical-message':
+        if (message.prefix === notifyPrefix) this.notifications.add(message.content);
         if (message.prefix === 'mtm-follow') this.#pipeline.run(followSql, [textOid], [message.content]);
         return message.prefix === 'mtm-ddl' ? this.#command(message.content) : true;
       default: {

@@ -8,7 +8,8 @@
  * back. The end is the gateway's own message behind the header; without it nothing is complete.
  */
 import type { Gid } from '../identity.ts';
-import { Capture, type CapturedPiece } from './capture.ts';
+import { Capture } from './capture.ts';
+import type { CapturedPiece } from './capture-handler.ts';
 import { peekPrefix, pgoutputType as type } from './peek.ts';
 
 export interface OpenCaptureHandler {

@@ -7,12 +7,13 @@ import { assert } from '../../lib/assert.ts';
 import type { Gid, Refusal } from '../identity.ts';
 import type { Answer } from '../commit/event.ts';
 import { status } from '../wire/codes.ts';
-import { errorResponse } from '../wire/messages.ts';
+import { errorFields, errorResponse } from '../wire/messages.ts';
 import type { ErrorText } from '../wire/messages.ts';
 import { pause } from './admission.ts';
 import { noteReply } from './block.ts';
 import type { Block } from './block.ts';
 import { refusalText, translated } from './interruption.ts';
+import { listenNow } from './listening.ts';
 import { commitLast } from './open-commit.ts';
 import type { Reply } from './reply.ts';
 import { rollBack, settled } from './server-reply.ts';
@@ -76,6 +77,12 @@ export function* endAttempt(
 
 /** Commits the block on all nodes. `flight`: header and PREPARE are on their way already. */
 export function* endBlock(session: SessionMachine, block: Block, flight: Flight | undefined): Part<BlockEnd> {
+  const end = yield* commitBlock(session, block, flight);
+  if (end.kind === 'committed' && block.listens) yield* listenNow(session);
+  return end;
+}
+
+function* commitBlock(session: SessionMachine, block: Block, flight: Flight | undefined): Part<BlockEnd> {
   while (session.cancelling) yield;
   if (flight === undefined) {
     yield* whileHeld(session);
@@ -148,6 +155,10 @@ function* askThenEnd(session: SessionMachine, block: Block): Part<BlockEnd> {
   }
   switch (header.value) {
     case 'empty':
+      // A NOTIFY inside a function leaves no trace that SQL could see: PREPARE refuses it.
+      if (block.notifies === 'says' || (block.notifies === 'may' && session.ports.hiddenNotify())) break;
+      failed(session, block, gid);
+      return yield* commitHere(session);
     case 'temporary':
       failed(session, block, gid);
       return yield* commitHere(session);
@@ -200,10 +211,8 @@ function* notPrepared(session: SessionMachine, block: Block, gid: Gid, reply: Re
   // A cancelled PREPARE may leave the block open.
   if (session.serverStatus !== status.idle) yield* rollBack(session);
   const refusal = withdrawn ?? (reply.error === undefined ? interruption?.refusal : undefined);
-  const error =
-    refusal === undefined
-      ? translated(session, reply.error ?? rolledBack)
-      : errorResponse(refusalText(refusal));
+  const said = isNotifyRefusal(reply) ? notifyRefused : (reply.error ?? rolledBack);
+  const error = refusal === undefined ? translated(session, said) : errorResponse(refusalText(refusal));
   return { kind: 'error', error, retryable: given || isConflict(reply.sqlstate) };
 }
 
@@ -233,10 +242,30 @@ export function* afterPrepare(
   }
   block.prepared = true;
   session.ports.prepareEnded(gid, kind === 'empty' || kind === 'early' ? kind : 'prepared');
-  while (session.answer?.gid !== gid) yield;
+  for (;;) {
+    if (session.delivery.due !== undefined) yield* session.delivery.run(session);
+    else if (session.answer?.gid !== gid) yield;
+    else break;
+  }
   const { answer } = session.answer;
   session.answer = undefined;
   return blockEnd(gid, answer, kind !== 'empty');
+}
+
+const notifyRefused = errorResponse({
+  severity: 'ERROR',
+  sqlstate: '0A000',
+  message: '[multimaster] the commands NOTIFY, LISTEN and UNLISTEN do not work inside a function or rule',
+  hint: 'Call pg_notify() there, which notifies the listeners of all nodes; LISTEN at top level.',
+});
+
+/** The routine's name is the same in every language. */
+function isNotifyRefusal({ error, sqlstate }: Reply): boolean {
+  return (
+    sqlstate === '0A000' &&
+    error !== undefined &&
+    errorFields(error, 0, error.length).get('R') === 'AtPrepare_Notify'
+  );
 }
 
 function isConflict(sqlstate: string): boolean {

@@ -18,6 +18,7 @@ import type { Journal } from './registry.ts';
 import { release, tellError } from './relay.ts';
 import { newReply } from './reply.ts';
 import type { Reply } from './reply.ts';
+import { tagShown } from './rewrite.ts';
 import type { SessionMachine } from './session.ts';
 import { blockMayHaveEnded, failStatement, tellEnd } from './unit.ts';
 
@@ -86,6 +87,7 @@ export function sendMessages(session: SessionMachine, run: Run, piece: Piece, wa
   if (session.block?.explicit !== false || waits) reply.hold = false;
   if (!reply.hold) release(session, reply);
   session.holding = reply.hold ? reply : undefined;
+  reply.tags.push(...piece.classes.map(tagShown));
   for (const bytes of piece.messages) session.toServer(bytes);
   run.sentBound = new Map(run.bound);
 }

@@ -62,6 +62,8 @@ export interface SessionPorts extends BranchPorts, EverywherePorts {
   waitBeforeRetry(attempt: number): void;
 
   classify(text: string): ParsedText;
+  /** A function or rule of the database may run the command NOTIFY. */
+  hiddenNotify(): boolean;
 
   /** Why a statement may not run on this node now; undefined: it may. */
   obstacle(write: boolean): Obstacle | undefined;
@@ -82,6 +84,8 @@ export interface SessionPorts extends BranchPorts, EverywherePorts {
   headerSql(gid: Gid, checked: boolean, announced: boolean): string;
   /** SQL that announces a command which no event trigger sees. */
   announceSql(command: string, tag: string): string;
+  /** What the committed transaction notifies could not be told to the server's listeners. */
+  deliveryFailed(reason: string): void;
   /**
    * The SQL that ends the work of a transaction that cannot be prepared; it answers with the transaction's
    * id.

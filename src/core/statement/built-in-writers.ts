@@ -35,6 +35,11 @@ schema_to_xmlschema database_to_xml database_to_xml_and_xmlschema database_to_xm
 
 export const builtInWriters: ReadonlySet<string> = new Set([...writers, ...textRunners]);
 
+/** Functions that open or change large objects, which are not replicated. */
+export function isLargeObjectFunction(name: string): boolean {
+  return name.startsWith('lo_') || name === 'loread' || name === 'lowrite';
+}
+
 /** Functions that would put this session's writes outside of what the gateway sees. Refused at top level. */
 export const originFunctions: ReadonlySet<string> = new Set(
   words(`

@@ -279,14 +279,10 @@ export class ClientSession {
     try {
       allowed = await this.#services.mayBypass(this.user);
     } catch (error) {
-      this.#refuseBypass(`whether the user may is not known: ${(error as Error).message}`);
-      return;
+      return this.#refuseBypass(`whether the user may is not known: ${(error as Error).message}`);
     }
     if (this.#ended) return;
-    if (!allowed) {
-      this.#refuseBypass('only superusers and members of multimaster.admin_role may');
-      return;
-    }
+    if (!allowed) return this.#refuseBypass('only superusers and members of multimaster.admin_role may');
     const held = this.#heldForCheck ?? [];
     this.#heldForCheck = undefined;
     this.#bypassChecked = true;

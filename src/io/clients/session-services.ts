@@ -19,6 +19,7 @@ export interface SessionServices {
   /** Settings `multimaster.*` that every session shows. */
   readonly shownSettings: ReadonlyMap<string, string>;
   classify(text: string): ParsedText;
+  hiddenNotify(): boolean;
   obstacle(write: boolean): Obstacle | undefined;
   hasLease(): boolean;
   clock(): number;
@@ -28,6 +29,7 @@ export interface SessionServices {
   everywherePorts(session: ClientSession): EverywherePorts;
   branchPorts(session: ClientSession): BranchPorts;
   prepareEnded(gid: Gid, end: PrepareEnd): void;
+  deliveryFailed(reason: string): void;
   /** The session's server connection ended between the sending of PREPARE and its reply. */
   prepareLost(gid: Gid, backendPid: number): void;
   openHeaderSql(gid: Gid, announced: boolean): string;
@@ -45,12 +47,22 @@ export interface SessionServices {
   cancel(processId: number, key: Uint8Array): void;
 }
 
-type Asked = 'classify' | 'obstacle' | 'hasLease' | 'clock' | 'headerSql' | 'openHeaderSql';
+type Asked =
+  | 'classify'
+  | 'hiddenNotify'
+  | 'deliveryFailed'
+  | 'obstacle'
+  | 'hasLease'
+  | 'clock'
+  | 'headerSql'
+  | 'openHeaderSql';
 
 /** What is the same for every session. */
 export function askedOf(services: SessionServices): Pick<SessionPorts, Asked> {
   return {
     classify: (text) => services.classify(text),
+    hiddenNotify: () => services.hiddenNotify(),
+    deliveryFailed: (reason) => services.deliveryFailed(reason),
     obstacle: (write) => services.obstacle(write),
     hasLease: () => services.hasLease(),
     clock: () => services.clock(),

@@ -8,7 +8,7 @@
  * slot's own restart lies, so it shows the whole transaction, whenever it began (measured on 15 to 18).
  */
 import { OpenCapture, type OpenCaptureEnd } from '../../core/pgoutput/open-capture.ts';
-import type { CapturedPiece } from '../../core/pgoutput/capture.ts';
+import type { CapturedPiece } from '../../core/pgoutput/capture-handler.ts';
 import type { Gid } from '../../core/identity.ts';
 import { backend } from '../../core/wire/codes.ts';
 import { errorFields, int32At, query } from '../../core/wire/messages.ts';

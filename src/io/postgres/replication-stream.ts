@@ -8,7 +8,7 @@
 import { backend } from '../../core/wire/codes.ts';
 import { cstringAt, query } from '../../core/wire/messages.ts';
 import { Capture } from '../../core/pgoutput/capture.ts';
-import type { CaptureHandler } from '../../core/pgoutput/capture.ts';
+import type { CaptureHandler } from '../../core/pgoutput/capture-handler.ts';
 import type { Lsn, NodeId } from '../../core/identity.ts';
 import { noTimeouts, pinnedFormats } from './pinned-settings.ts';
 import { RawConnection } from './raw-connection.ts';

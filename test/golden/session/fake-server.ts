@@ -200,7 +200,7 @@ export class FakeServer {
       this.#rows([text.includes('OPEN HEADER') ? '4711' : kind]);
       return this.#complete('SELECT 1', simple);
     }
-    if (/^(?:INSERT|UPDATE|DELETE|COPY)/.test(word) || text.includes('writes')) {
+    if (/^(?:INSERT|UPDATE|DELETE|COPY)/.test(word) || text.includes('writes') || word === 'CALL') {
       if (!this.#writable) return this.#fail('25006', 'read-only transaction', simple);
       this.#wrote = true;
     }

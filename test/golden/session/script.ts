@@ -49,6 +49,7 @@ class Stage {
   #lease: 'on' | 'off' | 'ends' = 'on';
   #obstacle = 'none';
   #serverGone = false;
+  #hiddenNotify = false;
 
   /** The server's bytes arrive in pieces of this size. */
   readonly #pieceBytes: number;
@@ -80,6 +81,7 @@ class Stage {
         cancelServer: () => this.lines.push('  cancel'),
         waitBeforeRetry: (attempt) => this.lines.push(`  wait before repeat ${attempt}`),
         classify: (text) => classifier.parse(text),
+        hiddenNotify: () => this.#hiddenNotify,
         obstacle: (write) => this.#obstacleText(write),
         held: () => false,
         hasLease: () => this.#hasLease(),
@@ -99,6 +101,7 @@ class Stage {
         endBranch: (id) => this.lines.push(`  roll back ${id}`),
         decisionSql: (name, commit) => `SELECT DECISION ${commit ? 'commit' : 'rollback'} ${name}`,
         prepareEnded: (gid, end) => this.lines.push(`  prepare ${gid} ${end}`),
+        deliveryFailed: (reason) => this.lines.push(`  not delivered: ${reason}`),
       },
       { conflictRetries: 2, holdBytes: 64, inboxBytes: 4096 },
       false,
@@ -192,7 +195,10 @@ class Stage {
       machine.branchIs('client:1', (more as 'captured' | 'too-big' | 'gone') ?? 'gone');
     else {
       const gid = `mtm:1:1:1:${this.#gids}`;
-      if (what === 'commits') orderOpen(machine, gid, 'commit');
+      if (what === 'notifies') {
+        const sql = line.endsWith('slowly') ? 'SELECT NOTIFY hang' : 'SELECT NOTIFY';
+        this.lines.push(`  taken: ${machine.delivery.offer(machine, gid, sql)}`);
+      } else if (what === 'commits') orderOpen(machine, gid, 'commit');
       else if (what === 'rolls') orderOpen(machine, gid, 'rollback');
       else if (what === 'committed') machine.answered(gid, { kind: 'committed' });
       else if (what === 'aborted') machine.answered(gid, { kind: 'aborted', refusal: conflict });
@@ -205,6 +211,9 @@ class Stage {
   #serverEvent(what: string): void {
     if (what === 'goes') this.#server.goOn();
     else if (what === 'hangs') this.#server.hangAtPrepare = true;
+    else if (what === 'notifies')
+      this.#machine.serverMessage(backend.notificationResponse, notification, 0, 15);
+    else if (what === 'hides') this.#hiddenNotify = true;
     else if (what === 'refuses') this.#server.refusesCommit = true;
     else if (what === 'fatal') {
       this.#server.say(errorResponse({ severity: 'FATAL', sqlstate: '57P01', message: 'shut down' }));
@@ -214,6 +223,9 @@ class Stage {
     }
   }
 }
+
+/** NotificationResponse: a process, a channel, an empty payload. */
+const notification = Buffer.from('A\0\0\0\x0e\0\0\0\x07news\0\0');
 
 function frontendMessage(text: string): Uint8Array {
   const [type = '', ...words] = text.trim().split(' ');

@@ -12,7 +12,7 @@ import type {
   CapturedPiece,
   PreparedTransaction,
   UnsupervisedWrite,
-} from '../../../src/core/pgoutput/capture.ts';
+} from '../../../src/core/pgoutput/capture-handler.ts';
 import { Applier } from '../../../src/io/postgres/applier.ts';
 import type { ApplyHandle, ApplyResult } from '../../../src/io/postgres/applier.ts';
 import { Finisher } from '../../../src/io/postgres/finisher.ts';

@@ -9,7 +9,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   FROM (
     SELECT coalesce(bool_or(c.oid >= 16384 AND c.relpersistence <> 't' AND c.relkind <> 'S'
              AND (c.relnamespace <> 'mtm'::regnamespace
-               OR c.oid IN ('mtm.ddl_mark'::regclass, 'mtm.setval_call'::regclass))
+               OR c.oid IN ('mtm.ddl_mark'::regclass, 'mtm.notify_mark'::regclass, 'mtm.setval_call'::regclass))
              AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')), false) AS permanent,
            coalesce(bool_or(c.relpersistence = 't' OR c.oid = 'mtm.temporary_mark'::regclass), false) AS temporary
     FROM pg_locks l LEFT JOIN pg_class c ON c.oid = l.relation
@@ -21,7 +21,7 @@ $$;
 -- Called just before PREPARE, or by one of the two functions that are. Returns
 --   'empty'      no transaction id: nothing to replicate, nothing emitted: COMMIT
 --   'temporary'  only temporary objects were touched: COMMIT
---   'mixed'      temporary and others: PREPARE would fail, the transaction commits last (mtm.header_open)
+--   'mixed'      temporary and others (a notification too): PREPARE would fail, the transaction commits last (mtm.header_open)
 --   'write'      the header was emitted: PREPARE
 --   'early'      the same, and the session does not want to wait for the other nodes (wait_peer_commits)
 CREATE OR REPLACE FUNCTION mtm.seal(gid text, hmac text) RETURNS text
@@ -108,12 +108,30 @@ BEGIN
       OR EXISTS (SELECT FROM pg_namespace WHERE age(xmin) <= 0 AND mtm.is_own(xmin))) LIMIT 1);
 END $$;
 
+-- Can a function, rule or default of this database change large objects, where no text shows it?
+CREATE OR REPLACE FUNCTION mtm.hides_large_objects() RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  calls constant text := (SELECT ':funcid (' || string_agg(oid::text, '|') || ') ' FROM pg_proc
+    WHERE oid < 16384 AND (proname LIKE 'lo\_%' OR proname IN ('loread', 'lowrite')));
+BEGIN
+  RETURN EXISTS (SELECT FROM pg_proc WHERE oid >= 16384 AND pronamespace <> 'mtm'::regnamespace
+      AND (prosrc ~* '\m(lo_[a-z0-9_]+|lowrite|loread)\M' OR prosqlbody::text ~ calls))
+    OR EXISTS (SELECT FROM pg_rewrite WHERE oid >= 16384 AND ev_type <> '1' AND ev_action::text ~ calls)
+    OR EXISTS (SELECT FROM pg_attrdef WHERE oid >= 16384 AND adbin::text ~ calls);
+END $$;
+
 -- Refuses what must never be prepared (a catalog lock that would stop decoding, architecture §9), what is not replicated
 -- (large objects), and, unless announced, catalog changes that event triggers do not see.
 CREATE OR REPLACE FUNCTION mtm.check_transaction(announced boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE l record; large boolean := false; marked boolean := false; locked oid[] := '{}'; unseen text; accounted bigint;
-  new_collations text;
+DECLARE
+  l record;
+  -- lo_unlink leaves its lock on the object; whatever opens one, also to read it, one on the table.
+  large boolean := EXISTS (SELECT FROM pg_locks WHERE locktype = 'object' AND pid = pg_backend_pid() AND granted
+    AND classid = 'pg_largeobject'::regclass AND mode = 'AccessExclusiveLock'
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database()));
+  marked boolean := false; locked oid[] := '{}'; unseen text; accounted bigint; new_collations text;
 BEGIN
   FOR l IN
     SELECT k.relation, k.mode, c.relname, c.relisshared, c.relpersistence FROM pg_locks k JOIN pg_class c ON c.oid = k.relation
@@ -136,8 +154,8 @@ BEGIN
       OR l.relation IN ('mtm.ddl_mark'::regclass, 'mtm.temporary_mark'::regclass);
   END LOOP;
   IF large OR EXISTS (SELECT FROM pg_largeobject_metadata WHERE age(xmin) <= 0 AND mtm.is_own(xmin)) THEN
-    RAISE EXCEPTION '[multimaster] large objects cannot be changed: they are not replicated'
-      USING ERRCODE = '0A000', HINT = 'Keep the data in a bytea column.';
+    RAISE EXCEPTION '[multimaster] large objects are not replicated: a transaction that writes can neither change nor open them'
+      USING ERRCODE = '0A000', HINT = 'Keep the data in a bytea column; read large objects in a transaction of their own.';
   END IF;
   SELECT a.changes INTO accounted FROM mtm.accounted a WHERE a.transaction = pg_current_xact_id_if_assigned();
   IF announced AND accounted IS DISTINCT FROM -1 THEN RETURN; END IF;
@@ -263,6 +281,6 @@ END $$;
 
 REVOKE EXECUTE ON FUNCTION mtm.seal(text, text), mtm.touched(), mtm.is_own(xid),
   mtm.changed_catalog(), mtm.unseen_object(oid[]), mtm.check_row_types(), mtm.check_transaction(boolean),
-  mtm.emit_clustered(), mtm.is_bound() FROM PUBLIC;
+  mtm.hides_large_objects(), mtm.emit_clustered(), mtm.is_bound() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION mtm.header(text, text), mtm.header_checked(text, text, boolean),
   mtm.header_open(text, text, boolean) TO PUBLIC;
