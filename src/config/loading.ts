@@ -199,12 +199,6 @@ function readSecrets(config: FileConfig, base: string, problems: string[]) {
   return { clusterSecret: clusterSecret ?? '', password, referee };
 }
 
-/**
- * Settings that are known by name, so that files can be shared, but have no effect yet: never accepted in
- * silence.
- */
-const laterSettings = ['monotonic_sequences'];
-
 function refereeProblems(config: FileConfig): string[] {
   const { referee_connstring: text, referee_password_file: passwordFile } = config;
   if (text === '') {
@@ -248,13 +242,6 @@ function contradictions(config: FileConfig): string[] {
   }
   const { database, more_databases: more } = config.postgres;
   problems.push(...databaseProblems(config.cluster_name, database, more), ...refereeProblems(config));
-  for (const name of laterSettings) {
-    const setting = settings.find((candidate) => candidate.name === name);
-    const value = Reflect.get(config, name) as unknown;
-    if (value === true || (typeof value === 'string' && value !== setting?.usual)) {
-      problems.push(`${name} is not implemented in this version: leave it out`);
-    }
-  }
   return problems;
 }
 

@@ -27,8 +27,8 @@ export interface BranchDeskParts {
   readonly secret: string;
   readonly announceKey: Uint8Array;
   readonly branches: ClientBranches;
-  /** A new transaction may begin. */
-  mayPrepare(): boolean;
+  /** Undefined while nothing may be prepared. */
+  generation(): number | undefined;
   /** Resolves when nothing that the backend does is still to come. */
   endBackend(pid: number): Promise<void>;
   lost(reason: string): void;
@@ -59,9 +59,10 @@ export class BranchDesk {
     const { secret, announceKey } = this.#parts;
     return {
       newBranch: (announced) => {
-        if (!this.#parts.mayPrepare()) return undefined;
         const { nodeId, incarnation, branches } = this.#parts;
-        const id = `mtm-client:${nodeId}:${incarnation}:${++this.#counter}`;
+        const generation = this.#parts.generation();
+        if (generation === undefined) return undefined;
+        const id = `mtm-client:${nodeId}:${generation}:${incarnation}:${++this.#counter}`;
         this.#open.set(id, { session, captured: undefined, transaction: undefined });
         branches.begin(id);
         const proof = keyProof(announceKey, `${session.backendPid}:client:${id}`);
@@ -89,7 +90,7 @@ export class BranchDesk {
     open.session.drive((machine) => machine.branchIs(transaction.id, state));
   }
 
-  /** Decoding waits for a lock of a prepared transaction that is not the gateway's: of one of these, perhaps. */
+  /** Decoding waits for a lock of a prepared transaction that is no gateway's: of one of these, perhaps. */
   captureBlocked(): void {
     for (const [id, { session, captured }] of this.#open) {
       if (captured === undefined) session.drive((machine) => machine.branchIs(id, 'undecodable'));

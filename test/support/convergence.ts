@@ -16,7 +16,7 @@ const schemaQuery = readFileSync(fileURLToPath(new URL('schema-fingerprint.sql',
 const tablesQuery = `
   SELECT c.oid::regclass::text AS name
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-  WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND n.nspname <> 'mtm'
+  WHERE c.relkind IN ('r', 'm') AND c.relispopulated AND c.relpersistence <> 't' AND n.nspname <> 'mtm'
     AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY 1`;
 
 /** Where it starts and what it has reached is each node's own. */

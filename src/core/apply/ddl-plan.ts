@@ -28,14 +28,17 @@ const forbidden = new Set(['role', 'session_authorization', 'is_superuser', 'ses
 /** Pinned on the apply connection for the sake of row changes; bad for commands that run queries. */
 const relaxed: Readonly<Record<string, string>> = { enable_seqscan: 'on', plan_cache_mode: 'auto' };
 
+/** The origin has checked the body; it may name temporary objects of the session there. */
+const unchecked: Readonly<Record<string, string>> = { check_function_bodies: 'off' };
+
 /** `unique` tells apart functions of different connections. */
 export function planDdl(message: DdlMessage, user: DdlUser, unique: number): DdlPlan {
   const bad = Object.keys(message.settings).find((name) => forbidden.has(name.toLowerCase()));
   if (bad !== undefined)
     return { kind: 'refused', reason: `a replicated command must not carry the setting ${bad}` };
   const asRole = message.role !== 'none' && message.role !== '';
-  const names = [...Object.keys(relaxed), ...Object.keys(message.settings)];
-  const settings = { ...relaxed, ...message.settings };
+  const settings = { ...relaxed, ...message.settings, ...unchecked };
+  const names = Object.keys(settings);
   const enter = [
     `SET LOCAL SESSION AUTHORIZATION ${quoteName(message.sessionUser)}`,
     ...(asRole ? [`SET LOCAL ROLE ${quoteName(message.role)}`] : []),
@@ -60,7 +63,7 @@ export function planDdl(message: DdlMessage, user: DdlUser, unique: number): Ddl
     ...enter,
     `SELECT ${wrapper}(${quoteLiteral(message.command)})`,
     ...leave,
-    `DROP FUNCTION ${wrapper}(text)`,
+    `DROP FUNCTION IF EXISTS ${wrapper}(text)`,
   ];
   return { kind: 'statements', statements };
 }
@@ -85,6 +88,9 @@ export const ddlUserQuery =
  * its history to others.
  */
 export const keepCommandSql = "SELECT pg_catalog.pg_logical_emit_message(true, 'mtm-ddl', $1)";
+
+/** $1: the content of a message `mtm-follow` (sql/rewrite.sql). */
+export const followSql = 'SELECT mtm.follow($1)';
 
 /** Reads the JSON of a message; undefined when it is not one. */
 export function readDdlMessage(content: Uint8Array): DdlMessage | undefined {

@@ -1,11 +1,16 @@
-/** The peer data of one transaction that is not written yet, and the place in its first piece. */
+/**
+ * Peer data on its way into the statements of one transaction: pieces as they came, read frame by frame.
+ * Rule: a message that is longer than its piece (a large value) is joined once, when all of it has come.
+ */
+import { missingBytes } from '../pgoutput/piece-writer.ts';
+
 export class PieceQueue {
   #pieces: Uint8Array[] = [];
   #bytes = 0;
-  /** In the first piece. */
+  /** Where the reader is in the first piece. */
   at = 0;
 
-  /** Bytes of the pieces that are not used up. */
+  /** Bytes pushed and not left behind yet. */
   get bytes(): number {
     return this.#bytes;
   }
@@ -19,22 +24,50 @@ export class PieceQueue {
     this.#bytes += data.length;
   }
 
-  /** The piece that has more, with the place in `at`; undefined when all is used up. */
+  /** The piece in which a whole frame begins at `at`; undefined when more must come first. */
   current(): Uint8Array | undefined {
     for (;;) {
       const piece = this.#pieces[0];
-      if (piece === undefined || this.at < piece.length) return piece;
-      this.#pieces.shift();
-      this.#bytes -= piece.length;
-      this.at = 0;
+      if (piece === undefined) return undefined;
+      if (this.at < piece.length) {
+        const missing = missingBytes(piece, this.at);
+        if (missing === 0) return piece;
+        if (!this.#join(piece, missing)) return undefined;
+      } else {
+        this.#pieces.shift();
+        this.#bytes -= piece.length;
+        this.at = 0;
+      }
     }
   }
 
-  /** `frames` come before the rest of the present piece. */
-  insert(frames: Uint8Array): void {
-    const [piece = frames] = this.#pieces;
-    this.#pieces.splice(0, 1, frames, piece.subarray(this.at));
-    this.#bytes += frames.length - this.at;
+  /** `data` comes before what is left. */
+  insert(data: Uint8Array): void {
+    const piece = this.#pieces.shift();
+    const rest = piece?.subarray(this.at) ?? data.subarray(data.length);
+    this.#pieces.unshift(data, rest);
+    this.#bytes += data.length - this.at;
     this.at = 0;
+  }
+
+  /** False when the missing bytes are not there yet. */
+  #join(piece: Uint8Array, missing: number): boolean {
+    let count = 1;
+    for (let more = 0; more < missing; count++) {
+      const next = this.#pieces[count];
+      if (next === undefined) return false;
+      more += next.length;
+    }
+    const parts = [piece.subarray(this.at), ...this.#pieces.slice(1, count)];
+    const joined = new Uint8Array(parts.reduce((size, part) => size + part.length, 0));
+    let end = 0;
+    for (const part of parts) {
+      joined.set(part, end);
+      end += part.length;
+    }
+    this.#pieces.splice(0, count, joined);
+    this.#bytes -= this.at;
+    this.at = 0;
+    return true;
   }
 }

@@ -253,8 +253,8 @@ export class RelationPlan {
   }
 
   /**
-   * Equality may hold between different texts (1.0 and 1.00): then the text must agree too; some types have
-   * none.
+   * Equality may hold between different texts (1.0 and 1.00): then the text must agree too, byte by byte,
+   * whatever the column's collation takes for equal; some types have no equality.
    */
   #fullTerm(draft: Draft, value: Uint8Array | null | undefined, index: number): string[] {
     const fact = this.#columns[index];
@@ -264,8 +264,10 @@ export class RelationPlan {
     const exact = exactTypes.has(fact.builtin) && (fact.deterministic || !collatable.has(fact.builtin));
     const equal = exact || equalTypes.has(fact.builtin);
     const terms = equal ? [`${name} OPERATOR(pg_catalog.=) ${draft.value('old', index)}`] : [];
-    if (!exact)
-      terms.push(`pg_catalog.format('%s', ${name}) OPERATOR(pg_catalog.=) ${draft.text('old', index)}`);
+    if (!exact) {
+      const bytes = `pg_catalog.format('%s', ${name}) COLLATE pg_catalog."C"`;
+      terms.push(`${bytes} OPERATOR(pg_catalog.=) ${draft.text('old', index)}`);
+    }
     return terms;
   }
 
@@ -329,9 +331,12 @@ function sameBytes(a: Uint8Array | null | undefined, b: Uint8Array | null | unde
   return a.every((byte, index) => byte === b[index]);
 }
 
-/** One TRUNCATE of all relations of the message; `facts` in its order. */
+/**
+ * One TRUNCATE of all relations of the message; `facts` in its order. CASCADE reaches nothing that the origin has not
+ * truncated, where it was a condition; but partitioned tables, which may be what references, are not in the message.
+ */
 export function truncateSql(change: TruncateMessage, facts: readonly RelationFacts[]): string {
   const targets = facts.map((fact) => relationTarget(fact.schema, fact.name, fact.kind === 'p'));
   const restart = change.restartIdentity ? ' RESTART IDENTITY' : ' CONTINUE IDENTITY';
-  return `TRUNCATE ${targets.join(', ')}${restart}${change.cascade ? ' CASCADE' : ''}`;
+  return `TRUNCATE ${targets.join(', ')}${restart} CASCADE`;
 }

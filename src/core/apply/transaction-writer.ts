@@ -8,7 +8,6 @@
  * travels in the same packet. Stream order is kept: uniqueness is checked at once.
  */
 import type { Gid } from '../identity.ts';
-import { assert } from '../../lib/assert.ts';
 import { decodePgoutput } from '../pgoutput/decoder.ts';
 import type { DeleteMessage, InsertMessage, PgoutputMessage } from '../pgoutput/messages.ts';
 import type { TruncateMessage, UpdateMessage } from '../pgoutput/messages.ts';
@@ -18,7 +17,8 @@ import { isWholeBody, writeBranchEnd, writeBranchStart } from './client-branch.t
 import type { ClientBranch } from './client-branch.ts';
 import { ClientSteps } from './client-steps.ts';
 import { insertRun, runToCopy } from './insert-run.ts';
-import { ddlUserMark, ddlUserQuery, keepCommandSql, planDdl, readDdlMessage } from './ddl-plan.ts';
+import { ddlUserMark, ddlUserQuery, followSql, keepCommandSql, planDdl } from './ddl-plan.ts';
+import { readDdlMessage } from './ddl-plan.ts';
 import type { DdlMessage } from './ddl-message.ts';
 import { factsMark, factsQuery, readFacts } from './facts.ts';
 import type { RelationFacts } from './facts.ts';
@@ -148,7 +148,10 @@ export class TransactionWriter {
   finish(): Step {
     if (this.#refused !== undefined) return this.#refused;
     if (this.#waiting !== undefined) return waiting;
-    assert(this.#pieces.empty, 'a transaction is finished when its data is used up');
+    if (!this.#pieces.empty) {
+      this.#refuse('08P01', 'peer data ends in the middle of a message');
+      return this.finish();
+    }
     const [absent] = this.#held.names;
     if (absent !== undefined) {
       this.#refuseAbsent(absent);
@@ -236,13 +239,13 @@ export class TransactionWriter {
       case 'type':
         return true;
       case 'logical-message':
+        if (message.prefix === 'mtm-follow') this.#pipeline.run(followSql, [textOid], [message.content]);
         return message.prefix === 'mtm-ddl' ? this.#command(message.content) : true;
-      case 'malformed':
-        this.#refuse('08P01', `peer data: ${message.reason}`);
+      default: {
+        const what = message.kind === 'malformed' ? message.reason : `unexpected message ${message.kind}`;
+        this.#refuse('08P01', `peer data: ${what}`);
         return true;
-      default:
-        this.#refuse('08P01', `peer data: unexpected message ${message.kind}`);
-        return true;
+      }
     }
   }
 
@@ -336,10 +339,7 @@ export class TransactionWriter {
     return true;
   }
 
-  /**
-   * Consecutive inserts into one relation, within one piece, as one COPY. False: too few, or the plan is not
-   * known yet.
-   */
+  /** Consecutive inserts into one relation, within a piece, as one COPY. False: too few, or no plan yet. */
   #copyRun(piece: Uint8Array, firstEnd: number): boolean {
     const plan = this.#relations.get(peekOid(piece, this.#pieces.at + 4, firstEnd))?.plan;
     const run =

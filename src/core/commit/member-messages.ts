@@ -2,6 +2,7 @@
  * What a coordinator says to the members about one of its transactions. Rule: it decides nothing.
  */
 import type { Gid, NodeId } from '../identity.ts';
+import { maxDataBytes } from '../peer/frame.ts';
 import type { PeerMessage } from '../peer/message.ts';
 import type { Piece } from './captured-changes.ts';
 import type { CommitEffect } from './event.ts';
@@ -32,7 +33,15 @@ export class MemberMessages {
   }
 
   piece(gid: Gid, piece: Piece): void {
-    for (const to of this.#others) this.#send(to, { kind: 'transaction-data', gid, ...piece });
+    for (const to of this.#others) this.#data(to, gid, piece);
+  }
+
+  /** A large value makes a large piece; heartbeats and votes get in between its parts. */
+  #data(to: NodeId, gid: Gid, { offset, data }: Piece): void {
+    for (let at = 0; at < data.length; at += maxDataBytes) {
+      const part = data.subarray(at, at + maxDataBytes);
+      this.#send(to, { kind: 'transaction-data', gid, offset: offset + at, data: part });
+    }
   }
 
   end(gid: Gid): void {
@@ -45,7 +54,7 @@ export class MemberMessages {
     if (!changes.announced) return true;
     if (changes.pieces === undefined) return false;
     this.#start(to, transaction);
-    for (const piece of changes.pieces) this.#send(to, { kind: 'transaction-data', gid, ...piece });
+    for (const piece of changes.pieces) this.#data(to, gid, piece);
     if (changes.complete) this.#send(to, { kind: 'transaction-end', gid });
     return true;
   }

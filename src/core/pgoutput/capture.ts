@@ -70,6 +70,8 @@ export interface CaptureHandler {
   prepared(transaction: PreparedTransaction): void;
   /** COMMIT PREPARED or ROLLBACK PREPARED ran here for a gid of any node of the cluster. */
   finished(gid: Gid, outcome: 'committed' | 'rolled-back', endLsn: Lsn): void;
+  /** COMMIT PREPARED ran here for a name that is no gid, of what was not seen as unsupervised. */
+  finishedByName?(name: string, endLsn: Lsn): void;
   /** A supervised transaction that committed in one phase. */
   committedPlainly(gid: Gid, endLsn: Lsn): void;
   unsupervised(write: UnsupervisedWrite): void;
@@ -124,7 +126,8 @@ export class Capture {
   readonly #writer = new PieceWriter();
   /** Framed bytes that introduce a relation: its types, then itself. */
   readonly #relations = new Map<number, Described>();
-  readonly #aliens = new Map<string, UnsupervisedWrite>();
+  /** Undefined: it changes nothing that counts. */
+  readonly #aliens = new Map<string, UnsupervisedWrite | undefined>();
   #types = new PieceWriter();
   #open: OpenTransaction | undefined;
 
@@ -155,6 +158,16 @@ export class Capture {
       default:
         return this.#boundary(buffer, start, end);
     }
+  }
+
+  /** One of our own transactions that is open: its changes follow without its boundaries. */
+  beginOpen(gid: Gid): void {
+    this.#begin('ours', gid);
+  }
+
+  /** All its changes have come: `prepared` tells what they are. */
+  endOpen(): void {
+    if (this.#open !== undefined) this.#prepare(this.#open.gid, 0n);
   }
 
   #relation(buffer: Uint8Array, start: number, end: number): string | undefined {
@@ -237,6 +250,9 @@ export class Capture {
     if (prefix === 'mtm-ddl') {
       open.ddl = true;
       open.pieceDdl = true;
+      this.#forward(buffer, start, end);
+    } else if (prefix === 'mtm-follow') {
+      if (open.names.size < namesKept) open.names.add('(setval or rewritten rows)');
       this.#forward(buffer, start, end);
     } else if (prefix === headerPrefix.supervised || prefix === headerPrefix.client) {
       const message = decodePgoutput(buffer, start, end);
@@ -329,8 +345,9 @@ export class Capture {
     } else if (open.client !== undefined) {
       const { client: id, ddl, body, side } = open;
       if (side === 'client' && !open.hasOrigin) this.#handler.client?.({ id, gid, ddl, body });
-    } else if (open.side !== 'foreign' && !open.hasOrigin && (open.names.size > 0 || open.ddl)) {
-      this.#aliens.set(gid, this.#unsupervised(open, gid, endLsn));
+    } else if (open.side !== 'foreign' && !open.hasOrigin) {
+      const counts = open.names.size > 0 || open.ddl;
+      this.#aliens.set(gid, counts ? this.#unsupervised(open, gid, endLsn) : undefined);
       if (this.#aliens.size > aliensKept) this.#aliens.delete(this.#aliens.keys().next().value ?? '');
     }
     return undefined;
@@ -361,11 +378,12 @@ export class Capture {
   #finish(gid: string, outcome: 'committed' | 'rolled-back', endLsn: Lsn): string | undefined {
     if (this.#open !== undefined) return `the outcome of ${gid} inside a transaction`;
     const alien = this.#aliens.get(gid);
-    if (alien !== undefined) {
-      this.#aliens.delete(gid);
-      if (outcome === 'committed') this.#handler.unsupervised({ ...alien, endLsn });
+    if (this.#aliens.delete(gid)) {
+      if (outcome === 'committed' && alien !== undefined) this.#handler.unsupervised({ ...alien, endLsn });
     } else if (parseGid(gid) !== undefined) {
       this.#handler.finished(gid, outcome, endLsn);
+    } else if (outcome === 'committed') {
+      this.#handler.finishedByName?.(gid, endLsn);
     }
     return undefined;
   }

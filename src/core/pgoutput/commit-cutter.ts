@@ -197,6 +197,9 @@ export class CommitCutter {
       open.content = true;
       open.ddl = !open.copied;
       if (!open.copied) this.#forward(open, buffer, start, end);
+    } else if (prefix === 'mtm-follow') {
+      open.content = true;
+      if (!open.copied) this.#forward(open, buffer, start, end);
     } else if (prefix === headerPrefix.client) {
       open.client = this.#proved(content) !== undefined;
     } else if (prefix === 'mtm-mark') {

@@ -63,6 +63,13 @@ export function frameEnd(piece: Uint8Array, at: number): number {
   return length === 0 || end > piece.length ? 0 : end;
 }
 
+/** Bytes that the frame at `at` lacks in this piece; as long as its length is cut off, those of its length. */
+export function missingBytes(piece: Uint8Array, at: number): number {
+  if (piece.length - at < 4) return 4 - (piece.length - at);
+  const length = ((piece[at]! << 24) | (piece[at + 1]! << 16) | (piece[at + 2]! << 8) | piece[at + 3]!) >>> 0;
+  return Math.max(0, at + 4 + length - piece.length);
+}
+
 /** Calls `visit` for each framed message of `data`; false when the frames do not fit the bytes. */
 export function visitPiece(data: Uint8Array, visit: PieceVisitor): boolean {
   let at = 0;

@@ -7,7 +7,7 @@ import { withoutConcurrently } from './concurrently-word.ts';
 import type { ClassifyContext } from './context.ts';
 import { argumentText, definitionClass, isFalse } from './definition-command.ts';
 import { isPureRead, relationIsSuspicious } from './query-reach.ts';
-import { findRefusal, ownObjectRefusal, refused } from './refusal.ts';
+import { findRefusal, ownObjectRefusal } from './refusal.ts';
 import { settingClass, showClass, transactionClass } from './session-command.ts';
 import type { Statement, StatementClass } from './statement-class.ts';
 import { utf8Length } from './utf8-length.ts';
@@ -76,18 +76,6 @@ function explainClass(command: TreeNode, context: ClassifyContext): StatementCla
   }
   const query = nodeAt(command, 'query');
   if (!analyze || query === undefined) return read;
-  const select = nodeAt(query, 'SelectStmt');
-  const creates =
-    nodeAt(query, 'CreateTableAsStmt') !== undefined ||
-    nodeAt(query, 'RefreshMatViewStmt') !== undefined ||
-    (select !== undefined && leftmost(select)['intoClause'] !== undefined);
-  if (creates) {
-    return refused(
-      '0A000',
-      'EXPLAIN ANALYZE of a command that creates a relation cannot be replicated',
-      'Use EXPLAIN without ANALYZE, or EXPLAIN ANALYZE of the query alone.',
-    );
-  }
   return isPureRead(query, context) ? read : write(false, saysTemporary(query));
 }
 

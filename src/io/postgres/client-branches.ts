@@ -32,6 +32,8 @@ interface StateRow {
 }
 
 const retryMs = 250;
+/** The change stream shows within moments what was finished. */
+const namesKept = 10_000;
 /**
  * Until a branch that should be prepared here again is given up: something outside of the cluster is in its
  * way.
@@ -46,6 +48,8 @@ export class ClientBranches {
   readonly #brought = new Map<Gid, { readonly id: string; readonly gid: string }>();
   /** Transactions that write rows about branches. */
   readonly #concerned = new Set<Gid>();
+  /** Names of branches that were committed here since the gateway began. */
+  readonly #finished = new Set<string>();
   #last: Promise<unknown> = Promise.resolve();
   #stopped = false;
 
@@ -89,6 +93,11 @@ export class ClientBranches {
   bringerOf(name: string): Gid | undefined {
     for (const [transaction, { gid }] of this.#brought) if (gid === name) return transaction;
     return undefined;
+  }
+
+  /** This gateway has committed what was prepared under the name. */
+  hasFinished(name: string): boolean {
+    return this.#finished.has(name);
   }
 
   /** The transaction was finished here: what follows from that is done when it resolves. */
@@ -167,6 +176,11 @@ export class ClientBranches {
 
   /** Until the server has said done or missing. */
   async #finish(gid: string, outcome: 'commit' | 'rollback'): Promise<void> {
+    if (outcome === 'commit') {
+      this.#finished.delete(gid);
+      this.#finished.add(gid);
+      if (this.#finished.size > namesKept) this.#finished.delete(this.#finished.keys().next().value!);
+    }
     for (;;) {
       if (this.#stopped) throw new Error('the node ends its part');
       const result = await new Promise<unknown>((resolve) =>

@@ -17,10 +17,12 @@ const sqlFiles = [
   'header.sql',
   'statement-text.sql',
   'capture.sql',
+  'explained.sql',
   'everywhere.sql',
   'local-tables.sql',
   'rewrite.sql',
   'sequences.sql',
+  'setval.sql',
   'tables.sql',
   'generation.sql',
   'status.sql',
@@ -135,16 +137,29 @@ async function writePlace(client: Client, node: NodePlace): Promise<boolean> {
   return old === undefined;
 }
 
+/** `generated`: known from 18 on. */
+async function createForAllTables(client: Client, generated: string): Promise<void> {
+  await client.query(`CREATE PUBLICATION ${publicationName} FOR ALL TABLES`);
+  const version = await firstRow(client, `SELECT current_setting('server_version_num')::int AS n`);
+  if (Number(version?.['n']) >= 180000) await client.query(generated);
+}
+
 async function createPublication(client: Client): Promise<void> {
   // Without tables: it shows only headers, all that a starting gateway wants to know of the retained slot.
   const headers = await firstRow(client, 'SELECT 1 AS there FROM pg_publication WHERE pubname = $1', [
     'mtm_headers',
   ]);
   if (headers === undefined) await client.query('CREATE PUBLICATION mtm_headers');
-  const row = await firstRow(client, 'SELECT puballtables FROM pg_publication WHERE pubname = $1', [
-    publicationName,
-  ]);
-  if (row === undefined) await client.query(`CREATE PUBLICATION ${publicationName} FOR ALL TABLES`);
+  const row = await firstRow(
+    client,
+    `SELECT puballtables, to_jsonb(p) ->> 'pubgencols' = 'n' AS hides_generated FROM pg_publication p
+     WHERE pubname = $1`,
+    [publicationName],
+  );
+  // Without it 18 refuses to change rows of a table without a key that has such columns.
+  const generated = `ALTER PUBLICATION ${publicationName} SET (publish_generated_columns = stored)`;
+  if (row?.['hides_generated'] === true) await client.query(generated);
+  if (row === undefined) await createForAllTables(client, generated);
   else if (row['puballtables'] !== true) {
     throw new GatewayError('server-unsuitable', `the publication ${publicationName} is not FOR ALL TABLES`, {
       hint: `drop or rename the publication ${publicationName}: the name is the gateway's`,

@@ -314,6 +314,17 @@ describe.each(majors)('on %s', (...versions) => {
     expect(failure).toMatchObject({ code: '42704', hint: expect.stringContaining('mtm_admin') as string });
     expect(await failureOf(cluster.query(2, "COMMIT PREPARED 'local'"))).toMatchObject({ code: '42704' });
     await admin.query("ROLLBACK PREPARED 'local'");
+    const writes = 'SELECT unsupervised_writes::int AS n FROM mtm.status()';
+    const [before] = await cluster.directly<{ n: number }>(1, writes);
+    expect(before?.n).toBe(0);
+    // Who finishes past the gateway what it has prepared makes the nodes differ, and is seen.
+    await inBlock(await cluster.client(2), 'past', 'SELECT 1');
+    await admin.query("COMMIT PREPARED 'past'");
+    await eventually(
+      'it is counted',
+      async () => (await cluster.directly<{ n: number }>(1, writes))[0]?.n === 1,
+    );
+    await cluster.query(3, "COMMIT PREPARED 'past'");
   });
 
   test('COMMIT AND CHAIN and ROLLBACK AND CHAIN keep the characteristics', async () => {

@@ -21,7 +21,7 @@ export const testedMajors: readonly PostgresMajor[] = [15, 16, 17, 18];
 /** What one transaction left: the header's answer and, when it was prepared, the stream between `b` and `P`. */
 export interface Trace {
   readonly header: string;
-  /** `ddl TAG`, `insert schema.table`, `truncate …`, `header gid`. */
+  /** `ddl TAG`, `insert schema.table`, `truncate …`, `follow rows schema.table`, `header gid`. */
   readonly stream: readonly string[];
   readonly ddl: readonly DdlMessage[];
 }
@@ -91,6 +91,9 @@ async function readStream(admin: Client): Promise<Pick<Trace, 'stream' | 'ddl'>>
         const command = JSON.parse(text) as DdlMessage;
         ddl.push(command);
         stream.push(`ddl ${command.tag}`);
+      } else if (message.prefix === 'mtm-follow') {
+        const { do: what, name } = JSON.parse(text) as { readonly do: string; readonly name: string };
+        stream.push(`follow ${what} ${name}`);
       } else if (message.prefix === 'mtm') {
         stream.push(`header ${(JSON.parse(text) as { gid: string }).gid}`);
       }

@@ -132,7 +132,6 @@ describe('problems are one sentence each', () => {
       'heartbeat_recv_timeout (300ms) must be at least twice heartbeat_send_timeout (200ms)',
     ],
     ['http: {port: 7001}', 'http and listen are both 127.0.0.1:7001'],
-    ['monotonic_sequences: on', 'monotonic_sequences is not implemented in this version: leave it out'],
   ])('%s', (line, sentence) => {
     expect(problem(`${enough}${line}\n`)).toBe(sentence);
   });

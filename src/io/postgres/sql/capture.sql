@@ -58,7 +58,8 @@ BEGIN
     'sessionUser', session_user, 'role', role, 'settings', mtm.ddl_settings())::text);
 END $$;
 
--- Is this object temporary, or part of a temporary table? For rows of pg_event_trigger_ddl_commands().
+-- Is this object temporary, part of a temporary table, or a function or domain of its row type, which ends with it? For rows of
+-- pg_event_trigger_ddl_commands().
 CREATE OR REPLACE FUNCTION mtm.is_temporary(class oid, object oid, schema_name text) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT coalesce(schema_name = 'pg_temp', false) OR EXISTS (
@@ -68,6 +69,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WHEN 'pg_rewrite'::regclass THEN (SELECT ev_class FROM pg_rewrite WHERE oid = object)
     WHEN 'pg_policy'::regclass THEN (SELECT polrelid FROM pg_policy WHERE oid = object)
     WHEN 'pg_constraint'::regclass THEN (SELECT conrelid FROM pg_constraint WHERE oid = object) END)
+  OR class IN ('pg_proc'::regclass, 'pg_type'::regclass) AND pg_my_temp_schema() <> 0 AND EXISTS (
+    SELECT FROM pg_depend d JOIN pg_type t ON t.oid = d.refobjid
+    WHERE d.classid = class AND d.objid = object AND d.refclassid = 'pg_type'::regclass
+      AND t.typnamespace = pg_my_temp_schema())
 $$;
 
 -- Do all names of a GRANT or REVOKE stand for temporary relations? The event says nothing about its objects.
@@ -184,7 +189,8 @@ BEGIN
     ELSIF mtm.is_temporary(o.classid, o.objid, o.schema_name) THEN temporary := temporary + 1;
     END IF;
   END LOOP;
-  IF objects = 0 AND tg_tag <> 'DROP OWNED' THEN RETURN; END IF;
+  -- What ALTER PUBLICATION takes out of a publication is no object of the command.
+  IF objects = 0 AND tg_tag NOT IN ('DROP OWNED', 'ALTER PUBLICATION') THEN RETURN; END IF;
   IF objects > 0 AND temporary = objects THEN
     LOCK TABLE mtm.temporary_mark IN ROW EXCLUSIVE MODE;
     RETURN;
@@ -197,8 +203,9 @@ BEGIN
     RAISE EXCEPTION '[multimaster] REFRESH MATERIALIZED VIEW CONCURRENTLY cannot be replicated: it uses temporary tables'
       USING ERRCODE = '0A000', HINT = 'Refresh without CONCURRENTLY.';
   END IF;
+  IF tg_tag = 'ALTER TABLE' THEN PERFORM mtm.emit_emptied(); END IF;
   PERFORM mtm.emit_ddl(command, tg_tag);
-  IF tg_tag = 'ALTER TABLE' THEN PERFORM mtm.emit_missing_values(relation); END IF;
+  IF tg_tag = 'ALTER TABLE' THEN PERFORM mtm.emit_missing_values(relation), mtm.emit_rewritten(); END IF;
 END $$;
 
 CREATE OR REPLACE FUNCTION mtm.capture_drop() RETURNS event_trigger

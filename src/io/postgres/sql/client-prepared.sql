@@ -85,11 +85,18 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   name constant text := convert_from(gid, 'UTF8');
   who constant text := CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END;
+  until constant timestamptz := clock_timestamp() + interval '3 seconds';
   c mtm.client_prepared;
 BEGIN
   PERFORM mtm.require_gateway(decision || ':' || encode(gid, 'hex'), proof);
-  SELECT * INTO c FROM mtm.client_prepared p WHERE p.gid = name AND p.decision IS NULL FOR UPDATE;
-  IF NOT FOUND THEN
+  LOOP
+    SELECT * INTO c FROM mtm.client_prepared p WHERE p.gid = name AND p.decision IS NULL FOR UPDATE;
+    -- Without wait_peer_commits another node may have answered its client before the row is here.
+    EXIT WHEN FOUND OR clock_timestamp() > until
+      OR NOT EXISTS (SELECT FROM mtm.client_state('{}') s WHERE s.id IS NULL AND s.gid = name);
+    PERFORM pg_sleep(0.01);
+  END LOOP;
+  IF c.id IS NULL THEN
     RAISE EXCEPTION 'prepared transaction with identifier "%" does not exist', name USING ERRCODE = '42704',
       HINT = CASE WHEN EXISTS (SELECT FROM pg_prepared_xacts p WHERE p.gid = name AND p.database = current_database())
         THEN 'It is prepared on this node alone: finish it in a session with application_name=mtm_admin.' ELSE '' END;

@@ -8,7 +8,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT CASE WHEN NOT permanent AND temporary THEN 'temporary' WHEN permanent AND temporary THEN 'mixed' ELSE 'write' END
   FROM (
     SELECT coalesce(bool_or(c.oid >= 16384 AND c.relpersistence <> 't' AND c.relkind <> 'S'
-             AND (c.relnamespace <> 'mtm'::regnamespace OR c.oid = 'mtm.ddl_mark'::regclass)
+             AND (c.relnamespace <> 'mtm'::regnamespace
+               OR c.oid IN ('mtm.ddl_mark'::regclass, 'mtm.setval_call'::regclass))
              AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')), false) AS permanent,
            coalesce(bool_or(c.relpersistence = 't' OR c.oid = 'mtm.temporary_mark'::regclass), false) AS temporary
     FROM pg_locks l LEFT JOIN pg_class c ON c.oid = l.relation
@@ -20,13 +21,14 @@ $$;
 -- Called just before PREPARE; on the path of every write. Returns
 --   'empty'      no transaction id: nothing to replicate, nothing emitted: COMMIT
 --   'temporary'  only temporary objects were touched: COMMIT
---   'mixed'      temporary and others: PREPARE would fail
+--   'mixed'      temporary and others: PREPARE would fail, the transaction commits last (mtm.header_open)
 --   'write'      the header was emitted: PREPARE
 --   'early'      the same, and the session does not want to wait for the other nodes (wait_peer_commits)
 CREATE OR REPLACE FUNCTION mtm.header(gid text, hmac text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE kind text;
 BEGIN
+  IF current_setting('multimaster.monotonic_sequences', true) = 'on' THEN PERFORM mtm.tell_drawn(); END IF;
   IF pg_current_xact_id_if_assigned() IS NULL THEN RETURN 'empty'; END IF;
   IF pg_my_temp_schema() <> 0 THEN
     kind := mtm.touched();
@@ -65,14 +67,12 @@ BEGIN
     LIMIT 1);
 END $$;
 
--- For a transaction without captured DDL: a new table (EXPLAIN ANALYZE CREATE TABLE AS fires no event trigger), or new owners
--- (REASSIGN OWNED).
+-- For a transaction without captured DDL: new relations of EXPLAIN ANALYZE CREATE TABLE AS, which fires no event trigger, are
+-- told now; new owners (REASSIGN OWNED) are not.
 CREATE OR REPLACE FUNCTION mtm.unseen_object(locked oid[]) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE created regclass;
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  SELECT attrelid INTO created FROM pg_attribute WHERE attrelid = ANY (locked) AND attnum = 1 AND mtm.is_own(xmin) LIMIT 1;
-  IF FOUND THEN RETURN created::text; END IF;
+  IF mtm.capture_explained(locked) THEN RETURN NULL; END IF;
   RETURN (SELECT 'pg_shdepend' FROM pg_shdepend WHERE age(xmin) <= 0 AND mtm.is_own(xmin) LIMIT 1);
 END $$;
 
@@ -88,7 +88,8 @@ BEGIN
       AND k.mode NOT IN ('AccessShareLock', 'RowShareLock')
       AND k.database IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
   LOOP
-    IF l.relation < 16384 AND l.mode IN ('ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock') THEN
+    IF l.relation < 16384 AND l.mode IN ('ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+      AND NOT (l.relation = 'pg_collation'::regclass AND l.mode = 'ShareRowExclusiveLock') THEN
       RAISE EXCEPTION '[multimaster] a transaction that holds % on the system catalog "%" cannot be replicated',
         l.mode, l.relname USING ERRCODE = '0A000', HINT = 'Do not LOCK system catalogs.';
     END IF;
@@ -109,7 +110,7 @@ BEGIN
   IF unseen IS NULL THEN RETURN; END IF;
   RAISE EXCEPTION '[multimaster] the transaction changed % by a command that cannot be replicated from here', unseen
     USING ERRCODE = '0A000', HINT = 'Run commands on roles, databases, tablespaces and event triggers and REASSIGN OWNED at '
-      || 'top level, and CREATE TABLE AS without EXPLAIN ANALYZE.';
+      || 'top level.';
 END $$;
 
 -- Decoding prints a value of a row type under AccessShareLock on the type's relation: for a type that the prepared transaction
@@ -135,23 +136,64 @@ BEGIN
   )
   SELECT u.type::regtype, u.written::regclass INTO t, r
   FROM used u JOIN pg_type y ON y.oid = u.type JOIN locks l ON l.relation = y.typrelid
-  WHERE y.typrelid <> 0 AND l.mode = 'AccessExclusiveLock' LIMIT 1;
+  WHERE y.typrelid <> 0 AND l.mode = 'AccessExclusiveLock' AND EXISTS (
+    SELECT FROM pg_attribute a WHERE a.attrelid = y.typrelid AND a.attnum > 0 AND age(a.xmin) <= 0 AND mtm.is_own(a.xmin))
+  LIMIT 1;
   IF t IS NULL THEN RETURN; END IF;
   RAISE EXCEPTION '[multimaster] rows of % use the row type % in the transaction that creates or alters it', r, t
     USING ERRCODE = '0A000', HINT = 'Commit the type before the rows.';
 END $$;
+
+-- Has this transaction something beside temporary tables that PREPARE refuses: a cursor WITH HOLD, an exported snapshot?
+CREATE OR REPLACE FUNCTION mtm.is_bound() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT EXISTS (SELECT FROM pg_cursors WHERE is_holdable AND creation_time >= transaction_timestamp())
+    OR EXISTS (
+      SELECT FROM pg_locks l JOIN pg_ls_dir('pg_snapshots') AS f(name) ON f.name LIKE
+        upper(lpad(to_hex(split_part(l.virtualxid, '/', 1)::integer), 8, '0')) || '-' ||
+        upper(lpad(to_hex(split_part(l.virtualxid, '/', 2)::bigint), 8, '0')) || '-%'
+      WHERE l.locktype = 'virtualxid' AND l.pid = pg_backend_pid() AND l.granted AND l.mode = 'ExclusiveLock')
+$$;
 
 -- As mtm.header, after a block that ran LOCK, DO, CALL, EXPLAIN ANALYZE or a function that is not built in. `announced`: the
 -- gateway has announced a command of this transaction that event triggers do not see.
 CREATE OR REPLACE FUNCTION mtm.header_checked(gid text, hmac text, announced boolean) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF pg_current_xact_id_if_assigned() IS NULL THEN RETURN 'empty'; END IF;
-  PERFORM mtm.check_transaction(announced);
-  PERFORM mtm.check_row_types();
+  IF pg_current_xact_id_if_assigned() IS NOT NULL THEN
+    PERFORM mtm.check_transaction(announced);
+    PERFORM mtm.check_row_types();
+    IF mtm.is_bound() THEN RETURN 'mixed'; END IF;
+  END IF;
   RETURN mtm.header(gid, hmac);
 END $$;
 
+-- Just before the commit of a transaction that PREPARE would refuse: it stays open at its origin until the others have decided.
+-- The header, then enough behind it that a stream of transactions in progress shows all of it (open-capture.ts). Nothing may
+-- end or fail it from now on: its timeouts are lifted, and its commit is durable. Returns the transaction's id.
+CREATE OR REPLACE FUNCTION mtm.header_open(gid text, hmac text, announced boolean) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE timeout text;
+BEGIN
+  -- Others may make it fail until the very end of its COMMIT.
+  IF current_setting('transaction_isolation') = 'serializable' THEN
+    RAISE EXCEPTION '[multimaster] a serializable transaction with temporary tables, a cursor WITH HOLD or an exported '
+      'snapshot cannot change replicated tables' USING ERRCODE = '0A000', HINT = 'Use REPEATABLE READ.';
+  END IF;
+  PERFORM mtm.check_transaction(announced);
+  PERFORM mtm.check_row_types();
+  FOR timeout IN SELECT name FROM pg_settings WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout',
+    'idle_in_transaction_session_timeout') AND setting <> '0'
+  LOOP
+    PERFORM set_config(timeout, '0', true);
+  END LOOP;
+  IF current_setting('synchronous_commit') = 'off' THEN PERFORM set_config('synchronous_commit', 'local', true); END IF;
+  PERFORM pg_logical_emit_message(true, 'mtm', json_build_object('gid', gid, 'hmac', hmac)::text);
+  PERFORM pg_logical_emit_message(true, 'mtm-open', repeat(' ', 262144));
+  RETURN pg_current_xact_id()::text;
+END $$;
+
 REVOKE EXECUTE ON FUNCTION mtm.touched(), mtm.is_own(xid), mtm.changed_catalog(), mtm.unseen_object(oid[]),
-  mtm.check_row_types(), mtm.check_transaction(boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION mtm.header(text, text), mtm.header_checked(text, text, boolean) TO PUBLIC;
+  mtm.check_row_types(), mtm.check_transaction(boolean), mtm.is_bound() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION mtm.header(text, text), mtm.header_checked(text, text, boolean),
+  mtm.header_open(text, text, boolean) TO PUBLIC;

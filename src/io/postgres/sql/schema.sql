@@ -81,6 +81,7 @@ CREATE TABLE IF NOT EXISTS mtm.sequence (
   set_min bigint NOT NULL,
   set_max bigint NOT NULL
 );
+GRANT SELECT ON mtm.sequence TO PUBLIC;
 
 -- Tables that got REPLICA IDENTITY FULL from us: only those go back to DEFAULT when they get a key.
 CREATE TABLE IF NOT EXISTS mtm.full_identity (
@@ -102,6 +103,22 @@ CREATE UNLOGGED TABLE IF NOT EXISTS mtm.extension_frame (
 CREATE UNLOGGED TABLE IF NOT EXISTS mtm.own_frame (
   transaction xid8 PRIMARY KEY
 );
+
+-- The tables that the running command has rewritten with values of this node's own; nobody else ever sees it.
+CREATE UNLOGGED TABLE IF NOT EXISTS mtm.rewritten (
+  transaction xid8,
+  relation oid,
+  PRIMARY KEY (transaction, relation)
+);
+
+-- Calls of setval. A table, because only a trigger knows for certain who calls it, and may do more than he. Never has rows.
+CREATE TABLE IF NOT EXISTS mtm.setval_call (
+  sequence oid NOT NULL,
+  value bigint NOT NULL,
+  called boolean NOT NULL,
+  caller name
+);
+GRANT INSERT ON mtm.setval_call TO PUBLIC;
 
 -- Whoever may write a message could feign DDL or a header. (Its arguments differ between versions.)
 DO $$

@@ -35,6 +35,16 @@ BEGIN
   RETURN NULL;
 END $$;
 
+-- What the command says of this sequence: ALTER TABLE may speak of several identity columns, and touches all that it has.
+CREATE OR REPLACE FUNCTION mtm.clause_of(seq oid, command text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT CASE WHEN command !~* '^alter\s+table\M' THEN command ELSE coalesce((
+    SELECT (regexp_match(command, format('\malter\s+?(?:column\s+?)??(?:%1$s|"%1$s")\s+?(.*?)(?:,\s*(?:add|alter|drop)\M|$)',
+      regexp_replace(a.attname, '([^[:alnum:]_])', '\\\1', 'g')), 'i'))[1]
+    FROM pg_depend d JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+    WHERE d.classid = 'pg_class'::regclass AND d.objid = seq AND d.refclassid = 'pg_class'::regclass AND d.deptype = 'i'), '') END
+$$;
+
 -- What the user wants, after this command: a parameter that the command names, or that is not what we set, is his.
 CREATE OR REPLACE FUNCTION mtm.user_parameters(s pg_sequence, command text) RETURNS mtm.sequence
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -50,6 +60,7 @@ BEGIN
     r.seqrelid := s.seqrelid;
     RETURN r;
   END IF;
+  command := mtm.clause_of(s.seqrelid, command);
   IF s.seqincrement <> r.set_increment OR command ~* '\mincrement\s+(by\s+)?[-+]?[0-9]' THEN
     r.user_increment := s.seqincrement;
   END IF;
@@ -70,10 +81,10 @@ BEGIN
   IF mod(last_value - s.seqstart::numeric, size) = 0 AND last_value BETWEEN s.seqmin AND s.seqmax THEN RETURN; END IF;
   v := last_value::numeric + CASE WHEN is_called THEN user_increment ELSE 0 END;
   v := v + forward * mod(mod(forward * (s.seqstart - v), size) + size, size);
-  IF v BETWEEN s.seqmin AND s.seqmax THEN PERFORM setval(s.seqrelid, v::bigint, false);
-  ELSIF s.seqcycle THEN PERFORM setval(s.seqrelid, CASE forward WHEN 1 THEN s.seqmin ELSE s.seqmax END, false);
-  ELSIF (forward = 1) = (v > s.seqmax) THEN PERFORM setval(s.seqrelid, (v - s.seqincrement)::bigint, true);
-  ELSE PERFORM setval(s.seqrelid, s.seqstart, false);
+  IF v BETWEEN s.seqmin AND s.seqmax THEN PERFORM mtm_local_setval(s.seqrelid, v::bigint, false);
+  ELSIF s.seqcycle THEN PERFORM mtm_local_setval(s.seqrelid, CASE forward WHEN 1 THEN s.seqmin ELSE s.seqmax END, false);
+  ELSIF (forward = 1) = (v > s.seqmax) THEN PERFORM mtm_local_setval(s.seqrelid, (v - s.seqincrement)::bigint, true);
+  ELSE PERFORM mtm_local_setval(s.seqrelid, s.seqstart, false);
   END IF;
 END $$;
 
@@ -129,6 +140,6 @@ BEGIN
   RETURN true;
 END $$;
 
-REVOKE EXECUTE ON FUNCTION mtm.resolve(text), mtm.copied_sequence(oid, text), mtm.user_parameters(pg_sequence, text),
-  mtm.align(pg_sequence, bigint), mtm.own_kind(mtm.sequence, boolean, integer, integer), mtm.set_kind(mtm.sequence),
+REVOKE EXECUTE ON FUNCTION mtm.resolve(text), mtm.copied_sequence(oid, text), mtm.clause_of(oid, text),
+  mtm.user_parameters(pg_sequence, text), mtm.align(pg_sequence, bigint), mtm.own_kind(mtm.sequence, boolean, integer, integer), mtm.set_kind(mtm.sequence),
   mtm.interleave(oid, text, boolean) FROM PUBLIC;

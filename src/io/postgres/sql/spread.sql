@@ -129,9 +129,9 @@ DECLARE
   last constant numeric := CASE forward WHEN 1 THEN r.set_max ELSE r.set_min END;
 BEGIN
   IF (first - v) * forward > 0 THEN v := v - mtm.floor_div(v - first, step) * step; END IF;
-  IF v BETWEEN r.set_min AND r.set_max THEN PERFORM setval(r.seqrelid, v::bigint, false);
-  ELSIF cycles THEN PERFORM setval(r.seqrelid, first::bigint, false);
-  ELSE PERFORM setval(r.seqrelid, (r.set_start + mtm.floor_div(last - r.set_start, step) * step)::bigint, true);
+  IF v BETWEEN r.set_min AND r.set_max THEN PERFORM mtm_local_setval(r.seqrelid, v::bigint, false);
+  ELSIF cycles THEN PERFORM mtm_local_setval(r.seqrelid, first::bigint, false);
+  ELSE PERFORM mtm_local_setval(r.seqrelid, (r.set_start + mtm.floor_div(last - r.set_start, step) * step)::bigint, true);
   END IF;
 END $$;
 

@@ -18,9 +18,12 @@ BEGIN
   WHERE oid = relation AND relkind IN ('r', 'p') AND relpersistence <> 't' AND oid >= 16384
     AND relnamespace NOT IN (SELECT oid FROM pg_namespace WHERE nspname IN ('mtm', 'pg_catalog', 'information_schema'));
   IF NOT FOUND THEN RETURN; END IF;
-  SELECT coalesce(bool_or(indisprimary AND indisvalid AND indimmediate), false),
-         coalesce(bool_or(indisreplident AND indisvalid AND indimmediate), false)
-  INTO keyed, chosen FROM pg_index WHERE indrelid = relation;
+  SELECT coalesce(bool_or(indisprimary AND sent), false), coalesce(bool_or(indisreplident AND sent), false)
+  INTO keyed, chosen FROM (
+    -- Before 18 generated columns are not in the stream.
+    SELECT i.*, indisvalid AND indimmediate AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = i.indrelid
+      AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]) AND a.attgenerated <> '') AS sent
+    FROM pg_index i WHERE i.indrelid = relation) AS indexes;
   ours := EXISTS (SELECT FROM mtm.full_identity WHERE relid = relation);
   IF (c.relreplident = 'd' AND NOT keyed) OR c.relreplident = 'n' OR (c.relreplident = 'i' AND NOT chosen) THEN
     UPDATE pg_class SET relreplident = 'f' WHERE oid = relation;

@@ -22,6 +22,7 @@ test('a user runs inside a function of his own, under his settings, and everythi
     `SELECT pg_catalog.set_config('plan_cache_mode', 'auto', true)`,
     `SELECT pg_catalog.set_config('search_path', '"$user", public', true)`,
     `SELECT pg_catalog.set_config('plpgsql.extra_errors', 'none', true)`,
+    `SELECT pg_catalog.set_config('check_function_bodies', 'off', true)`,
     `SELECT mtm."run_5"(E'COMMENT ON TABLE t IS ''it''''s \\\\ this''')`,
     'SET LOCAL ROLE NONE',
     'SET LOCAL SESSION AUTHORIZATION DEFAULT',
@@ -29,7 +30,8 @@ test('a user runs inside a function of his own, under his settings, and everythi
     'SET LOCAL "plan_cache_mode" TO DEFAULT',
     'SET LOCAL "search_path" TO DEFAULT',
     'SET LOCAL "plpgsql"."extra_errors" TO DEFAULT',
-    'DROP FUNCTION mtm."run_5"(text)',
+    'SET LOCAL "check_function_bodies" TO DEFAULT',
+    'DROP FUNCTION IF EXISTS mtm."run_5"(text)',
   ]);
 });
 

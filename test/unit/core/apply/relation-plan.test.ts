@@ -78,8 +78,9 @@ describe('update', () => {
     const { sql, types } = update(full, row('1', '2', '3', '4'), row('1', '1.0', '{}', null), 'full');
     expect(sql).toContain(
       `t.ctid = (SELECT s.ctid FROM ${table} AS s WHERE s."a" OPERATOR(pg_catalog.=) $5 AND ` +
-        `s."n" OPERATOR(pg_catalog.=) $6 AND pg_catalog.format('%s', s."n") OPERATOR(pg_catalog.=) $7 AND ` +
-        `pg_catalog.format('%s', s."j") OPERATOR(pg_catalog.=) $8 AND s."z" IS NULL LIMIT 1 FOR UPDATE)`,
+        `s."n" OPERATOR(pg_catalog.=) $6 AND pg_catalog.format('%s', s."n") COLLATE pg_catalog."C" ` +
+        `OPERATOR(pg_catalog.=) $7 AND pg_catalog.format('%s', s."j") COLLATE pg_catalog."C" ` +
+        `OPERATOR(pg_catalog.=) $8 AND s."z" IS NULL LIMIT 1 FOR UPDATE)`,
     );
     expect(types.slice(4)).toEqual([23, 1700, 25, 25]);
   });
@@ -106,7 +107,7 @@ test('what does not fit this node is said by name', () => {
 
 test('truncate: one statement, flags, partitioned tables without ONLY', () => {
   const { facts } = describeRelation([{ name: 'id' }]);
-  const change = { kind: 'truncate', relations: [1, 2], cascade: true, restartIdentity: true } as const;
+  const change = { kind: 'truncate', relations: [1, 2], cascade: false, restartIdentity: true } as const;
   expect(truncateSql(change, [facts, { ...facts, name: 'p', kind: 'p' }])).toBe(
     `TRUNCATE ${table}, "public"."p" RESTART IDENTITY CASCADE`,
   );

@@ -134,6 +134,21 @@ test('statements are closed when there are too many', () => {
   expect(sent(pipeline)).toEqual(['C', 'P SELECT 0', 'B', 'E']);
 });
 
+test('what is to be followed goes to the server as it is', () => {
+  const { pipeline, make } = fixture();
+  const writer = make();
+  sent(pipeline);
+  const text = new TextEncoder();
+  const content = text.encode('{"do":"sequence"}');
+  // Message: M, flags, lsn, prefix, length, content.
+  const head = [0x4d, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+  const prefix = [...text.encode('mtm-follow'), 0, 0, 0, 0, content.length];
+  writer.push(piece(Uint8Array.from([...head, ...prefix, ...content])));
+  expect(writer.step().kind).toBe('hungry');
+  expect(sent(pipeline)).toEqual(['P SELECT mtm.follow($1)', 'B', 'E']);
+  expect(writer.ddl).toBe(false);
+});
+
 /** What is parsed, in order. */
 function parsed(pipeline: StatementPipeline): string[] {
   return sent(pipeline).filter((line) => line.startsWith('P '));

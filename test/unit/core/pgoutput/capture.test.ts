@@ -30,6 +30,7 @@ function run(
     },
     prepared: ({ gid, header, rows }) => log.push(`prepared ${gid} header ${header} rows ${rows}`),
     finished: (gid, outcome) => log.push(`${outcome} ${gid}`),
+    finishedByName: (name) => log.push(`committed by name ${name}`),
     committedPlainly: (gid) => log.push(`plain ${gid}`),
     unsupervised: ({ relations, rows, gid }) =>
       log.push(`unsupervised ${relations.join()} rows ${rows} gid ${gid}`),
@@ -131,9 +132,10 @@ test('what a client prepares is collected whole, by its header, and is no unsupe
   ];
   expect(run(1, [...own, commitPrepared('x')], true).log).toEqual([
     'client client:1 as x ddl false: relation insert insert',
+    'committed by name x',
   ]);
   // Nobody waits for it any more.
-  expect(run(1, [...own, commitPrepared('x')]).log).toEqual([]);
+  expect(run(1, [...own, commitPrepared('x')]).log).toEqual(['committed by name x']);
 });
 
 test('what others prepare meanwhile is judged as always, and so is a forged header', () => {

@@ -135,7 +135,8 @@ describe('an ordinary commit', () => {
 
   test('without a verified header is left out and counted, if it changed anything', () => {
     expect(cut([begin, relation(1), insert(1, 'a'), commit(100)])).toEqual(['unsupervised', 'committed 100']);
-    expect(cut([begin, emitted('mtm-ddl', '{}'), commit(100)])).toEqual(['unsupervised', 'committed 100']);
+    for (const prefix of ['mtm-ddl', 'mtm-follow'])
+      expect(cut([begin, emitted(prefix, '{}'), commit(100)])).toEqual(['unsupervised', 'committed 100']);
     expect(cut([begin, relation(1, 'mtm'), insert(1, 'a'), commit(100)])).toEqual(['committed 100']);
     expect(cut([begin, commit(100)])).toEqual(['committed 100']);
   });
@@ -148,6 +149,10 @@ describe('an ordinary commit', () => {
     const commands = [begin, emitted('mtm-ddl', '{}'), relation(1), insert(1, 'a'), header('mtm:1:1:1:1')];
     expect(cut([...commands, commit(100)])).toEqual([
       'unit mtm:1:1:1:1 ddl at 100: logical-message relation 1=a',
+      'committed 100',
+    ]);
+    expect(cut([begin, emitted('mtm-follow', '{}'), header('mtm:1:1:1:1'), commit(100)])).toEqual([
+      'unit mtm:1:1:1:1 at 100: logical-message',
       'committed 100',
     ]);
   });
