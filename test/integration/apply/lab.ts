@@ -34,6 +34,10 @@ const applySql = readFileSync(
   'utf8',
 );
 
+/** Of the whole schema the applier asks for these; no table is local here. */
+const whatFactsAsk = `CREATE TABLE mtm.local_table (relid oid);
+  CREATE TABLE mtm.node (ignore_tables_without_pk boolean)`;
+
 export class Site {
   readonly node: number;
   readonly login: ServerLogin;
@@ -65,7 +69,9 @@ export class Site {
 
   async open(): Promise<void> {
     await this.admin.connect();
-    await this.admin.query(`CREATE SCHEMA mtm; ${applySql}; CREATE PUBLICATION mtm FOR ALL TABLES`);
+    await this.admin.query(
+      `CREATE SCHEMA mtm; ${whatFactsAsk}; ${applySql}; CREATE PUBLICATION mtm FOR ALL TABLES`,
+    );
     await this.admin.query(`SELECT pg_create_logical_replication_slot('mtm_live', 'pgoutput', false, true)`);
     await this.finisher.start();
     await this.listen();
