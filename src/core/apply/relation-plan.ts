@@ -106,7 +106,7 @@ export class RelationPlan {
       columns.push(fact);
     }
     const plan = new RelationPlan(message, facts, columns);
-    const lost = [...plan.asChild, ...plan.asParent].find((places) => places.columns.includes(-1));
+    const lost = plan.asParent.find((places) => places.columns.includes(-1));
     if (lost === undefined) return plan;
     const key = lost.foreignKey.name;
     return `foreign key "${key}" at relation "${where}" uses a generated column: not supported`;

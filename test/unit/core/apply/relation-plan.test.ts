@@ -101,8 +101,17 @@ test('what does not fit this node is said by name', () => {
   );
   const keyless = facts.columns.map((column) => ({ ...column, keyOperator: null }));
   expect(RelationPlan.bind(message, { ...facts, columns: keyless })).toContain('replica identity');
-  const unknown = { ...childKey, columns: [{ ...childKey.columns[0]!, child: 'nowhere' }] };
-  expect(RelationPlan.bind(message, { ...facts, foreignKeys: [unknown] })).toContain('generated column');
+  const [column] = childKey.columns;
+  const parentKey = {
+    ...childKey,
+    isChild: false,
+    isParent: true,
+    columns: [{ ...column!, parent: 'nowhere' }],
+  };
+  expect(RelationPlan.bind(message, { ...facts, foreignKeys: [parentKey] })).toContain('generated column');
+  // The server itself finds what a child row has there.
+  const ofChild = { ...childKey, columns: [{ ...column!, child: 'nowhere' }] };
+  expect(RelationPlan.bind(message, { ...facts, foreignKeys: [ofChild] })).toBeInstanceOf(RelationPlan);
 });
 
 test('truncate: one statement, flags, partitioned tables without ONLY', () => {
