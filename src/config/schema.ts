@@ -117,8 +117,13 @@ export const fileSchema = z.strictObject({
     false,
     'A value of a sequence drawn after a commit was seen is higher on every node.',
   ),
-  ignore_tables_without_pk: onOff(false, 'Tables without a primary key are not replicated.'),
-  remote_functions: textList('Functions that run on all nodes instead of replicating the rows they write.'),
+  ignore_tables_without_pk: onOff(
+    false,
+    'Rows of tables without a primary key stay where they are written. The same on all nodes.',
+  ),
+  remote_functions: textList(
+    'Kept for existing files, without effect: what a function writes reaches all nodes as rows and commands.',
+  ),
   referee_connstring: text(
     '',
     'The referee of a cluster of two nodes, the same on both: redis://host:port, rediss://… or ' +

@@ -90,7 +90,7 @@ export class BranchDesk {
     open.session.drive((machine) => machine.branchIs(transaction.id, state));
   }
 
-  /** Decoding waits for a lock of a prepared transaction that is not the gateway's: of one of these, perhaps. */
+  /** Decoding waits for a lock of a prepared transaction that is no gateway's: of one of these, perhaps. */
   captureBlocked(): void {
     for (const [id, { session, captured }] of this.#open) {
       if (captured === undefined) session.drive((machine) => machine.branchIs(id, 'undecodable'));

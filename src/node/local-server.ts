@@ -3,6 +3,7 @@
  * transactions, and what the catalog says about the reach of statements.
  * Rule: whatever breaks here ends the node's part (`lost`); nothing is patched up from memory.
  */
+import type { Finish } from '../core/commit/event.ts';
 import type { GidEvent } from '../core/node/node-event.ts';
 import type { Gid, Lsn } from '../core/identity.ts';
 import { contextOf, unknownSuspicions } from '../core/statement/context.ts';
@@ -13,6 +14,7 @@ import { ReplicationStream } from '../io/postgres/replication-stream.ts';
 import { BranchDesk } from './branch-desk.ts';
 import { branchStep } from './fail-point.ts';
 import { slotNames } from '../io/postgres/slot-names.ts';
+import { OpenDesk } from './open-desk.ts';
 import type { NodeParts } from './node-parts.ts';
 import { headerVerifier } from './header-proof.ts';
 
@@ -26,6 +28,8 @@ export interface LocalServerHandler {
   committed(gid: Gid): void;
   /** A function in the server asks the gateway. */
   asked(content: string): void;
+  /** Tells the session in this backend to end what it holds open. */
+  order(backendPid: number, gid: Gid, finish: Finish): void;
   lost(reason: string): void;
   /** Undefined while nothing may be prepared. */
   generation(): number | undefined;
@@ -44,6 +48,8 @@ export class LocalServer {
    * are.
    */
   readonly #changing = new Set<Gid>();
+  /** Transactions that cannot be prepared here. */
+  readonly open: OpenDesk;
   #stream: ReplicationStream | undefined;
   #unsupervised = 0;
   #stopped = false;
@@ -53,6 +59,13 @@ export class LocalServer {
     this.#applier = applier;
     this.#finisher = finisher;
     this.#handler = handler;
+    this.open = new OpenDesk(parts, {
+      event: (event) => handler.event(event),
+      definitionsChange: (gid) => this.definitionsChange(gid),
+      order: (pid, gid, finish) => handler.order(pid, gid, finish),
+      finished: (gid, finish) => this.finished(gid, finish),
+      lost: (reason) => handler.lost(reason),
+    });
     const { config, takeOver, announceKey, control } = parts;
     this.branches = new ClientBranches({
       client: () => control.client,
@@ -76,6 +89,15 @@ export class LocalServer {
     return this.#stream;
   }
 
+  /** The process that decodes the slot. */
+  get walsender(): number | undefined {
+    return this.#stream?.pid;
+  }
+
+  heldOpenBy(backendPid: number): Gid | undefined {
+    return this.open.heldOpenBy(backendPid);
+  }
+
   /** Writes that went past the gateway since it started. */
   get unsupervised(): number {
     return this.#unsupervised;
@@ -86,6 +108,18 @@ export class LocalServer {
     this.#stopped = true;
     this.branches.stop();
     this.#stream?.close();
+    this.open.close();
+  }
+
+  /** Changes are not read for a while: their peers cannot take them. */
+  pause(): void {
+    this.#stream?.pause();
+    this.open.source.pause();
+  }
+
+  resume(): void {
+    this.#stream?.resume();
+    this.open.source.resume();
   }
 
   definitionsChange(gid: Gid): void {
@@ -148,7 +182,7 @@ export class LocalServer {
   }
 
   /** Executes an outcome, again and again until the server has said done or missing. */
-  finish(gid: Gid, finish: 'commit' | 'rollback'): void {
+  finish(gid: Gid, finish: Finish): void {
     if (this.#stopped) return; // the successor finds it and asks the others
     this.#finisher.finish(gid, finish, (result) => {
       if (result !== 'done' && 'error' in result) {
@@ -161,19 +195,21 @@ export class LocalServer {
         setTimeout(() => this.finish(gid, finish), finishRetryMs).unref();
         return;
       }
-      const ended = (): void => {
-        if (finish === 'commit') this.#handler.committed(gid);
-        this.#handler.event({ kind: 'finish-ended', gid, finish, missing: result !== 'done' });
-      };
-      if (this.branches.isConcerned(gid)) return void this.#endBranches(gid, finish, ended);
-      if (!this.#changing.delete(gid)) {
-        ended();
-        return;
-      }
-      this.#applier.invalidate();
-      // Nobody is answered before this node knows what the new definitions can reach.
-      void this.refreshSuspicions().then(ended);
+      this.finished(gid, finish, result !== 'done');
     });
+  }
+
+  /** The transaction has ended in the server. */
+  finished(gid: Gid, finish: Finish, missing = false): void {
+    const ended = (): void => {
+      if (finish === 'commit') this.#handler.committed(gid);
+      this.#handler.event({ kind: 'finish-ended', gid, finish, missing });
+    };
+    if (this.branches.isConcerned(gid)) return void this.#endBranches(gid, finish, ended);
+    if (!this.#changing.delete(gid)) return ended();
+    this.#applier.invalidate();
+    // Nobody is answered before this node knows what the new definitions can reach.
+    void this.refreshSuspicions().then(ended);
   }
 
   /** It is executed only when what it says about clients' branches is done, which may define things. */

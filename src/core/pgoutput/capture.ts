@@ -70,9 +70,7 @@ export interface CaptureHandler {
   prepared(transaction: PreparedTransaction): void;
   /** COMMIT PREPARED or ROLLBACK PREPARED ran here for a gid of any node of the cluster. */
   finished(gid: Gid, outcome: 'committed' | 'rolled-back', endLsn: Lsn): void;
-  /**
-   * COMMIT PREPARED ran here for a name that is no gid, of a transaction that was not seen as unsupervised.
-   */
+  /** COMMIT PREPARED ran here for a name that is no gid, of what was not seen as unsupervised. */
   finishedByName?(name: string, endLsn: Lsn): void;
   /** A supervised transaction that committed in one phase. */
   committedPlainly(gid: Gid, endLsn: Lsn): void;
@@ -160,6 +158,16 @@ export class Capture {
       default:
         return this.#boundary(buffer, start, end);
     }
+  }
+
+  /** One of our own transactions that is open: its changes follow without its boundaries. */
+  beginOpen(gid: Gid): void {
+    this.#begin('ours', gid);
+  }
+
+  /** All its changes have come: `prepared` tells what they are. */
+  endOpen(): void {
+    if (this.#open !== undefined) this.#prepare(this.#open.gid, 0n);
   }
 
   #relation(buffer: Uint8Array, start: number, end: number): string | undefined {

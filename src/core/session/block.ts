@@ -2,6 +2,7 @@
  * One transaction of a session: the client's own (explicit) or the one that the gateway opens around an
  * autocommit unit.
  */
+import type { Finish } from '../commit/event.ts';
 import type { Gid, Refusal } from '../identity.ts';
 import type { StatementClass, TransactionModes } from '../statement/statement-class.ts';
 import type { Reply } from './reply.ts';
@@ -34,6 +35,8 @@ export interface Block {
    * the outcome.
    */
   gid: Gid | undefined;
+  /** It is held open, and ends like this now. */
+  openOrder: Finish | undefined;
   /** The server has confirmed its PREPARE: the outcome no longer needs this connection. */
   prepared: boolean;
 }
@@ -56,6 +59,7 @@ export function newBlock(
     preparing: false,
     withdrawn: undefined,
     gid: undefined,
+    openOrder: undefined,
     prepared: false,
   };
 }

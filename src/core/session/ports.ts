@@ -2,6 +2,7 @@
  * What a session machine may ask of the world. Calls are orders that never fail and never call back into the
  * machine before they return; answers come later as calls of the machine's own methods.
  */
+import type { Finish } from '../commit/event.ts';
 import type { Gid } from '../identity.ts';
 import type { EverywhereCommand } from '../statement/everywhere-command.ts';
 import type { ParsedText } from '../statement/statement-class.ts';
@@ -81,6 +82,15 @@ export interface SessionPorts extends BranchPorts, EverywherePorts {
   headerSql(gid: Gid, checked: boolean, announced: boolean): string;
   /** SQL that announces a command which no event trigger sees. */
   announceSql(command: string, tag: string): string;
+  /**
+   * The SQL that ends the work of a transaction that cannot be prepared; it answers with the transaction's
+   * id.
+   */
+  openHeaderSql(gid: Gid, announced: boolean): string;
+  /** It has run: the transaction stays open until `orderOpen` is called. In place of `prepareEnded`. */
+  heldOpen(gid: Gid, xid: string): void;
+  /** What was ordered was executed, or the COMMIT has failed. */
+  openEnded(gid: Gid, end: Finish | 'failed'): void;
   /** How the PREPARE of the gid ended. */
   prepareEnded(gid: Gid, end: PrepareEnd): void;
 }

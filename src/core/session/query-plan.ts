@@ -7,8 +7,8 @@ import type { Statement, StatementClass } from '../statement/statement-class.ts'
 import { frontend, status } from '../wire/codes.ts';
 import { query, syncMessage, withText } from '../wire/messages.ts';
 import { isSetting, runsAsIs } from './block.ts';
-import { settled } from './commit-flow.ts';
 import { runEverywhere } from './everywhere.ts';
+import { settled } from './server-reply.ts';
 import { translated } from './interruption.ts';
 import { runLocalUnit } from './local-command.ts';
 import type { ClientMessage } from './intake.ts';

@@ -10,7 +10,8 @@ import { errorFields, errorResponse, query, withErrorFields } from '../wire/mess
 import type { ErrorText } from '../wire/messages.ts';
 import { admission } from './admission.ts';
 import { newBlock, noteReply } from './block.ts';
-import { endBlock, rollBack, settled } from './commit-flow.ts';
+import { endBlock } from './commit-flow.ts';
+import { rollBack, settled } from './server-reply.ts';
 import { refusalText, translated } from './interruption.ts';
 import { release } from './relay.ts';
 import { newReply } from './reply.ts';

@@ -21,7 +21,7 @@ $$;
 -- Called just before PREPARE; on the path of every write. Returns
 --   'empty'      no transaction id: nothing to replicate, nothing emitted: COMMIT
 --   'temporary'  only temporary objects were touched: COMMIT
---   'mixed'      temporary and others: PREPARE would fail
+--   'mixed'      temporary and others: PREPARE would fail, the transaction commits last (mtm.header_open)
 --   'write'      the header was emitted: PREPARE
 --   'early'      the same, and the session does not want to wait for the other nodes (wait_peer_commits)
 CREATE OR REPLACE FUNCTION mtm.header(gid text, hmac text) RETURNS text
@@ -144,6 +144,17 @@ BEGIN
     USING ERRCODE = '0A000', HINT = 'Commit the type before the rows.';
 END $$;
 
+-- Has this transaction something beside temporary tables that PREPARE refuses: a cursor WITH HOLD, an exported snapshot?
+CREATE OR REPLACE FUNCTION mtm.is_bound() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT EXISTS (SELECT FROM pg_cursors WHERE is_holdable AND creation_time >= transaction_timestamp())
+    OR EXISTS (
+      SELECT FROM pg_locks l JOIN pg_ls_dir('pg_snapshots') AS f(name) ON f.name LIKE
+        upper(lpad(to_hex(split_part(l.virtualxid, '/', 1)::integer), 8, '0')) || '-' ||
+        upper(lpad(to_hex(split_part(l.virtualxid, '/', 2)::bigint), 8, '0')) || '-%'
+      WHERE l.locktype = 'virtualxid' AND l.pid = pg_backend_pid() AND l.granted AND l.mode = 'ExclusiveLock')
+$$;
+
 -- As mtm.header, after a block that ran LOCK, DO, CALL, EXPLAIN ANALYZE or a function that is not built in. `announced`: the
 -- gateway has announced a command of this transaction that event triggers do not see.
 CREATE OR REPLACE FUNCTION mtm.header_checked(gid text, hmac text, announced boolean) RETURNS text
@@ -152,10 +163,38 @@ BEGIN
   IF pg_current_xact_id_if_assigned() IS NOT NULL THEN
     PERFORM mtm.check_transaction(announced);
     PERFORM mtm.check_row_types();
+    IF mtm.is_bound() THEN RETURN 'mixed'; END IF;
   END IF;
   RETURN mtm.header(gid, hmac);
 END $$;
 
+-- Just before the commit of a transaction that PREPARE would refuse: it stays open at its origin until the others have decided.
+-- The header, then enough behind it that a stream of transactions in progress shows all of it (open-capture.ts). Nothing may
+-- end or fail it from now on: its timeouts are lifted, and its commit is durable. Returns the transaction's id.
+CREATE OR REPLACE FUNCTION mtm.header_open(gid text, hmac text, announced boolean) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE timeout text;
+BEGIN
+  -- Others may make it fail until the very end of its COMMIT.
+  IF current_setting('transaction_isolation') = 'serializable' THEN
+    RAISE EXCEPTION '[multimaster] a serializable transaction with temporary tables, a cursor WITH HOLD or an exported '
+      'snapshot cannot change replicated tables' USING ERRCODE = '0A000', HINT = 'Use REPEATABLE READ.';
+  END IF;
+  PERFORM mtm.check_transaction(announced);
+  PERFORM mtm.check_row_types();
+  IF current_setting('multimaster.monotonic_sequences', true) = 'on' THEN PERFORM mtm.tell_drawn(); END IF;
+  FOR timeout IN SELECT name FROM pg_settings WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout',
+    'idle_in_transaction_session_timeout') AND setting <> '0'
+  LOOP
+    PERFORM set_config(timeout, '0', true);
+  END LOOP;
+  IF current_setting('synchronous_commit') = 'off' THEN PERFORM set_config('synchronous_commit', 'local', true); END IF;
+  PERFORM pg_logical_emit_message(true, 'mtm', json_build_object('gid', gid, 'hmac', hmac)::text);
+  PERFORM pg_logical_emit_message(true, 'mtm-open', repeat(' ', 262144));
+  RETURN pg_current_xact_id()::text;
+END $$;
+
 REVOKE EXECUTE ON FUNCTION mtm.touched(), mtm.is_own(xid), mtm.changed_catalog(), mtm.unseen_object(oid[]),
-  mtm.check_row_types(), mtm.check_transaction(boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION mtm.header(text, text), mtm.header_checked(text, text, boolean) TO PUBLIC;
+  mtm.check_row_types(), mtm.check_transaction(boolean), mtm.is_bound() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION mtm.header(text, text), mtm.header_checked(text, text, boolean),
+  mtm.header_open(text, text, boolean) TO PUBLIC;
