@@ -90,7 +90,7 @@ export async function schemaDump(node: NodeLayout, database = embeddedDatabase):
   if (dump.code !== 0) throw new Error(`pg_dump: ${dump.stderr}`);
   return dump.stdout
     .replaceAll(/^(--.*|\\(un)?restrict .*|)\n/gm, '')
-    .replaceAll(/^ +(START WITH|MINVALUE) .*\n/gm, '');
+    .replaceAll(/^ +(START WITH|(NO )?MINVALUE)\b.*\n/gm, '');
 }
 
 /** pg_dump refuses servers newer than itself. */

@@ -26,6 +26,8 @@ export interface Block {
   temporary: boolean;
   /** A command was announced that event triggers do not see. */
   announced: boolean;
+  /** What announced commands have changed is noted in the server: any other change is not theirs. */
+  accounted: boolean;
   /** PREPARE is under way or has happened: the transaction can no longer be interrupted here. */
   preparing: boolean;
   /** The PREPARE under way is being cancelled, for this reason. */
@@ -56,6 +58,7 @@ export function newBlock(
     uncertain: false,
     temporary: false,
     announced: false,
+    accounted: false,
     preparing: false,
     withdrawn: undefined,
     gid: undefined,
@@ -70,9 +73,28 @@ export function noteStatement(block: Block, statement: StatementClass): void {
   if (statement.kind === 'write' && statement.temporary) block.temporary = true;
   if (statement.kind === 'announced') {
     block.announced = true;
+    block.accounted = false;
     block.uncertain = true;
   }
   if (statement.kind === 'session' || statement.kind === 'notify') block.uncertain = true;
+}
+
+/** Statements that run without the gateway between them. */
+export function noteStatements(block: Block, statements: readonly StatementClass[]): void {
+  for (const each of statements) noteStatement(block, each);
+  // Nothing tells apart what an announced command did and what a function did beside it: all of it is unseen.
+  if (statements.length > 1 && statements.some(mayChangeUnseen)) block.announced = false;
+}
+
+/** Code of users may run: it can hold commands that no event trigger sees. */
+function mayChangeUnseen(statement: StatementClass): boolean {
+  return statement.kind === 'write' || statement.kind === 'session' || statement.kind === 'local';
+}
+
+/** The block has announced commands whose changes must be noted before these statements run. */
+export function mustAccount(block: Block | undefined, statements: readonly StatementClass[]): boolean {
+  if (block === undefined || !block.announced || block.accounted) return false;
+  return statements.some((each) => each.kind === 'announced' || mayChangeUnseen(each));
 }
 
 export function noteReply(block: Block, reply: Reply): void {

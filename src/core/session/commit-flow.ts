@@ -43,7 +43,7 @@ export function sendPrepare(session: SessionMachine, block: Block): Flight | und
   const gid = session.ports.newTransaction(block.startTime);
   if (gid === undefined) return undefined;
   block.gid = gid;
-  const header = session.ports.headerSql(gid, false, block.announced);
+  const header = session.ports.headerSql(gid, false, isAnnounced(block));
   const prepare = session.sendOwn(`${header}; PREPARE TRANSACTION '${gid}'`);
   return { gid, prepare };
 }
@@ -118,6 +118,11 @@ function* interrupted(session: SessionMachine, refusal: Refusal): Part<BlockEnd>
   return { kind: 'error', error, retryable: true };
 }
 
+/** Nothing ran since the last announced command that could have changed what nobody sees. */
+function isAnnounced(block: Block): boolean {
+  return block.announced && !block.accounted;
+}
+
 /** The gid was never prepared and never will be. */
 export function failed(session: SessionMachine, block: Block, gid: Gid): void {
   block.gid = undefined;
@@ -128,7 +133,7 @@ export function failed(session: SessionMachine, block: Block, gid: Gid): void {
 function* askThenEnd(session: SessionMachine, block: Block): Part<BlockEnd> {
   const gid = session.ports.newTransaction(block.startTime);
   if (gid === undefined) return yield* generationEnded(session);
-  const header = session.sendOwn(session.ports.headerSql(gid, block.uncertain, block.announced));
+  const header = session.sendOwn(session.ports.headerSql(gid, block.uncertain, isAnnounced(block)));
   yield* settled(session, header);
   if (header.error !== undefined) {
     failed(session, block, gid);

@@ -9,7 +9,7 @@ import { status } from '../wire/codes.ts';
 import { closePortal, flushMessage, query, syncMessage } from '../wire/messages.ts';
 import type { ErrorText } from '../wire/messages.ts';
 import { admission } from './admission.ts';
-import { isSetting, needsMembers, noteStatement, runsAsIs } from './block.ts';
+import { isSetting, mustAccount, needsMembers, noteStatements, runsAsIs } from './block.ts';
 import { runFinishPrepared, runPrepareTransaction } from './client-two-phase.ts';
 import { carryOutEverywhere } from './everywhere.ts';
 import { readPiece } from './group-reader.ts';
@@ -20,7 +20,7 @@ import type { Segment } from './intake.ts';
 import { newReply } from './reply.ts';
 import type { SessionMachine } from './session.ts';
 import { blocksOnly, runBegin, runCommit, runRollback, savepointCommand } from './transaction-control.ts';
-import { announce, openExplicitBlock, openOwnBlock, refuse } from './unit.ts';
+import { account, announce, openExplicitBlock, openOwnBlock, refuse } from './unit.ts';
 
 type Part<T> = Generator<void, T, void>;
 
@@ -83,7 +83,8 @@ function* sendPiece(
   if (session.block === undefined && !begins && needsBlock([...classes, ...coming])) {
     yield* openBlock(session, run);
   }
-  if (begins || classes.some((each) => each.kind === 'announced')) yield* syncOpen(session, run);
+  const speaks = classes.some((each) => each.kind === 'announced') || mustAccount(session.block, classes);
+  if (begins || speaks) yield* syncOpen(session, run);
   if (run.failed) return;
   const needed = session.block !== undefined && classes.some(needsMembers);
   const obstacle = onlyRollback(classes) ? undefined : yield* admission(session, needed);
@@ -91,7 +92,8 @@ function* sendPiece(
   if (begins) openExplicitBlock(session, modesOf(classes[0]!));
   const { block } = session;
   if (block !== undefined) {
-    for (const each of classes) noteStatement(block, each);
+    account(session, classes);
+    noteStatements(block, classes);
     if (session.serverStatus !== status.failed) announce(session, classes, texts);
   }
   sendMessages(session, run, piece, waits);

@@ -17,7 +17,7 @@ import { isUntold } from './interruption.ts';
 import { runLocalUnit } from './local-command.ts';
 import { planSimple } from './query-plan.ts';
 import type { SessionMachine, Task } from './session.ts';
-import { announce, runAutocommit, runPassing, runPreparing, sendReady } from './unit.ts';
+import { account, announce, runAutocommit, runPassing, runPreparing, sendReady } from './unit.ts';
 import type { Sending, Unit } from './unit.ts';
 
 type Part<T> = Generator<void, T, void>;
@@ -138,6 +138,7 @@ function* runWhole(session: SessionMachine, segment: Segment, first: Piece): Tas
     return yield* runPreparing(session, unit);
   }
   const failed = session.serverStatus === status.failed;
+  account(session, classes);
   if (session.block !== undefined && !failed) announce(session, classes, texts);
   return yield* runPassing(session, unit);
 }

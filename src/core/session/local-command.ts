@@ -20,6 +20,8 @@ export function* runLocalUnit(session: SessionMachine, unit: Unit): Task {
   reply.free = true;
   for (const bytes of messages) session.toServer(bytes);
   yield* settled(session, reply);
+  // What DROP DATABASE deletes from shared catalogs is not to be held against the next transaction.
+  session.sendOwn('SELECT pg_catalog.pg_stat_force_next_flush()');
   yield* restoreSensor(session);
   session.sensor.suspended = false;
   yield* endPassing(session, reply, unit);

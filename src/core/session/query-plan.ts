@@ -19,7 +19,7 @@ import type { StringStatement } from './query-string.ts';
 import { newReply } from './reply.ts';
 import { rewritten } from './rewrite.ts';
 import type { SessionMachine, Task } from './session.ts';
-import { announce, inExplicitBlock, refuse, runAutocommit, runPassing, sendReady } from './unit.ts';
+import { account, announce, inExplicitBlock, refuse, runAutocommit, runPassing, sendReady } from './unit.ts';
 import type { Unit } from './unit.ts';
 
 export function planSimple(session: SessionMachine, message: ClientMessage): Task {
@@ -80,6 +80,7 @@ function planSingle(
 }
 
 function* runAnnounced(session: SessionMachine, unit: Unit): Task {
+  account(session, unit.classes);
   if (session.serverStatus !== status.failed) announce(session, unit.classes, unit.texts);
   yield* runPassing(session, unit);
 }

@@ -23,7 +23,7 @@ import {
   runRollback,
   savepointCommand,
 } from './transaction-control.ts';
-import { announce, openOwnBlock, refuse, sendReady, tellEnd } from './unit.ts';
+import { account, announce, openOwnBlock, refuse, sendReady, tellEnd } from './unit.ts';
 import { status } from '../wire/codes.ts';
 
 type Part<T> = Generator<void, T, void>;
@@ -100,6 +100,7 @@ function* runStatement(
       break;
   }
   const block = session.block ?? openOwnBlock(session, session.ports.clock());
+  account(session, [kind]);
   noteStatement(block, kind);
   if (!failed) announce(session, [kind], [text]);
   const other = rewritten(session.wish, kind, true);

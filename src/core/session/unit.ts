@@ -8,7 +8,7 @@ import type { StatementClass, TransactionModes } from '../statement/statement-cl
 import { status } from '../wire/codes.ts';
 import { readyForQuery } from '../wire/messages.ts';
 import type { ErrorText } from '../wire/messages.ts';
-import { needsMembers, newBlock, noteReply, noteStatement } from './block.ts';
+import { mustAccount, needsMembers, newBlock, noteReply, noteStatements } from './block.ts';
 import type { Block } from './block.ts';
 import { endAttempt, sendPrepare } from './commit-flow.ts';
 import { settled } from './server-reply.ts';
@@ -73,7 +73,8 @@ export function* runPassing(session: SessionMachine, unit: Unit): Task {
   const begin = outside ? classes.find((each) => each.kind === 'begin') : undefined;
   if (begin !== undefined) openExplicitBlock(session, begin.modes);
   const { block } = session;
-  if (block !== undefined) for (const each of classes) noteStatement(block, each);
+  account(session, classes);
+  if (block !== undefined) noteStatements(block, classes);
   // Several reads may have to be repeated as a whole when one of them turns out to write.
   const reply = send(session, unit.build(false), outside && classes.length > 1);
   reply.free = free;
@@ -243,7 +244,7 @@ function* attemptUnit(
   told: Told,
 ): Part<Told | undefined> {
   const block = openOwnBlock(session, startTime);
-  for (const each of unit.classes) noteStatement(block, each);
+  noteStatements(block, unit.classes);
   announce(session, unit.classes, unit.texts);
   const reply = send(session, unit.build(told !== nothingTold || attempt > 1), true);
   reply.endsLate = unit.isSimple;
@@ -309,3 +310,14 @@ export function announce(
     if (each.kind === 'announced') session.sendOwn(session.ports.announceSql(texts[index] ?? '', each.tag));
   }
 }
+
+/** Before statements of a block: what its announced commands have changed so far is noted in the server. */
+export function account(session: SessionMachine, classes: readonly StatementClass[]): void {
+  const { block } = session;
+  if (block === undefined || !mustAccount(block, classes) || session.serverStatus === status.failed) return;
+  block.accounted = true;
+  session.sendOwn(session.ports.announceSql('', accountTag));
+}
+
+/** As mtm.announce_as knows it. */
+const accountTag = 'ACCOUNT';

@@ -31,6 +31,9 @@ const sessionKinds: ReadonlySet<string> = new Set([
   'ConstraintsSetStmt',
 ]);
 
+/** CURSOR_OPT_HOLD of parsenodes.h. */
+const holdOption = 0x20;
+
 function write(certain: boolean, temporary = false, copyIn = false): StatementClass {
   return { kind: 'write', certain, temporary, copyIn };
 }
@@ -118,6 +121,8 @@ function bodyClass(
       return copyClass(body, context);
     case 'DeclareCursorStmt': {
       const query = nodeAt(body, 'query');
+      // Without HOLD it needs a block of the client's, at whose end is seen what FETCH has done.
+      if ((Number(body['options'] ?? 0) & holdOption) === 0) return session;
       return query !== undefined && isPureRead(query, context) ? session : write(false, saysTemporary(body));
     }
     case 'NotifyStmt':

@@ -147,6 +147,9 @@ export function definitionClass(kind: string, command: TreeNode, temporary: bool
   if (everywhere !== undefined) return { kind: 'everywhere', command: everywhere };
   const special = refusedDefinition(kind) ?? announcedDefinition(kind, command);
   if (special !== undefined) return special;
+  // Its rows are each node's own business, the mark on the index is that of all: the header tells it.
+  if (kind === 'ClusterStmt' && nodeAt(command, 'relation') !== undefined)
+    return { kind: 'write', certain: false, temporary, copyIn: false };
   if (localKinds.has(kind) || kind === 'ReindexStmt') return local;
   return { kind: 'write', certain: true, temporary, copyIn: false };
 }

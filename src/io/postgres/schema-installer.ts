@@ -15,6 +15,7 @@ import type { SlotNames } from './slot-names.ts';
 const sqlFiles = [
   'schema.sql',
   'header.sql',
+  'unwatched.sql',
   'statement-text.sql',
   'capture.sql',
   'explained.sql',
@@ -42,6 +43,7 @@ const publicationName = 'mtm';
 const sensorTriggers: Readonly<Record<string, 'O' | 'A'>> = {
   '!mtm_start_1_frame': 'O',
   '!mtm_start_2_capture': 'O',
+  '!mtm_start_3_owned': 'O',
   '!mtm_drop_1_frame': 'O',
   '!mtm_drop_2_capture': 'O',
   '!mtm_drop_3_forget': 'A',
@@ -194,6 +196,7 @@ export async function installSchema(client: Client, node: NodePlace): Promise<re
         [schemaVersion, digest],
       );
     }
+    await client.query('SELECT mtm.replicate_setval(true)');
     const tooSmall = (await writePlace(client, node)) ? await adoptObjects(client) : [];
     await createPublication(client);
     await client.query('COMMIT');

@@ -117,11 +117,23 @@ describe.each(testedMajors)('header on PostgreSQL %i', (major) => {
   });
 
   test('shared catalogs and event triggers: announced or refused', async () => {
-    const unseen = [
+    const told = [
       `CREATE ROLE r1`,
-      `ALTER ROLE app SET work_mem = '1MB'`,
+      `ALTER ROLE app SET work_mem TO '1MB'`,
       `COMMENT ON ROLE app IS 'x'`,
       'GRANT pg_monitor TO app',
+    ];
+    for (const command of told) {
+      const nested = `DO $do$ BEGIN EXECUTE ${lab.admin.escapeLiteral(command)}; CREATE TABLE behind (i int); END $do$`;
+      const trace = await lab.trace(lab.admin, [nested], checked);
+      expect(trace.ddl.map((one) => one.command).slice(-2)).toEqual([command, 'CREATE TABLE behind (i int)']);
+      await lab.admin.query('DROP TABLE behind');
+    }
+    await lab.admin.query('DROP ROLE r1');
+    await lab.admin.query('CREATE ROLE r1');
+    const unseen = [
+      'ALTER ROLE app CONNECTION LIMIT 7',
+      'REVOKE pg_monitor FROM app',
       'CREATE EVENT TRIGGER et ON ddl_command_end EXECUTE FUNCTION mtm.note_frame()',
     ];
     for (const command of unseen) {

@@ -137,6 +137,8 @@ async function equipServer(major: PostgresMajor, server: ProvidedServer): Promis
     await readStream(admin);
     counter += 1;
     const gid = `mtm:2:1:1:${counter}`;
+    // What other tests have committed plainly in this session would still be in its counters.
+    await client.query('SELECT pg_stat_force_next_flush()');
     await client.query('BEGIN READ WRITE');
     try {
       for (const text of statements) await client.query(text);

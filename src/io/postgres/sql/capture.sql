@@ -53,9 +53,16 @@ BEGIN
     END IF;
     role := CASE effective WHEN session_user THEN 'none' ELSE effective END;
   END IF;
+  PERFORM mtm.emit_unwatched();
+  PERFORM mtm.write_ddl(command, tag, role, mtm.ddl_settings());
+END $$;
+
+CREATE OR REPLACE FUNCTION mtm.write_ddl(command text, tag text, role text, settings jsonb) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
   LOCK TABLE mtm.ddl_mark IN ROW EXCLUSIVE MODE;
   PERFORM pg_logical_emit_message(true, 'mtm-ddl', jsonb_build_object('command', command, 'tag', tag,
-    'sessionUser', session_user, 'role', role, 'settings', mtm.ddl_settings())::text);
+    'sessionUser', session_user, 'role', role, 'settings', settings)::text);
 END $$;
 
 -- Is this object temporary, part of a temporary table, or a function or domain of its row type, which ends with it? For rows of
@@ -107,7 +114,7 @@ $$;
 -- Commands that stay on this node, or cannot be part of a transaction (the gateway runs them node by node).
 CREATE OR REPLACE FUNCTION mtm.is_local(command text, tag text) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT tag IN ('REINDEX', 'CREATE SUBSCRIPTION', 'ALTER SUBSCRIPTION', 'DROP SUBSCRIPTION')
+  SELECT tag IN ('REINDEX', 'DROP SUBSCRIPTION')
     OR (tag IN ('CREATE INDEX', 'DROP INDEX') AND command ~* '^(create|drop)\s+(unique\s+)?index\s+concurrently\M')
     OR (tag = 'ALTER TABLE' AND command ~* '\mdetach\s+partition\s+\S+\s+concurrently\s*$')
 $$;
@@ -119,6 +126,31 @@ BEGIN
   IF schema_name = 'mtm' OR (identity IN ('mtm', 'mtm_headers') AND kind IN ('schema', 'publication')) THEN
     RAISE EXCEPTION '[multimaster] "%" belongs to the gateway and cannot be changed', identity USING ERRCODE = '0A000';
   END IF;
+END $$;
+
+-- Each node computes a materialized view for itself: what calls a volatile function or a clock, also by way of a view, is
+-- refused. What a function does inside is what it was declared to do.
+CREATE OR REPLACE FUNCTION mtm.check_materialized(view oid) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE culprit text;
+BEGIN
+  IF NOT (SELECT relispopulated FROM pg_class WHERE oid = view) THEN RETURN; END IF;
+  WITH RECURSIVE queries(view_oid, action) AS (
+    SELECT view, ev_action::text FROM pg_rewrite WHERE ev_class = view
+    UNION
+    SELECT c.oid, w.ev_action::text FROM queries q JOIN pg_rewrite r ON r.ev_class = q.view_oid
+    JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass
+    JOIN pg_class c ON c.oid = d.refobjid AND c.relkind = 'v'
+    JOIN pg_rewrite w ON w.ev_class = c.oid AND w.rulename = '_RETURN'
+  )
+  SELECT p.proname || '()' INTO culprit FROM queries,
+    LATERAL regexp_matches(action, ':(?:opfuncid|funcid) ([0-9]+)', 'g') AS m JOIN pg_proc p ON p.oid = m[1]::oid
+  WHERE p.provolatile = 'v' OR p.oid IN ('now()'::regprocedure, 'transaction_timestamp()'::regprocedure,
+    'statement_timestamp()'::regprocedure) LIMIT 1;
+  IF culprit IS NULL THEN RETURN; END IF;
+  RAISE EXCEPTION '[multimaster] rows of the materialized view %, which calls %, would differ between the nodes',
+    view::regclass, culprit USING ERRCODE = '0A000',
+    HINT = 'Use a table that CREATE TABLE AS or INSERT fills; declare functions of your own IMMUTABLE or STABLE if they are.';
 END $$;
 
 -- A default that is no constant (now(), current_user) was evaluated once, for the rows that there are; the peers' own
@@ -203,8 +235,14 @@ BEGIN
     RAISE EXCEPTION '[multimaster] REFRESH MATERIALIZED VIEW CONCURRENTLY cannot be replicated: it uses temporary tables'
       USING ERRCODE = '0A000', HINT = 'Refresh without CONCURRENTLY.';
   END IF;
+  IF tg_tag IN ('CREATE SUBSCRIPTION', 'ALTER SUBSCRIPTION') THEN
+    RAISE EXCEPTION '[multimaster] rows that a subscription applies would bypass the other nodes'
+      USING ERRCODE = '0A000', HINT = 'Feed the cluster with a client that writes through a gateway.';
+  END IF;
+  IF tg_tag IN ('CREATE MATERIALIZED VIEW', 'REFRESH MATERIALIZED VIEW') THEN PERFORM mtm.check_materialized(relation); END IF;
   IF tg_tag = 'ALTER TABLE' THEN PERFORM mtm.emit_emptied(); END IF;
   PERFORM mtm.emit_ddl(command, tg_tag);
+  IF tg_tag = 'DROP OWNED' AND mtm.unwatched_changes() > 0 THEN PERFORM mtm.account(NULL); END IF;
   IF tg_tag = 'ALTER TABLE' THEN PERFORM mtm.emit_missing_values(relation), mtm.emit_rewritten(); END IF;
 END $$;
 
@@ -227,8 +265,9 @@ BEGIN
   IF NOT mtm.is_local(command, tg_tag) THEN PERFORM mtm.emit_ddl(command, tg_tag); END IF;
 END $$;
 
--- For commands that event triggers do not see. `proof` = hex(sha256(key || sha256(key || '<pid>:<command>'))) with
--- mtm.secret.announce_key, so that only the gateway can announce; 42501 otherwise.
+-- For commands that event triggers do not see; tag ACCOUNT: what those before it have changed is in order. `proof` =
+-- hex(sha256(key || sha256(key || '<pid>:<command>'))) with mtm.secret.announce_key, so that only the gateway can announce;
+-- 42501 otherwise.
 CREATE OR REPLACE FUNCTION mtm.announce_as(command text, tag text, proof text, search_path text, effective_user text)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE key bytea := (SELECT announce_key FROM mtm.secret);
@@ -237,8 +276,22 @@ BEGIN
     || convert_to(pg_backend_pid() || ':' || command, 'UTF8'))), 'hex') THEN
     RAISE EXCEPTION '[multimaster] only the gateway announces commands' USING ERRCODE = '42501';
   END IF;
+  IF tag = 'ACCOUNT' THEN
+    PERFORM mtm.account(NULL);
+    RETURN;
+  END IF;
+  PERFORM pg_stat_force_next_flush(); -- should it be rolled back: see mtm.changed_catalog
+  -- What a function has changed before must not pass for what is announced now. Nobody hears an error of this call, so
+  -- that the end of the transaction tells it.
+  PERFORM mtm.emit_unwatched();
+  BEGIN
+    PERFORM mtm.check_transaction(false);
+  EXCEPTION WHEN feature_not_supported THEN
+    PERFORM mtm.account(-1);
+  END;
   PERFORM set_config('mtm.search_path', search_path, true), set_config('mtm.effective_user', effective_user, true);
   PERFORM mtm.emit_ddl(command, tag);
+  PERFORM mtm.account(-2);
 END $$;
 
 CREATE OR REPLACE FUNCTION mtm.announce(command text, tag text, proof text) RETURNS void LANGUAGE plpgsql AS $$
@@ -247,5 +300,7 @@ BEGIN
 END $$;
 
 REVOKE EXECUTE ON FUNCTION mtm.inside_extension(), mtm.inside_own_frame(), mtm.ddl_settings(), mtm.emit_ddl(text, text),
+  mtm.write_ddl(text, text, text, jsonb),
   mtm.is_temporary(oid, oid, text), mtm.grants_temporary(text), mtm.table_definition(oid), mtm.is_local(text, text),
-  mtm.refuse_own_object(text, text, text), mtm.emit_missing_values(oid), mtm.leave_extension() FROM PUBLIC;
+  mtm.refuse_own_object(text, text, text), mtm.emit_missing_values(oid), mtm.leave_extension(),
+  mtm.check_materialized(oid) FROM PUBLIC;

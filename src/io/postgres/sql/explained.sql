@@ -26,7 +26,7 @@ BEGIN
     found_one := true;
     PERFORM set_config('mtm.search_path', 'pg_catalog', true),
       set_config('mtm.effective_user', pg_get_userbyid(c.relowner), true);
-    IF c.relkind = 'm' THEN PERFORM mtm.emit_ddl(mtm.view_definition(c.oid), 'CREATE MATERIALIZED VIEW');
+    IF c.relkind = 'm' THEN PERFORM mtm.check_materialized(c.oid), mtm.emit_ddl(mtm.view_definition(c.oid), 'CREATE MATERIALIZED VIEW');
     ELSE PERFORM mtm.emit_ddl(mtm.table_definition(c.oid), 'CREATE TABLE AS');
     END IF;
     PERFORM mtm.adjust_table(c.oid);

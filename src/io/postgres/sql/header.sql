@@ -18,14 +18,14 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   ) AS locks
 $$;
 
--- Called just before PREPARE; on the path of every write. Returns
+-- Called just before PREPARE, or by one of the two functions that are. Returns
 --   'empty'      no transaction id: nothing to replicate, nothing emitted: COMMIT
 --   'temporary'  only temporary objects were touched: COMMIT
 --   'mixed'      temporary and others: PREPARE would fail, the transaction commits last (mtm.header_open)
 --   'write'      the header was emitted: PREPARE
 --   'early'      the same, and the session does not want to wait for the other nodes (wait_peer_commits)
-CREATE OR REPLACE FUNCTION mtm.header(gid text, hmac text) RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION mtm.seal(gid text, hmac text) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE kind text;
 BEGIN
   IF current_setting('multimaster.monotonic_sequences', true) = 'on' THEN PERFORM mtm.tell_drawn(); END IF;
@@ -36,6 +36,26 @@ BEGIN
   END IF;
   PERFORM pg_logical_emit_message(true, 'mtm', json_build_object('gid', gid, 'hmac', hmac)::text);
   RETURN CASE current_setting('multimaster.wait_peer_commits', true) WHEN 'off' THEN 'early' ELSE 'write' END;
+END $$;
+
+-- For row changes and DDL; on the path of every write. Triggers of users may still have run commands on roles, memberships,
+-- settings, grants: when the session has counted any (see unwatched.sql) it is looked at closely.
+CREATE OR REPLACE FUNCTION mtm.header(gid text, hmac text) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE kind text;
+BEGIN
+  IF pg_stat_get_xact_tuples_inserted(1260) + pg_stat_get_xact_tuples_updated(1260) + pg_stat_get_xact_tuples_deleted(1260)
+    + pg_stat_get_xact_tuples_inserted(1261) + pg_stat_get_xact_tuples_updated(1261) + pg_stat_get_xact_tuples_deleted(1261)
+    + pg_stat_get_xact_tuples_inserted(2964) + pg_stat_get_xact_tuples_updated(2964) + pg_stat_get_xact_tuples_deleted(2964)
+    + pg_stat_get_xact_tuples_inserted(6243) + pg_stat_get_xact_tuples_deleted(6243) + pg_stat_get_xact_tuples_updated(1262)
+    + pg_stat_get_xact_tuples_inserted(2396) + pg_stat_get_xact_tuples_inserted(3466) > 0 THEN
+    PERFORM mtm.emit_unwatched();
+    PERFORM mtm.check_transaction(false);
+    kind := mtm.seal(gid, hmac);
+    IF kind NOT IN ('mixed', 'empty') THEN DELETE FROM mtm.accounted WHERE transaction = pg_current_xact_id_if_assigned(); END IF;
+    RETURN kind;
+  END IF;
+  RETURN mtm.seal(gid, hmac);
 END $$;
 
 -- Is the row version of a transaction that still runs? Only the own one's can be seen. Its id is widened relative to the
@@ -51,7 +71,8 @@ BEGIN
 END $$;
 
 -- A catalog that event triggers do not watch and that this transaction has written: by row, because most commands give up
--- their locks at once. All are small. DROP EVENT TRIGGER, DROP TABLESPACE and lo_unlink leave no trace.
+-- their locks at once. All are small. What was deleted only the counters of the session know (of a transaction that was
+-- rolled back just before, too: refused once too often); COMMENT ON and DROP of an event trigger lock it to the end.
 CREATE OR REPLACE FUNCTION mtm.changed_catalog() RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -63,7 +84,12 @@ BEGIN
     UNION ALL SELECT 'pg_parameter_acl' FROM pg_parameter_acl WHERE age(xmin) <= 0 AND mtm.is_own(xmin)
     UNION ALL SELECT 'pg_shdescription' FROM pg_shdescription WHERE age(xmin) <= 0 AND mtm.is_own(xmin)
     UNION ALL SELECT 'pg_shseclabel' FROM pg_shseclabel WHERE age(xmin) <= 0 AND mtm.is_own(xmin)
-    UNION ALL SELECT 'pg_event_trigger' FROM pg_event_trigger WHERE age(xmin) <= 0 AND mtm.is_own(xmin)) AS changed
+    UNION ALL SELECT 'pg_event_trigger' FROM pg_event_trigger WHERE age(xmin) <= 0 AND mtm.is_own(xmin)
+    UNION ALL SELECT 'pg_event_trigger' FROM pg_locks WHERE locktype = 'object' AND pid = pg_backend_pid() AND granted
+      AND classid = 'pg_event_trigger'::regclass AND mode IN ('ShareUpdateExclusiveLock', 'AccessExclusiveLock')
+    UNION ALL SELECT t FROM unnest(ARRAY['pg_db_role_setting', 'pg_auth_members', 'pg_parameter_acl', 'pg_shdescription',
+      'pg_shseclabel', 'pg_event_trigger']) AS t
+      WHERE pg_stat_get_xact_tuples_deleted(to_regclass('pg_catalog.' || t)) > 0) AS changed
     LIMIT 1);
 END $$;
 
@@ -73,14 +99,21 @@ CREATE OR REPLACE FUNCTION mtm.unseen_object(locked oid[]) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF mtm.capture_explained(locked) THEN RETURN NULL; END IF;
-  RETURN (SELECT 'pg_shdepend' FROM pg_shdepend WHERE age(xmin) <= 0 AND mtm.is_own(xmin) LIMIT 1);
+  -- What went over to the first superuser has lost its row in pg_shdepend.
+  RETURN (SELECT 'pg_shdepend' FROM pg_shdepend WHERE age(xmin) <= 0 AND mtm.is_own(xmin)
+    UNION ALL SELECT 'pg_shdepend' WHERE pg_stat_get_xact_tuples_deleted('pg_shdepend'::regclass) > 0 AND (
+      EXISTS (SELECT FROM pg_class WHERE oid = ANY (locked) AND relowner = 10 AND age(xmin) <= 0 AND mtm.is_own(xmin))
+      OR EXISTS (SELECT FROM pg_proc WHERE age(xmin) <= 0 AND mtm.is_own(xmin))
+      OR EXISTS (SELECT FROM pg_type WHERE age(xmin) <= 0 AND mtm.is_own(xmin))
+      OR EXISTS (SELECT FROM pg_namespace WHERE age(xmin) <= 0 AND mtm.is_own(xmin))) LIMIT 1);
 END $$;
 
 -- Refuses what must never be prepared (a catalog lock that would stop decoding, architecture §9), what is not replicated
 -- (large objects), and, unless announced, catalog changes that event triggers do not see.
 CREATE OR REPLACE FUNCTION mtm.check_transaction(announced boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE l record; large boolean := false; marked boolean := false; locked oid[] := '{}'; unseen text;
+DECLARE l record; large boolean := false; marked boolean := false; locked oid[] := '{}'; unseen text; accounted bigint;
+  new_collations text;
 BEGIN
   FOR l IN
     SELECT k.relation, k.mode, c.relname, c.relisshared, c.relpersistence FROM pg_locks k JOIN pg_class c ON c.oid = k.relation
@@ -93,6 +126,8 @@ BEGIN
       RAISE EXCEPTION '[multimaster] a transaction that holds % on the system catalog "%" cannot be replicated',
         l.mode, l.relname USING ERRCODE = '0A000', HINT = 'Do not LOCK system catalogs.';
     END IF;
+    -- CREATE COLLATION takes it, and pg_import_system_collations(), which no event trigger sees.
+    IF l.relation = 'pg_collation'::regclass AND l.mode = 'ShareRowExclusiveLock' THEN new_collations := l.relname; END IF;
     IF l.relisshared AND l.relation <> 'pg_shdepend'::regclass THEN unseen := l.relname; END IF;
     IF l.relation >= 16384 AND l.mode = 'AccessExclusiveLock' THEN locked := locked || l.relation; END IF;
     large := large OR l.relation IN ('pg_largeobject'::regclass, 'pg_largeobject_metadata'::regclass);
@@ -104,10 +139,15 @@ BEGIN
     RAISE EXCEPTION '[multimaster] large objects cannot be changed: they are not replicated'
       USING ERRCODE = '0A000', HINT = 'Keep the data in a bytea column.';
   END IF;
-  IF announced THEN RETURN; END IF;
-  unseen := coalesce(unseen, mtm.changed_catalog());
-  IF unseen IS NULL AND NOT marked THEN unseen := mtm.unseen_object(locked); END IF;
+  SELECT a.changes INTO accounted FROM mtm.accounted a WHERE a.transaction = pg_current_xact_id_if_assigned();
+  IF announced AND accounted IS DISTINCT FROM -1 THEN RETURN; END IF;
+  IF accounted < 0 THEN unseen := 'a shared catalog';
+  ELSIF accounted IS NOT NULL THEN unseen := CASE WHEN accounted <> mtm.unwatched_changes() THEN 'a shared catalog' END;
+  ELSE unseen := coalesce(unseen, mtm.changed_catalog());
+  END IF;
+  IF unseen IS NULL AND NOT marked THEN unseen := coalesce(mtm.unseen_object(locked), new_collations); END IF;
   IF unseen IS NULL THEN RETURN; END IF;
+  PERFORM pg_stat_force_next_flush(); -- the counters are not to hold it against the next transaction
   RAISE EXCEPTION '[multimaster] the transaction changed % by a command that cannot be replicated from here', unseen
     USING ERRCODE = '0A000', HINT = 'Run commands on roles, databases, tablespaces and event triggers and REASSIGN OWNED at '
       || 'top level.';
@@ -155,17 +195,41 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
       WHERE l.locktype = 'virtualxid' AND l.pid = pg_backend_pid() AND l.granted AND l.mode = 'ExclusiveLock')
 $$;
 
+-- CLUSTER fires no event trigger. What it did to the rows is each node's own, the mark on the index is not.
+CREATE OR REPLACE FUNCTION mtm.emit_clustered() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE i record;
+BEGIN
+  FOR i IN
+    SELECT n.nspname, t.relname AS table_name, c.relname AS index_name
+    FROM pg_locks k JOIN pg_index x ON x.indrelid = k.relation JOIN pg_class t ON t.oid = x.indrelid
+    JOIN pg_class c ON c.oid = x.indexrelid JOIN pg_namespace n ON n.oid = t.relnamespace
+    WHERE k.locktype = 'relation' AND k.pid = pg_backend_pid() AND k.granted AND k.mode = 'AccessExclusiveLock'
+      AND x.indisclustered AND t.relpersistence <> 't' AND age(x.xmin) <= 0 AND mtm.is_own(x.xmin)
+      AND k.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  LOOP
+    PERFORM set_config('mtm.search_path', 'pg_catalog', true), set_config('mtm.effective_user',
+      CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END, true);
+    PERFORM mtm.emit_ddl(format('ALTER TABLE %I.%I CLUSTER ON %I', i.nspname, i.table_name, i.index_name), 'ALTER TABLE');
+  END LOOP;
+END $$;
+
 -- As mtm.header, after a block that ran LOCK, DO, CALL, EXPLAIN ANALYZE or a function that is not built in. `announced`: the
 -- gateway has announced a command of this transaction that event triggers do not see.
 CREATE OR REPLACE FUNCTION mtm.header_checked(gid text, hmac text, announced boolean) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE kind text;
 BEGIN
   IF pg_current_xact_id_if_assigned() IS NOT NULL THEN
+    IF NOT announced THEN PERFORM mtm.emit_unwatched(); END IF;
     PERFORM mtm.check_transaction(announced);
     PERFORM mtm.check_row_types();
     IF mtm.is_bound() THEN RETURN 'mixed'; END IF;
+    PERFORM mtm.emit_clustered();
   END IF;
-  RETURN mtm.header(gid, hmac);
+  kind := mtm.seal(gid, hmac);
+  IF kind NOT IN ('mixed', 'empty') THEN DELETE FROM mtm.accounted WHERE transaction = pg_current_xact_id_if_assigned(); END IF;
+  RETURN kind;
 END $$;
 
 -- Just before the commit of a transaction that PREPARE would refuse: it stays open at its origin until the others have decided.
@@ -180,8 +244,11 @@ BEGIN
     RAISE EXCEPTION '[multimaster] a serializable transaction with temporary tables, a cursor WITH HOLD or an exported '
       'snapshot cannot change replicated tables' USING ERRCODE = '0A000', HINT = 'Use REPEATABLE READ.';
   END IF;
+  IF NOT announced THEN PERFORM mtm.emit_unwatched(); END IF;
   PERFORM mtm.check_transaction(announced);
   PERFORM mtm.check_row_types();
+  PERFORM mtm.emit_clustered();
+  DELETE FROM mtm.accounted WHERE transaction = pg_current_xact_id();
   IF current_setting('multimaster.monotonic_sequences', true) = 'on' THEN PERFORM mtm.tell_drawn(); END IF;
   FOR timeout IN SELECT name FROM pg_settings WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout',
     'idle_in_transaction_session_timeout') AND setting <> '0'
@@ -194,7 +261,8 @@ BEGIN
   RETURN pg_current_xact_id()::text;
 END $$;
 
-REVOKE EXECUTE ON FUNCTION mtm.touched(), mtm.is_own(xid), mtm.changed_catalog(), mtm.unseen_object(oid[]),
-  mtm.check_row_types(), mtm.check_transaction(boolean), mtm.is_bound() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION mtm.seal(text, text), mtm.touched(), mtm.is_own(xid),
+  mtm.changed_catalog(), mtm.unseen_object(oid[]), mtm.check_row_types(), mtm.check_transaction(boolean),
+  mtm.emit_clustered(), mtm.is_bound() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION mtm.header(text, text), mtm.header_checked(text, text, boolean),
   mtm.header_open(text, text, boolean) TO PUBLIC;

@@ -99,6 +99,14 @@ CREATE UNLOGGED TABLE IF NOT EXISTS mtm.extension_frame (
   depth integer NOT NULL
 );
 
+-- How many rows of catalogs that event triggers do not watch the transaction had changed when all of that was announced or
+-- told, and how many of them no row shows (unwatched.sql). One row while it runs; nobody else ever sees it.
+CREATE UNLOGGED TABLE IF NOT EXISTS mtm.accounted (
+  transaction xid8 PRIMARY KEY,
+  changes bigint NOT NULL,
+  untold bigint NOT NULL
+);
+
 -- One row while our own functions alter sequences: the event triggers pass that over. Nobody else ever sees it.
 CREATE UNLOGGED TABLE IF NOT EXISTS mtm.own_frame (
   transaction xid8 PRIMARY KEY

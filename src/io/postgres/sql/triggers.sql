@@ -7,6 +7,7 @@ BEGIN
   FOR t IN SELECT * FROM (VALUES
     ('!mtm_start_1_frame',   'ddl_command_start', 'note_frame',     'O', '{CREATE EXTENSION,ALTER EXTENSION}'::text[]),
     ('!mtm_start_2_capture', 'ddl_command_start', 'capture_start',  'O', '{CREATE EXTENSION,ALTER EXTENSION}'),
+    ('!mtm_start_3_owned',   'ddl_command_start', 'before_drop_owned', 'O', '{DROP OWNED}'),
     ('!mtm_drop_1_frame',    'sql_drop',          'note_frame',     'O', NULL),
     ('!mtm_drop_2_capture',  'sql_drop',          'capture_drop',   'O', NULL),
     ('!mtm_drop_3_forget',   'sql_drop',          'forget_dropped', 'A', NULL),

@@ -1,0 +1,50 @@
+/** A PostgreSQL server without a gateway: what stock PostgreSQL says to the same statement. */
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Client } from 'pg';
+import { clusterLayout, embeddedHost, type NodeLayout } from '../../../src/io/launcher/node-layout.ts';
+import {
+  createDatabases,
+  initServer,
+  startServer,
+  stopServer,
+} from '../../../src/io/launcher/postgres-server.ts';
+import type { PostgresMajor } from '../../../src/io/launcher/server-binaries.ts';
+
+export interface StockServer {
+  readonly node: NodeLayout;
+  connect(user: string, database?: string): Promise<Client>;
+  stop(): Promise<void>;
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise<void>((resolve) => server.close(() => resolve()));
+  return port;
+}
+
+export async function startStockServer(major: PostgresMajor): Promise<StockServer> {
+  const folder = mkdtempSync(join(tmpdir(), `mtm-stock-${major}-`));
+  chmodSync(folder, 0o755); // as root the server runs as another user
+  const [layout] = clusterLayout(folder, 1, [major]);
+  if (layout === undefined) throw new Error('a cluster of one node has a node');
+  const node = { ...layout, postgresPort: await freePort() };
+  await initServer(node);
+  await startServer(node);
+  await createDatabases(node, ['app']);
+  const connect = async (user: string, database = 'app'): Promise<Client> => {
+    const client = new Client({ ssl: false, host: embeddedHost, port: node.postgresPort, user, database });
+    client.on('error', () => undefined);
+    await client.connect();
+    return client;
+  };
+  const stop = async (): Promise<void> => {
+    await stopServer(node);
+    rmSync(folder, { recursive: true, force: true });
+  };
+  return { node, connect, stop };
+}
