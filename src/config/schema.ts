@@ -117,8 +117,17 @@ export const fileSchema = z.strictObject({
     false,
     'A value of a sequence drawn after a commit was seen is higher on every node.',
   ),
-  ignore_tables_without_pk: onOff(false, 'Tables without a primary key are not replicated.'),
-  remote_functions: textList('Functions that run on all nodes instead of replicating the rows they write.'),
+  ignore_tables_without_pk: onOff(
+    false,
+    'Rows of tables without a primary key stay where they are written. The same on all nodes.',
+  ),
+  remote_functions: textList(
+    'Kept for existing files, without effect: what a function writes reaches all nodes as rows and commands.',
+  ),
+  replicate_pg_notify: onOff(
+    true,
+    'pg_notify() in functions and triggers notifies on all nodes, as NOTIFY always does.',
+  ),
   referee_connstring: text(
     '',
     'The referee of a cluster of two nodes, the same on both: redis://host:port, rediss://… or ' +
@@ -129,7 +138,7 @@ export const fileSchema = z.strictObject({
   ),
   trans_spill_threshold: size(
     '100MB',
-    'A transaction above this size is streamed to the peers while it still runs.',
+    'Above this size the server writes a transaction to its disk while it decodes it for the peers.',
   ),
   syncpoint_interval: size(
     '10MB',
@@ -208,6 +217,7 @@ export function toGatewayConfig(
     monotonicSequences: file.monotonic_sequences,
     ignoreTablesWithoutPk: file.ignore_tables_without_pk,
     remoteFunctions: file.remote_functions,
+    replicatePgNotify: file.replicate_pg_notify,
     refereeConnstring: file.referee_connstring,
     /** What it says, with the password of its file and absolute paths; undefined: there is no referee. */
     referee: secrets.referee,

@@ -37,12 +37,16 @@ const usualNeeds: ServerNeeds = { nodes: 3, databases: 1, maxWorkers: 100, maxCo
 
 /**
  * Connections of the gateway beside client sessions and apply workers: control, observer, probe and store;
- * eight that finish transactions; one that replays what was missed; one that looks around at the start.
+ * eight that finish transactions; one that replays what was missed; one that looks around at the start; two
+ * that read transactions which are still open.
  * Streams of the WAL do not count: they are the server's max_wal_senders.
  */
-const ownConnections = 4 + 8 + 1 + 1;
-/** mtm_live and mtm_retain; at the start one copy, by which the gateway reads what it has committed. */
-const ownSlots = 2 + 1;
+const ownConnections = 4 + 8 + 1 + 1 + 2;
+/**
+ * mtm_live and mtm_retain; at the start one copy, by which the gateway reads what it has committed; two, by
+ * which it reads transactions that are still open.
+ */
+const ownSlots = 2 + 1 + 2;
 /** Sender of changes, and at the start the reader of the history: a former one may still be ending. */
 const ownSenders = 2 + 1;
 /** mtm_recovery. */

@@ -17,13 +17,17 @@ export interface ApplyDeskNode {
   event(event: GidEvent): void;
   /** Hybrid start time of the transaction that the backend runs; undefined when it is not one of ours. */
   startTimeOf(backendPid: number): number | undefined;
-  /** The process that decodes the slot. */
-  walsender(): number | undefined;
-  /** The transaction carries definitions: what is remembered of the catalog ends with it. */
-  definitionsChange(gid: Gid): void;
-  /** Decoding waits for a lock of what a client has prepared, or somebody past the gateway. */
-  clientBlocksCapture(): void;
-  readonly branches: Pick<ClientBranches, 'brings' | 'concerns' | 'bringerOf'>;
+  readonly server: {
+    /** The transaction that the backend holds open while the others prepare it. */
+    heldOpenBy(backendPid: number): Gid | undefined;
+    /** The process that decodes the slot. */
+    readonly walsender: number | undefined;
+    /** The work on the transaction has ended; the handle knows what it carried. */
+    applied(gid: Gid, handle: ApplyHandle, prepared: boolean): void;
+    /** Decoding waits for a lock of what a client has prepared, or somebody past the gateway. */
+    readonly branchDesk: { captureBlocked(): void };
+    readonly branches: Pick<ClientBranches, 'bringerOf'>;
+  };
 }
 
 export class ApplyDesk {
@@ -41,11 +45,12 @@ export class ApplyDesk {
     this.#watch = new ConflictWatch(parts.observer, {
       applying: () => this.#applying.values(),
       startTimeOf: (pid) => node.startTimeOf(pid),
+      heldOpenBy: (pid) => node.server.heldOpenBy(pid),
       blocked: (event) => node.event(event),
-      walsender: () => node.walsender(),
-      bringerOf: (name) => node.branches.bringerOf(name),
+      walsender: () => node.server.walsender,
+      bringerOf: (name) => node.server.branches.bringerOf(name),
       captureBlocked: (gid) => {
-        if (parseGid(gid) === undefined) node.clientBlocksCapture();
+        if (parseGid(gid) === undefined) node.server.branchDesk.captureBlocked();
         else node.event({ kind: 'capture-blocked', gid });
       },
     });
@@ -69,9 +74,7 @@ export class ApplyDesk {
     this.#timer ??= setInterval(() => this.#look(), watchMs);
     handle.onDone = (result) => {
       this.#applying.delete(gid);
-      if (handle.ddl) this.#node.definitionsChange(gid);
-      if (handle.client !== undefined) this.#node.branches.brings(gid, handle.client);
-      else if (handle.concernsClients) this.#node.branches.concerns(gid);
+      this.#node.server.applied(gid, handle, result.kind === 'prepared');
       this.#node.event({ kind: 'apply-ended', gid, result });
     };
   }

@@ -5,7 +5,7 @@
  * session leaves behind, whyever it ends, is rolled back, unless the nodes decide about it.
  */
 import type { Gid } from '../core/identity.ts';
-import type { ClientTransaction } from '../core/pgoutput/capture.ts';
+import type { ClientTransaction } from '../core/pgoutput/capture-handler.ts';
 import type { SessionMachine } from '../core/session/session.ts';
 import type { BranchPorts } from '../core/session/ports.ts';
 import { frontend } from '../core/wire/codes.ts';
@@ -90,7 +90,7 @@ export class BranchDesk {
     open.session.drive((machine) => machine.branchIs(transaction.id, state));
   }
 
-  /** Decoding waits for a lock of a prepared transaction that is not the gateway's: of one of these, perhaps. */
+  /** Decoding waits for a lock of a prepared transaction that is no gateway's: of one of these, perhaps. */
   captureBlocked(): void {
     for (const [id, { session, captured }] of this.#open) {
       if (captured === undefined) session.drive((machine) => machine.branchIs(id, 'undecodable'));

@@ -21,6 +21,7 @@ export interface WatchedNode {
   /** The undecided transaction that brings the rows of what a client has prepared under this name. */
   bringerOf(name: string): Gid | undefined;
   startTimeOf(backendPid: number): number | undefined;
+  heldOpenBy(backendPid: number): Gid | undefined;
   blocked(event: Extract<CommitEvent, { kind: 'apply-blocked' }>): void;
 }
 
@@ -113,7 +114,7 @@ export class ConflictWatch {
         this.#node.blocked({ ...event, holder: { kind: 'transaction', gid: held } });
         continue;
       }
-      const applied = byPid.get(holder.pid);
+      const applied = byPid.get(holder.pid) ?? this.#node.heldOpenBy(holder.pid);
       if (applied !== undefined) {
         this.#node.blocked({ ...event, holder: { kind: 'transaction', gid: applied } });
         continue;

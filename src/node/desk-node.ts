@@ -45,7 +45,17 @@ export function deskNode(node: DeskNodeParts): DeskNode {
     },
     prepareSent: (gid, startTime) => drain.push({ kind: 'prepare-sent', gid, startTime }),
     prepareEnded: (gid, end) => prepareEnded(drain, gid, end),
-    prepareLost: (gid, pid) => void node.server.prepareLost(gid, pid),
+    heldOpen: (gid, xid, pid) => node.server.open.heldOpen(gid, xid, pid),
+    openEnded: (gid, end) => {
+      if (end === 'failed') void node.server.open.failed(gid);
+      else node.server.open.ended(gid, end);
+    },
+    prepareLost: (gid, pid) => {
+      void (node.server.open.holds(gid)
+        ? node.server.open.sessionLost(gid)
+        : node.server.prepareLost(gid, pid));
+    },
+    deliveryFailed: (reason) => node.server.notifier.lost(1, reason),
     mayBypass: (user) => control.mayBypass(user, config.adminRole),
   };
 }

@@ -31,6 +31,7 @@ const lookMs = 1000;
 interface Job {
   readonly task: EverywhereTask;
   cancelled: boolean;
+  failure: ErrorText | undefined;
   /** What it has left is being cleaned up. */
   settling: boolean;
 }
@@ -80,7 +81,12 @@ export class EverywhereDesk {
     const { nodeId } = this.#node.parts.config;
     const id = `${nodeId}:${this.#node.parts.takeOver.incarnation}:${++this.#counter}:${what}`;
     const frame = JSON.parse(order.frame) as EverywhereFrame;
-    const job: Job = { task: { id, what, text: order.text, frame }, cancelled: false, settling: false };
+    const job: Job = {
+      task: { id, what, text: order.text, frame },
+      cancelled: false,
+      failure: undefined,
+      settling: false,
+    };
     this.#jobs.set(id, job);
     this.#bySession.set(session, job);
     try {
@@ -137,7 +143,10 @@ export class EverywhereDesk {
   async #runOnAll(job: Job, noted: boolean): Promise<EverywhereResult> {
     const { task } = job;
     const here = await this.#hands.run(task, true);
-    if (here.error !== undefined) return { notices: here.notices, error: here.error };
+    if (here.error !== undefined) {
+      const given = here.error.sqlstate === '57014' && !job.cancelled && this.#members() === undefined;
+      return { notices: here.notices, error: given ? takenBack : here.error };
+    }
     const done = new Set<NodeId>([this.#node.parts.config.nodeId]);
     for (;;) {
       if (job.cancelled) return { notices: here.notices, error: cancelledText };
@@ -146,9 +155,8 @@ export class EverywhereDesk {
       if (noted && members !== undefined && !(await this.#record.has(task.id)))
         return { notices: here.notices, error: takenBack };
       if (left?.length === 0) return { notices: here.notices, error: undefined };
-      const failures = await Promise.all((left ?? []).map((member) => this.#runAt(member, job, done)));
-      const error = failures.find((failure) => failure !== undefined);
-      if (error !== undefined) return { notices: here.notices, error };
+      await Promise.all((left ?? []).map((member) => this.#runAt(member, job, done)));
+      if (job.failure !== undefined) return { notices: here.notices, error: job.failure };
       // Somebody may have been lost, or be just coming back.
       if (left?.some((member) => !done.has(member)) !== false) await pause(againMs);
     }
@@ -162,19 +170,22 @@ export class EverywhereDesk {
       : undefined;
   }
 
-  /** What failed there; undefined: it is done there, or the node is lost. */
-  async #runAt(member: NodeId, job: Job, done: Set<NodeId>): Promise<ErrorText | undefined> {
+  /** It is done there, or has failed there (the others are halted then), or the node is lost. */
+  async #runAt(member: NodeId, job: Job, done: Set<NodeId>): Promise<void> {
     try {
       const end = (await this.#peers.ask(member, verbs.run, job.task, commandLimitMs)) as CommandEnd;
       if (end.error === undefined) done.add(member);
-      else this.#haltAll(job);
-      return end.error === undefined ? undefined : atNode(end.error, member);
+      else this.#fails(job, atNode(end.error, member));
     } catch (error) {
       if (!(error instanceof RequestError)) throw error;
-      if (error.sqlstate === '57P03') return undefined;
-      this.#haltAll(job);
-      return atNode(told(error), member);
+      if (error.sqlstate !== '57P03') this.#fails(job, atNode(told(error), member));
     }
+  }
+
+  /** The first failure is the reason; that the others were halted is not. */
+  #fails(job: Job, failure: ErrorText): void {
+    job.failure ??= job.cancelled ? cancelledText : failure;
+    this.#haltAll(job);
   }
 
   #haltAll({ task }: Job): void {
@@ -213,6 +224,8 @@ export class EverywhereDesk {
   async #settle(task: EverywhereTask, home: NodeId): Promise<void> {
     const { what } = task;
     if (what.endsWith('-tablespace')) this.#requireAll(what);
+    if (this.#members() === undefined)
+      throw new RequestError('57P03', '[multimaster] this node is not online');
     const others = this.#others();
     const states = [
       await this.#hands.halt(task),

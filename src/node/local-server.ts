@@ -3,22 +3,33 @@
  * transactions, and what the catalog says about the reach of statements.
  * Rule: whatever breaks here ends the node's part (`lost`); nothing is patched up from memory.
  */
+import type { Finish } from '../core/commit/event.ts';
 import type { GidEvent } from '../core/node/node-event.ts';
 import type { Gid, Lsn } from '../core/identity.ts';
 import { contextOf, unknownSuspicions } from '../core/statement/context.ts';
 import { ClientBranches } from '../io/postgres/client-branches.ts';
-import type { Applier } from '../io/postgres/applier.ts';
+import type { Applier, ApplyHandle } from '../io/postgres/applier.ts';
 import type { Finisher } from '../io/postgres/finisher.ts';
 import { ReplicationStream } from '../io/postgres/replication-stream.ts';
 import { BranchDesk } from './branch-desk.ts';
 import { branchStep } from './fail-point.ts';
 import { slotNames } from '../io/postgres/slot-names.ts';
+import { OpenDesk } from './open-desk.ts';
 import type { NodeParts } from './node-parts.ts';
 import { headerVerifier } from './header-proof.ts';
+import { Notifier } from './notifier.ts';
 
 /** Until COMMIT PREPARED or ROLLBACK PREPARED is tried again, ms. */
 const finishRetryMs = 250;
 const nothing = new Uint8Array(0);
+
+/** What the sessions of clients do for the server. */
+export interface ServerSessions {
+  /** The one that waits for this gid tells the server's listeners itself. False: there is none. */
+  notify(gid: Gid, sql: string): boolean;
+  /** The one in this backend ends what it holds open. */
+  orderOpen(backendPid: number, gid: Gid, finish: Finish): void;
+}
 
 export interface LocalServerHandler {
   event(event: GidEvent): void;
@@ -26,6 +37,7 @@ export interface LocalServerHandler {
   committed(gid: Gid): void;
   /** A function in the server asks the gateway. */
   asked(content: string): void;
+  sessions(): ServerSessions;
   lost(reason: string): void;
   /** Undefined while nothing may be prepared. */
   generation(): number | undefined;
@@ -44,6 +56,9 @@ export class LocalServer {
    * are.
    */
   readonly #changing = new Set<Gid>();
+  readonly notifier: Notifier;
+  /** Transactions that cannot be prepared here. */
+  readonly open: OpenDesk;
   #stream: ReplicationStream | undefined;
   #unsupervised = 0;
   #stopped = false;
@@ -53,6 +68,14 @@ export class LocalServer {
     this.#applier = applier;
     this.#finisher = finisher;
     this.#handler = handler;
+    this.notifier = new Notifier(parts.config, parts.log, (gid, sql) => handler.sessions().notify(gid, sql));
+    this.open = new OpenDesk(parts, {
+      event: (event) => handler.event(event),
+      definitionsChange: (gid) => void this.#changing.add(gid),
+      order: (pid, gid, finish) => handler.sessions().orderOpen(pid, gid, finish),
+      finished: (gid, finish) => this.finished(gid, finish),
+      lost: (reason) => handler.lost(reason),
+    });
     const { config, takeOver, announceKey, control } = parts;
     this.branches = new ClientBranches({
       client: () => control.client,
@@ -76,6 +99,15 @@ export class LocalServer {
     return this.#stream;
   }
 
+  /** The process that decodes the slot. */
+  get walsender(): number | undefined {
+    return this.#stream?.pid;
+  }
+
+  heldOpenBy(backendPid: number): Gid | undefined {
+    return this.open.heldOpenBy(backendPid);
+  }
+
   /** Writes that went past the gateway since it started. */
   get unsupervised(): number {
     return this.#unsupervised;
@@ -84,18 +116,44 @@ export class LocalServer {
   /** Nothing is tried again from here on. */
   stop(): void {
     this.#stopped = true;
+    this.notifier.stop();
     this.branches.stop();
     this.#stream?.close();
+    this.open.close();
   }
 
-  definitionsChange(gid: Gid): void {
-    this.#changing.add(gid);
+  /** Changes are not read for a while: their peers cannot take them. */
+  pause(): void {
+    this.#stream?.pause();
+    this.open.source.pause();
+  }
+
+  resume(): void {
+    this.#stream?.resume();
+    this.open.source.resume();
+  }
+
+  /**
+   * A transaction of another node was applied: what is remembered of the catalog ends with its definitions.
+   */
+  applied(gid: Gid, handle: ApplyHandle, prepared: boolean): void {
+    const { ddl, client, concernsClients, notifications } = handle;
+    if (ddl) this.#changing.add(gid);
+    if (client !== undefined) this.branches.brings(gid, client);
+    else if (concernsClients) this.branches.concerns(gid);
+    if (prepared && notifications !== undefined) this.notifier.prepared(gid, notifications);
   }
 
   async openStream(): Promise<void> {
     const { config, log } = this.#parts;
     const login = config.postgres;
-    const options = { login, node: config.nodeId, slot: slotNames(login).live, publication: 'mtm' };
+    const options = {
+      login,
+      node: config.nodeId,
+      slot: slotNames(login).live,
+      publication: 'mtm',
+      memoryBytes: config.transSpillThresholdBytes,
+    };
     this.#stream = await ReplicationStream.open(options, {
       verifyHeader: headerVerifier(config.clusterSecret),
       began: () => undefined,
@@ -104,8 +162,9 @@ export class LocalServer {
         if (clients === true) this.branches.concerns(gid);
         this.#handler.event({ kind: 'captured', gid, ddl, data, last: false });
       },
-      prepared: ({ gid, header, endLsn }) => {
+      prepared: ({ gid, header, notifications, endLsn }) => {
         if (header === 'verified') {
+          if (notifications !== undefined) this.notifier.prepared(gid, notifications);
           this.#handler.event({ kind: 'captured', gid, ddl: false, data: nothing, last: true });
         } else if (header === 'forged') {
           // Nobody but the gateway can make one, so whoever made this can do more: the successor looks at
@@ -121,7 +180,11 @@ export class LocalServer {
         this.#unsupervised++;
         log.error({ gid }, 'a prepared transaction was committed past the gateway: the nodes differ now');
       },
-      committedPlainly: (_gid, endLsn) => this.#release(endLsn),
+      committedPlainly: (gid, endLsn, notifications) => {
+        if (notifications !== undefined) this.notifier.prepared(gid, notifications);
+        void this.notifier.finished(gid, true);
+        this.#release(endLsn);
+      },
       unsupervised: ({ relations, rows, ddl }) => {
         this.#unsupervised++;
         log.error({ relations, rows, ddl }, 'an unsupervised write: the nodes differ now');
@@ -142,7 +205,7 @@ export class LocalServer {
   }
 
   /** Executes an outcome, again and again until the server has said done or missing. */
-  finish(gid: Gid, finish: 'commit' | 'rollback'): void {
+  finish(gid: Gid, finish: Finish): void {
     if (this.#stopped) return; // the successor finds it and asks the others
     this.#finisher.finish(gid, finish, (result) => {
       if (result !== 'done' && 'error' in result) {
@@ -155,19 +218,22 @@ export class LocalServer {
         setTimeout(() => this.finish(gid, finish), finishRetryMs).unref();
         return;
       }
-      const ended = (): void => {
-        if (finish === 'commit') this.#handler.committed(gid);
-        this.#handler.event({ kind: 'finish-ended', gid, finish, missing: result !== 'done' });
-      };
-      if (this.branches.isConcerned(gid)) return void this.#endBranches(gid, finish, ended);
-      if (!this.#changing.delete(gid)) {
-        ended();
-        return;
-      }
-      this.#applier.invalidate();
-      // Nobody is answered before this node knows what the new definitions can reach.
-      void this.refreshSuspicions().then(ended);
+      this.finished(gid, finish, result !== 'done');
     });
+  }
+
+  /** The transaction has ended in the server. */
+  finished(gid: Gid, finish: Finish, missing = false): void {
+    const ended = (): void => {
+      if (finish === 'commit') this.#handler.committed(gid);
+      this.#handler.event({ kind: 'finish-ended', gid, finish, missing });
+    };
+    const told = this.notifier.finished(gid, finish === 'commit');
+    if (this.branches.isConcerned(gid)) return void this.#endBranches(gid, finish, ended);
+    if (!this.#changing.delete(gid)) return told === undefined ? ended() : void told.then(ended);
+    this.#applier.invalidate();
+    // Nobody is answered before this node knows what the new definitions can reach.
+    void Promise.all([this.refreshSuspicions(), told]).then(ended);
   }
 
   /** It is executed only when what it says about clients' branches is done, which may define things. */

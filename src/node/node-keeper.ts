@@ -174,13 +174,14 @@ async function equip(
   config: GatewayConfig,
   position: ServerPosition,
 ): Promise<Seed | undefined> {
-  const { nodeId: myId, clusterName, adminRole, ignoreTablesWithoutPk } = config;
+  const { nodeId: myId, clusterName, adminRole, ignoreTablesWithoutPk, replicatePgNotify } = config;
   const slots = slotNames(config.postgres);
   await installSchema(client, {
     myId,
     highestNode: configuredNodes(config).at(-1)!,
     clusterName,
     adminRole,
+    replicatePgNotify,
     ignoreTablesWithoutPk,
     timeline: position.timeline,
     become: (connection) => becomeNode(connection, { myId, position }),

@@ -95,6 +95,7 @@ export class Node {
       event: (event) => this.#drain.push(event),
       committed: (gid) => this.#outcomes.committed([gid]),
       asked: (content) => this.#questions.asked(content),
+      sessions: () => this.#desk,
       lost: (reason) => this.#serverLost(reason),
       generation: () => this.#generation,
     });
@@ -112,10 +113,7 @@ export class Node {
     this.#apply = new ApplyDesk(parts, this.#applier, {
       event: (event) => this.#drain.push(event),
       startTimeOf: (pid) => this.#desk.startTimeOf(pid),
-      walsender: () => this.#server.stream?.pid,
-      branches: this.#server.branches,
-      clientBlocksCapture: () => this.#server.branchDesk.captureBlocked(),
-      definitionsChange: (gid) => this.#server.definitionsChange(gid),
+      server: this.#server,
     });
     this.#syncpoint = new SyncpointKeeper(this.#machine, slot, config, log, {
       raising: () => this.#outcomes.flush(),
@@ -182,8 +180,8 @@ export class Node {
     return new Flow({
       unappliedBytes: () => this.#apply.unappliedBytes,
       tell: (message) => this.#members.sendAll(message),
-      pauseSource: () => this.#server.stream?.pause(),
-      resumeSource: () => this.#server.stream?.resume(),
+      pauseSource: () => this.#server.pause(),
+      resumeSource: () => this.#server.resume(),
     });
   }
 
@@ -335,6 +333,8 @@ export class Node {
         return this.#apply.cancel(effect.gid, effect.refusal);
       case 'finish':
         return this.#server.finish(effect.gid, effect.finish);
+      case 'finish-open':
+        return this.#server.open.finish(effect.gid, effect.finish);
       case 'answer':
         return this.#desk.answer(effect.gid, effect.answer);
       case 'end-prepare':

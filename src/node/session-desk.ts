@@ -3,9 +3,10 @@
  * Rule: every answer is of this moment: whether the node serves is asked of the liveness machine each time,
  * never remembered.
  */
-import type { Answer } from '../core/commit/event.ts';
+import type { Answer, Finish } from '../core/commit/event.ts';
 import type { Gid, Refusal } from '../core/identity.ts';
 import { formatGid } from '../core/identity.ts';
+import { orderOpen } from '../core/session/open-commit.ts';
 import type { EverywhereOrder, EverywhereResult, Obstacle, PrepareEnd } from '../core/session/ports.ts';
 import { assert } from '../lib/assert.ts';
 import type { Classifier } from '../core/statement/classifier.ts';
@@ -33,7 +34,12 @@ export interface DeskNode {
   prepareSent(gid: Gid, startTime: number): void;
   prepareEnded(gid: Gid, end: PrepareEnd): void;
   prepareLost(gid: Gid, backendPid: number): void;
+  /** It stays open, with its header and all its changes in the WAL. */
+  heldOpen(gid: Gid, xid: string, backendPid: number): void;
+  /** COMMIT or ROLLBACK was executed as ordered, or COMMIT has failed. */
+  openEnded(gid: Gid, end: Finish | 'failed'): void;
   mayBypass(user: string): Promise<boolean>;
+  deliveryFailed(reason: string): void;
   /** What clients prepare under their own names. */
   readonly branches: Pick<BranchDesk, 'portsOf' | 'prepareFailed' | 'sessionEnded'>;
 }
@@ -52,7 +58,7 @@ export class SessionDesk {
   readonly #node: DeskNode;
   readonly #sessions = new Set<ClientSession>();
   readonly #waiting = new Map<Gid, ClientSession>();
-  /** Their PREPARE is on its way. */
+  /** Their PREPARE is on its way, or they are held open. */
   readonly #preparing = new Set<Gid>();
   readonly #startTimes = new Map<ClientSession, number>();
   readonly services: SessionServices;
@@ -86,6 +92,7 @@ export class SessionDesk {
       },
       shownSettings,
       classify: (text) => node.classifier.parse(text),
+      hiddenNotify: () => node.classifier.hiddenNotify,
       obstacle: (write) => this.#obstacle(write),
       hasLease: () => node.notOnline() === undefined,
       clock: () => node.clock(),
@@ -107,6 +114,14 @@ export class SessionDesk {
         this.#preparing.delete(gid);
         this.#waiting.delete(gid);
         node.prepareLost(gid, pid);
+      },
+      deliveryFailed: (reason) => node.deliveryFailed(reason),
+      openHeaderSql: (gid, announced) =>
+        `SELECT mtm.header_open('${gid}', '${headerProof(this.#config.clusterSecret, gid)}', ${announced})`,
+      heldOpen: (gid, xid, backendPid) => node.heldOpen(gid, xid, backendPid),
+      openEnded: (gid, end) => {
+        this.#preparing.delete(gid);
+        node.openEnded(gid, end);
       },
       branchPorts: (session) => node.branches.portsOf(session),
       mayBypass: (user) => node.mayBypass(user),
@@ -237,6 +252,13 @@ export class SessionDesk {
     return this.#byPid(backendPid)?.machine.block?.startTime;
   }
 
+  /** The session that waits for the gid tells what it notifies; false: there is none that can. */
+  notify(gid: Gid, sql: string): boolean {
+    let taken = false;
+    this.#waiting.get(gid)?.drive((machine) => (taken = machine.delivery.offer(machine, gid, sql)));
+    return taken;
+  }
+
   /** Ends the transaction of the session behind a backend with 40001: the older `winner` needs its locks. */
   interrupt(backendPid: number, winner: Gid): void {
     const node = this.#config.nodeId;
@@ -250,6 +272,11 @@ export class SessionDesk {
       retryable: true,
     };
     this.#byPid(backendPid)?.drive((machine) => void machine.interrupt(refusal));
+  }
+
+  /** The session in this backend is to end the transaction that it holds open. */
+  orderOpen(backendPid: number, gid: Gid, finish: Finish): void {
+    this.#byPid(backendPid)?.drive((machine) => orderOpen(machine, gid, finish));
   }
 
   /** The generation ends: the PREPARE of this gid must end at once, one way or the other. */

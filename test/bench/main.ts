@@ -6,6 +6,7 @@
 import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { measureBulk, type BulkOutcome } from './bulk.ts';
 import { FieldBuilder, type Field } from './field.ts';
 import { observeIdle } from './gateway.ts';
 import { describeMachine } from './machine.ts';
@@ -30,6 +31,19 @@ async function settle(field: Field): Promise<void> {
   for (const server of new Set(field.candidates.flatMap((candidate) => candidate.servers))) {
     await query(server, 'VACUUM ANALYZE');
     await query(server, 'CHECKPOINT');
+  }
+}
+
+async function bulkOf(field: Field, folder: string, signal: AbortSignal): Promise<BulkOutcome> {
+  const direct = field.candidates.find(({ key }) => key === 'direct')?.targets[0];
+  const { gateways } = field;
+  if (direct === undefined || gateways === undefined)
+    return { failure: 'needs the candidates direct and gateway' };
+  try {
+    return await measureBulk(direct, gateways, folder, signal, report);
+  } catch (error) {
+    signal.throwIfAborted();
+    return { failure: (error as Error).message };
   }
 }
 
@@ -59,6 +73,7 @@ async function runBench(options: BenchOptions, folder: string, signal: AbortSign
     idle: field.gateways?.idle,
     idleAfter: samples.length === 0 ? undefined : await observeIdle(field.gateways?.pids ?? [], signal),
     slowReader: field.slowReader,
+    bulk: options.bulk ? await bulkOf(field, folder, signal) : undefined,
     agreement: workloads.some((workload) => workload.writes) ? await compareServers(field) : [],
   };
 }

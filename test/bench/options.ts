@@ -28,6 +28,8 @@ export interface BenchOptions {
   readonly workloads: readonly WorkloadKey[];
   /** The result of 400 MB to a slow reader. */
   readonly memory: boolean;
+  /** A COPY of a million rows and an update of 300,000. */
+  readonly bulk: boolean;
   readonly major: PostgresMajor;
   /** The first of the ports that the servers and proxies use. */
   readonly port: number;
@@ -43,7 +45,7 @@ export const usage = `npm run bench -- [options]
   --clients LIST numbers of clients (1,8,32)
   --scale N      scale of the pgbench tables (10)
   --only LIST    only these candidates: ${candidateKeys.join(', ')}
-                 and only these workloads: ${workloadKeys.join(', ')}, memory
+                 and only these workloads: ${workloadKeys.join(', ')}, memory, bulk
   --pg N         PostgreSQL's major version: ${postgresMajors.join(', ')} (18)
   --port N       first port of the servers and proxies (24001)
   --markdown     the report as Markdown
@@ -65,23 +67,29 @@ interface Selection {
   readonly candidates: readonly CandidateKey[];
   readonly workloads: readonly WorkloadKey[];
   readonly memory: boolean;
+  readonly bulk: boolean;
 }
 
 /** Names of candidates restrict the candidates, names of workloads the workloads. */
 function selection(words: readonly string[]): Selection {
-  const known: readonly string[] = [...candidateKeys, ...workloadKeys, 'memory'];
+  const known: readonly string[] = [...candidateKeys, ...workloadKeys, 'memory', 'bulk'];
   const unknown = words.find((word) => !known.includes(word));
   if (unknown !== undefined) throw new UsageError(`--only knows ${known.join(', ')}, not ${unknown}`);
   const candidates = candidateKeys.filter((key) => words.includes(key));
   const workloads = workloadKeys.filter((key) => words.includes(key));
   const memory = words.includes('memory');
+  const bulk = words.includes('bulk');
   const everyCandidate = candidates.length === 0;
-  const everyWorkload = workloads.length === 0 && !memory;
-  const memoryAlone = memory && everyCandidate && workloads.length === 0;
+  const everyWorkload = workloads.length === 0 && !memory && !bulk;
+  const alone = (memory || bulk) && everyCandidate && workloads.length === 0;
+  const needed: readonly CandidateKey[] = bulk ? ['direct', 'gateway'] : ['gateway'];
+  const all = (...keys: CandidateKey[]): boolean =>
+    everyWorkload && (everyCandidate || keys.every((key) => candidates.includes(key)));
   return {
-    candidates: memoryAlone ? ['gateway'] : everyCandidate ? candidateKeys : candidates,
+    candidates: alone ? needed : everyCandidate ? candidateKeys : candidates,
     workloads: everyWorkload ? workloadKeys : workloads,
-    memory: memory || (everyWorkload && (everyCandidate || candidates.includes('gateway'))),
+    memory: memory || all('gateway'),
+    bulk: bulk || all('direct', 'gateway'),
   };
 }
 

@@ -1,4 +1,5 @@
 /** The report of a run: the machine, one table of ratios, what the proxies cost, and the yardsticks of the project. */
+import { copiedRows, updatedRows, type BulkOutcome } from './bulk.ts';
 import type { Skipped } from './candidate.ts';
 import type { Idle } from './gateway.ts';
 import type { Machine } from './machine.ts';
@@ -17,6 +18,7 @@ export interface Outcome {
   readonly idle: Idle | undefined;
   readonly idleAfter: Idle | undefined;
   readonly slowReader: SlowReaderOutcome | undefined;
+  readonly bulk: BulkOutcome | undefined;
   /** Candidates over several servers: whether these hold the same balances at the end. */
   readonly agreement: readonly { readonly title: string; readonly agree: boolean }[];
 }
@@ -145,10 +147,37 @@ export function judge(outcome: Outcome): Judgement[] {
       ` at most ${slow.peakMegabytes.toFixed(0)} MB (limit: 200)`;
     judgements.push({ text, met: slow.peakMegabytes < 200, strict: true });
   }
+  if (outcome.bulk !== undefined) judgements.push(...judgeBulk(outcome.bulk));
   for (const { title, agree } of outcome.agreement.filter((one) => one.title.startsWith('gateway'))) {
     judgements.push({ text: `${title}: the same data on all servers afterwards`, met: agree, strict: true });
   }
   return judgements;
+}
+
+function judgeBulk(bulk: BulkOutcome): Judgement[] {
+  if ('failure' in bulk) return [{ text: `bulk: ${bulk.failure}`, met: false, strict: true }];
+  const { copyRatio, updateRatio, copyCpuUs, updateCpuUs, peakMegabytes } = bulk;
+  const cpu = (us: number | undefined): string =>
+    us === undefined ? '' : `, CPU of the gateways ${us.toFixed(1)} µs a row`;
+  const peak = peakMegabytes === undefined ? [] : [`a gateway had at most ${peakMegabytes.toFixed(0)} MB`];
+  return [
+    {
+      text: `COPY of ${copiedRows} rows: ${copyRatio.toFixed(2)} × direct (aim: at least 0.35)${cpu(copyCpuUs)}`,
+      met: copyRatio >= 0.35,
+      strict: false,
+    },
+    {
+      text: `update of ${updatedRows} rows: ${updateRatio.toFixed(1)} × its time on one server (aim: below 3)${cpu(updateCpuUs)}`,
+      met: updateRatio < 3,
+      strict: false,
+    },
+    ...peak.map((text) => ({
+      text: `bulk: ${text} (limit: 300)`,
+      met: (peakMegabytes ?? 0) < 300,
+      strict: true,
+    })),
+    { text: 'bulk: the same rows on all servers afterwards', met: bulk.agree, strict: true },
+  ];
 }
 
 function idleText({ megabytes, cpuMsPerSecond }: Idle): string {

@@ -68,11 +68,11 @@ const contents = `
 const settleLimitMs = 10_000;
 
 /** True when the servers hold the same balances and history; a speed that loses updates is worth nothing. */
-export async function serversAgree(servers: readonly PgbenchTarget[]): Promise<boolean> {
+export async function serversAgree(servers: readonly PgbenchTarget[], question = contents): Promise<boolean> {
   const deadline = performance.now() + settleLimitMs;
   for (;;) {
     const sums = await Promise.all(
-      servers.map(async (server) => (await query(server, contents))[0]?.['sums']),
+      servers.map(async (server) => (await query(server, question))[0]?.['sums']),
     );
     if (new Set(sums).size === 1) return true;
     if (performance.now() > deadline) return false;

@@ -30,6 +30,19 @@ function withoutNumbers(text: string, folders: readonly string[], ports: readonl
   return result;
 }
 
+/** A line may be as long as a table of psql is wide, and a file as long as the list of all tables. */
+const shownColumns = 160;
+const shownLines = 300;
+
+function shown(line: string): string {
+  if (line.startsWith('@@')) return '@@';
+  const plain = line
+    .replaceAll(/\b[1-9]\d{4,9}\b/g, 'N')
+    .replaceAll(/ {3,}/g, '  ')
+    .replaceAll(/-{4,}/g, '---');
+  return plain.length > shownColumns ? `${plain.slice(0, shownColumns)}…` : plain;
+}
+
 function diff(a: string, b: string): string {
   const folder = mkdtempSync(join(tmpdir(), 'mtm-diff-'));
   try {
@@ -40,8 +53,10 @@ function diff(a: string, b: string): string {
       encoding: 'utf8',
       maxBuffer: 1 << 28,
     });
-    const body = done.stdout.split('\n').slice(2);
-    return body.map((line) => line.replace(/^@@ .*/, '@@').replaceAll(/\b[1-9]\d{4,9}\b/g, 'N')).join('\n');
+    const lines = done.stdout.split('\n').slice(2, -1).map(shown);
+    if (lines.length > shownLines)
+      lines.splice(shownLines, Infinity, `… and ${lines.length - shownLines} lines more`);
+    return lines.map((line) => `${line}\n`).join('');
   } finally {
     rmSync(folder, { recursive: true });
   }

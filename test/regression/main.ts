@@ -14,7 +14,6 @@ import {
   drawPlainly,
   startRegressionCluster,
   startSingleServer,
-  type RegressionCluster,
 } from './regression-cluster.ts';
 import { formatReport, isAsRecorded, type FileReport } from './report.ts';
 import { provideSources, type Sources } from './sources.ts';
@@ -22,6 +21,9 @@ import { resultOf, runSuite, type SuiteResult } from './suite.ts';
 
 const report = (line: string) => process.stderr.write(`${line}\n`);
 const directLimit = 1800;
+
+/** Told of what a signal has to stop. */
+type Started = (what: { stop(): Promise<void> }) => void;
 
 interface Where {
   readonly folder: string;
@@ -37,10 +39,11 @@ async function runAt(where: Where, options: Options, sources: Sources, limit: nu
   return runSuite({ suite, ...where, fileLimit, limit, parallel, only }, sources);
 }
 
-async function runDirect(options: Options, sources: Sources): Promise<Where> {
+async function runDirect(options: Options, sources: Sources, started: Started): Promise<Where> {
   const where = { folder: join(options.out, 'direct'), port: options.port + 110 };
   report('the tests on one server alone');
   const server = await startSingleServer(join(options.out, 'single'), where.port, 15);
+  started(server);
   try {
     await runAt(where, options, sources, directLimit);
     return where;
@@ -54,11 +57,7 @@ interface GatewayRun extends Where {
   readonly unequal: readonly string[];
 }
 
-async function runThroughGateway(
-  options: Options,
-  sources: Sources,
-  started: (cluster: RegressionCluster) => void,
-): Promise<GatewayRun> {
+async function runThroughGateway(options: Options, sources: Sources, started: Started): Promise<GatewayRun> {
   report(`a cluster of three on port ${options.port}`);
   const cluster = await startRegressionCluster(options.out, options.port, 15);
   started(cluster);
@@ -82,13 +81,13 @@ function compareAll(direct: Where, gateway: GatewayRun): FileReport[] {
   });
 }
 
-async function run(options: Options, started: (cluster: RegressionCluster) => void): Promise<number> {
+async function run(options: Options, started: Started): Promise<number> {
   const sources = provideSources(options.cache, report);
   report(`PostgreSQL ${sources.version}`);
   rmSync(options.out, { recursive: true, force: true });
   mkdirSync(options.out, { recursive: true });
   for (const folder of [options.cache, options.out]) chmodSync(folder, 0o755); // servers run as another user
-  const direct = await runDirect(options, sources);
+  const direct = await runDirect(options, sources, started);
   const gateway = await runThroughGateway(options, sources, started);
   const files = compareAll(direct, gateway);
   if (options.record) for (const { name, difference } of files) record(options.suite, name, difference);
@@ -112,10 +111,10 @@ async function main(): Promise<number> {
     return 0;
   }
   process.umask(0); // COPY … TO of the tests: the server writes what psql reads, and the other way round
-  let cluster: RegressionCluster | undefined;
-  const stop = () => void (cluster?.stop() ?? Promise.resolve()).finally(() => process.exit(130));
+  let running: Parameters<Started>[0] | undefined;
+  const stop = () => void (running?.stop() ?? Promise.resolve()).finally(() => process.exit(130));
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(name, stop);
-  return run(options, (started) => (cluster = started));
+  return run(options, (what) => (running = what));
 }
 
 process.exitCode = await main();

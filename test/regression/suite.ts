@@ -83,12 +83,17 @@ export async function runSuite(run: SuiteRun, sources: Sources): Promise<SuiteRe
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding('utf8').on('data', (chunk: string) => (output += chunk));
   }
-  const limit = setTimeout(() => process.kill(-(child.pid ?? 0), 'SIGKILL'), run.limit * 1000);
+  const end = (): void => {
+    if (child.pid !== undefined && child.exitCode === null) process.kill(-child.pid, 'SIGKILL');
+  };
+  process.once('exit', end);
+  const limit = setTimeout(end, run.limit * 1000);
   const code = await new Promise<number | null>((resolve, reject) => {
     child.once('error', reject);
     child.once('close', resolve);
   });
   clearTimeout(limit);
+  process.off('exit', end);
   writeFileSync(log, output);
   const files = [...output.matchAll(line)].map((match) => ({
     name: match[1] ?? '',

@@ -137,6 +137,7 @@ function holderOf(owner: Owner): Holder {
   if (owner.kind === 'gid') return { kind: 'transaction', gid: owner.gid };
   const { backend } = owner;
   if (backend.gid !== undefined) return { kind: 'transaction', gid: backend.gid };
+  if (backend.heldOpen !== undefined) return { kind: 'transaction', gid: backend.heldOpen };
   const waiting = backend.waitingFor !== undefined;
   return { kind: 'session', pid: backend.pid, startTime: backend.startTime, waiting, mutual: false };
 }

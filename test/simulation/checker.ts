@@ -147,6 +147,13 @@ export class Checker {
       throw new Violation(`node ${node} prepared ${gid} again after its commit`);
   }
 
+  /** It can commit at its home, and nowhere else so far. */
+  heldOpen(node: number, gid: Gid, seen: number, empty: boolean): void {
+    const { generation } = parseGid(gid)!;
+    const counted = { committedOn: new Set<number>(), everCommitted: false, answer: undefined };
+    this.#records.set(gid, { gid, home: node, generation, seen, ...counted, empty });
+  }
+
   /** The commit is on the node: by COMMIT PREPARED (`inTwoPhases`), or from a donor. */
   committed(node: number, gid: Gid, changes: readonly Change[], inTwoPhases: boolean): void {
     const record = this.#record(gid);

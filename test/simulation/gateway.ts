@@ -14,13 +14,14 @@ import type { NodeEffect, NodeEvent } from '../../src/core/node/node-event.ts';
 import type { PeerMessage } from '../../src/core/peer/message.ts';
 import { Applier } from './applier.ts';
 import { finishPrepared } from './finisher.ts';
+import { OpenTransactions } from './open-transactions.ts';
 import type { RunOptions } from './options.ts';
 import type { Endpoint, Network, Peer } from './network.ts';
 import { nodesInFile, peersOf } from './peers.ts';
 import { Process } from './process.ts';
 import { Recovery } from './recovery.ts';
 import { refereeTimes, type Referee } from './referee.ts';
-import type { Identity } from './server-record.ts';
+import type { Backend, Identity } from './server-record.ts';
 import type { Server } from './server.ts';
 import type { Session } from './session.ts';
 import { describe } from './story.ts';
@@ -56,6 +57,7 @@ export class Gateway extends Process implements Endpoint {
   #syncpoints!: Syncpoints;
   #walsender: Walsender | undefined;
   #recovery: { readonly stream: Recovery | undefined; readonly donor: NodeId } | undefined;
+  readonly #open: OpenTransactions;
   readonly #appliers = new Map<Gid, Applier>();
   readonly #sessions = new Map<Gid, Session>();
   readonly #openSessions = new Set<Session>();
@@ -75,6 +77,7 @@ export class Gateway extends Process implements Endpoint {
     this.options = options;
     this.#wallSkewMs = world.random.between(0, 500);
     this.#clockRate = 1 + options.clockDrift * world.random.pick([-1, 0, 1]);
+    this.#open = new OpenTransactions(world, this);
     server.onWal = () => this.#walsender?.wake();
   }
 
@@ -146,6 +149,7 @@ export class Gateway extends Process implements Endpoint {
     this.#recovery?.stream?.stop();
     this.#recovery = undefined;
     this.#appliers.clear();
+    this.#open.clear();
     this.#sessions.clear();
     const sessions = [...this.#openSessions];
     this.#openSessions.clear();
@@ -273,6 +277,16 @@ export class Gateway extends Process implements Endpoint {
     this.#openSessions.delete(session);
   }
 
+  /** This write could be committed last, and is to be. */
+  commitsLast(): boolean {
+    const { openShare = 0 } = this.options;
+    return openShare > 0 && this.#world.random.chance(openShare);
+  }
+
+  hold(gid: Gid, backend: Backend): void {
+    this.#open.hold(gid, backend);
+  }
+
   waitForAnswer(gid: Gid, session: Session): void {
     this.#sessions.set(gid, session);
   }
@@ -395,6 +409,8 @@ export class Gateway extends Process implements Endpoint {
         return;
       case 'finish':
         return finishPrepared(this.#world, this, effect.gid, effect.finish);
+      case 'finish-open':
+        return this.#open.finish(effect.gid, effect.finish);
       case 'answer':
         return this.#answer(effect);
       case 'interrupt-session':
@@ -448,6 +464,7 @@ export class Gateway extends Process implements Endpoint {
     this.#sessions.delete(gid);
     if (session === undefined) return;
     this.#world.checker.answered(this.place, gid, answer.kind);
+    if (answer.kind === 'unknown') this.#open.abandon(gid);
     session.answered(answer);
   }
 }

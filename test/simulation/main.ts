@@ -1,10 +1,12 @@
 /**
  * `npm run sim -- [--seed N] [--runs K]`: runs seeds N, N+1, … and stops at the first that fails, with its
  * last events (--lines, --grep). --keep-going names all that fail. --referee: two nodes and a referee.
- * --membership: nodes come and go.
+ * --membership: nodes come and go. --open: much is held open at its origin,
+ * also together with one of these.
  */
 import { parseArgs } from 'node:util';
-import { optionsOfSeed, optionsWithMembership, optionsWithReferee } from './options.ts';
+import { optionsOfSeed, optionsWithMembership, optionsWithOpen, optionsWithReferee } from './options.ts';
+import type { RunOptions } from './options.ts';
 import { realMachine, runSeed, type Cluster } from './run.ts';
 
 const { values } = parseArgs({
@@ -16,15 +18,21 @@ const { values } = parseArgs({
     'keep-going': { type: 'boolean', default: false },
     referee: { type: 'boolean', default: false },
     membership: { type: 'boolean', default: false },
+    open: { type: 'boolean', default: false },
   },
 });
 const firstSeed = values.seed === undefined ? Math.floor(Math.random() * 1e9) : Number(values.seed);
 const runs = Number(values.runs);
-const optionsOf = values.referee
+const baseOf = values.referee
   ? optionsWithReferee
   : values.membership
     ? optionsWithMembership
     : optionsOfSeed;
+const alone = !values.referee && !values.membership;
+const optionsOf = (seed: number): RunOptions => {
+  if (!values.open) return baseOf(seed);
+  return alone ? optionsWithOpen(seed) : { ...baseOf(seed), openShare: 0.5 };
+};
 
 function story(seed: number): string[] {
   const lines: string[] = [];

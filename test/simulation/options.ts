@@ -55,6 +55,16 @@ export interface RunOptions {
   readonly membership?: MembershipOptions;
   /** Two nodes with a referee. */
   readonly referee?: boolean;
+  /** How many of the writes cannot be prepared at home: their origin commits last. */
+  readonly openShare?: number;
+}
+
+/** The same load and the same faults for nodes that commit much of it last. */
+export function optionsWithOpen(seed: number): RunOptions {
+  const random = new Prng(Math.imul(seed, 0xc2b2ae35) ^ 0x165667b1);
+  const size = random.pick([1, 2, 3, 3, 3, 4, 5]);
+  const nodes = Array.from({ length: size }, (_, index) => index + 1);
+  return { ...optionsOfSeed(seed), nodes, openShare: random.pick([0.15, 0.5, 0.9]) };
 }
 
 /** The same load and the same faults for two nodes and a referee. */

@@ -52,6 +52,8 @@ export interface Backend {
   snapshotIndex: number;
   waitingFor: string | undefined;
   state: 'open' | 'preparing' | 'closed';
+  /** It stays open until the others have decided it. */
+  heldOpen: Gid | undefined;
 }
 
 export interface Prepared {

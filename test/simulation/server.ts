@@ -103,6 +103,7 @@ export class Server {
       locks: new Set(),
       snapshotIndex: this.history.length,
       waitingFor: undefined,
+      heldOpen: undefined,
       state: this.up ? 'open' : 'closed', // nobody answers, and the gateway is about to notice
     };
     if (this.up) this.#backends.add(backend);
@@ -219,6 +220,36 @@ export class Server {
         this.prepared.get(gid)!.findable = true;
         done();
       });
+    });
+  }
+
+  /** Its header and its changes are in the WAL, and it stays open. */
+  holdOpen(backend: Backend, gid: Gid): readonly Change[] {
+    backend.heldOpen = gid;
+    const changes = [...backend.changes.values()];
+    this.#world.checker.heldOpen(this.#place, gid, this.history.length, changes.length === 0);
+    return changes;
+  }
+
+  /** COMMIT or ROLLBACK of what is held open; nothing is told when its backend is dead. */
+  endOpen(backend: Backend, gid: Gid, commit: boolean, done: () => void): void {
+    if (backend.state !== 'open') return;
+    if (!commit) {
+      this.abort(backend);
+      return this.later(0.1, done);
+    }
+    backend.state = 'preparing';
+    const becomeDurable = (): void => {
+      this.#inFlight.delete(becomeDurable);
+      backend.state = 'closed';
+      this.#backends.delete(backend);
+      this.#commit(gid, [...backend.changes.values()]);
+      this.#release(backend.locks);
+    };
+    this.#inFlight.add(becomeDurable);
+    this.later(this.#diskMs(), () => {
+      becomeDurable();
+      this.later(this.#world.random.between(0.1, 3), done);
     });
   }
 

@@ -182,6 +182,10 @@ export class Session {
     if (!gateway.writable || gateway.generation !== this.#generation) return this.#rollback(backend, true);
     const gid = (this.#gid = gateway.newGid());
     gateway.step({ kind: 'prepare-sent', gid, startTime: this.#startTime });
+    if (gateway.commitsLast()) {
+      gateway.waitForAnswer(gid, this);
+      return gateway.hold(gid, backend);
+    }
     if (gateway.server.refuses || random.chance(0.03)) return this.#prepareFails(backend, gid);
     gateway.waitForAnswer(gid, this);
     const lost = random.chance(0.01);
@@ -225,13 +229,13 @@ export class Session {
   /** The node is online no more: what is open ends, for a recovery must not wait for its locks. */
   generationEnded(): void {
     const backend = this.#backend;
-    if (backend !== undefined && backend.state === 'open') this.#rollback(backend, true);
+    if (backend?.state === 'open' && backend.heldOpen === undefined) this.#rollback(backend, true);
   }
 
   /** An older transaction needs the locks. */
   interrupt(): void {
     const backend = this.#backend;
-    if (backend !== undefined && backend.state === 'open') this.#rollback(backend, true);
+    if (backend?.state === 'open' && backend.heldOpen === undefined) this.#rollback(backend, true);
   }
 
   /** The gateway is gone: the client does not know how it ended. */

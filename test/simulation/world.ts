@@ -20,6 +20,8 @@ export interface Sabotage {
   readonly leaseCheckedBefore?: boolean;
   /** What is to be persisted counts as persisted at once. */
   readonly persistNotAwaited?: boolean;
+  /** A commit that its session could not execute counts as executed. */
+  readonly lostCommitCounts?: boolean;
   /** Whoever has the id of a peer is taken for it. */
   readonly takesSinceForGranted?: boolean;
   /** A copied server keeps what is given here of its donor's state. */

@@ -14,9 +14,9 @@ import { findProgram, runProgram } from './programs.ts';
 const schemaQuery = readFileSync(fileURLToPath(new URL('schema-fingerprint.sql', import.meta.url)), 'utf8');
 
 const tablesQuery = `
-  SELECT c.oid::regclass::text AS name
+  SELECT c.oid::regclass::text AS name, c.relispopulated AS populated
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-  WHERE c.relkind IN ('r', 'm') AND c.relispopulated AND c.relpersistence <> 't' AND n.nspname <> 'mtm'
+  WHERE c.relkind IN ('r', 'm') AND c.relpersistence = 'p' AND n.nspname <> 'mtm'
     AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY 1`;
 
 /** Where it starts and what it has reached is each node's own. */
@@ -25,14 +25,18 @@ const sequencesQuery = `
     increment_by, cache_size, cycle, sequenceowner) AS line
   FROM pg_sequences WHERE schemaname <> 'mtm' ORDER BY 1`;
 
-async function withServer<T>(node: NodeLayout, work: (client: Client) => Promise<T>): Promise<T> {
+async function withServer<T>(
+  node: NodeLayout,
+  work: (client: Client) => Promise<T>,
+  database = embeddedDatabase,
+): Promise<T> {
   const { postgresPort: port } = node;
   const client = new Client({
     ssl: false,
     host: embeddedHost,
     port,
     user: 'postgres',
-    database: embeddedDatabase,
+    database,
   });
   await client.connect();
   try {
@@ -44,11 +48,19 @@ async function withServer<T>(node: NodeLayout, work: (client: Client) => Promise
   }
 }
 
-/** `table: rows, hash` for every user table, materialised views too, rows ordered by their text. */
-export async function tableHashes(node: NodeLayout): Promise<string[]> {
-  return withServer(node, async (client) => {
+/**
+ * `table: rows, hash` for every user table, materialised views too, rows ordered by their text. The rows of an
+ * unlogged table are each node's own.
+ */
+export async function tableHashes(node: NodeLayout, database = embeddedDatabase): Promise<string[]> {
+  const work = async (client: Client): Promise<string[]> => {
     const hashes: string[] = [];
-    for (const { name } of (await client.query<{ name: string }>(tablesQuery)).rows) {
+    const tables = await client.query<{ name: string; populated: boolean }>(tablesQuery);
+    for (const { name, populated } of tables.rows) {
+      if (!populated) {
+        hashes.push(`${name}: not populated`);
+        continue;
+      }
       const { rows } = await client.query<{ count: string; hash: string | null }>(
         `SELECT count(*) AS count, md5(string_agg(md5(t::text), '' ORDER BY t::text COLLATE "C")) AS hash
          FROM ONLY ${name} AS t`,
@@ -56,7 +68,8 @@ export async function tableHashes(node: NodeLayout): Promise<string[]> {
       hashes.push(`${name}: ${rows[0]?.count} rows, ${rows[0]?.hash ?? 'empty'}`);
     }
     return hashes;
-  });
+  };
+  return withServer(node, work, database);
 }
 
 /** The schema in sorted lines, from the catalog. */
@@ -69,9 +82,9 @@ export async function schemaLines(node: NodeLayout): Promise<string[]> {
 }
 
 /** pg_dump --schema-only without what is each node's own: comments, the session's key, where sequences start. */
-export async function schemaDump(node: NodeLayout): Promise<string> {
+export async function schemaDump(node: NodeLayout, database = embeddedDatabase): Promise<string> {
   const dump = await runProgram('pg_dump', [
-    ...['-h', embeddedHost, '-p', String(node.postgresPort), '-U', 'postgres', '-d', embeddedDatabase],
+    ...['-h', embeddedHost, '-p', String(node.postgresPort), '-U', 'postgres', '-d', database],
     ...['--schema-only', '--exclude-schema=mtm'],
   ]);
   if (dump.code !== 0) throw new Error(`pg_dump: ${dump.stderr}`);
@@ -100,7 +113,11 @@ function isSame(values: readonly unknown[]): boolean {
  * client went away may still be finishing, hence the deadline.
  */
 export async function equalRows(cluster: Cluster, limitMs = 10_000): Promise<void> {
-  const hashes = await settled(() => Promise.all(cluster.nodes.map(tableHashes)), isSame, limitMs);
+  const hashes = await settled(
+    () => Promise.all(cluster.nodes.map((node) => tableHashes(node))),
+    isSame,
+    limitMs,
+  );
   for (const [index, other] of hashes.entries())
     expect(other, `rows of node ${index + 1}`).toEqual(hashes[0]);
 }
@@ -114,7 +131,7 @@ export async function equalSchemas(cluster: Cluster, limitMs = 10_000): Promise<
       expect(other, `schema of node ${nodes[index]?.node}`).toEqual(lines[0]);
     }
     const dumped = nodes.filter(canDump);
-    const dumps = await Promise.all(dumped.map(schemaDump));
+    const dumps = await Promise.all(dumped.map((node) => schemaDump(node)));
     for (const [index, other] of dumps.entries()) {
       expect(other, `pg_dump of node ${dumped[index]?.node}`).toBe(dumps[0]);
     }

@@ -1,10 +1,10 @@
-/** PostgreSQL's own client programs, when the machine has them: psql, pgbench, pg_dump. */
+/** PostgreSQL's own client programs, when the machine has them: psql, pgbench, pg_dump, pg_restore. */
 import { spawn } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { embeddedDatabase, embeddedHost, type NodeLayout } from '../../src/io/launcher/node-layout.ts';
 
-export type Program = 'psql' | 'pgbench' | 'pg_dump';
+export type Program = 'psql' | 'pgbench' | 'pg_dump' | 'pg_restore';
 
 export interface ProgramRun {
   readonly code: number | null;

@@ -4,38 +4,41 @@
  * backslash, tab, newline and carriage return inside a value are escaped with a backslash.
  * Rule: works on bytes; the client encoding is UTF-8, where these four never are part of another character.
  */
-import type { Tuple } from '../pgoutput/messages.ts';
+import { nullValue, unchangedValue } from './row-places.ts';
+import type { RowPlaces } from './row-places.ts';
+
+/** A larger buffer is not kept for the next time. */
+const mostKept = 1_048_576;
 
 export class CopyText {
-  #buffer = new Uint8Array(8192);
+  #buffer = new Uint8Array(0);
   #size = 0;
 
-  get size(): number {
-    return this.#size;
+  /** Begins anew; `bytes`: about what it will hold. */
+  begin(bytes: number): void {
+    this.#size = 0;
+    if (bytes > this.#buffer.length || this.#buffer.length > mostKept) this.#buffer = new Uint8Array(bytes);
   }
 
-  /** Appends one row of the given columns. False when a value is in binary format or missing. */
-  row(row: Tuple, columns: readonly number[]): boolean {
-    if (row.binary !== undefined) return false;
+  /** Appends the given columns of the row at these places. False when one of the values is missing. */
+  row(piece: Uint8Array, places: RowPlaces, columns: readonly number[]): boolean {
     for (let index = 0; index < columns.length; index++) {
-      const value = row.values[columns[index]!];
-      if (value === undefined) return false;
+      const column = columns[index]!;
+      const start = places.start(column);
+      if (start === unchangedValue) return false;
       if (index > 0) this.#byte(0x09);
-      if (value === null) {
+      if (start === nullValue) {
         this.#byte(0x5c);
         this.#byte(0x4e);
-      } else this.#value(value);
+      } else this.#value(piece, start, places.end(column));
     }
     this.#byte(0x0a);
     return true;
   }
 
-  /** Hands over the bytes; the object starts anew. */
+  /** The bytes, until the next `begin`. */
   take(): Uint8Array {
-    const taken = this.#buffer.subarray(0, this.#size);
-    this.#buffer = new Uint8Array(8192);
-    this.#size = 0;
-    return taken;
+    return this.#buffer.subarray(0, this.#size);
   }
 
   #room(bytes: number): void {
@@ -51,12 +54,12 @@ export class CopyText {
     this.#buffer[this.#size++] = value;
   }
 
-  #value(value: Uint8Array): void {
-    this.#room(value.length * 2);
+  #value(piece: Uint8Array, start: number, end: number): void {
+    this.#room((end - start) * 2);
     const target = this.#buffer;
     let at = this.#size;
-    for (let index = 0; index < value.length; index++) {
-      const byte = value[index]!;
+    for (let index = start; index < end; index++) {
+      const byte = piece[index]!;
       if (byte === 0x5c || byte === 0x09 || byte === 0x0a || byte === 0x0d) {
         target[at++] = 0x5c;
         target[at++] = byte === 0x5c ? 0x5c : byte === 0x09 ? 0x74 : byte === 0x0a ? 0x6e : 0x72;

@@ -16,6 +16,8 @@ export interface ColumnFacts {
   readonly generated: boolean;
   /** GENERATED ALWAYS AS IDENTITY: an UPDATE may not name it. */
   readonly identityAlways: boolean;
+  /** Texts of it can be the elements of one array, each as a value of the column's type. */
+  readonly inArrays: boolean;
   /** Equality of the replica identity's index: `OPERATOR(schema.=)`; null for columns outside of it. */
   readonly keyOperator: string | null;
 }
@@ -63,6 +65,11 @@ export interface RelationFacts {
   readonly extensionMember: boolean;
   /** It has a deferrable unique, primary key or exclusion constraint. */
   readonly deferrable: boolean;
+  /**
+   * The order in which rows change can be seen here: there is a unique index or exclusion constraint beside
+   * the replica identity, or a trigger fires at applied changes.
+   */
+  readonly oneByOne: boolean;
   readonly columns: readonly ColumnFacts[];
   readonly foreignKeys: readonly ForeignKeyFacts[];
 }
@@ -87,6 +94,7 @@ const columnsQuery = `(SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object
     'type', pg_catalog.format('%I.%I', tn.nspname, t.typname),
     'builtin', CASE WHEN tn.nspname = 'pg_catalog' THEN t.typname ELSE '' END,
     'deterministic', COALESCE(co.collisdeterministic, true),
+    'inArrays', t.typarray <> 0 AND t.typdelim = ',' AND t.typcategory <> 'C',
     'generated', a.attgenerated <> '', 'identityAlways', a.attidentity = 'a',
     'keyOperator', (SELECT pg_catalog.format('OPERATOR(%I.%s)', opn.nspname, o.oprname)
        FROM pg_catalog.pg_index i
@@ -154,6 +162,10 @@ export const factsQuery = `SELECT '${factsMark}' || COALESCE((SELECT pg_catalog.
     WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e'),
   'deferrable', EXISTS (SELECT FROM pg_catalog.pg_constraint d
     WHERE d.conrelid = c.oid AND d.condeferrable AND d.contype IN ('u', 'p', 'x')),
+  'oneByOne', 1 < (SELECT pg_catalog.count(*) FROM pg_catalog.pg_index i
+    WHERE i.indrelid = c.oid AND (i.indisunique OR i.indisexclusion))
+    OR EXISTS (SELECT FROM pg_catalog.pg_trigger g
+      WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgenabled IN ('A', 'R')),
   'columns', COALESCE(${columnsQuery}, '[]'),
   'foreignKeys', COALESCE(${foreignKeysQuery}, '[]'))::pg_catalog.text
 FROM pg_catalog.pg_class c

@@ -6,9 +6,14 @@
  */
 import type { DeleteMessage, Tuple, UpdateMessage } from '../pgoutput/messages.ts';
 import { ForeignKeyKeys, sameKey } from './foreign-key-keys.ts';
-import { leftChildrenSql, lockParentsEarlySql, lockParentsSql } from './foreign-key-plan.ts';
+import {
+  leftChildrenSql,
+  lockParentsEarlySql,
+  lockParentsOfWrittenSql,
+  lockParentsSql,
+} from './foreign-key-plan.ts';
 import type { ForeignKeyFacts } from './facts.ts';
-import type { RelationPlan } from './relation-plan.ts';
+import type { KeyPlaces, RelationPlan } from './relation-plan.ts';
 import type { StatementPipeline } from './statement-pipeline.ts';
 
 const keysPerCheck = 1000;
@@ -23,6 +28,8 @@ export class ForeignKeyChecks {
   readonly #keys = new ForeignKeyKeys();
   /** By oid, as it stands behind the mark of an answer. */
   readonly #asked = new Map<string, ForeignKeyFacts>();
+  /** Those of generated columns, by oid: the server finds the rows. */
+  readonly #unsent = new Map<number, ForeignKeyFacts>();
   #open = false;
 
   constructor(pipeline: StatementPipeline) {
@@ -38,8 +45,13 @@ export class ForeignKeyChecks {
 
   inserted(plan: RelationPlan, row: Tuple): void {
     if (plan.asChild.length === 0) return;
-    for (const places of plan.asChild) this.#keys.add(places, 'child', row);
+    for (const places of plan.asChild) this.#addChild(places, row);
     this.#relieve();
+  }
+
+  #addChild(places: KeyPlaces, row: Tuple): void {
+    if (places.columns.includes(-1)) this.#unsent.set(places.foreignKey.oid, places.foreignKey);
+    else this.#keys.add(places, 'child', row);
   }
 
   /** After an UPDATE: the new keys of a child, as far as they may have changed. */
@@ -47,8 +59,9 @@ export class ForeignKeyChecks {
     if (plan.asChild.length === 0) return;
     for (const places of plan.asChild) {
       const keyStays = places.inIdentity && message.old === undefined;
-      const same = message.old?.kind === 'full' && sameKey(places, message.old.row, message.row);
-      if (!keyStays && !same) this.#keys.add(places, 'child', message.row);
+      const sent = !places.columns.includes(-1);
+      const same = sent && message.old?.kind === 'full' && sameKey(places, message.old.row, message.row);
+      if (!keyStays && !same) this.#addChild(places, message.row);
     }
     this.#relieve();
   }
@@ -99,6 +112,7 @@ export class ForeignKeyChecks {
 
   /** Writes the checks of everything noted. */
   finish(): void {
+    for (const key of this.#unsent.values()) this.#pipeline.run(lockParentsOfWrittenSql(key));
     for (const batch of this.#keys.batches(keysPerCheck)) {
       const sql =
         batch.side === 'child' ? lockParentsSql(batch.foreignKey) : leftChildrenSql(batch.foreignKey);

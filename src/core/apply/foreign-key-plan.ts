@@ -22,6 +22,22 @@ export function lockParentsSql(key: ForeignKeyFacts): string {
 }
 
 /**
+ * The same for the child rows that this transaction has written, found by their row versions: a key of generated columns
+ * is not in the stream. Without an index it reads the whole table.
+ */
+export function lockParentsOfWrittenSql(key: ForeignKeyFacts): string {
+  const columns = key.columns.map(({ child }, index) => `c.${quoteName(child)} AS c${index}`);
+  const filled = key.columns.map(({ child }) => `c.${quoteName(child)} IS NOT NULL`);
+  const own = 'c.xmin OPERATOR(pg_catalog.=) pg_catalog.pg_current_xact_id()::pg_catalog.xid';
+  const written = `SELECT ${columns.join(', ')} FROM ${childTable(key)} AS c WHERE ${[own, ...filled].join(' AND ')}`;
+  const text = `insert or update on table "${key.childTable}" violates foreign key constraint "${key.name}"`;
+  return (
+    `SELECT pg_catalog.count(CASE WHEN NOT l.found THEN ${failure(key, text)} END) ` +
+    `FROM (${written}) AS g CROSS JOIN LATERAL (SELECT ${foundParent(key)} AS found) AS l`
+  );
+}
+
+/**
  * Locks the parents in the middle of a large transaction, so that the keys need not be kept. A key without a
  * parent comes back as a row (mark, key columns): its parent may still be on the way.
  */
@@ -36,15 +52,19 @@ export function lockParentsEarlySql(key: ForeignKeyFacts, mark: string): string 
  */
 function lockedKeys(key: ForeignKeyFacts): string {
   const given = key.columns.map((column, index) => `k.v${index}::${column.childType} AS c${index}`);
+  return (
+    `${unnested(key)} CROSS JOIN LATERAL (SELECT ${given.join(', ')}) AS g ` +
+    `CROSS JOIN LATERAL (SELECT ${foundParent(key)} AS found) AS l`
+  );
+}
+
+/** Whether the parent of the key g is there. */
+function foundParent(key: ForeignKeyFacts): string {
   const terms = plainColumns(key).map(
     (column, index) => `p.${quoteName(column.parent)} ${column.parentChild} g.c${index}`,
   );
   const parent = parentTable(key);
-  const found = key.period ? coveredByParents(key, parent, terms) : lockedParent(parent, terms);
-  return (
-    `${unnested(key)} CROSS JOIN LATERAL (SELECT ${given.join(', ')}) AS g ` +
-    `CROSS JOIN LATERAL (SELECT ${found} AS found) AS l`
-  );
+  return key.period ? coveredByParents(key, parent, terms) : lockedParent(parent, terms);
 }
 
 /**

@@ -16,10 +16,9 @@ import type {
   UpdateMessage,
 } from '../pgoutput/messages.ts';
 import type { ColumnFacts, ForeignKeyFacts, RelationFacts } from './facts.ts';
+import { divergence, ManyRows } from './many-rows.ts';
 import { quoteLiteral, quoteName, quoteQualified } from './quoting.ts';
-
-/** SQLSTATE of "the row is not there" (data_corrupted): a true alarm, see architecture §9. */
-export const divergenceState = 'XX001';
+import { statementKey } from './statement-pipeline.ts';
 
 /** A parameter is the text of a column of the new or of the old row. */
 export interface Parameter {
@@ -29,6 +28,8 @@ export interface Parameter {
 
 export interface Statement {
   readonly sql: string;
+  /** Of text and types: under which the connection remembers it. */
+  readonly key: string;
   /** Type OIDs of the parameters, on this node. */
   readonly types: readonly number[];
   readonly parameters: readonly Parameter[];
@@ -63,6 +64,8 @@ export class RelationPlan {
   readonly copy: string;
   /** Columns of the message that COPY takes, in its order. */
   readonly copyColumns: readonly number[];
+  /** Many rows at a time. */
+  readonly many: ManyRows;
   readonly #columns: readonly (ColumnFacts | undefined)[];
   readonly #target: string;
   readonly #statements = new Map<string, Statement>();
@@ -80,6 +83,12 @@ export class RelationPlan {
     this.insert = this.#insert();
     this.copyColumns = this.#sent();
     const names = this.copyColumns.map((index) => quoteName(message.columns[index]!.name));
+    this.many = new ManyRows(message, facts, columns, this.copyColumns, this.#target, {
+      // An identity that UPDATE may not name, and a key that must be looked up first: each row for itself.
+      update:
+        this.asParent.every((key) => key.inIdentity) &&
+        this.#fixed.every((index) => message.columns[index]!.key),
+    });
     this.copy = `COPY ${this.#name()}${names.length > 0 ? ` (${names.join(', ')})` : ''} FROM STDIN`;
   }
 
@@ -97,7 +106,7 @@ export class RelationPlan {
       columns.push(fact);
     }
     const plan = new RelationPlan(message, facts, columns);
-    const lost = [...plan.asChild, ...plan.asParent].find((places) => places.columns.includes(-1));
+    const lost = plan.asParent.find((places) => places.columns.includes(-1));
     if (lost === undefined) return plan;
     const key = lost.foreignKey.name;
     return `foreign key "${key}" at relation "${where}" uses a generated column: not supported`;
@@ -226,10 +235,8 @@ export class RelationPlan {
   }
 
   #exactlyOne(dml: string, verb: string, before = ''): string {
-    const { schema, name } = this.facts;
-    const text = `row to ${verb} not found in "${schema}.${name}": the nodes have diverged`;
-    const fields = [divergenceState, text, schema, name, ''].map(quoteLiteral).join(', ');
-    return `WITH ${before}u AS (${dml}) SELECT mtm.fail(${fields}) WHERE NOT EXISTS (SELECT FROM u)`;
+    const failure = divergence(this.facts, verb);
+    return `WITH ${before}u AS (${dml}) SELECT ${failure} WHERE NOT EXISTS (SELECT FROM u)`;
   }
 
   /**
@@ -305,7 +312,7 @@ class Draft {
   }
 
   statement(sql: string): Statement {
-    return { sql, types: this.#types, parameters: this.#parameters };
+    return { sql, key: statementKey(sql, this.#types), types: this.#types, parameters: this.#parameters };
   }
 }
 
@@ -332,8 +339,9 @@ function sameBytes(a: Uint8Array | null | undefined, b: Uint8Array | null | unde
 }
 
 /**
- * One TRUNCATE of all relations of the message; `facts` in its order. CASCADE reaches nothing that the origin has not
- * truncated, where it was a condition; but partitioned tables, which may be what references, are not in the message.
+ * One TRUNCATE of all relations of the message; `facts` in its order. CASCADE reaches nothing that the
+ * origin has not truncated, where it was a condition; but partitioned tables, which may be what references,
+ * are not in the message.
  */
 export function truncateSql(change: TruncateMessage, facts: readonly RelationFacts[]): string {
   const targets = facts.map((fact) => relationTarget(fact.schema, fact.name, fact.kind === 'p'));

@@ -19,6 +19,11 @@ interface Prepared {
 const statementKind = 0x53; // 'S' in Close
 const copyChunkBytes = 65_536;
 
+/** Under which a prepared statement is remembered. */
+export function statementKey(sql: string, types: readonly number[]): string {
+  return types.length === 0 ? sql : `${types.join()}\0${sql}`;
+}
+
 export class StatementPipeline {
   readonly #limit: number;
   readonly #prepared = new Map<string, Prepared>();
@@ -68,8 +73,7 @@ export class StatementPipeline {
   }
 
   /** Name of the prepared statement; parses it when it is new. */
-  #statement(sql: string, types: readonly number[]): string {
-    const key = types.length === 0 ? sql : `${types.join()}\0${sql}`;
+  #statement(sql: string, types: readonly number[], key = statementKey(sql, types)): string {
     const known = this.#prepared.get(key);
     if (known !== undefined) {
       if (this.#prepared.size * 2 > this.#limit) {
@@ -122,7 +126,7 @@ export class StatementPipeline {
 
   /** Runs a statement of a relation plan with the values of a change. */
   row(statement: Statement, row: Tuple | undefined, old: Tuple | undefined): void {
-    const name = this.#statement(statement.sql, statement.types);
+    const name = this.#statement(statement.sql, statement.types, statement.key);
     const { parameters } = statement;
     this.#bind(name, parameters.length);
     for (const parameter of parameters) {

@@ -8,6 +8,7 @@
  * travels in the same packet. Stream order is kept: uniqueness is checked at once.
  */
 import type { Gid } from '../identity.ts';
+import { Notifications, notifyPrefix } from '../pgoutput/notification.ts';
 import { decodePgoutput } from '../pgoutput/decoder.ts';
 import type { DeleteMessage, InsertMessage, PgoutputMessage } from '../pgoutput/messages.ts';
 import type { TruncateMessage, UpdateMessage } from '../pgoutput/messages.ts';
@@ -16,7 +17,6 @@ import { frameEnd } from '../pgoutput/piece-writer.ts';
 import { isWholeBody, writeBranchEnd, writeBranchStart } from './client-branch.ts';
 import type { ClientBranch } from './client-branch.ts';
 import { ClientSteps } from './client-steps.ts';
-import { insertRun, runToCopy } from './insert-run.ts';
 import { ddlUserMark, ddlUserQuery, followSql, keepCommandSql, planDdl } from './ddl-plan.ts';
 import { readDdlMessage } from './ddl-plan.ts';
 import type { DdlMessage } from './ddl-message.ts';
@@ -29,12 +29,12 @@ import { relationKey } from './plan-store.ts';
 import type { PlanStore } from './plan-store.ts';
 import { quoteLiteral } from './quoting.ts';
 import { RelationPlan, truncateSql } from './relation-plan.ts';
+import { writeRun } from './row-runs.ts';
 import type { StatementPipeline } from './statement-pipeline.ts';
 import { full, hungry, waiting, type KnownRelation, type Step, type Waiting } from './writer-step.ts';
 
 const fullBytes = 65_536;
-/** From this many consecutive inserts into one relation on, COPY is used: it costs about as much as four. */
-const copyFrom = 5;
+const rowTypes = new Set<number | undefined>([pgoutputType.insert, pgoutputType.update, pgoutputType.delete]);
 const barrierMark = 'mtm-barrier:';
 const begin = 'BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE';
 const textOid = 25;
@@ -50,6 +50,7 @@ export class TransactionWriter {
   readonly #relations = new Map<number, KnownRelation>();
   readonly #checks: ForeignKeyChecks | undefined;
   readonly #held = new HeldRows();
+  readonly notifications = new Notifications();
   readonly #pieces = new PieceQueue();
   readonly #clients: ClientSteps;
   /** What this writes itself, to be prepared under the client's name. */
@@ -196,8 +197,7 @@ export class TransactionWriter {
     const client = this.#clients.active && this.#clients.row(piece, start, end);
     if (client === 'asked') this.#wait({ kind: 'body' });
     if (client !== false) return;
-    const type = piece[start];
-    if (type === pgoutputType.insert && this.#copyRun(piece, end)) return;
+    if (this.#run(piece, end)) return;
     const message = decodePgoutput(piece, start, end);
     const absent = 'relation' in message ? this.#relations.get(message.relation) : undefined;
     if (absent?.absent === true && this.#insideExtension)
@@ -239,6 +239,7 @@ export class TransactionWriter {
       case 'type':
         return true;
       case 'logical-message':
+        if (message.prefix === notifyPrefix) this.notifications.add(message.content);
         if (message.prefix === 'mtm-follow') this.#pipeline.run(followSql, [textOid], [message.content]);
         return message.prefix === 'mtm-ddl' ? this.#command(message.content) : true;
       default: {
@@ -339,19 +340,15 @@ export class TransactionWriter {
     return true;
   }
 
-  /** Consecutive inserts into one relation, within a piece, as one COPY. False: too few, or no plan yet. */
-  #copyRun(piece: Uint8Array, firstEnd: number): boolean {
+  /** Several rows at once. False: too few, or the plan is not known yet. */
+  #run(piece: Uint8Array, firstEnd: number): boolean {
+    if (!rowTypes.has(piece[this.#pieces.at + 4])) return false;
     const plan = this.#relations.get(peekOid(piece, this.#pieces.at + 4, firstEnd))?.plan;
-    const run =
-      plan === undefined || this.#leftOut(plan) ? undefined : insertRun(piece, this.#pieces.at, copyFrom);
-    if (plan === undefined || run === undefined || plan.copyColumns.length === 0) return false;
-    const data = runToCopy(piece, this.#pieces.at, run, plan);
-    if (data === undefined) this.#refuse('08P01', 'peer data: a row that cannot be inserted');
-    else {
-      this.#pipeline.copy(plan.copy, data.text);
-      for (const row of data.rows) this.#checks?.inserted(plan, row);
-    }
-    this.#pieces.at = run;
+    if (plan === undefined || this.#leftOut(plan)) return false;
+    const end = writeRun(this.#pipeline, this.#checks, plan, piece, this.#pieces.at);
+    if (end === undefined) return false;
+    if (end === 'malformed') this.#refuse('08P01', 'peer data: a row that cannot be read');
+    else this.#pieces.at = end;
     return true;
   }
 

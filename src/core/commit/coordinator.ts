@@ -2,7 +2,8 @@
  * The coordinator's side of one node in one generation: every transaction that began here, from its PREPARE
  * to its decision (decision.ts takes over there). The states are those of own-transaction.ts.
  *
- * Rules: commit needs the PREPARE of every member (invariant 3). After `freeze` it decides nothing any more:
+ * Rules: commit needs the PREPARE of every member (invariant 3), or, when it is held open here, that of every
+ * other one and then its own COMMIT (invariant 27). After `freeze` it decides nothing any more:
  * what it has decided goes on, the rest waits for `settle`.
  */
 import { assert } from '../../lib/assert.ts';
@@ -10,10 +11,11 @@ import type { Gid, NodeId, Refusal } from '../identity.ts';
 import { Decision } from './decision.ts';
 import type { CommitEffect } from './event.ts';
 import { Reachability, type Membership } from './membership.ts';
+import { HeldBack } from './held-back.ts';
 import { MemberMessages } from './member-messages.ts';
 import { OwnEnding } from './own-ending.ts';
 import { newOwnTransaction, type OwnTransaction } from './own-transaction.ts';
-import { gatewayRefusal } from './refusal.ts';
+import { gatewayRefusal, generationEnded } from './refusal.ts';
 
 export interface CoordinatorContext {
   readonly emit: (effect: CommitEffect) => void;
@@ -35,6 +37,7 @@ export class Coordinator {
   readonly #decision: Decision;
   /** In the order of their counters. */
   readonly #transactions = new Map<Gid, OwnTransaction>();
+  readonly #heldBack = new HeldBack();
   #lastCounter = 0;
   /** The end of the generation, from the freeze on. */
   readonly ending: OwnEnding;
@@ -69,8 +72,9 @@ export class Coordinator {
 
   /** True while a conflict can still be decided against it. */
   undecided(gid: Gid): boolean {
-    const state = this.#transactions.get(gid)?.state;
-    return state === 'preparing' || state === 'collecting';
+    const transaction = this.#transactions.get(gid);
+    if (transaction === undefined || transaction.committingOpen) return false;
+    return transaction.state === 'preparing' || transaction.state === 'collecting';
   }
 
   /** What a conflict needs to know of it. */
@@ -144,11 +148,56 @@ export class Coordinator {
     else this.#decision.abort(transaction, refusal);
   }
 
-  captureRestarted(): void {
-    for (const { changes } of this.#transactions.values()) changes.captureRestarted();
+  /** It stays open at home, where nothing of it can fail any more but its COMMIT. */
+  heldOpen(gid: Gid): void {
+    const transaction = this.#transactions.get(gid);
+    if (transaction === undefined) return;
+    assert(transaction.state === 'preparing', `gid ${gid} is held open from the beginning`);
+    transaction.heldOpen = true;
+    transaction.homeReturned = true;
+    this.#becomePrepared(transaction);
+    if (this.ending.frozen) this.ending.makeUnprepared(transaction, generationEnded);
   }
 
+  /** Nothing of it is left at home. */
+  openLost(gid: Gid, refusal: Refusal): void {
+    const transaction = this.#transactions.get(gid);
+    if (transaction === undefined || !transaction.heldOpen || transaction.homeFinished) return;
+    assert(transaction.state !== 'committing', `gid ${gid} is committed here`);
+    transaction.committingOpen = false;
+    transaction.homeFinished = true;
+    if (transaction.state === 'collecting') {
+      if (this.ending.frozen) this.ending.leaveUnprepared(transaction, refusal);
+      else this.#decision.abort(transaction, refusal);
+    }
+    this.homeFinished(gid);
+    this.#releaseHeldBack();
+  }
+
+  captureRestarted(): void {
+    this.#heldBack.take();
+    for (const { changes, heldOpen } of this.#transactions.values())
+      if (!heldOpen) changes.captureRestarted();
+  }
+
+  /**
+   * While an open transaction commits at home nobody hears of another one: that may have seen it, and is to
+   * depend on it.
+   */
   captured(gid: Gid, ddl: boolean, data: Uint8Array, last: boolean): void {
+    for (const { committingOpen } of this.#transactions.values()) {
+      if (!committingOpen) continue;
+      this.#heldBack.add({ gid, ddl, data, last });
+      return;
+    }
+    this.#captured(gid, ddl, data, last);
+  }
+
+  #releaseHeldBack(): void {
+    for (const { gid, ddl, data, last } of this.#heldBack.take()) this.captured(gid, ddl, data, last);
+  }
+
+  #captured(gid: Gid, ddl: boolean, data: Uint8Array, last: boolean): void {
     const transaction = this.#transactions.get(gid);
     if (transaction === undefined) return; // rolled back before it was decoded
     this.#becomePrepared(transaction);
@@ -202,7 +251,7 @@ export class Coordinator {
     switch (transaction.state) {
       case 'preparing':
       case 'collecting':
-        if (this.ending.frozen) return;
+        if (this.ending.frozen || transaction.committingOpen) return;
         if (refusal !== undefined) {
           transaction.gone.add(from);
           this.#decision.abort(transaction, refusal);
@@ -226,12 +275,12 @@ export class Coordinator {
   }
 
   #decide(transaction: OwnTransaction): void {
-    if (this.ending.frozen || transaction.state !== 'collecting') return;
+    if (this.ending.frozen || transaction.state !== 'collecting' || transaction.committingOpen) return;
     if (!transaction.changes.complete || !transaction.homeReturned) return;
-    for (const member of this.#membership.members) {
-      if (!transaction.votes.has(member) && !transaction.homeOnly) return;
-    }
-    this.#decision.commit(transaction);
+    if (!transaction.homeOnly && !this.#reach.othersIn(transaction.votes)) return;
+    if (transaction.heldOpen) this.#decision.commitOpen(transaction);
+    else if (transaction.homeOnly || transaction.votes.has(this.#membership.self))
+      this.#decision.commit(transaction);
   }
 
   /** An older transaction needs its locks, or its session gave up. False when it is too late. */
@@ -239,6 +288,7 @@ export class Coordinator {
     const transaction = this.#transactions.get(gid);
     // While its PREPARE is on its way nothing can be done: the next look finds it prepared.
     if (transaction === undefined || transaction.state !== 'collecting' || this.ending.frozen) return false;
+    if (transaction.committingOpen) return false;
     this.#decision.abort(transaction, refusal);
     return true;
   }
@@ -265,12 +315,14 @@ export class Coordinator {
   homeFinished(gid: Gid): void {
     const transaction = this.#transactions.get(gid);
     if (transaction === undefined) return;
+    if (transaction.committingOpen) this.#decision.committedOpen(transaction, !this.ending.settled);
     const { state } = transaction;
     assert(state === 'committing' || state === 'aborting', `gid ${gid} is finished once, after a decision`);
     transaction.homeFinished = true;
     const { self } = this.#membership;
     if (state === 'committing') {
       this.#decision.finished(transaction, self);
+      this.#releaseHeldBack();
       return;
     }
     transaction.finished.add(self);
@@ -310,7 +362,8 @@ export class Coordinator {
    * What the member may have missed is said again. `restarted`: it is not in this generation any more.
    */
   linkUp(node: NodeId, restarted: boolean): void {
-    if (this.ending.settled) return;
+    // Nothing is expected of a node that is no member.
+    if (this.ending.settled || !this.#reach.others.includes(node)) return;
     for (const transaction of this.#transactions.values()) {
       const { gid, state } = transaction;
       switch (state) {

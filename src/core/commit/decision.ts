@@ -10,7 +10,7 @@ import type { Gid, NodeId, Refusal } from '../identity.ts';
 import type { Answer, CommitEffect } from './event.ts';
 import type { MemberMessages } from './member-messages.ts';
 import type { Membership, Reachability } from './membership.ts';
-import type { OwnTransaction } from './own-transaction.ts';
+import { rollbackOrder, type OwnTransaction } from './own-transaction.ts';
 
 export interface DecisionContext {
   readonly emit: (effect: CommitEffect) => void;
@@ -33,6 +33,23 @@ export class Decision {
     this.#context = context;
   }
 
+  /** All others are prepared: the COMMIT at home decides. */
+  commitOpen(transaction: OwnTransaction): void {
+    transaction.committingOpen = true;
+    this.#context.emit({ kind: 'finish-open', gid: transaction.gid, finish: 'commit' });
+  }
+
+  /** It has committed at home: that is decided, and the others hear of it only now. `tell`: they do. */
+  committedOpen(transaction: OwnTransaction, tell: boolean): void {
+    const { gid, homeOnly } = transaction;
+    transaction.committingOpen = false;
+    transaction.state = 'committing';
+    transaction.changes.discard();
+    if (homeOnly) return;
+    this.#context.onCommitOrdered(gid);
+    if (tell) this.#tell.outcomeToAll(gid, 'commit');
+  }
+
   commit(transaction: OwnTransaction): void {
     const { gid } = transaction;
     transaction.state = 'committing';
@@ -51,12 +68,12 @@ export class Decision {
     for (const to of this.#reach.others) {
       if (!transaction.gone.has(to)) this.#tell.rollback(to, gid);
     }
-    if (transaction.homeReturned) this.rollBackHome(transaction);
+    if (transaction.homeReturned && !transaction.homeFinished) this.rollBackHome(transaction);
   }
 
   /** PREPARE has returned, or its backend is gone: the branch can be found, if there is one. */
   rollBackHome(transaction: OwnTransaction): void {
-    this.#context.emit({ kind: 'finish', gid: transaction.gid, finish: 'rollback' });
+    this.#context.emit(rollbackOrder(transaction));
   }
 
   /** The member can never prepare it. */

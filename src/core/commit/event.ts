@@ -46,6 +46,17 @@ export type CommitEvent =
   | { readonly kind: 'prepare-failed'; readonly gid: Gid }
   /** The session's connection is gone and its backend too; whether PREPARE happened must be looked up. */
   | { readonly kind: 'prepare-lost'; readonly gid: Gid }
+  /**
+   * In place of 'prepare-returned': the transaction cannot be prepared at home. Its last statement has been
+   * executed, nothing in it is deferred any more, and it stays open until 'finish-open'.
+   */
+  | { readonly kind: 'held-open'; readonly gid: Gid }
+  /**
+   * It is not open any more and certainly not committed: its session is gone, or its COMMIT has failed.
+   */
+  | { readonly kind: 'open-lost'; readonly gid: Gid; readonly refusal: Refusal }
+  /** Its changes cannot be read. */
+  | { readonly kind: 'capture-failed'; readonly gid: Gid; readonly refusal: Refusal }
   /** A piece of the transaction's changes came out of the slot; `last` with its Prepare message. */
   | {
       readonly kind: 'captured';
@@ -126,14 +137,19 @@ export type CommitEffect =
   | { readonly kind: 'end-apply'; readonly gid: Gid }
   | { readonly kind: 'cancel-apply'; readonly gid: Gid; readonly refusal: Refusal }
   /**
-   * The generation ends while the PREPARE of this gid is on its way at home: cancel it, or end its backend.
-   * Its end is told as always; 'prepare-returned' too, when the order came too late.
+   * The generation ends while the PREPARE of this gid, or the COMMIT of what is held open, is on its way at
+   * home: cancel it, or end its backend. Its end is told as always; also when the order came too late.
    */
   | { readonly kind: 'end-prepare'; readonly gid: Gid; readonly refusal: Refusal }
   /**
    * COMMIT PREPARED or ROLLBACK PREPARED, repeated by the owner until the server has said done or missing.
    */
   | { readonly kind: 'finish'; readonly gid: Gid; readonly finish: Finish }
+  /**
+   * COMMIT or ROLLBACK by the session that holds the transaction open. Its end is told as 'finish-ended', a
+   * COMMIT that failed as 'open-lost'.
+   */
+  | { readonly kind: 'finish-open'; readonly gid: Gid; readonly finish: Finish }
   /** The session that waits for this gid may answer its client. At most once per gid. */
   | { readonly kind: 'answer'; readonly gid: Gid; readonly answer: Answer }
   /** The local session holds a lock that an older transaction needs: end its transaction. */

@@ -148,6 +148,13 @@ export class CommitMachine {
         return this.#coordinator.prepareFailed(event.gid);
       case 'prepare-lost':
         return this.#coordinator.prepareLost(event.gid);
+      case 'held-open':
+        return this.#coordinator.heldOpen(event.gid);
+      case 'open-lost':
+        return this.#coordinator.openLost(event.gid, event.refusal);
+      case 'capture-failed':
+        this.#coordinator.refuse(event.gid, event.refusal);
+        return undefined;
       case 'captured':
         // It rides along with what is about to be sent, and so the newcomer carries fewer deps that are none.
         this.#sayFinished();

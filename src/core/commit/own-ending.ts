@@ -9,7 +9,7 @@ import { assert } from '../../lib/assert.ts';
 import type { Gid, Refusal } from '../identity.ts';
 import type { Decision } from './decision.ts';
 import type { CommitEffect, CommittedGids } from './event.ts';
-import type { OwnTransaction } from './own-transaction.ts';
+import { rollbackOrder, type OwnTransaction } from './own-transaction.ts';
 import { generationEnded } from './refusal.ts';
 
 export class OwnEnding {
@@ -45,15 +45,20 @@ export class OwnEnding {
   /** The generation is over: PREPAREs on their way are to be ended, and nothing is decided any more. */
   freeze(): void {
     this.#frozen = true;
-    for (const { gid, homeReturned } of this.#transactions.values()) {
-      if (!homeReturned) this.#emit({ kind: 'end-prepare', gid, refusal: generationEnded });
+    for (const transaction of this.#transactions.values()) {
+      const { gid, homeReturned, heldOpen, state, committingOpen } = transaction;
+      if (!homeReturned || committingOpen)
+        this.#emit({ kind: 'end-prepare', gid, refusal: generationEnded });
+      // Nobody counts on what is only open here, so this node's vote says that it has not got it.
+      if (heldOpen && state === 'collecting' && !committingOpen)
+        this.makeUnprepared(transaction, generationEnded);
     }
   }
 
-  /** No PREPARE and no rollback is on its way. */
+  /** No PREPARE, no rollback and no COMMIT that decides is on its way. */
   get quiet(): boolean {
-    for (const { state, homeReturned, homeFinished } of this.#transactions.values()) {
-      if (!homeReturned || (state === 'aborting' && !homeFinished)) return false;
+    for (const { state, homeReturned, homeFinished, committingOpen } of this.#transactions.values()) {
+      if (!homeReturned || committingOpen || (state === 'aborting' && !homeFinished)) return false;
     }
     return true;
   }
@@ -118,8 +123,11 @@ export class OwnEnding {
   release(committed: CommittedGids): void {
     assert(this.#settlement !== 'none', 'settled before it is released');
     for (const transaction of this.#transactions.values()) {
-      if (transaction.state === 'committing' || committed.isCommitted(transaction.gid)) {
-        this.#decision.answer(transaction, { kind: 'committed' });
+      const { gid, state, heldOpen } = transaction;
+      if (state === 'committing') this.#decision.answer(transaction, { kind: 'committed' });
+      else if (committed.isCommitted(gid)) {
+        const reason = 'the other nodes have committed it, and what it did to temporary objects is lost';
+        this.#decision.answer(transaction, heldOpen ? { kind: 'unknown', reason } : { kind: 'committed' });
       } else {
         this.#decision.answerAborted(transaction);
       }
@@ -136,8 +144,13 @@ export class OwnEnding {
 
   /** Nobody is told: it only makes certain what is here, before this node votes or when its fate is bound. */
   makeUnprepared(transaction: OwnTransaction, refusal: Refusal): void {
+    this.leaveUnprepared(transaction, refusal);
+    this.#emit(rollbackOrder(transaction));
+  }
+
+  /** It is certain already that nothing of it is here. */
+  leaveUnprepared(transaction: OwnTransaction, refusal: Refusal): void {
     transaction.state = 'aborting';
     transaction.refusal = refusal;
-    this.#emit({ kind: 'finish', gid: transaction.gid, finish: 'rollback' });
   }
 }

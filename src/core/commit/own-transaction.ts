@@ -11,10 +11,14 @@
  *   aborted     announced. Ends when every member has confirmed.
  *   committing  decided, by the coordinator or by the record of a higher generation. Ends when every member
  *               has executed it.
+ * A transaction that cannot be prepared at home is `heldOpen` there by its session (architecture §6): only
+ * the others vote, and when all of them are prepared its own COMMIT, the last, is the decision. Until that
+ * has returned (`committingOpen`) it is `collecting`; if it fails, nothing of it is left at home.
  * After the freeze nothing becomes `aborted`: `aborting` then only means that nothing is prepared at home any
  * more, or soon. What it means for the client is the record's word (coordinator.ts, `settled`).
  */
 import type { Gid, NodeId, Refusal } from '../identity.ts';
+import type { CommitEffect } from './event.ts';
 import { CapturedChanges } from './captured-changes.ts';
 
 export type OwnState = 'preparing' | 'collecting' | 'aborting' | 'aborted' | 'committing';
@@ -26,6 +30,10 @@ export interface OwnTransaction {
   ddl: boolean;
   deps: readonly Gid[];
   readonly changes: CapturedChanges;
+  /** It stays open in its session until all others are prepared. */
+  heldOpen: boolean;
+  /** Its session was told to commit, and has not said how that ended. */
+  committingOpen: boolean;
   /** It changed nothing: no other node ever hears of it. */
   homeOnly: boolean;
   homePrepared: boolean;
@@ -56,6 +64,8 @@ export function newOwnTransaction(gid: Gid, startTime: number, retainBytes: numb
     ddl: false,
     deps: [],
     changes: new CapturedChanges(retainBytes),
+    heldOpen: false,
+    committingOpen: false,
     homeOnly: false,
     homePrepared: false,
     homeReturned: false,
@@ -67,4 +77,9 @@ export function newOwnTransaction(gid: Gid, startTime: number, retainBytes: numb
     finished: new Set(),
     refusal: undefined,
   };
+}
+
+/** The order to roll it back at home: what is prepared there by its gid, what is open by its session. */
+export function rollbackOrder({ gid, heldOpen }: OwnTransaction): CommitEffect {
+  return { kind: heldOpen ? 'finish-open' : 'finish', gid, finish: 'rollback' };
 }

@@ -72,22 +72,21 @@ export class MessageReader {
     return this.#error;
   }
 
-  /**
-   * Type, sequence and body of the frame at the offset; undefined (and the rest spilled) when it is not
-   * whole.
-   */
+  /** Type, sequence and body of the frame at the offset; undefined, the rest spilled, when not whole. */
   #frameInChunk(): Uint8Array | undefined {
     const available = this.#chunk.length - this.#offset;
+    let whole = available;
     if (available >= frameLengthBytes) {
       const length = readLength(this.#chunk, this.#offset);
       if (!this.#lengthIsSound(length)) return undefined;
       if (available >= frameLengthBytes + length) {
         const start = this.#offset + frameLengthBytes;
         this.#offset = start + length;
-        return this.#chunk.subarray(start, start + length);
+        return this.#chunk.subarray(start, this.#offset);
       }
+      whole = frameLengthBytes + length;
     }
-    this.#spillUpTo(available);
+    this.#spillUpTo(available, whole);
     return undefined;
   }
 
@@ -105,13 +104,13 @@ export class MessageReader {
     return frame;
   }
 
-  /** Moves bytes from the chunk to the spill until the spill holds `total`, or the chunk is at its end. */
-  #spillUpTo(total: number): void {
+  /** Moves bytes to the spill until it holds `total`; room is made for at most twice what has come. */
+  #spillUpTo(total: number, whole = total): void {
     const bytes = Math.min(total - this.#spillBytes, this.#chunk.length - this.#offset);
     if (bytes <= 0) return;
     const needed = this.#spillBytes + bytes;
     if (needed > this.#spill.length) {
-      const grown = new Uint8Array(Math.max(firstSpillBytes, needed, this.#spill.length * 2));
+      const grown = new Uint8Array(Math.max(firstSpillBytes, needed, Math.min(whole, 2 * needed)));
       grown.set(this.#spill.subarray(0, this.#spillBytes));
       this.#spill = grown;
     }

@@ -14,73 +14,12 @@
  */
 import { parseGid } from '../identity.ts';
 import type { Gid, Lsn, NodeId } from '../identity.ts';
+import { Notifications, notifyPrefix } from './notification.ts';
+import type { CaptureHandler, PreparedTransaction, UnsupervisedWrite } from './capture-handler.ts';
 import { decodePgoutput } from './decoder.ts';
 import { headerPrefix, isSharedTable, readHeader } from './own-tables.ts';
 import { peekOid, peekPrefix, peekRelation, peekTruncated, pgoutputType as type } from './peek.ts';
 import { PieceWriter } from './piece-writer.ts';
-
-export interface CapturedPiece {
-  /** This piece carries DDL. */
-  readonly ddl: boolean;
-  /** It says what becomes of transactions that clients have prepared. */
-  readonly clients?: boolean;
-  /** Row changes in this piece; each relation of a TRUNCATE counts as one. */
-  readonly rows: number;
-  /** See piece-writer.ts. */
-  readonly data: Uint8Array;
-}
-
-export interface PreparedTransaction {
-  readonly gid: Gid;
-  /**
-   * `missing` also when it was rolled back before it was decoded: then its changes may be incomplete as well.
-   */
-  readonly header: 'verified' | 'forged' | 'missing';
-  readonly rows: number;
-  readonly ddl: boolean;
-  readonly endLsn: Lsn;
-}
-
-export interface UnsupervisedWrite {
-  /** Unquoted schema-qualified names, at most 20, none of schema mtm. */
-  readonly relations: readonly string[];
-  readonly rows: number;
-  readonly ddl: boolean;
-  /** Set when it was prepared under a gid that is not a gateway's. */
-  readonly gid: string | undefined;
-  readonly endLsn: Lsn;
-}
-
-/** A transaction that a client prepared here, from a session of a gateway. */
-export interface ClientTransaction {
-  /** That of its header. */
-  readonly id: string;
-  /** The client's name. */
-  readonly gid: string;
-  readonly ddl: boolean;
-  /** Its changes; undefined when they are more than are kept. */
-  readonly body: readonly Uint8Array[] | undefined;
-}
-
-export interface CaptureHandler {
-  verifyHeader(gid: Gid, hmac: string): boolean;
-  /** One of our own transactions begins. It is prepared here already; its changes follow. */
-  began(gid: Gid): void;
-  piece(gid: Gid, piece: CapturedPiece): void;
-  prepared(transaction: PreparedTransaction): void;
-  /** COMMIT PREPARED or ROLLBACK PREPARED ran here for a gid of any node of the cluster. */
-  finished(gid: Gid, outcome: 'committed' | 'rolled-back', endLsn: Lsn): void;
-  /** COMMIT PREPARED ran here for a name that is no gid, of a transaction that was not seen as unsupervised. */
-  finishedByName?(name: string, endLsn: Lsn): void;
-  /** A supervised transaction that committed in one phase. */
-  committedPlainly(gid: Gid, endLsn: Lsn): void;
-  unsupervised(write: UnsupervisedWrite): void;
-  /** Does any session prepare a transaction for its client just now? */
-  preparesForClients?(): boolean;
-  client?(transaction: ClientTransaction): void;
-  /** A question to the gateway (sql/requests.sql). Anybody who may write messages can have made it. */
-  request?(content: string): void;
-}
 
 interface Described {
   /** Unquoted, for people. */
@@ -104,6 +43,7 @@ interface OpenTransaction {
   pieceRows: number;
   pieceDdl: boolean;
   hasOrigin: boolean;
+  notifications?: Notifications;
   pieceClients: boolean;
   /** The id of a client's transaction. */
   client: string | undefined;
@@ -158,6 +98,16 @@ export class Capture {
       default:
         return this.#boundary(buffer, start, end);
     }
+  }
+
+  /** One of our own transactions that is open: its changes follow without its boundaries. */
+  beginOpen(gid: Gid): void {
+    this.#begin('ours', gid);
+  }
+
+  /** All its changes have come: `prepared` tells what they are. */
+  endOpen(): void {
+    if (this.#open !== undefined) this.#prepare(this.#open.gid, 0n);
   }
 
   #relation(buffer: Uint8Array, start: number, end: number): string | undefined {
@@ -216,13 +166,13 @@ export class Capture {
     const open = this.#open;
     if (open === undefined || !isKept(open)) return;
     this.#writer.message(buffer, start, end);
-    if (this.#writer.size >= pieceBytes) this.#flush(open);
+    if (this.#writer.size >= pieceBytes) this.#flush(open, true);
   }
 
-  #flush(open: OpenTransaction): void {
+  #flush(open: OpenTransaction, more = false): void {
     if (this.#writer.size === 0) return;
     const { pieceDdl: ddl, pieceRows: rows, pieceClients: clients } = open;
-    const piece = { ddl, rows, data: this.#writer.take(), ...(clients ? { clients } : {}) };
+    const piece = { ddl, rows, data: this.#writer.take(more), ...(clients ? { clients } : {}) };
     open.pieceRows = 0;
     open.pieceDdl = false;
     open.pieceClients = false;
@@ -241,6 +191,11 @@ export class Capture {
       open.ddl = true;
       open.pieceDdl = true;
       this.#forward(buffer, start, end);
+    } else if (prefix === notifyPrefix) {
+      if (open.side !== 'ours' && open.side !== 'plain') return undefined;
+      open.notifications ??= new Notifications();
+      this.#forward(buffer, start, end);
+      return open.notifications.message(buffer, start, end);
     } else if (prefix === 'mtm-follow') {
       if (open.names.size < namesKept) open.names.add('(setval or rewritten rows)');
       this.#forward(buffer, start, end);
@@ -331,7 +286,8 @@ export class Capture {
     if (isKept(open)) this.#flush(open);
     if (open.side === 'ours') {
       const header = this.#judge(open);
-      this.#handler.prepared({ gid, header, rows: open.rows, ddl: open.ddl, endLsn });
+      const { rows, ddl, notifications } = open;
+      this.#handler.prepared({ gid, header, rows, ddl, ...(notifications && { notifications }), endLsn });
     } else if (open.client !== undefined) {
       const { client: id, ddl, body, side } = open;
       if (side === 'client' && !open.hasOrigin) this.#handler.client?.({ id, gid, ddl, body });
@@ -354,7 +310,7 @@ export class Capture {
     this.#open = undefined;
     if (open.hasOrigin) return undefined;
     if (open.header !== undefined && this.#judge(open) === 'verified') {
-      this.#handler.committedPlainly(open.header.gid, endLsn);
+      this.#handler.committedPlainly(open.header.gid, endLsn, open.notifications);
     } else if (open.names.size > 0 || open.ddl) {
       this.#handler.unsupervised(this.#unsupervised(open, undefined, endLsn));
     }

@@ -2,9 +2,13 @@
  * Collects raw pgoutput messages into pieces of peer data: [uint32 length, big endian][message]…
  * Rule: a message is never cut, so a piece is at least one message and usually between 64 and 128 KB.
  */
+const leastBytes = 512;
+const nothing = new Uint8Array(0);
+
 export class PieceWriter {
-  #buffer = new Uint8Array(0);
+  #buffer: Uint8Array = nothing;
   #size = 0;
+  #least = leastBytes;
 
   /** Bytes collected since the last `take`. */
   get size(): number {
@@ -21,7 +25,7 @@ export class PieceWriter {
     target[at++] = length >>> 16;
     target[at++] = length >>> 8;
     target[at++] = length;
-    if (length < 64) for (let index = start; index < end; index++) target[at++] = buffer[index]!;
+    if (length < 128) for (let index = start; index < end; index++) target[at++] = buffer[index]!;
     else target.set(buffer.subarray(start, end), at);
     this.#size += length + 4;
   }
@@ -33,10 +37,14 @@ export class PieceWriter {
     this.#size += bytes.length;
   }
 
-  /** Hands over what was collected; the writer does not touch these bytes again. */
-  take(): Uint8Array {
+  /**
+   * Hands over what was collected; the writer does not touch these bytes again. `more`: as much again is
+   * likely to follow, so its room is made at once.
+   */
+  take(more = false): Uint8Array {
     const taken = this.#buffer.subarray(0, this.#size);
-    this.#buffer = new Uint8Array(0);
+    this.#least = more ? this.#size + leastBytes : leastBytes;
+    this.#buffer = nothing;
     this.#size = 0;
     return taken;
   }
@@ -44,7 +52,7 @@ export class PieceWriter {
   #room(bytes: number): void {
     const wanted = this.#size + bytes;
     if (wanted <= this.#buffer.length) return;
-    const grown = new Uint8Array(Math.max(wanted, this.#buffer.length * 2, 512));
+    const grown = new Uint8Array(Math.max(wanted, this.#buffer.length * 2, this.#least));
     grown.set(this.#buffer.subarray(0, this.#size));
     this.#buffer = grown;
   }
@@ -63,7 +71,9 @@ export function frameEnd(piece: Uint8Array, at: number): number {
   return length === 0 || end > piece.length ? 0 : end;
 }
 
-/** Bytes that the frame at `at` lacks in this piece; as long as its length is cut off, those of its length. */
+/**
+ * Bytes that the frame at `at` lacks in this piece; as long as its length is cut off, those of its length.
+ */
 export function missingBytes(piece: Uint8Array, at: number): number {
   if (piece.length - at < 4) return 4 - (piece.length - at);
   const length = ((piece[at]! << 24) | (piece[at + 1]! << 16) | (piece[at + 2]! << 8) | piece[at + 3]!) >>> 0;

@@ -2,6 +2,7 @@
  * One transaction of a session: the client's own (explicit) or the one that the gateway opens around an
  * autocommit unit.
  */
+import type { Finish } from '../commit/event.ts';
 import type { Gid, Refusal } from '../identity.ts';
 import type { StatementClass, TransactionModes } from '../statement/statement-class.ts';
 import type { Reply } from './reply.ts';
@@ -25,6 +26,10 @@ export interface Block {
   temporary: boolean;
   /** A command was announced that event triggers do not see. */
   announced: boolean;
+  /** It ran code that may have run the command NOTIFY where functions do: 'says' certainly its text does. */
+  notifies: 'no' | 'may' | 'says';
+  /** LISTEN or UNLISTEN wait for its commit. */
+  listens: boolean;
   /** What announced commands have changed is noted in the server: any other change is not theirs. */
   accounted: boolean;
   /** PREPARE is under way or has happened: the transaction can no longer be interrupted here. */
@@ -36,6 +41,8 @@ export interface Block {
    * the outcome.
    */
   gid: Gid | undefined;
+  /** It is held open, and ends like this now. */
+  openOrder: Finish | undefined;
   /** The server has confirmed its PREPARE: the outcome no longer needs this connection. */
   prepared: boolean;
 }
@@ -55,10 +62,13 @@ export function newBlock(
     uncertain: false,
     temporary: false,
     announced: false,
+    notifies: 'no',
+    listens: false,
     accounted: false,
     preparing: false,
     withdrawn: undefined,
     gid: undefined,
+    openOrder: undefined,
     prepared: false,
   };
 }
@@ -72,7 +82,14 @@ export function noteStatement(block: Block, statement: StatementClass): void {
     block.accounted = false;
     block.uncertain = true;
   }
-  if (statement.kind === 'session' || statement.kind === 'notify') block.uncertain = true;
+  if (statement.kind === 'session') block.uncertain = true;
+  if (statement.kind === 'notify') block.wrote = true;
+  if (statement.kind === 'write' && block.notifies !== 'says')
+    block.notifies = statement.notifies === true ? 'says' : 'may';
+  if (statement.kind === 'listen') {
+    block.listens = true;
+    block.uncertain = true;
+  }
 }
 
 /** Statements that run without the gateway between them. */
@@ -105,7 +122,7 @@ export function runsAsIs(statement: StatementClass): boolean {
     case 'empty':
     case 'read':
     case 'session':
-    case 'notify':
+    case 'listen':
     case 'rollback':
     case 'savepoint':
       return true;
@@ -121,5 +138,5 @@ export function isSetting(each: StatementClass): boolean {
 
 /** Classes that come to nothing unless all members take part in the end of their transaction. */
 export function needsMembers(each: StatementClass): boolean {
-  return each.kind === 'write' || each.kind === 'announced';
+  return each.kind === 'write' || each.kind === 'announced' || each.kind === 'notify';
 }

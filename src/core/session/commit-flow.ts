@@ -7,13 +7,16 @@ import { assert } from '../../lib/assert.ts';
 import type { Gid, Refusal } from '../identity.ts';
 import type { Answer } from '../commit/event.ts';
 import { status } from '../wire/codes.ts';
-import { errorResponse } from '../wire/messages.ts';
+import { errorFields, errorResponse } from '../wire/messages.ts';
 import type { ErrorText } from '../wire/messages.ts';
 import { pause } from './admission.ts';
 import { noteReply } from './block.ts';
 import type { Block } from './block.ts';
 import { refusalText, translated } from './interruption.ts';
+import { listenNow } from './listening.ts';
+import { commitLast } from './open-commit.ts';
 import type { Reply } from './reply.ts';
+import { rollBack, settled } from './server-reply.ts';
 import type { SessionMachine } from './session.ts';
 
 type Part<T> = Generator<void, T, void>;
@@ -33,13 +36,6 @@ export interface Flight {
 }
 
 /**
- * Until the reply is whole and no cancel request is on its way, which could hit the next statement instead.
- */
-export function* settled(session: SessionMachine, reply: Reply): Part<void> {
-  while (!reply.done || session.cancelling) yield;
-}
-
-/**
  * Header and PREPARE in one string behind whatever runs: one answer, which wakes this process once. In a
  * failed block the first fails and the second is not run: the block is still to be rolled back. Undefined
  * while nothing may be prepared.
@@ -51,19 +47,6 @@ export function sendPrepare(session: SessionMachine, block: Block): Flight | und
   const header = session.ports.headerSql(gid, false, isAnnounced(block));
   const prepare = session.sendOwn(`${header}; PREPARE TRANSACTION '${gid}'`);
   return { gid, prepare };
-}
-
-/**
- * The server's transaction ends without a trace. A cancel request of the client may hit the ROLLBACK itself.
- */
-export function* rollBack(session: SessionMachine): Part<void> {
-  for (let attempt = 0; attempt < 3; attempt++) {
-    while (session.cancelling) yield;
-    const reply = session.sendOwn('ROLLBACK');
-    yield* settled(session, reply);
-    if (reply.status === status.idle) return;
-  }
-  session.fatal('XX000', '[multimaster] the transaction could not be rolled back');
 }
 
 export const rolledBack = errorResponse({
@@ -94,6 +77,12 @@ export function* endAttempt(
 
 /** Commits the block on all nodes. `flight`: header and PREPARE are on their way already. */
 export function* endBlock(session: SessionMachine, block: Block, flight: Flight | undefined): Part<BlockEnd> {
+  const end = yield* commitBlock(session, block, flight);
+  if (end.kind === 'committed' && block.listens) yield* listenNow(session);
+  return end;
+}
+
+function* commitBlock(session: SessionMachine, block: Block, flight: Flight | undefined): Part<BlockEnd> {
   while (session.cancelling) yield;
   if (flight === undefined) {
     yield* whileHeld(session);
@@ -166,6 +155,10 @@ function* askThenEnd(session: SessionMachine, block: Block): Part<BlockEnd> {
   }
   switch (header.value) {
     case 'empty':
+      // A NOTIFY inside a function leaves no trace that SQL could see: PREPARE refuses it.
+      if (block.notifies === 'says' || (block.notifies === 'may' && session.ports.hiddenNotify())) break;
+      failed(session, block, gid);
+      return yield* commitHere(session);
     case 'temporary':
       failed(session, block, gid);
       return yield* commitHere(session);
@@ -174,9 +167,7 @@ function* askThenEnd(session: SessionMachine, block: Block): Part<BlockEnd> {
       break;
     default:
       assert(header.value === 'mixed', `the header function answers ${header.value}`);
-      failed(session, block, gid);
-      yield* rollBack(session);
-      return { kind: 'error', error: errorResponse(mixed), retryable: false };
+      return yield* endOpen(session, block, gid);
   }
   block.preparing = true;
   block.gid = gid;
@@ -194,12 +185,43 @@ function* commitHere(session: SessionMachine): Part<BlockEnd> {
   return { kind: 'error', error: translated(session, commit.error ?? rolledBack), retryable: false };
 }
 
+/** It cannot be prepared: it commits when all the others have prepared it. */
+function* endOpen(session: SessionMachine, block: Block, gid: Gid): Part<BlockEnd> {
+  const end = yield* commitLast(session, block, gid);
+  if (end.kind === 'refused') return yield* notPrepared(session, block, gid, end.reply);
+  const answer = session.answer?.answer ?? { kind: 'unknown', reason: 'the session was lost' };
+  session.answer = undefined;
+  const { failed: refused } = end;
+  if (refused?.error !== undefined && answer.kind === 'aborted') {
+    const retryable = isConflict(refused.sqlstate);
+    return { kind: 'error', error: translated(session, refused.error), retryable };
+  }
+  // Nobody waits any longer for those who could tell: with the session the open transaction goes.
+  if (answer.kind === 'unknown' && !block.prepared) session.abandon('57P01', answer.reason);
+  while (session.ended) yield; // it has nothing to say any more
+  return blockEnd(gid, answer, true);
+}
+
+/** PREPARE, or what stands for it, has failed: nothing of it is left anywhere. */
+function* notPrepared(session: SessionMachine, block: Block, gid: Gid, reply: Reply): Part<BlockEnd> {
+  failed(session, block, gid);
+  const { withdrawn } = block;
+  const { interruption } = session;
+  const given = interruption !== undefined || withdrawn !== undefined;
+  // A cancelled PREPARE may leave the block open.
+  if (session.serverStatus !== status.idle) yield* rollBack(session);
+  const refusal = withdrawn ?? (reply.error === undefined ? interruption?.refusal : undefined);
+  const said = isNotifyRefusal(reply) ? notifyRefused : (reply.error ?? rolledBack);
+  const error = refusal === undefined ? translated(session, said) : errorResponse(refusalText(refusal));
+  return { kind: 'error', error, retryable: given || isConflict(reply.sqlstate) };
+}
+
 const mixed: ErrorText = {
   severity: 'ERROR',
   sqlstate: '0A000',
   message:
-    '[multimaster] a transaction that has written to temporary and to replicated tables cannot be committed',
-  hint: 'Write to temporary tables in a transaction of their own.',
+    '[multimaster] a transaction that has written to temporary and to replicated tables cannot be prepared',
+  hint: 'Repeat the transaction: from now on this session is asked before.',
 };
 
 /** PREPARE has been answered. `kind`: what the header function said of the transaction. */
@@ -211,28 +233,39 @@ export function* afterPrepare(
   prepare: Reply,
 ): Part<BlockEnd> {
   if (prepare.tag !== 'PREPARE TRANSACTION') {
-    failed(session, block, gid);
-    const { withdrawn } = block;
-    const given = session.interruption !== undefined || withdrawn !== undefined;
-    const retryable = given || isConflict(prepare.sqlstate);
-    // A cancelled PREPARE may leave the block open.
-    if (session.serverStatus !== status.idle) yield* rollBack(session);
-    if (kind === 'temporary' || kind === 'mixed') {
-      // The session has temporary tables after all: from now on it is asked before PREPARE, and this unit may
-      // run again.
-      session.mayHaveTemporary = true;
-      return { kind: 'error', error: errorResponse(mixed), retryable: true };
-    }
-    const error = prepare.error ?? rolledBack;
-    const told = withdrawn === undefined ? translated(session, error) : errorResponse(refusalText(withdrawn));
-    return { kind: 'error', error: told, retryable };
+    const end = yield* notPrepared(session, block, gid, prepare);
+    if (kind !== 'temporary' && kind !== 'mixed') return end;
+    // The session has temporary tables after all: from now on it is asked before PREPARE, and this unit may
+    // run again.
+    session.mayHaveTemporary = true;
+    return { kind: 'error', error: errorResponse(mixed), retryable: true };
   }
   block.prepared = true;
   session.ports.prepareEnded(gid, kind === 'empty' || kind === 'early' ? kind : 'prepared');
-  while (session.answer?.gid !== gid) yield;
+  for (;;) {
+    if (session.delivery.due !== undefined) yield* session.delivery.run(session);
+    else if (session.answer?.gid !== gid) yield;
+    else break;
+  }
   const { answer } = session.answer;
   session.answer = undefined;
   return blockEnd(gid, answer, kind !== 'empty');
+}
+
+const notifyRefused = errorResponse({
+  severity: 'ERROR',
+  sqlstate: '0A000',
+  message: '[multimaster] the commands NOTIFY, LISTEN and UNLISTEN do not work inside a function or rule',
+  hint: 'Call pg_notify() there, which notifies the listeners of all nodes; LISTEN at top level.',
+});
+
+/** The routine's name is the same in every language. */
+function isNotifyRefusal({ error, sqlstate }: Reply): boolean {
+  return (
+    sqlstate === '0A000' &&
+    error !== undefined &&
+    errorFields(error, 0, error.length).get('R') === 'AtPrepare_Notify'
+  );
 }
 
 function isConflict(sqlstate: string): boolean {

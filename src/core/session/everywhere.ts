@@ -10,7 +10,7 @@ import type { StatementClass } from '../statement/statement-class.ts';
 import { errorResponse } from '../wire/messages.ts';
 import type { ErrorText } from '../wire/messages.ts';
 import { admission } from './admission.ts';
-import { settled } from './commit-flow.ts';
+import { settled } from './server-reply.ts';
 import { runLocalUnit } from './local-command.ts';
 import type { EverywhereOrder, EverywhereResult } from './ports.ts';
 import type { SessionMachine, Task } from './session.ts';

@@ -19,7 +19,14 @@ import type { Run } from './group-run.ts';
 import type { Segment } from './intake.ts';
 import { newReply } from './reply.ts';
 import type { SessionMachine } from './session.ts';
-import { blocksOnly, runBegin, runCommit, runRollback, savepointCommand } from './transaction-control.ts';
+import {
+  blocksOnly,
+  runBegin,
+  runCommit,
+  runListen,
+  runRollback,
+  savepointCommand,
+} from './transaction-control.ts';
 import { account, announce, openExplicitBlock, openOwnBlock, refuse } from './unit.ts';
 
 type Part<T> = Generator<void, T, void>;
@@ -111,7 +118,7 @@ function onlyRollback(classes: readonly StatementClass[]): boolean {
 
 function boundClasses(session: SessionMachine, run: Run): StatementClass[] {
   const kinds = [...run.bound.keys()].map((name) => session.registry.portalClass(name));
-  return kinds.filter((kind) => kind.kind === 'write' || kind.kind === 'announced');
+  return kinds.filter(needsMembers);
 }
 
 /**
@@ -157,6 +164,7 @@ function* runControl(session: SessionMachine, run: Run, control: NonNullable<Pie
   else if (kind.kind === 'begin') ok = yield* runBegin(session, kind, query(text));
   else if (kind.kind === 'rollback') ok = yield* runRollback(session, kind.chain, query(text));
   else if (kind.kind === 'savepoint') ok = yield* refuse(session, blocksOnly(savepointCommand(text)));
+  else if (kind.kind === 'listen') ok = yield* runListen(session, kind);
   else if (kind.kind === 'everywhere') ok = yield* carryOutEverywhere(session, kind, text);
   else if (kind.kind === 'refused') ok = yield* refuse(session, { severity: 'ERROR', ...kind });
   else if (kind.kind === 'prepare-transaction') ok = yield* runPrepareTransaction(session, query(text));

@@ -208,6 +208,8 @@ function needsControl(
       return block !== undefined || !before.every(runsAsIs) || !isLast();
     case 'rollback':
       return block?.explicit === false || (block === undefined && !before.every(runsAsIs)) || !isLast();
+    case 'listen':
+      return (block !== undefined || !before.every(runsAsIs)) && !place.failed;
     case 'savepoint':
       return block?.explicit !== true && !before.some((each) => each.kind === 'begin');
     case 'begin':

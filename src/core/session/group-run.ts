@@ -8,7 +8,8 @@ import type { StatementClass } from '../statement/statement-class.ts';
 import { status } from '../wire/codes.ts';
 import { closeStatement, errorResponse, syncMessage } from '../wire/messages.ts';
 import { noteReply } from './block.ts';
-import { endAttempt, rollBack, settled } from './commit-flow.ts';
+import { endAttempt } from './commit-flow.ts';
+import { rollBack, settled } from './server-reply.ts';
 import type { BoundPortals, Piece } from './group-reader.ts';
 import type { Segment } from './intake.ts';
 import { failBlock, mustFailBlock, refusalText } from './interruption.ts';
@@ -17,6 +18,7 @@ import type { Journal } from './registry.ts';
 import { release, tellError } from './relay.ts';
 import { newReply } from './reply.ts';
 import type { Reply } from './reply.ts';
+import { tagShown } from './rewrite.ts';
 import type { SessionMachine } from './session.ts';
 import { blockMayHaveEnded, failStatement, tellEnd } from './unit.ts';
 
@@ -85,6 +87,7 @@ export function sendMessages(session: SessionMachine, run: Run, piece: Piece, wa
   if (session.block?.explicit !== false || waits) reply.hold = false;
   if (!reply.hold) release(session, reply);
   session.holding = reply.hold ? reply : undefined;
+  reply.tags.push(...piece.classes.map(tagShown));
   for (const bytes of piece.messages) session.toServer(bytes);
   run.sentBound = new Map(run.bound);
 }

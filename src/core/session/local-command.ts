@@ -4,7 +4,7 @@
  * Rule: the sensor is off for exactly this statement; a session whose sensor cannot be put back ends.
  */
 import { admission } from './admission.ts';
-import { settled } from './commit-flow.ts';
+import { settled } from './server-reply.ts';
 import { newReply } from './reply.ts';
 import type { SessionMachine, Task } from './session.ts';
 import { endPassing, refuseUnit } from './unit.ts';

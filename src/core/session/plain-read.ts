@@ -12,7 +12,7 @@
 import { backend, frontend, status } from '../wire/codes.ts';
 import { int32At } from '../wire/messages.ts';
 import { wholeUnit } from './group-task.ts';
-import { settled } from './commit-flow.ts';
+import { settled } from './server-reply.ts';
 import type { ClientMessage, Segment } from './intake.ts';
 import { newReply } from './reply.ts';
 import type { Reply } from './reply.ts';

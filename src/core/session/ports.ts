@@ -2,6 +2,7 @@
  * What a session machine may ask of the world. Calls are orders that never fail and never call back into the
  * machine before they return; answers come later as calls of the machine's own methods.
  */
+import type { Finish } from '../commit/event.ts';
 import type { Gid } from '../identity.ts';
 import type { EverywhereCommand } from '../statement/everywhere-command.ts';
 import type { ParsedText } from '../statement/statement-class.ts';
@@ -61,6 +62,8 @@ export interface SessionPorts extends BranchPorts, EverywherePorts {
   waitBeforeRetry(attempt: number): void;
 
   classify(text: string): ParsedText;
+  /** A function or rule of the database may run the command NOTIFY. */
+  hiddenNotify(): boolean;
 
   /** Why a statement may not run on this node now; undefined: it may. */
   obstacle(write: boolean): Obstacle | undefined;
@@ -81,6 +84,17 @@ export interface SessionPorts extends BranchPorts, EverywherePorts {
   headerSql(gid: Gid, checked: boolean, announced: boolean): string;
   /** SQL that announces a command which no event trigger sees. */
   announceSql(command: string, tag: string): string;
+  /** What the committed transaction notifies could not be told to the server's listeners. */
+  deliveryFailed(reason: string): void;
+  /**
+   * The SQL that ends the work of a transaction that cannot be prepared; it answers with the transaction's
+   * id.
+   */
+  openHeaderSql(gid: Gid, announced: boolean): string;
+  /** It has run: the transaction stays open until `orderOpen` is called. In place of `prepareEnded`. */
+  heldOpen(gid: Gid, xid: string): void;
+  /** What was ordered was executed, or the COMMIT has failed. */
+  openEnded(gid: Gid, end: Finish | 'failed'): void;
   /** How the PREPARE of the gid ended. */
   prepareEnded(gid: Gid, end: PrepareEnd): void;
 }

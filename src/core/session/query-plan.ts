@@ -3,13 +3,15 @@
  * Rule: a string has one ReadyForQuery; what stands in it outside of BEGIN … COMMIT is one implicit
  * transaction, as in PostgreSQL.
  */
-import type { Statement, StatementClass } from '../statement/statement-class.ts';
+import { unreadableNotify } from '../statement/refusal.ts';
+import type { ParsedText, Statement, StatementClass } from '../statement/statement-class.ts';
 import { frontend, status } from '../wire/codes.ts';
 import { query, syncMessage, withText } from '../wire/messages.ts';
 import { isSetting, runsAsIs } from './block.ts';
-import { settled } from './commit-flow.ts';
 import { runEverywhere } from './everywhere.ts';
+import { settled } from './server-reply.ts';
 import { translated } from './interruption.ts';
+import { listenLater } from './listening.ts';
 import { runLocalUnit } from './local-command.ts';
 import type { ClientMessage } from './intake.ts';
 import { queryTextAt, sliceStatements } from './query-text.ts';
@@ -24,7 +26,7 @@ import type { Unit } from './unit.ts';
 
 export function planSimple(session: SessionMachine, message: ClientMessage): Task {
   const source = queryTextAt(message.bytes, 5);
-  const statements = session.ports.classify(source.text);
+  const statements = understood(session.ports.classify(source.text), source.isUtf8);
   session.registry.simpleQuerySent(true);
   const isBroken = !source.isUtf8 && session.clientEncoding === 'UTF8'; // the server refuses it as a whole
   if (statements === undefined || isBroken) return runUnparsed(session, source);
@@ -33,6 +35,18 @@ export function planSimple(session: SessionMachine, message: ClientMessage): Tas
     return planSingle(session, message, source.text, first.class);
   }
   return planSeveral(session, message, source, statements);
+}
+
+/** A text that is not UTF-8 was read byte by byte. */
+function understood(statements: ParsedText, isUtf8: boolean): ParsedText {
+  if (isUtf8 || statements?.some((each) => each.class.kind === 'notify') !== true) return statements;
+  return statements.map((each) =>
+    isForeignNotify(each.class) ? { ...each, class: unreadableNotify } : each,
+  );
+}
+
+function isForeignNotify(each: StatementClass): boolean {
+  return each.kind === 'notify' && /[^\0-\x7f]/u.test(each.channel + each.payload);
 }
 
 function unitOf(bytes: Uint8Array, classes: readonly StatementClass[], texts: readonly string[]): Unit {
@@ -58,12 +72,18 @@ function planSingle(
   kind: StatementClass,
 ): Task {
   const unit = unitOf(message.bytes, [kind], [text]);
+  if (kind.kind === 'listen' && session.block !== undefined && !hasFailed(session)) {
+    const later = listenLater(kind.entry);
+    return runPassing(session, later === undefined ? unit : unitOf(query(later), [kind], [text]));
+  }
   if (runsAsIs(kind) || hasFailed(session)) return runPassing(session, unit);
   if (isSetting(kind)) {
     const other = rewritten(session.wish, kind, session.block !== undefined);
     return runPassing(session, other === undefined ? unit : unitOf(query(other), [kind], [text]));
   }
   switch (kind.kind) {
+    case 'notify':
+      return planNotify(session, unit, kind);
     case 'write': {
       const own = kind.instead === undefined ? unit : unitOf(query(kind.instead), [kind], [kind.instead]);
       return inExplicitBlock(session) ? runPassing(session, own) : runAutocommit(session, own);
@@ -77,6 +97,12 @@ function planSingle(
     default:
       return runString(session, [{ class: kind, message: message.bytes, text, offset: 0 }]);
   }
+}
+
+function planNotify(session: SessionMachine, unit: Unit, kind: StatementClass): Task {
+  const other = rewritten(session.wish, kind, true);
+  const sent = other === undefined ? unit : unitOf(query(other), unit.classes, unit.texts);
+  return inExplicitBlock(session) ? runPassing(session, sent) : runAutocommit(session, sent);
 }
 
 function* runAnnounced(session: SessionMachine, unit: Unit): Task {
@@ -108,6 +134,7 @@ function planSeveral(
   const together = classes.every((each, index) => {
     if (each.kind === 'write') return plain.test(texts[index]!);
     if (each.kind === 'savepoint') return explicit;
+    if (each.kind === 'listen') return !explicit && classes.every(runsAsIs);
     return runsAsIs(each) && each.kind !== 'rollback';
   });
   if (together) {

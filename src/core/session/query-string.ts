@@ -10,10 +10,11 @@ import { needsMembers, noteStatement } from './block.ts';
 import { runFinishPrepared, runPrepareTransaction } from './client-two-phase.ts';
 import { endAttempt } from './commit-flow.ts';
 import { noteSettings } from './noted-settings.ts';
+import { listenLater } from './listening.ts';
 import { release } from './relay.ts';
 import { newReply } from './reply.ts';
 import type { Reply } from './reply.ts';
-import { rewritten } from './rewrite.ts';
+import { rewritten, tagShown } from './rewrite.ts';
 import type { SessionMachine, Task } from './session.ts';
 import {
   blocksOnly,
@@ -103,9 +104,11 @@ function* runStatement(
   account(session, [kind]);
   noteStatement(block, kind);
   if (!failed) announce(session, [kind], [text]);
-  const other = rewritten(session.wish, kind, true);
+  const later = kind.kind === 'listen' ? listenLater(kind.entry) : undefined;
+  const other = later ?? rewritten(session.wish, kind, true);
   const bytes = other === undefined || failed ? message : query(other);
-  const reply = yield* relayStatement(session, bytes, other === undefined ? statement.offset : 0);
+  const offset = other === undefined ? statement.offset : 0;
+  const reply = yield* relayStatement(session, bytes, offset, false, failed ? undefined : tagShown(kind));
   if (reply !== false) noteSettings(session, [kind], [text]);
   return reply;
 }

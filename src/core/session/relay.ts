@@ -5,7 +5,7 @@
  * that a repeat tells it the rest only.
  */
 import { backend } from '../wire/codes.ts';
-import { copyFail, cstringAt, errorResponse } from '../wire/messages.ts';
+import { commandComplete, copyFail, cstringAt, errorResponse } from '../wire/messages.ts';
 import type { ErrorText } from '../wire/messages.ts';
 import { translated } from './interruption.ts';
 import { takeError } from './own-message.ts';
@@ -55,6 +55,21 @@ export function relay(
     reply.prefix--;
     return;
   }
+  const tag = endsResult(type) ? reply.tags.shift() : undefined;
+  if (tag === undefined || type !== backend.commandComplete)
+    return pass(session, reply, type, buffer, start, end);
+  const shown = commandComplete(tag);
+  pass(session, reply, type, shown, 0, shown.length);
+}
+
+function pass(
+  session: SessionMachine,
+  reply: Reply,
+  type: number,
+  buffer: Uint8Array,
+  start: number,
+  end: number,
+): void {
   switch (type) {
     case backend.commandComplete:
       noteCompletion(session, reply, cstringAt(buffer, start + 5, end));

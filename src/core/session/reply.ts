@@ -49,6 +49,8 @@ export interface Reply {
    * write.
    */
   written: number;
+  /** What the client is told of each statement instead of the server's command tag, in their order. */
+  readonly tags: (string | undefined)[];
   /** A command that defines something has completed: it may be in the way of decoding. */
   defined: boolean;
   /** First column of the first row of an own statement. */
@@ -91,6 +93,7 @@ export function newReply(kind: 'own' | 'client', hold: boolean, prefix = 0): Rep
     errorTold: false,
     tag: '',
     written: 0,
+    tags: [],
     defined: false,
     value: undefined,
     copies: 0,

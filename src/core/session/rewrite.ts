@@ -1,10 +1,12 @@
 /**
  * Statements that would touch the gateway's own sensor, the read-only default of the server session, in other
  * words. The client's own wish lives in ReadOnlyWish; the server is shown it under a name of our own, so that
- * the answer is the server's.
+ * the answer is the server's. And NOTIFY, which PREPARE would refuse.
  */
 import { beginText } from '../statement/session-command.ts';
+import { payloadLimit } from '../pgoutput/notification.ts';
 import type { StatementClass } from '../statement/statement-class.ts';
+import { utf8Length } from '../statement/utf8-length.ts';
 import type { ReadOnlyWish } from './read-only-wish.ts';
 
 const guarded = 'default_transaction_read_only';
@@ -31,9 +33,23 @@ export function rewritten(
       // Inside a transaction, transaction_read_only is what the client has made it.
       if (statement.name !== guarded && inTransaction) return undefined;
       return `SELECT '${wish.value ? 'on' : 'off'}'::text AS ${statement.name}`;
+    case 'notify':
+      // What is too long goes through: the server says so in its own words.
+      if (utf8Length(statement.payload) >= payloadLimit) return undefined;
+      return `CALL mtm.notify(${quoted(statement.channel)}, ${quoted(statement.payload)})`;
     case 'write':
       return statement.instead;
     default:
       return undefined;
   }
+}
+
+function quoted(text: string): string {
+  return `'${text.replaceAll("'", "''")}'`;
+}
+
+/** The command tag that the client expects where the statement that runs in its place has another. */
+export function tagShown(statement: StatementClass): string | undefined {
+  if (statement.kind === 'listen') return statement.entry.startsWith('+') ? 'LISTEN' : 'UNLISTEN';
+  return statement.kind === 'notify' ? 'NOTIFY' : undefined;
 }

@@ -31,6 +31,7 @@ import { ReadOnlyWish } from './read-only-wish.ts';
 import { Registry } from './registry.ts';
 import { relay, relayNotice, relayPart, tellError } from './relay.ts';
 import { newReply } from './reply.ts';
+import { Delivery } from './delivery.ts';
 import { relayParameter, Sensor, sensorName } from './sensor.ts';
 import type { Reply } from './reply.ts';
 
@@ -62,6 +63,7 @@ export class SessionMachine {
   /** The reply whose results wait for the end of the transaction. */
   holding: Reply | undefined;
   clientEncoding = 'UTF8';
+  readonly delivery = new Delivery();
   readonly client: ClientSide;
   readonly sensor = new Sensor();
   #replies: Reply[] = [];
@@ -97,12 +99,8 @@ export class SessionMachine {
 
   /** Logged in, no unit runs and no transaction is open. */
   get idle(): boolean {
-    return (
-      this.client.loggedIn &&
-      this.#replies.length === 0 &&
-      this.#task === undefined &&
-      this.block === undefined
-    );
+    if (this.#replies.length > 0 || this.#task !== undefined) return false;
+    return this.client.loggedIn && this.block === undefined;
   }
 
   /** PREPARE is under way: the server connection stays until its end is known, also without the client. */
@@ -225,6 +223,7 @@ export class SessionMachine {
   /** Just before ReadyForQuery: the changed default is reported, as the server reports its settings. */
   reportWish(): void {
     if (this.clientStatus === status.idle) this.registry.transactionEnded();
+    this.delivery.release(this);
     if (this.wish.value === this.#wishReported) return;
     this.#wishReported = this.wish.value;
     this.toClient(parameterStatus(sensorName, this.#wishReported ? 'on' : 'off'));
@@ -264,7 +263,7 @@ export class SessionMachine {
       case backend.parameterStatus:
         return relayParameter(this, buffer, start, end);
       case backend.notificationResponse:
-        return this.ports.toClient(buffer, start, end);
+        return this.delivery.relay(this, buffer, start, end);
       case backend.noticeResponse:
         return relayNotice(this, reply, buffer, start, end);
       case backend.readyForQuery:
@@ -317,6 +316,7 @@ export class SessionMachine {
     if (this.#ended || this.#serverLost) return;
     if (this.block?.prepared === true) this.#serverLost = true;
     else this.abandon('57P01', serverLost);
+    this.delivery.serverGone(this);
   }
 
   // ---- from the node

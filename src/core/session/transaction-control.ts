@@ -4,19 +4,23 @@
  * end once, and after an error at COMMIT no transaction is left.
  */
 import { beginText } from '../statement/session-command.ts';
+import { unreadableListen } from '../statement/refusal.ts';
 import type { StatementClass } from '../statement/statement-class.ts';
 import { status } from '../wire/codes.ts';
 import { errorFields, errorResponse, query, withErrorFields } from '../wire/messages.ts';
 import type { ErrorText } from '../wire/messages.ts';
 import { admission } from './admission.ts';
-import { newBlock, noteReply } from './block.ts';
-import { endBlock, rollBack, settled } from './commit-flow.ts';
+import { newBlock, noteReply, noteStatement } from './block.ts';
+import { endBlock } from './commit-flow.ts';
+import { rollBack, settled } from './server-reply.ts';
 import { refusalText, translated } from './interruption.ts';
+import { listenLater } from './listening.ts';
 import { release } from './relay.ts';
 import { newReply } from './reply.ts';
 import type { Reply } from './reply.ts';
+import { tagShown } from './rewrite.ts';
 import type { SessionMachine } from './session.ts';
-import { blockMayHaveEnded, failStatement, openExplicitBlock, refuse } from './unit.ts';
+import { blockMayHaveEnded, failStatement, openExplicitBlock, openOwnBlock, refuse } from './unit.ts';
 
 type Part<T> = Generator<void, T, void>;
 
@@ -29,16 +33,18 @@ export const noTransaction = errorResponse({
 /**
  * Sends one Query and relays its replies but for ReadyForQuery; false after an error. In a block of ours the
  * results are still held. `offset`: characters before it in the string that it comes from, because error
- * positions count from there.
+ * positions count from there. `tag`: told instead of the server's.
  */
 export function* relayStatement(
   session: SessionMachine,
   message: Uint8Array,
   offset: number,
   free = false,
+  tag?: string,
 ): Part<Reply | false> {
   session.toServer(message);
   const reply = session.expect(newReply('client', session.block?.explicit === false));
+  reply.tags.push(tag);
   reply.free = free;
   reply.endsLate = true;
   session.holding = reply.hold ? reply : undefined;
@@ -155,6 +161,22 @@ export function* runRollback(session: SessionMachine, chain: boolean, message: U
   const reply = yield* relayStatement(session, message, 0, true);
   yield* blockMayHaveEnded(session, reply === false ? undefined : reply);
   return reply !== false;
+}
+
+/** LISTEN or UNLISTEN behind something else in a group, or in a transaction. False after an error. */
+export function* runListen(
+  session: SessionMachine,
+  kind: Extract<StatementClass, { kind: 'listen' }>,
+): Part<boolean> {
+  const later = listenLater(kind.entry);
+  if (later === undefined) return yield* refuse(session, { severity: 'ERROR', ...unreadableListen });
+  const block = session.block ?? openOwnBlock(session, session.ports.clock());
+  noteStatement(block, kind);
+  const reply = session.sendOwn(later);
+  yield* settled(session, reply);
+  if (reply.error !== undefined) session.toClient(translated(session, reply.error));
+  else session.complete(tagShown(kind) ?? '');
+  return reply.error === undefined;
 }
 
 /** PostgreSQL's error for what makes no sense in the implicit transaction of a string. */

@@ -10,13 +10,15 @@ import { readyForQuery } from '../wire/messages.ts';
 import type { ErrorText } from '../wire/messages.ts';
 import { mustAccount, needsMembers, newBlock, noteReply, noteStatements } from './block.ts';
 import type { Block } from './block.ts';
-import { endAttempt, sendPrepare, settled } from './commit-flow.ts';
+import { endAttempt, sendPrepare } from './commit-flow.ts';
+import { settled } from './server-reply.ts';
 import type { BlockEnd } from './commit-flow.ts';
 import { noteSettings } from './noted-settings.ts';
 import { isPassing, release, staleError, tellError } from './relay.ts';
 import { admission, cancelled, pause } from './admission.ts';
 import { putFailedBlock } from './interruption.ts';
 import { cutAtCompletion, newReply } from './reply.ts';
+import { tagShown } from './rewrite.ts';
 import type { Reply } from './reply.ts';
 import type { SessionMachine, Task } from './session.ts';
 
@@ -75,7 +77,7 @@ export function* runPassing(session: SessionMachine, unit: Unit): Task {
   account(session, classes);
   if (block !== undefined) noteStatements(block, classes);
   // Several reads may have to be repeated as a whole when one of them turns out to write.
-  const reply = send(session, unit.build(false), outside && classes.length > 1);
+  const reply = send(session, unit, false, outside && classes.length > 1);
   reply.free = free;
   yield* settled(session, reply);
   if (block !== undefined) noteReply(block, reply);
@@ -102,7 +104,7 @@ export function* endOutside(session: SessionMachine, reply: Reply, unit: Unit): 
  */
 export function* runPreparing(session: SessionMachine, unit: Unit): Task {
   session.sendOwn('ROLLBACK');
-  const reply = send(session, unit.build(false), false);
+  const reply = send(session, unit, false, false);
   yield* settled(session, reply);
   release(session, reply);
   if (reply.error !== undefined) tellError(session, reply, reply.error);
@@ -123,8 +125,10 @@ export function* endPassing(session: SessionMachine, reply: Reply, unit: Unit): 
   sendReady(session);
 }
 
-function send(session: SessionMachine, sending: Sending, hold: boolean): Reply {
+function send(session: SessionMachine, { build, classes }: Unit, repeat: boolean, hold: boolean): Reply {
+  const sending = build(repeat);
   const reply = session.expect(newReply('client', hold, sending.prefix));
+  reply.tags.push(...classes.map(tagShown));
   for (const bytes of sending.messages) session.toServer(bytes);
   return reply;
 }
@@ -245,7 +249,7 @@ function* attemptUnit(
   const block = openOwnBlock(session, startTime);
   noteStatements(block, unit.classes);
   announce(session, unit.classes, unit.texts);
-  const reply = send(session, unit.build(told !== nothingTold || attempt > 1), true);
+  const reply = send(session, unit, told !== nothingTold || attempt > 1, true);
   reply.endsLate = unit.isSimple;
   reply.skip = told.messages;
   reply.skipNotices = told.notices;
@@ -278,9 +282,8 @@ function mayPrepareAtOnce(session: SessionMachine, unit: Unit): boolean {
   if (session.mayHaveTemporary || session.block?.uncertain !== false) return false;
   let writes = false;
   for (const each of unit.classes) {
-    if (each.kind !== 'write') continue;
-    if (each.copyIn) return false;
-    writes = true;
+    if (each.kind === 'write' && each.copyIn) return false;
+    if (each.kind === 'write' || each.kind === 'notify') writes = true;
   }
   return writes;
 }

@@ -20,6 +20,7 @@ pg_replication_origin_create pg_replication_origin_drop pg_replication_origin_se
 pg_replication_origin_session_setup pg_replication_origin_xact_reset pg_replication_origin_xact_setup
 pg_extension_config_dump pg_stop_making_pinned_objects brin_desummarize_range brin_summarize_new_values
 brin_summarize_range gin_clean_pending_list pg_import_system_collations
+pg_export_snapshot
 `);
 
 /**
@@ -33,6 +34,11 @@ schema_to_xmlschema database_to_xml database_to_xml_and_xmlschema database_to_xm
 `);
 
 export const builtInWriters: ReadonlySet<string> = new Set([...writers, ...textRunners]);
+
+/** Functions that open or change large objects, which are not replicated. */
+export function isLargeObjectFunction(name: string): boolean {
+  return name.startsWith('lo_') || name === 'loread' || name === 'lowrite';
+}
 
 /** Functions that would put this session's writes outside of what the gateway sees. Refused at top level. */
 export const originFunctions: ReadonlySet<string> = new Set(

@@ -54,6 +54,11 @@ export class Classifier {
     this.#context = context;
   }
 
+  /** A function or rule of the database may run the command NOTIFY. */
+  get hiddenNotify(): boolean {
+    return this.#context.hiddenNotify;
+  }
+
   /** What the catalog says has changed: nothing that was decided before counts any more. */
   setContext(context: ClassifyContext): void {
     this.#context = context;
@@ -78,7 +83,7 @@ export class Classifier {
   }
 
   #parseBig(text: string): ParsedText {
-    const whole = withoutParser(text);
+    const whole = withoutParser(text, this.#context);
     if (whole !== undefined) return [whole];
     if (text.length <= longestParsedCharacters) return this.#parseTree(text);
     return refusal(
@@ -99,7 +104,7 @@ export class Classifier {
       case 'syntax-error':
         return undefined;
       case 'too-complex': {
-        const whole = withoutParser(text);
+        const whole = withoutParser(text, this.#context);
         if (whole !== undefined) return [whole];
         return refusal(
           text,
@@ -119,9 +124,9 @@ function refusal(text: string, reason: StatementClass): ParsedText {
 }
 
 /** A text that is certainly one query or row change: it runs in a block as a write. */
-function withoutParser(text: string): Statement | undefined {
+function withoutParser(text: string, context: ClassifyContext): Statement | undefined {
   if (!runsInBlock.test(text) || needsTree.test(text) || !isSingleStatement(text)) return undefined;
-  const certain = changesRows.test(text);
+  const certain = changesRows.test(text) && !context.hiddenLargeObjects && !/lo_|loread|lowrite/iu.test(text);
   return {
     class: { kind: 'write', certain, temporary: false, copyIn: false },
     start: 0,

@@ -3,11 +3,12 @@
  * §6, §10). Rule: everything that the text shows is decided here, nothing is executed, nothing is guessed
  * towards `read`.
  */
+import { isLargeObjectFunction } from './built-in-writers.ts';
 import { withoutConcurrently } from './concurrently-word.ts';
 import type { ClassifyContext } from './context.ts';
 import { argumentText, definitionClass, isFalse } from './definition-command.ts';
 import { isPureRead, relationIsSuspicious } from './query-reach.ts';
-import { findRefusal, ownObjectRefusal } from './refusal.ts';
+import { findRefusal, ownObjectRefusal, unreadableNotify } from './refusal.ts';
 import { settingClass, showClass, transactionClass } from './session-command.ts';
 import type { Statement, StatementClass } from './statement-class.ts';
 import { utf8Length } from './utf8-length.ts';
@@ -23,8 +24,6 @@ const sessionKinds: ReadonlySet<string> = new Set([
   'DeallocateStmt',
   'FetchStmt',
   'ClosePortalStmt',
-  'ListenStmt',
-  'UnlistenStmt',
   'LoadStmt',
   'CheckPointStmt',
   'LockStmt',
@@ -52,6 +51,17 @@ function saysTemporary(statement: TreeNode): boolean {
     return undefined;
   });
   return temporary;
+}
+
+/** Nothing in a row change can be what only the checked header sees. */
+function isCertain(statement: TreeNode, context: ClassifyContext): boolean {
+  let large = context.hiddenLargeObjects;
+  walk(statement, (_key, node) => {
+    if (large) return 'skip';
+    large = 'funcname' in node && isLargeObjectFunction(stringsAt(node, 'funcname').at(-1) ?? '');
+    return undefined;
+  });
+  return !large;
 }
 
 function queryClass(statement: TreeNode, context: ClassifyContext): StatementClass {
@@ -87,11 +97,31 @@ function copyClass(command: TreeNode, context: ClassifyContext): StatementClass 
   if (command['is_from'] === true) {
     const fromClient = textAt(command, 'filename') === undefined && command['is_program'] !== true;
     const own = relation !== undefined && textAt(relation, 'schemaname') === 'mtm';
-    return (own ? ownObjectRefusal(command) : undefined) ?? write(true, saysTemporary(command), fromClient);
+    return (
+      (own ? ownObjectRefusal(command) : undefined) ??
+      write(!context.hiddenLargeObjects, saysTemporary(command), fromClient)
+    );
   }
   if (relation !== undefined) return relationIsSuspicious(relation, context) ? write(false) : read;
   const query = nodeAt(command, 'query');
   return query !== undefined && isPureRead(query, context) ? read : write(false, saysTemporary(command));
+}
+
+function doClass(command: TreeNode): StatementClass {
+  let notifies = false;
+  walk(command, (key, node) => {
+    if (key === 'String' && /\bnotify\b/iu.test(textAt(node, 'sval') ?? '')) notifies = true;
+    return undefined;
+  });
+  const plain = { kind: 'write', certain: false, temporary: false, copyIn: false } as const;
+  return notifies ? { ...plain, notifies } : plain;
+}
+
+function notifyClass(command: TreeNode): StatementClass {
+  const channel = textAt(command, 'conditionname') ?? '';
+  const payload = textAt(command, 'payload') ?? '';
+  // What stands for bytes that are no UTF-8.
+  return (channel + payload).includes('\uFFFD') ? unreadableNotify : { kind: 'notify', channel, payload };
 }
 
 function bodyClass(
@@ -108,7 +138,7 @@ function bodyClass(
     case 'UpdateStmt':
     case 'DeleteStmt':
     case 'MergeStmt':
-      return write(true, saysTemporary(statement));
+      return write(isCertain(statement, context), saysTemporary(statement));
     case 'TransactionStmt':
       return transactionClass(body);
     case 'VariableSetStmt':
@@ -125,9 +155,16 @@ function bodyClass(
       if ((Number(body['options'] ?? 0) & holdOption) === 0) return session;
       return query !== undefined && isPureRead(query, context) ? session : write(false, saysTemporary(body));
     }
+    case 'ListenStmt':
+      return { kind: 'listen', entry: `+${textAt(body, 'conditionname') ?? ''}` };
+    case 'UnlistenStmt': {
+      const channel = textAt(body, 'conditionname') ?? '';
+      return { kind: 'listen', entry: channel === '' ? '*' : `-${channel}` };
+    }
     case 'NotifyStmt':
-      return { kind: 'notify' };
+      return notifyClass(body);
     case 'DoStmt':
+      return doClass(body);
     case 'CallStmt':
     case 'ExecuteStmt':
       return write(false);

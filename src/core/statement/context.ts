@@ -30,6 +30,10 @@ export interface ClassifyContext {
    * read.
    */
   readonly hiddenCode: boolean;
+  /** A user's function or rule may run the command NOTIFY, which reaches this node's listeners only. */
+  readonly hiddenNotify: boolean;
+  /** A user's function, rule or default may change large objects: every write is checked for that. */
+  readonly hiddenLargeObjects: boolean;
 }
 
 /** One row of `suspicionQuery`, as it comes from the catalog. */
@@ -40,6 +44,8 @@ export interface Suspicions {
   readonly relations: readonly string[];
   readonly operators: readonly string[];
   readonly hiddenCode: boolean;
+  readonly hiddenNotify: boolean;
+  readonly hiddenLargeObjects: boolean;
 }
 
 /** A database in which no user has made any code. */
@@ -50,6 +56,8 @@ export const noSuspicions: Suspicions = {
   relations: [],
   operators: [],
   hiddenCode: false,
+  hiddenNotify: false,
+  hiddenLargeObjects: false,
 };
 
 /** Before the catalog was read, and whenever it cannot be: every query may reach a user's code. */
@@ -67,5 +75,7 @@ export function contextOf(suspicions: Suspicions): ClassifyContext {
     suspiciousRelations: new Set(suspicions.relations),
     suspiciousOperators: new Set(suspicions.operators),
     hiddenCode: suspicions.hiddenCode,
+    hiddenNotify: suspicions.hiddenNotify,
+    hiddenLargeObjects: suspicions.hiddenLargeObjects,
   };
 }

@@ -149,7 +149,8 @@ function isPlainSelect(text: string, end: number, context: ClassifyContext): boo
 /**
  * Nothing in it could end the statement, name our objects, a temporary schema or a function that is refused.
  */
-function isPlainWrite(text: string, end: number): boolean {
+function isPlainWrite(text: string, end: number, context: ClassifyContext): boolean {
+  if (context.hiddenLargeObjects) return false;
   for (let index = 6; index < end; index++) {
     const code = text.charCodeAt(index);
     switch (code) {
@@ -157,6 +158,14 @@ function isPlainWrite(text: string, end: number): boolean {
         return false;
       case 0x26: // & as in U&"…"
         if (text.charCodeAt(index + 1) === 0x22) return false;
+        break;
+      case 0x4c: // lo_, lowrite, loread
+      case 0x6c:
+        if (
+          lowerAt(text, index + 1) === 0x6f &&
+          /^.._|^..(?:write|read)/iu.test(text.slice(index, index + 7))
+        )
+          return false;
         break;
       case 0x4d: // mtm
       case 0x6d:
@@ -191,11 +200,11 @@ export function quickClass(text: string, context: ClassifyContext): StatementCla
       if (beginsWith(text, 'select')) return isPlainSelect(text, end, context) ? read : undefined;
       break;
     case 0x69: // insert
-      return beginsWith(text, 'insert') && isPlainWrite(text, end) ? write : undefined;
+      return beginsWith(text, 'insert') && isPlainWrite(text, end, context) ? write : undefined;
     case 0x75: // update
-      return beginsWith(text, 'update') && isPlainWrite(text, end) ? write : undefined;
+      return beginsWith(text, 'update') && isPlainWrite(text, end, context) ? write : undefined;
     case 0x64: // delete
-      return beginsWith(text, 'delete') && isPlainWrite(text, end) ? write : undefined;
+      return beginsWith(text, 'delete') && isPlainWrite(text, end, context) ? write : undefined;
     default:
   }
   return end <= longestControl ? control.get(text.slice(0, end).trimEnd().toUpperCase()) : undefined;

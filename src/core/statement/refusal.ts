@@ -34,6 +34,19 @@ export function gidRefusal(gid: string): Refusal | undefined {
   );
 }
 
+/** It is put into other words, for which its text must be understood. */
+export const unreadableNotify: Refusal = refused(
+  '0A000',
+  'this NOTIFY is not written in UTF-8, so it cannot be sent to the other nodes',
+  'Use SELECT pg_notify(…), or client_encoding = UTF8.',
+);
+
+export const unreadableListen: Refusal = refused(
+  '0A000',
+  'this LISTEN is not written in UTF-8, so it cannot wait for the end of the transaction',
+  'Run it outside of a transaction, or use client_encoding = UTF8.',
+);
+
 const ownObject = (): Refusal =>
   refused(
     '42501',

@@ -31,6 +31,8 @@ export type StatementClass =
       readonly certain: boolean;
       readonly temporary: boolean;
       readonly copyIn: boolean;
+      /** A DO whose text has the command NOTIFY. */
+      readonly notifies?: true;
       /** The text to run instead: without the word CONCURRENTLY. */
       readonly instead?: string;
     }
@@ -46,7 +48,7 @@ export type StatementClass =
   | { readonly kind: 'set-transaction'; readonly modes: TransactionModes }
   | { readonly kind: 'prepare-transaction'; readonly gid: string }
   | { readonly kind: 'finish-prepared'; readonly gid: string; readonly commit: boolean }
-  /** SET, RESET, SHOW, DISCARD, DECLARE, FETCH, DEALLOCATE, LISTEN …: session only, forwarded as it is. */
+  /** SET, RESET, SHOW, DISCARD, DECLARE, FETCH, DEALLOCATE …: session only, forwarded as it is. */
   | { readonly kind: 'session' }
   /**
    * SET/RESET of a setting on which the gateway itself depends. value undefined: RESET or SET … TO DEFAULT.
@@ -64,7 +66,13 @@ export type StatementClass =
    * default_transaction_read_only).
    */
   | { readonly kind: 'show-guarded'; readonly name: string }
-  | { readonly kind: 'notify' }
+  /**
+   * LISTEN ('+' and the channel), UNLISTEN ('-' and the channel, or '*'): session only; inside a transaction
+   * that may write it waits for the commit (session/listening.ts).
+   */
+  | { readonly kind: 'listen'; readonly entry: string }
+  /** NOTIFY: in a block, in other words (session/rewrite.ts). */
+  | { readonly kind: 'notify'; readonly channel: string; readonly payload: string }
   /**
    * Local by rule, outside a block, and it needs a read-write session (VACUUM, CREATE DATABASE, ALTER
    * SYSTEM, REINDEX …).

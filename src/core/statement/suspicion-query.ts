@@ -66,4 +66,6 @@ select
       where c.contypid <> 0 and ((d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
           and d.refobjid in (select oid from fn where own))
         or (d.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass
-          and d.refobjid in (select oid from operator)))) as "hiddenCode"`;
+          and d.refobjid in (select oid from operator)))) as "hiddenCode",
+  mtm.hides_notify() as "hiddenNotify",
+  mtm.hides_large_objects() as "hiddenLargeObjects"`;

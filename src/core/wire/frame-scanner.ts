@@ -71,34 +71,43 @@ export class FrameScanner {
 
   push(chunk: Uint8Array): ScanResult {
     if (this.#halted || chunk.length === 0) return ok;
-    let buffer = chunk;
-    if (this.#pendingBytes > 0) {
-      const joined = this.#join(chunk);
+    let at = 0;
+    while (this.#pendingBytes > 0) {
+      const bytes = Math.min(this.#need - this.#pendingBytes, chunk.length - at);
+      const joined = this.#join(chunk, at, at + bytes);
       if (joined === undefined) return ok;
-      buffer = joined;
+      at += bytes;
+      const result = this.#scan(joined, 0);
+      if (result.kind === 'violation' || this.#halted) return result;
     }
-    return this.#scan(buffer);
+    return this.#scan(chunk, at);
   }
 
-  /** Joins only when the message that is waiting becomes complete: collecting stays linear in its size. */
-  #join(chunk: Uint8Array): Uint8Array | undefined {
-    this.#pending.push(chunk);
-    this.#pendingBytes += chunk.length;
-    if (this.#pendingBytes < this.#need) return undefined;
+  /**
+   * Takes what the message that is waiting still needs, and no more: the rest of the chunk stays where it
+   * is. Joins only when the message becomes complete: collecting stays linear in its size.
+   */
+  #join(chunk: Uint8Array, start: number, end: number): Uint8Array | undefined {
+    this.#pendingBytes += end - start;
+    if (this.#pendingBytes < this.#need) {
+      this.#pending.push(chunk.slice(start, end));
+      return undefined;
+    }
     const joined = new Uint8Array(this.#pendingBytes);
     let at = 0;
     for (const piece of this.#pending) {
       joined.set(piece, at);
       at += piece.length;
     }
+    joined.set(chunk.subarray(start, end), at);
     this.#pending = [];
     this.#pendingBytes = 0;
     this.#need = headerBytes;
     return joined;
   }
 
-  #scan(buffer: Uint8Array): ScanResult {
-    let at = 0;
+  #scan(buffer: Uint8Array, from: number): ScanResult {
+    let at = from;
     const size = buffer.length;
     const handler = this.#handler;
     while (at < size) {

@@ -6,6 +6,8 @@ const encoder = new TextEncoder();
 
 /** A buffer that must grow gets at least this. */
 const leastGrowth = 512;
+/** Who has just sent more than this probably sends as much again, and gets the room for it at once. */
+const muchBytes = 8192;
 
 /** Most writers build one message: a new buffer is made only by the next message after take(). */
 const nothing = new Uint8Array(0);
@@ -14,6 +16,7 @@ export class MessageWriter {
   #buffer: Uint8Array;
   #size = 0;
   #lengthAt = -1;
+  #least = leastGrowth;
 
   constructor(capacity = 512) {
     this.#buffer = new Uint8Array(capacity);
@@ -26,7 +29,7 @@ export class MessageWriter {
   #room(bytes: number): void {
     const wanted = this.#size + bytes;
     if (wanted <= this.#buffer.length) return;
-    const grown = new Uint8Array(Math.max(wanted, this.#buffer.length * 2, leastGrowth));
+    const grown = new Uint8Array(Math.max(wanted, this.#buffer.length * 2, this.#least));
     grown.set(this.#buffer.subarray(0, this.#size));
     this.#buffer = grown;
   }
@@ -96,6 +99,7 @@ export class MessageWriter {
 
   take(): Uint8Array {
     const taken = this.#buffer.subarray(0, this.#size);
+    this.#least = this.#size > muchBytes ? this.#size : leastGrowth;
     this.#buffer = nothing;
     this.#size = 0;
     return taken;

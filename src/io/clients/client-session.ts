@@ -20,7 +20,7 @@ import { cancelUntilGone, sendCancelTo } from './cancel-target.ts';
 import type { CancelTarget } from './cancel-target.ts';
 import { clientMessageLimit, longestMessageBytes } from './message-limits.ts';
 import { retryDelayMs } from './retry-delay.ts';
-import type { SessionServices } from './session-services.ts';
+import { askedOf, type SessionServices } from './session-services.ts';
 
 /** Unsent bytes above which the other side is no longer read. */
 const highWaterBytes = 256 * 1024;
@@ -99,24 +99,24 @@ export class ClientSession {
   #ports(): SessionPorts {
     const services = this.#services;
     return {
+      ...askedOf(services),
       toServer: (buffer, start, end) => this.#toServer.add(buffer, start, end),
       toClient: (buffer, start, end) => this.#toClient.add(buffer, start, end),
       close: () => this.close(),
       cancelServer: () => void this.#cancelServer(),
       waitBeforeRetry: (attempt) => {
-        const timer = setTimeout(() => this.#drive(() => this.machine.retryDue()), retryDelayMs(attempt));
-        timer.unref();
+        setTimeout(() => this.#drive(() => this.machine.retryDue()), retryDelayMs(attempt)).unref();
       },
-      classify: (text) => services.classify(text),
-      obstacle: (write) => services.obstacle(write),
-      hasLease: () => services.hasLease(),
-      clock: () => services.clock(),
       newTransaction: (startTime) => {
         this.#openGid = services.newTransaction(this, startTime);
         return this.#openGid;
       },
-      headerSql: (gid, checked, announced) => services.headerSql(gid, checked, announced),
       announceSql: (command, tag) => services.announceSql(command, tag, this.#backendPid),
+      heldOpen: (gid, xid) => services.heldOpen(gid, xid, this.#backendPid),
+      openEnded: (gid, end) => {
+        this.#openGid = undefined;
+        services.openEnded(gid, end);
+      },
       ...services.everywherePorts(this),
       ...services.branchPorts(this),
       prepareEnded: (gid, end) => {
@@ -279,14 +279,10 @@ export class ClientSession {
     try {
       allowed = await this.#services.mayBypass(this.user);
     } catch (error) {
-      this.#refuseBypass(`whether the user may is not known: ${(error as Error).message}`);
-      return;
+      return this.#refuseBypass(`whether the user may is not known: ${(error as Error).message}`);
     }
     if (this.#ended) return;
-    if (!allowed) {
-      this.#refuseBypass('only superusers and members of multimaster.admin_role may');
-      return;
-    }
+    if (!allowed) return this.#refuseBypass('only superusers and members of multimaster.admin_role may');
     const held = this.#heldForCheck ?? [];
     this.#heldForCheck = undefined;
     this.#bypassChecked = true;

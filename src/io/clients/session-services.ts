@@ -1,4 +1,5 @@
 /** What client sessions need of the node; the composition in src/node provides it. */
+import type { Finish } from '../../core/commit/event.ts';
 import type { Gid } from '../../core/identity.ts';
 import type {
   BranchPorts,
@@ -6,6 +7,7 @@ import type {
   Obstacle,
   PrepareEnd,
   SessionLimits,
+  SessionPorts,
 } from '../../core/session/ports.ts';
 import type { ParsedText } from '../../core/statement/statement-class.ts';
 import type { ErrorText } from '../../core/wire/messages.ts';
@@ -17,6 +19,7 @@ export interface SessionServices {
   /** Settings `multimaster.*` that every session shows. */
   readonly shownSettings: ReadonlyMap<string, string>;
   classify(text: string): ParsedText;
+  hiddenNotify(): boolean;
   obstacle(write: boolean): Obstacle | undefined;
   hasLease(): boolean;
   clock(): number;
@@ -26,8 +29,14 @@ export interface SessionServices {
   everywherePorts(session: ClientSession): EverywherePorts;
   branchPorts(session: ClientSession): BranchPorts;
   prepareEnded(gid: Gid, end: PrepareEnd): void;
+  deliveryFailed(reason: string): void;
   /** The session's server connection ended between the sending of PREPARE and its reply. */
   prepareLost(gid: Gid, backendPid: number): void;
+  openHeaderSql(gid: Gid, announced: boolean): string;
+  /** The transaction stays open in this backend until its machine is told by `orderOpen`. */
+  heldOpen(gid: Gid, xid: string, backendPid: number): void;
+  /** That was executed, or the COMMIT has failed. */
+  openEnded(gid: Gid, end: Finish | 'failed'): void;
   /** May this user work unsupervised (application_name=mtm_admin)? */
   mayBypass(user: string): Promise<boolean>;
   /** Why no session may begin now; undefined: it may. */
@@ -36,4 +45,28 @@ export interface SessionServices {
   sessionEnded(session: ClientSession): void;
   /** Finds a session by its backend's pid and passes the cancel on if the key fits. */
   cancel(processId: number, key: Uint8Array): void;
+}
+
+type Asked =
+  | 'classify'
+  | 'hiddenNotify'
+  | 'deliveryFailed'
+  | 'obstacle'
+  | 'hasLease'
+  | 'clock'
+  | 'headerSql'
+  | 'openHeaderSql';
+
+/** What is the same for every session. */
+export function askedOf(services: SessionServices): Pick<SessionPorts, Asked> {
+  return {
+    classify: (text) => services.classify(text),
+    hiddenNotify: () => services.hiddenNotify(),
+    deliveryFailed: (reason) => services.deliveryFailed(reason),
+    obstacle: (write) => services.obstacle(write),
+    hasLease: () => services.hasLease(),
+    clock: () => services.clock(),
+    headerSql: (gid, checked, announced) => services.headerSql(gid, checked, announced),
+    openHeaderSql: (gid, announced) => services.openHeaderSql(gid, announced),
+  };
 }

@@ -6,6 +6,7 @@
  * order. The owner sees to it that what a transaction depends on is finished before it is opened.
  */
 import type { Gid, NodeId, Refusal } from '../../core/identity.ts';
+import type { Notifications } from '../../core/pgoutput/notification.ts';
 import type { ClientBranch } from '../../core/apply/client-branch.ts';
 import { quoteLiteral } from '../../core/apply/quoting.ts';
 import { ApplyWorker } from './apply-worker.ts';
@@ -37,6 +38,8 @@ export interface ApplyHandle {
   onProgress: () => void;
   /** A command was seen: call `invalidate` of the applier when the transaction has committed here. */
   readonly ddl: boolean;
+  /** What the transaction notifies, when it is done. */
+  readonly notifications: Notifications | undefined;
   /** The client's branch that it brings: prepared here before it, and rolled back with it by its owner. */
   readonly client: ClientBranch | undefined;
   /** It says what becomes of clients' branches. */
@@ -239,6 +242,7 @@ class Handle implements ApplyHandle, ApplyJob {
   #finished = false;
   #scheduled = false;
   #ddl = false;
+  notifications: Notifications | undefined;
   #client: ClientBranch | undefined;
   #concernsClients = false;
 
@@ -323,6 +327,7 @@ class Handle implements ApplyHandle, ApplyJob {
     if (this.#finished) return;
     this.#finished = true;
     this.#ddl = this.ddl;
+    this.notifications = this.#worker?.notifications;
     this.#client = this.client;
     this.#concernsClients = this.concernsClients;
     this.#worker = undefined;

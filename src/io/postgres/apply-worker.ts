@@ -12,6 +12,7 @@
  */
 import { assert } from '../../lib/assert.ts';
 import type { NodeId, Refusal } from '../../core/identity.ts';
+import type { Notifications } from '../../core/pgoutput/notification.ts';
 import type { ClientBranch } from '../../core/apply/client-branch.ts';
 import { quoteLiteral } from '../../core/apply/quoting.ts';
 import { StatementPipeline } from '../../core/apply/statement-pipeline.ts';
@@ -111,6 +112,10 @@ export class ApplyWorker {
 
   get ddl(): boolean {
     return this.#writer?.ddl === true;
+  }
+
+  get notifications(): Notifications | undefined {
+    return this.#writer?.notifications;
   }
 
   /** The client's branch that the current transaction brings. */
@@ -305,6 +310,7 @@ export class ApplyWorker {
     if (result.kind === 'prepared') this.#pipeline.confirm();
     else this.#pipeline.forget();
     this.#phase = 'idle';
+    // Whoever is told asks what the writer has seen.
     job?.done(result);
     this.#job = undefined;
     this.#writer = undefined;

@@ -169,6 +169,15 @@ export class Control {
     });
   }
 
+  /** Whether a transaction whose session is gone has committed. */
+  async hasCommitted(xid: string): Promise<boolean> {
+    const { rows } = await this.#client.query<{ status: string | null }>(
+      'SELECT pg_xact_status($1::xid8) AS status',
+      [xid],
+    );
+    return rows[0]?.status === 'committed';
+  }
+
   async mayBypass(user: string, adminRole: string): Promise<boolean> {
     const { rows } = await this.#client.query<{ allowed: boolean }>(
       `SELECT r.rolsuper OR EXISTS (SELECT 1 FROM pg_roles a WHERE a.rolname = $2

@@ -35,6 +35,8 @@ export const applySettings: Readonly<Record<string, string>> = {
   ...noTimeouts,
   session_replication_role: 'replica',
   row_security: 'off',
+  // Triggers that fire here too have notified at home (sql/notify.sql).
+  'multimaster.replicate_pg_notify': 'nobody',
   default_transaction_read_only: 'off',
   default_transaction_isolation: 'read committed',
   deadlock_timeout: '1s',

@@ -61,10 +61,12 @@ export class RawConnection {
       message: (type, buffer, start, end) => this.#handler?.message(type, buffer, start, end),
       part: () => undefined,
     });
-    this.#socket = readDirectly(socket, (chunk) => {
+    const received = (chunk: Uint8Array): void => {
       const result = scanner.push(chunk);
       if (result.kind === 'violation') this.#socket.destroy(new Error(result.reason));
-    });
+    };
+    // The scanner copies what it keeps.
+    this.#socket = readDirectly(socket, received, true);
     this.#login = login;
     this.pid = pid;
     this.#secretKey = secretKey;

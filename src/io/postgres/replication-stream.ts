@@ -8,7 +8,7 @@
 import { backend } from '../../core/wire/codes.ts';
 import { cstringAt, query } from '../../core/wire/messages.ts';
 import { Capture } from '../../core/pgoutput/capture.ts';
-import type { CaptureHandler } from '../../core/pgoutput/capture.ts';
+import type { CaptureHandler } from '../../core/pgoutput/capture-handler.ts';
 import type { Lsn, NodeId } from '../../core/identity.ts';
 import { noTimeouts, pinnedFormats } from './pinned-settings.ts';
 import { RawConnection } from './raw-connection.ts';
@@ -28,6 +28,11 @@ export interface StreamOptions {
   readonly publication: string;
   /** Between two reports of the released position; default 2000. */
   readonly statusIntervalMs?: number;
+  /**
+   * Up to this size the server keeps a transaction in memory; a larger one it writes to its disk and reads
+   * again.
+   */
+  readonly memoryBytes?: number;
 }
 
 export class ReplicationStream {
@@ -55,7 +60,7 @@ export class ReplicationStream {
     const connection = await RawConnection.open({
       login: options.login,
       applicationName: 'mtm_walsender',
-      settings: { ...pinnedFormats, ...noTimeouts, wal_sender_timeout: '60s' },
+      settings: { ...pinnedFormats, ...noTimeouts, ...memory(options), wal_sender_timeout: '60s' },
       replication: 'database',
     });
     const stream = new ReplicationStream(connection, options, handler);
@@ -105,6 +110,13 @@ export class ReplicationStream {
     if (!this.#feed.closed) this.#feed.sendStatus();
     this.#feed.close();
   }
+}
+
+/** Within the limits of the setting. */
+function memory({ memoryBytes }: StreamOptions): Readonly<Record<string, string>> {
+  if (memoryBytes === undefined) return {};
+  const kilobytes = Math.min(Math.max(Math.ceil(memoryBytes / 1024), 64), 2_147_483_647);
+  return { logical_decoding_work_mem: `${kilobytes}kB` };
 }
 
 function startCommand(options: StreamOptions, version: number): string {

@@ -14,6 +14,7 @@ import type { SlotNames } from './slot-names.ts';
 /** In this order: later files use what earlier ones made. */
 const sqlFiles = [
   'schema.sql',
+  'notify.sql',
   'header.sql',
   'unwatched.sql',
   'statement-text.sql',
@@ -64,6 +65,8 @@ export interface NodePlace {
   become(client: Client): Promise<void>;
   /** Members of this role may change the cluster, beside superusers; empty: nobody else. */
   readonly adminRole?: string;
+  /** pg_notify() in functions and triggers notifies on all nodes; default off. */
+  readonly replicatePgNotify?: boolean;
   readonly ignoreTablesWithoutPk?: boolean;
 }
 
@@ -196,6 +199,8 @@ export async function installSchema(client: Client, node: NodePlace): Promise<re
         [schemaVersion, digest],
       );
     }
+    await client.query('SELECT mtm.replicate_pg_notify($1)', [node.replicatePgNotify === true]);
+    await client.query('SELECT mtm.replicate_setval(true)');
     const tooSmall = (await writePlace(client, node)) ? await adoptObjects(client) : [];
     await createPublication(client);
     await client.query('COMMIT');

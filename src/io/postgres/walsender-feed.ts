@@ -8,7 +8,7 @@
  */
 import { backend, frontend } from '../../core/wire/codes.ts';
 import { MessageWriter } from '../../core/wire/message-writer.ts';
-import { errorFields } from '../../core/wire/messages.ts';
+import { errorFields, int32At } from '../../core/wire/messages.ts';
 import type { Lsn } from '../../core/identity.ts';
 import type { RawConnection } from './raw-connection.ts';
 
@@ -42,7 +42,9 @@ export class WalsenderFeed {
   readonly #connection: RawConnection;
   readonly #handler: FeedHandler;
   readonly #options: FeedOptions;
-  #read: Lsn = 0n;
+  /** The position read, in two halves: a row is too little for a bigint of its own. */
+  #readHigh = 0;
+  #readLow = 0;
   #released: Lsn;
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
@@ -69,7 +71,16 @@ export class WalsenderFeed {
 
   /** Everything before this position has been handed to the handler. */
   get read(): Lsn {
-    return this.#read;
+    return (BigInt(this.#readHigh) << 32n) | BigInt(this.#readLow);
+  }
+
+  /** Positions only grow; the one that stands at `at` is taken if it is later. */
+  #noteRead(buffer: Uint8Array, at: number): void {
+    const high = int32At(buffer, at) >>> 0;
+    const low = int32At(buffer, at + 4) >>> 0;
+    if (high < this.#readHigh || (high === this.#readHigh && low <= this.#readLow)) return;
+    this.#readHigh = high;
+    this.#readLow = low;
   }
 
   /** The owner needs nothing before this position any more, even after a crash. */
@@ -113,17 +124,16 @@ export class WalsenderFeed {
    * wanted.
    */
   #copyData(buffer: Uint8Array, start: number, end: number): void {
-    const view = new DataView(buffer.buffer, buffer.byteOffset, buffer.byteLength);
     if (buffer[start] === 0x77 && end - start > 25) {
       const problem = this.#handler.change(buffer, start + 25, end);
       if (problem !== undefined) this.close(problem);
       // The position of a change lies inside its transaction; that of the end of WAL at sending may lie
       // behind it.
-      else this.#read = later(this.#read, view.getBigUint64(start + 1));
+      else this.#noteRead(buffer, start + 1);
     } else if (buffer[start] === 0x6b && end - start >= 18) {
-      const position = view.getBigUint64(start + 1);
-      this.#read = later(this.#read, position);
-      this.#handler.alive(position);
+      this.#noteRead(buffer, start + 1);
+      const view = new DataView(buffer.buffer, buffer.byteOffset, buffer.byteLength);
+      this.#handler.alive(view.getBigUint64(start + 1));
       if (buffer[start + 17] === 1) this.sendStatus();
     } else {
       this.close('malformed message in the stream');
@@ -132,7 +142,7 @@ export class WalsenderFeed {
 
   /** While nothing is flushed the server takes the written position for the flushed one. */
   get #written(): Lsn {
-    return this.#options.quiet && this.#released > 0n ? endOfWal : later(this.#read, this.#released);
+    return this.#options.quiet && this.#released > 0n ? endOfWal : later(this.read, this.#released);
   }
 
   /**

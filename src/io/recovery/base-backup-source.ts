@@ -152,7 +152,7 @@ export class BackupSource {
 
   #copyData(buffer: Uint8Array, at: number, end: number): void {
     const mark = buffer[at];
-    if (mark === dataMark) return this.#handler.data(buffer.subarray(at + 1, end));
+    if (mark === dataMark) return this.#handler.data(buffer.slice(at + 1, end));
     if (mark !== archiveMark) return; // its own progress, and a manifest that was not asked for
     const location = cstringEnd(buffer, at + 1, end) + 1;
     this.#handler.archive(cstringAt(buffer, location, end));

@@ -15,6 +15,8 @@ const slabBytes = 8192;
 const inSlabBytes = 2048;
 
 const buffer = Buffer.allocUnsafeSlow(readBytes);
+/** The same bytes; the slice of a Buffer would be no copy. */
+const plain = new Uint8Array(buffer.buffer);
 let slab = Buffer.allocUnsafeSlow(slabBytes);
 let used = 0;
 
@@ -35,11 +37,14 @@ function chunkOf(bytes: number): Uint8Array {
   return chunk;
 }
 
-function onread(received: (chunk: Uint8Array) => void): { buffer: Buffer; callback: (n: number) => boolean } {
+function onread(
+  received: (chunk: Uint8Array) => void,
+  lent = false,
+): { buffer: Buffer; callback: (n: number) => boolean } {
   return {
     buffer,
     callback: (bytes) => {
-      received(chunkOf(bytes));
+      received(lent ? plain.subarray(0, bytes) : chunkOf(bytes));
       return true;
     },
   };
@@ -64,8 +69,9 @@ interface Internals {
 /**
  * A connected socket, read directly from now on: the given one must not be used any more. It is paused;
  * `resume` begins. A socket of another kind (TLS), or one that holds bytes back, is read in the usual way.
+ * `lent`: the chunk is valid during the call only, which spares a copy.
  */
-export function readDirectly(socket: Socket, received: (chunk: Uint8Array) => void): Socket {
+export function readDirectly(socket: Socket, received: (chunk: Uint8Array) => void, lent = false): Socket {
   const former = socket as unknown as Internals;
   const handle = former._handle;
   for (const event of ['data', 'error', 'close']) socket.removeAllListeners(event);
@@ -80,7 +86,7 @@ export function readDirectly(socket: Socket, received: (chunk: Uint8Array) => vo
   }
   socket.removeAllListeners();
   former._handle = null;
-  const options = { handle, onread: onread(received), readable: true, writable: true };
+  const options = { handle, onread: onread(received, lent), readable: true, writable: true };
   const direct = new Socket(options as ConstructorParameters<typeof Socket>[0]);
   // The listener counts its connections by these.
   const own = direct as unknown as Internals;

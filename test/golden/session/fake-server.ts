@@ -3,6 +3,7 @@
  * read-only transactions, the extended protocol with its skipping, COPY FROM STDIN, cancel. What a statement
  * does is told by its text: `rows N` gives N rows, `notice` a notice first, `fail CODE` that error, `hang`
  * waits until it is told to go on or cancelled, and so does the next PREPARE TRANSACTION after `hangAtPrepare`.
+ * `mixed` makes the transaction one that cannot be prepared, `deferred` one whose deferred triggers fail.
  */
 import { backend, frontend } from '../../../src/core/wire/codes.ts';
 import { FrameScanner } from '../../../src/core/wire/frame-scanner.ts';
@@ -34,6 +35,10 @@ export class FakeServer {
   /** What follows in a string of two statements. */
   #rest: string | undefined;
   hangAtPrepare = false;
+  /** The next COMMIT of a transaction that cannot be prepared fails. */
+  refusesCommit = false;
+  #mixed = false;
+  #deferred = false;
 
   constructor() {
     this.#scanner = new FrameScanner({
@@ -143,6 +148,12 @@ export class FakeServer {
       if (text.includes('fail')) return this.#fail('40001', 'could not serialize', simple);
       return this.#end(tag, simple);
     }
+    if (word === 'COMMIT' && this.#mixed && this.refusesCommit) {
+      this.refusesCommit = false;
+      this.#status = 'I';
+      this.#mixed = false;
+      return this.#fail('22012', 'division by zero', simple);
+    }
     if (word === 'ROLLBACK' || word === 'COMMIT') {
       if (this.#status === 'I') this.#notice(`no transaction`);
       const tag = this.#status === 'E' ? 'ROLLBACK' : word;
@@ -168,17 +179,28 @@ export class FakeServer {
     if (text.includes('notice')) this.#notice('hear');
     const error = /fail (\w{5})/.exec(text)?.[1];
     if (error !== undefined) return this.#fail(error, 'as told', simple);
+    if (text.startsWith('SET CONSTRAINTS')) {
+      if (this.#deferred) return this.#fail('23503', 'deferred', simple);
+      return this.#complete('SET CONSTRAINTS', simple);
+    }
+    if (text.includes('mixed')) this.#mixed = true;
+    if (text.includes('deferred')) this.#deferred = true;
     if (text.includes('CLIENT')) {
       if (text.includes('ROWS')) this.#wrote = true;
       this.#rows(['']);
       return this.#complete('SELECT 1', simple);
     }
-    if (text.includes('DECISION')) this.#wrote = true;
-    if (text.includes('HEADER')) {
-      this.#rows([this.#wrote ? 'write' : 'empty']);
+    if (text.includes('FRAME')) {
+      this.#rows([frameOf(text)]);
       return this.#complete('SELECT 1', simple);
     }
-    if (/^(?:INSERT|UPDATE|DELETE|COPY)/.test(word) || text.includes('writes')) {
+    if (text.includes('DECISION')) this.#wrote = true;
+    if (text.includes('HEADER')) {
+      const kind = this.#mixed ? 'mixed' : this.#wrote ? 'write' : 'empty';
+      this.#rows([text.includes('OPEN HEADER') ? '4711' : kind]);
+      return this.#complete('SELECT 1', simple);
+    }
+    if (/^(?:INSERT|UPDATE|DELETE|COPY)/.test(word) || text.includes('writes') || word === 'CALL') {
       if (!this.#writable) return this.#fail('25006', 'read-only transaction', simple);
       this.#wrote = true;
     }
@@ -219,6 +241,8 @@ export class FakeServer {
     this.#writable = false;
     this.#wrote = false;
     this.#savepoint = false;
+    this.#mixed = false;
+    this.#deferred = false;
     this.#portals.clear();
     this.#complete(tag, simple);
   }
@@ -246,4 +270,13 @@ export class FakeServer {
   #empty(type: number): void {
     this.say(new MessageWriter().begin(type).end().take());
   }
+}
+
+/** What a command for all nodes names, by the name of its table. */
+function frameOf(text: string): string {
+  if (text.endsWith('temporary')) return '{"temporary": true}';
+  if (text.endsWith('missing')) return '{"error": {"sqlstate": "42P01", "message": "does not exist"}}';
+  if (text.endsWith('there'))
+    return '{"notice": {"sqlstate": "42P07", "message": "already exists, skipping"}}';
+  return '{"chosen": "t_a_idx"}';
 }

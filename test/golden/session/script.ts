@@ -5,16 +5,19 @@
  *     > client Q text · P name text · B portal statement · D · E portal · C name · S · H · d text · c · f reason
  *       · X
  *       (several in one packet: separated by ` | `; `-` stands for no name)
- *     > server goes on · gone · fatal · hangs (at the next PREPARE)
+ *     > server goes on · gone · fatal · hangs (at the next PREPARE) · refuses (the next COMMIT that decides)
+ *     > node commits · rolls back (what is held open)
  *     > node committed · aborted · unknown · interrupt · withdraw · cancel delivered · request lost
  *       · retry due · client captured | too-big | gone (what is prepared for the client)
  *     > lease off · on · ends (an election has begun when it is asked for) · returns
  *     > obstacle write · all · passing · none
+ *     > node everywhere done · everywhere failed (a command that runs node by node)
  *     > client cancels
  *
  * Limits: 2 repeats, 64 bytes of results are held.
  */
 import { relayPlainAnswer, sendPlainRead } from '../../../src/core/session/plain-read.ts';
+import { orderOpen } from '../../../src/core/session/open-commit.ts';
 import { SessionMachine } from '../../../src/core/session/session.ts';
 import { backend, frontend } from '../../../src/core/wire/codes.ts';
 import { FrameScanner } from '../../../src/core/wire/frame-scanner.ts';
@@ -46,6 +49,7 @@ class Stage {
   #lease: 'on' | 'off' | 'ends' = 'on';
   #obstacle = 'none';
   #serverGone = false;
+  #hiddenNotify = false;
 
   /** The server's bytes arrive in pieces of this size. */
   readonly #pieceBytes: number;
@@ -77,6 +81,7 @@ class Stage {
         cancelServer: () => this.lines.push('  cancel'),
         waitBeforeRetry: (attempt) => this.lines.push(`  wait before repeat ${attempt}`),
         classify: (text) => classifier.parse(text),
+        hiddenNotify: () => this.#hiddenNotify,
         obstacle: (write) => this.#obstacleText(write),
         held: () => false,
         hasLease: () => this.#hasLease(),
@@ -84,7 +89,10 @@ class Stage {
         newTransaction: () => `mtm:1:1:1:${++this.#gids}`,
         headerSql: (gid, checked) => `SELECT HEADER${checked ? ' CHECKED' : ''} ${gid}`,
         announceSql: (command, tag) => `SELECT ANNOUNCE ${tag}: ${command}`,
-        frameSql: (command) => `SELECT FRAME ${command.what}`,
+        openHeaderSql: (gid) => `SELECT OPEN HEADER ${gid}`,
+        heldOpen: (gid, xid) => this.lines.push(`  held open ${gid} ${xid}`),
+        openEnded: (gid, end) => this.lines.push(`  open ended ${gid} ${end}`),
+        frameSql: ({ what, relation }) => `SELECT FRAME ${what} of ${relation.join('.')}`,
         everywhere: (order) => this.lines.push(`  everywhere ${order?.text ?? 'cancelled'}`),
         newBranch: () => ({ id: 'client:1', headerSql: 'SELECT CLIENT HEADER client:1' }),
         branchRows: (id, gid) => {
@@ -93,6 +101,7 @@ class Stage {
         endBranch: (id) => this.lines.push(`  roll back ${id}`),
         decisionSql: (name, commit) => `SELECT DECISION ${commit ? 'commit' : 'rollback'} ${name}`,
         prepareEnded: (gid, end) => this.lines.push(`  prepare ${gid} ${end}`),
+        deliveryFailed: (reason) => this.lines.push(`  not delivered: ${reason}`),
       },
       { conflictRetries: 2, holdBytes: 64, inboxBytes: 4096 },
       false,
@@ -177,12 +186,21 @@ class Stage {
       this.#server.cancel();
       machine.cancelDelivered();
     } else if (what === 'request') machine.cancelDelivered();
-    else if (what === 'retry') machine.retryDue();
+    else if (what === 'everywhere') {
+      const error = { severity: 'ERROR', sqlstate: '23505', message: 'it failed on node 3' } as const;
+      machine.everywhere = { notices: [], error: more === 'done' ? undefined : error };
+      machine.resume();
+    } else if (what === 'retry') machine.retryDue();
     else if (what === 'client')
       machine.branchIs('client:1', (more as 'captured' | 'too-big' | 'gone') ?? 'gone');
     else {
       const gid = `mtm:1:1:1:${this.#gids}`;
-      if (what === 'committed') machine.answered(gid, { kind: 'committed' });
+      if (what === 'notifies') {
+        const sql = line.endsWith('slowly') ? 'SELECT NOTIFY hang' : 'SELECT NOTIFY';
+        this.lines.push(`  taken: ${machine.delivery.offer(machine, gid, sql)}`);
+      } else if (what === 'commits') orderOpen(machine, gid, 'commit');
+      else if (what === 'rolls') orderOpen(machine, gid, 'rollback');
+      else if (what === 'committed') machine.answered(gid, { kind: 'committed' });
       else if (what === 'aborted') machine.answered(gid, { kind: 'aborted', refusal: conflict });
       else machine.answered(gid, { kind: 'unknown', reason: 'nobody answers' });
     }
@@ -193,6 +211,10 @@ class Stage {
   #serverEvent(what: string): void {
     if (what === 'goes') this.#server.goOn();
     else if (what === 'hangs') this.#server.hangAtPrepare = true;
+    else if (what === 'notifies')
+      this.#machine.serverMessage(backend.notificationResponse, notification, 0, 15);
+    else if (what === 'hides') this.#hiddenNotify = true;
+    else if (what === 'refuses') this.#server.refusesCommit = true;
     else if (what === 'fatal') {
       this.#server.say(errorResponse({ severity: 'FATAL', sqlstate: '57P01', message: 'shut down' }));
     } else if (what === 'gone') {
@@ -201,6 +223,9 @@ class Stage {
     }
   }
 }
+
+/** NotificationResponse: a process, a channel, an empty payload. */
+const notification = Buffer.from('A\0\0\0\x0e\0\0\0\x07news\0\0');
 
 function frontendMessage(text: string): Uint8Array {
   const [type = '', ...words] = text.trim().split(' ');

@@ -12,7 +12,7 @@ import type {
   CapturedPiece,
   PreparedTransaction,
   UnsupervisedWrite,
-} from '../../../src/core/pgoutput/capture.ts';
+} from '../../../src/core/pgoutput/capture-handler.ts';
 import { Applier } from '../../../src/io/postgres/applier.ts';
 import type { ApplyHandle, ApplyResult } from '../../../src/io/postgres/applier.ts';
 import { Finisher } from '../../../src/io/postgres/finisher.ts';
@@ -33,6 +33,10 @@ const applySql = readFileSync(
   fileURLToPath(new URL('../../../src/io/postgres/sql/apply.sql', import.meta.url)),
   'utf8',
 );
+
+/** Of the whole schema the applier asks for these; no table is local here. */
+const whatFactsAsk = `CREATE TABLE mtm.local_table (relid oid);
+  CREATE TABLE mtm.node (ignore_tables_without_pk boolean)`;
 
 export class Site {
   readonly node: number;
@@ -65,7 +69,9 @@ export class Site {
 
   async open(): Promise<void> {
     await this.admin.connect();
-    await this.admin.query(`CREATE SCHEMA mtm; ${applySql}; CREATE PUBLICATION mtm FOR ALL TABLES`);
+    await this.admin.query(
+      `CREATE SCHEMA mtm; ${whatFactsAsk}; ${applySql}; CREATE PUBLICATION mtm FOR ALL TABLES`,
+    );
     await this.admin.query(`SELECT pg_create_logical_replication_slot('mtm_live', 'pgoutput', false, true)`);
     await this.finisher.start();
     await this.listen();

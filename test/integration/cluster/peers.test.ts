@@ -126,3 +126,25 @@ test('functions that need temporary objects', async () => {
   const there = `SELECT to_regprocedure('drawn()') IS NOT NULL AS it`;
   expect(await cluster.query(3, there)).toEqual([{ it: true }]);
 });
+
+test('a foreign key of a generated column', async () => {
+  await cluster.query(1, 'CREATE TABLE doubled (b int PRIMARY KEY)');
+  await cluster.query(
+    1,
+    'CREATE TABLE single (a int PRIMARY KEY, b int GENERATED ALWAYS AS (a * 2) STORED REFERENCES doubled)',
+  );
+  await cluster.query(1, 'INSERT INTO doubled VALUES (2), (4)');
+  await cluster.query(1, 'INSERT INTO single VALUES (1)');
+  await cluster.query(2, 'UPDATE single SET a = 2');
+  expect(await cluster.query(3, 'SELECT * FROM single')).toEqual([{ a: 2, b: 4 }]);
+  // The parent is deleted at one node while a child is inserted at another: one of them must lose.
+  const [parent, child] = await Promise.all([cluster.client(1), cluster.client(2)]);
+  for (const client of [parent, child]) await client.query('BEGIN');
+  await parent.query('DELETE FROM doubled WHERE b = 2');
+  await child.query('INSERT INTO single VALUES (1)');
+  const ends = await Promise.allSettled([parent.query('COMMIT'), child.query('COMMIT')]);
+  expect(ends.filter(({ status }) => status === 'fulfilled').length).toBeLessThan(2);
+  await Promise.all([parent, child].map((client) => client.end()));
+  const orphans = 'SELECT count(*)::int AS n FROM single WHERE b NOT IN (SELECT b FROM doubled)';
+  expect(await cluster.query(3, orphans)).toEqual([{ n: 0 }]);
+});

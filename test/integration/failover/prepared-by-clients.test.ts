@@ -10,7 +10,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { startGatewayProcess, stopGatewayProcess } from '../../../src/io/launcher/gateway-process.ts';
 import { waitUntilGone } from '../../../src/io/launcher/process-control.ts';
-import { startCluster, type Cluster } from '../../support/cluster.ts';
+import { failureOf, startCluster, type Cluster } from '../../support/cluster.ts';
 import { eventually } from '../../support/polling.ts';
 
 vi.setConfig({ testTimeout: 90_000, hookTimeout: 120_000 });
@@ -177,8 +177,14 @@ test('a node is away all the time, and another one is prepared meanwhile', async
 });
 
 test('a node that joins as a copy while something is prepared', async () => {
-  await prepare(2, 'copied');
+  await prepare(2, 'definitions');
+  const refused = failureOf(cluster.query(1, "SELECT mtm.add_node('host=127.0.0.1 port=1')"));
+  expect(await refused).toMatchObject({ code: '55000' });
+  await cluster.query(1, "ROLLBACK PREPARED 'definitions'");
+  await cluster.query(1, 'CREATE TABLE "of copied" AS SELECT random() AS chance');
   const client = await cluster.client(1);
+  const moves = after.map(({ id, amount }) => `INSERT INTO account VALUES (${id}, ${amount})`).join('; ');
+  await client.query(`BEGIN; DELETE FROM account; ${moves}; PREPARE TRANSACTION 'copied'`);
   await client.query("BEGIN; INSERT INTO account VALUES (77, 7); PREPARE TRANSACTION 'dropped'");
   const program = fileURLToPath(new URL('../../../src/main.ts', import.meta.url));
   await run(process.execPath, [program, 'dev', 'join', '--data', cluster.folder.folder]);

@@ -187,6 +187,36 @@ describe.each(testedMajors)('adjustment on PostgreSQL %i', (major) => {
     await lab.admin.query('DROP SEQUENCE tiny');
   });
 
+  test('setval: what was stored before calls ours, and the built-in one again when that is wished', async () => {
+    await be(2, 3);
+    const drawnAfter = async (text: string): Promise<number | undefined> => {
+      await lab.admin.query(text);
+      return (await draw('sv', 1))[0];
+    };
+    await lab.trace(app, ['CREATE SEQUENCE sv']);
+    await lab.admin.query('SELECT mtm.replicate_setval(false)');
+    await lab.trace(app, [
+      `CREATE FUNCTION sf(n bigint) RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT setval('public.sv', n); END`,
+      'CREATE TABLE st (n bigint)',
+      `CREATE RULE st AS ON INSERT TO st DO ALSO SELECT setval('public.sv', NEW.n, true)`,
+    ]);
+    for (const wanted of [false, true, false, true]) {
+      await lab.admin.query('SELECT mtm.replicate_setval($1)', [wanted]);
+      if (wanted) await install(2);
+      // 101 is the first value of node 2 behind 100; the built-in function goes on by the step.
+      const expected = wanted ? 101 : 103;
+      expect(await drawnAfter(`SELECT setval('sv', 100)`)).toBe(expected);
+      expect(await drawnAfter('SELECT sf(100)')).toBe(expected);
+      expect(await drawnAfter('INSERT INTO st VALUES (100)')).toBe(expected);
+    }
+    await lab.trace(app, [`CREATE VIEW sw AS SELECT setval('sv', 100) AS n`]);
+    await lab.admin.query('SELECT mtm.replicate_setval(false)');
+    expect(await drawnAfter('SELECT * FROM sw')).toBe(103);
+    await install(2);
+    expect(await drawnAfter('SELECT * FROM sw')).toBe(101);
+    await lab.trace(app, ['DROP VIEW sw', 'DROP FUNCTION sf', 'DROP TABLE st', 'DROP SEQUENCE sv']);
+  });
+
   test('the installation is repeatable and says what is missing', async () => {
     await be(2, 3);
     await install(2);

@@ -343,7 +343,7 @@ describe.each(testedMajors)('DDL capture on PostgreSQL %i', (major) => {
     expect(await refusalOf(() => lab.trace(app, ['ALTER TABLE w ADD r2 float DEFAULT random()']))).toMatch(
       /^0A000 .*would differ/,
     );
-    await lab.trace(app, ['DROP TRIGGER w ON w', `UPDATE w SET t = '5'`]);
+    await lab.trace(app, ['DROP TRIGGER w ON w']);
     const same = [
       'ALTER TABLE w ALTER i TYPE bigint USING i::bigint',
       'ALTER TABLE w ADD gen int GENERATED ALWAYS AS (i * 2) STORED',

@@ -340,7 +340,20 @@ export const conversations: Readonly<Record<string, readonly Step[]>> = {
     one(message('F', Buffer.from([0, 0, 0, 1, 0, 0, 0, 0, 0, 0]))),
     one(q('SELECT 1')),
   ],
-  'listen and notify': [...each('LISTEN a', "NOTIFY a, 'x'"), ...each('UNLISTEN *', 'SELECT 1')],
+  'listen and notify': [
+    ...each('LISTEN a', "NOTIFY a, 'x'", 'BEGIN', 'NOTIFY a', 'NOTIFY a', "NOTIFY b, 'y'", 'COMMIT'),
+    ...each("SELECT pg_notify('a', 'f')", "SELECT pg_notify('', 'f')", "BEGIN; NOTIFY a, 'r'; ROLLBACK"),
+    ...each(
+      "SELECT 1; NOTIFY a, 's'; SELECT 2",
+      'BEGIN READ ONLY',
+      'NOTIFY a',
+      'COMMIT AND CHAIN',
+      'ROLLBACK',
+    ),
+    one(p("NOTIFY a, 'e'", 'n'), ds('n'), b([], 'n'), e(), b([], 'n'), dp(), e(), s()),
+    ...each('BEGIN', 'LISTEN b', 'SELECT 1/0', 'NOTIFY a', 'ROLLBACK', 'NOTIFY b'),
+    ...each('UNLISTEN *', 'SELECT 1'),
+  ],
   'other encodings': [
     ...each("SET client_encoding = 'LATIN1'"),
     one(message('Q', Buffer.from("INSERT INTO t VALUES (240, '\xe4\xf6') RETURNING v\0", 'latin1'))),

@@ -9,9 +9,9 @@ const goodSettings = {
   full_page_writes: 'on',
   max_prepared_transactions: '200',
   max_wal_senders: '10',
-  max_replication_slots: '106',
+  max_replication_slots: '108',
   max_active_replication_origins: '101',
-  max_connections: '367',
+  max_connections: '369',
   superuser_reserved_connections: '3',
   reserved_connections: '0',
   max_slot_wal_keep_size: '-1',
@@ -54,7 +54,7 @@ describe('what must change', () => {
     ['max_wal_senders', withSetting('max_wal_senders', '4')],
     ['max_replication_slots', withSetting('max_replication_slots', '4')],
     ['max_active_replication_origins', withSetting('max_active_replication_origins', '100')],
-    ['max_replication_slots', { version_num: 170_000, ...withSetting('max_replication_slots', '105') }],
+    ['max_replication_slots', { version_num: 170_000, ...withSetting('max_replication_slots', '107') }],
   ])('%s %j', async (name, facts) => {
     const findings = await wrong(facts);
     expect(findings).toMatchObject([{ name, must: true }]);
@@ -74,7 +74,7 @@ test('advice does not keep the gateway from starting', async () => {
 
 test('connections that are reserved for superusers are not for clients', async () => {
   expect(await wrong(withSetting('reserved_connections', '1'))).toMatchObject([
-    { name: 'max_connections', must: false, has: '367', needs: '368 or more' },
+    { name: 'max_connections', must: false, has: '369', needs: '370 or more' },
   ]);
 });
 

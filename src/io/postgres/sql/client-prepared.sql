@@ -59,6 +59,10 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   PERFORM mtm.require_gateway('client:' || id, proof);
   PERFORM mtm.check_transaction(announced), mtm.check_row_types();
+  IF current_setting('multimaster.listening', true) <> '' OR EXISTS (SELECT FROM pg_locks WHERE pid = pg_backend_pid()
+    AND relation = 'mtm.notify_mark'::regclass AND mode = 'RowExclusiveLock') THEN
+    RAISE EXCEPTION 'cannot PREPARE a transaction that has executed LISTEN, UNLISTEN, or NOTIFY' USING ERRCODE = '0A000';
+  END IF;
   PERFORM mtm.mark_client(id, hmac);
 END $$;
 

@@ -9,7 +9,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   FROM (
     SELECT coalesce(bool_or(c.oid >= 16384 AND c.relpersistence <> 't' AND c.relkind <> 'S'
              AND (c.relnamespace <> 'mtm'::regnamespace
-               OR c.oid IN ('mtm.ddl_mark'::regclass, 'mtm.setval_call'::regclass))
+               OR c.oid IN ('mtm.ddl_mark'::regclass, 'mtm.notify_mark'::regclass, 'mtm.setval_call'::regclass))
              AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')), false) AS permanent,
            coalesce(bool_or(c.relpersistence = 't' OR c.oid = 'mtm.temporary_mark'::regclass), false) AS temporary
     FROM pg_locks l LEFT JOIN pg_class c ON c.oid = l.relation
@@ -21,7 +21,7 @@ $$;
 -- Called just before PREPARE, or by one of the two functions that are. Returns
 --   'empty'      no transaction id: nothing to replicate, nothing emitted: COMMIT
 --   'temporary'  only temporary objects were touched: COMMIT
---   'mixed'      temporary and others: PREPARE would fail
+--   'mixed'      temporary and others (a notification too): PREPARE would fail, the transaction commits last (mtm.header_open)
 --   'write'      the header was emitted: PREPARE
 --   'early'      the same, and the session does not want to wait for the other nodes (wait_peer_commits)
 CREATE OR REPLACE FUNCTION mtm.seal(gid text, hmac text) RETURNS text
@@ -42,6 +42,7 @@ END $$;
 -- settings, grants: when the session has counted any (see unwatched.sql) it is looked at closely.
 CREATE OR REPLACE FUNCTION mtm.header(gid text, hmac text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE kind text;
 BEGIN
   IF pg_stat_get_xact_tuples_inserted(1260) + pg_stat_get_xact_tuples_updated(1260) + pg_stat_get_xact_tuples_deleted(1260)
     + pg_stat_get_xact_tuples_inserted(1261) + pg_stat_get_xact_tuples_updated(1261) + pg_stat_get_xact_tuples_deleted(1261)
@@ -50,7 +51,9 @@ BEGIN
     + pg_stat_get_xact_tuples_inserted(2396) + pg_stat_get_xact_tuples_inserted(3466) > 0 THEN
     PERFORM mtm.emit_unwatched();
     PERFORM mtm.check_transaction(false);
-    DELETE FROM mtm.accounted WHERE transaction = pg_current_xact_id_if_assigned();
+    kind := mtm.seal(gid, hmac);
+    IF kind NOT IN ('mixed', 'empty') THEN DELETE FROM mtm.accounted WHERE transaction = pg_current_xact_id_if_assigned(); END IF;
+    RETURN kind;
   END IF;
   RETURN mtm.seal(gid, hmac);
 END $$;
@@ -105,12 +108,30 @@ BEGIN
       OR EXISTS (SELECT FROM pg_namespace WHERE age(xmin) <= 0 AND mtm.is_own(xmin))) LIMIT 1);
 END $$;
 
+-- Can a function, rule or default of this database change large objects, where no text shows it?
+CREATE OR REPLACE FUNCTION mtm.hides_large_objects() RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  calls constant text := (SELECT ':funcid (' || string_agg(oid::text, '|') || ') ' FROM pg_proc
+    WHERE oid < 16384 AND (proname LIKE 'lo\_%' OR proname IN ('loread', 'lowrite')));
+BEGIN
+  RETURN EXISTS (SELECT FROM pg_proc WHERE oid >= 16384 AND pronamespace <> 'mtm'::regnamespace
+      AND (prosrc ~* '\m(lo_[a-z0-9_]+|lowrite|loread)\M' OR prosqlbody::text ~ calls))
+    OR EXISTS (SELECT FROM pg_rewrite WHERE oid >= 16384 AND ev_type <> '1' AND ev_action::text ~ calls)
+    OR EXISTS (SELECT FROM pg_attrdef WHERE oid >= 16384 AND adbin::text ~ calls);
+END $$;
+
 -- Refuses what must never be prepared (a catalog lock that would stop decoding, architecture §9), what is not replicated
 -- (large objects), and, unless announced, catalog changes that event triggers do not see.
 CREATE OR REPLACE FUNCTION mtm.check_transaction(announced boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE l record; large boolean := false; marked boolean := false; locked oid[] := '{}'; unseen text; accounted bigint;
-  new_collations text;
+DECLARE
+  l record;
+  -- lo_unlink leaves its lock on the object; whatever opens one, also to read it, one on the table.
+  large boolean := EXISTS (SELECT FROM pg_locks WHERE locktype = 'object' AND pid = pg_backend_pid() AND granted
+    AND classid = 'pg_largeobject'::regclass AND mode = 'AccessExclusiveLock'
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database()));
+  marked boolean := false; locked oid[] := '{}'; unseen text; accounted bigint; new_collations text;
 BEGIN
   FOR l IN
     SELECT k.relation, k.mode, c.relname, c.relisshared, c.relpersistence FROM pg_locks k JOIN pg_class c ON c.oid = k.relation
@@ -133,8 +154,8 @@ BEGIN
       OR l.relation IN ('mtm.ddl_mark'::regclass, 'mtm.temporary_mark'::regclass);
   END LOOP;
   IF large OR EXISTS (SELECT FROM pg_largeobject_metadata WHERE age(xmin) <= 0 AND mtm.is_own(xmin)) THEN
-    RAISE EXCEPTION '[multimaster] large objects cannot be changed: they are not replicated'
-      USING ERRCODE = '0A000', HINT = 'Keep the data in a bytea column.';
+    RAISE EXCEPTION '[multimaster] large objects are not replicated: a transaction that writes can neither change nor open them'
+      USING ERRCODE = '0A000', HINT = 'Keep the data in a bytea column; read large objects in a transaction of their own.';
   END IF;
   SELECT a.changes INTO accounted FROM mtm.accounted a WHERE a.transaction = pg_current_xact_id_if_assigned();
   IF announced AND accounted IS DISTINCT FROM -1 THEN RETURN; END IF;
@@ -181,6 +202,17 @@ BEGIN
     USING ERRCODE = '0A000', HINT = 'Commit the type before the rows.';
 END $$;
 
+-- Has this transaction something beside temporary tables that PREPARE refuses: a cursor WITH HOLD, an exported snapshot?
+CREATE OR REPLACE FUNCTION mtm.is_bound() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT EXISTS (SELECT FROM pg_cursors WHERE is_holdable AND creation_time >= transaction_timestamp())
+    OR EXISTS (
+      SELECT FROM pg_locks l JOIN pg_ls_dir('pg_snapshots') AS f(name) ON f.name LIKE
+        upper(lpad(to_hex(split_part(l.virtualxid, '/', 1)::integer), 8, '0')) || '-' ||
+        upper(lpad(to_hex(split_part(l.virtualxid, '/', 2)::bigint), 8, '0')) || '-%'
+      WHERE l.locktype = 'virtualxid' AND l.pid = pg_backend_pid() AND l.granted AND l.mode = 'ExclusiveLock')
+$$;
+
 -- CLUSTER fires no event trigger. What it did to the rows is each node's own, the mark on the index is not.
 CREATE OR REPLACE FUNCTION mtm.emit_clustered() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -204,18 +236,51 @@ END $$;
 -- gateway has announced a command of this transaction that event triggers do not see.
 CREATE OR REPLACE FUNCTION mtm.header_checked(gid text, hmac text, announced boolean) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE kind text;
 BEGIN
   IF pg_current_xact_id_if_assigned() IS NOT NULL THEN
     IF NOT announced THEN PERFORM mtm.emit_unwatched(); END IF;
     PERFORM mtm.check_transaction(announced);
     PERFORM mtm.check_row_types();
+    IF mtm.is_bound() THEN RETURN 'mixed'; END IF;
     PERFORM mtm.emit_clustered();
-    DELETE FROM mtm.accounted WHERE transaction = pg_current_xact_id();
   END IF;
-  RETURN mtm.seal(gid, hmac);
+  kind := mtm.seal(gid, hmac);
+  IF kind NOT IN ('mixed', 'empty') THEN DELETE FROM mtm.accounted WHERE transaction = pg_current_xact_id_if_assigned(); END IF;
+  RETURN kind;
+END $$;
+
+-- Just before the commit of a transaction that PREPARE would refuse: it stays open at its origin until the others have decided.
+-- The header, then enough behind it that a stream of transactions in progress shows all of it (open-capture.ts). Nothing may
+-- end or fail it from now on: its timeouts are lifted, and its commit is durable. Returns the transaction's id.
+CREATE OR REPLACE FUNCTION mtm.header_open(gid text, hmac text, announced boolean) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE timeout text;
+BEGIN
+  -- Others may make it fail until the very end of its COMMIT.
+  IF current_setting('transaction_isolation') = 'serializable' THEN
+    RAISE EXCEPTION '[multimaster] a serializable transaction with temporary tables, a cursor WITH HOLD or an exported '
+      'snapshot cannot change replicated tables' USING ERRCODE = '0A000', HINT = 'Use REPEATABLE READ.';
+  END IF;
+  IF NOT announced THEN PERFORM mtm.emit_unwatched(); END IF;
+  PERFORM mtm.check_transaction(announced);
+  PERFORM mtm.check_row_types();
+  PERFORM mtm.emit_clustered();
+  DELETE FROM mtm.accounted WHERE transaction = pg_current_xact_id();
+  IF current_setting('multimaster.monotonic_sequences', true) = 'on' THEN PERFORM mtm.tell_drawn(); END IF;
+  FOR timeout IN SELECT name FROM pg_settings WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout',
+    'idle_in_transaction_session_timeout') AND setting <> '0'
+  LOOP
+    PERFORM set_config(timeout, '0', true);
+  END LOOP;
+  IF current_setting('synchronous_commit') = 'off' THEN PERFORM set_config('synchronous_commit', 'local', true); END IF;
+  PERFORM pg_logical_emit_message(true, 'mtm', json_build_object('gid', gid, 'hmac', hmac)::text);
+  PERFORM pg_logical_emit_message(true, 'mtm-open', repeat(' ', 262144));
+  RETURN pg_current_xact_id()::text;
 END $$;
 
 REVOKE EXECUTE ON FUNCTION mtm.seal(text, text), mtm.touched(), mtm.is_own(xid),
   mtm.changed_catalog(), mtm.unseen_object(oid[]), mtm.check_row_types(), mtm.check_transaction(boolean),
-  mtm.emit_clustered() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION mtm.header(text, text), mtm.header_checked(text, text, boolean) TO PUBLIC;
+  mtm.hides_large_objects(), mtm.emit_clustered(), mtm.is_bound() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION mtm.header(text, text), mtm.header_checked(text, text, boolean),
+  mtm.header_open(text, text, boolean) TO PUBLIC;

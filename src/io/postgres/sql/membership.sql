@@ -4,9 +4,14 @@
 -- gateways is not as far from that as here). Returns its id. Then: copy a server, start it, start its gateway.
 CREATE OR REPLACE FUNCTION mtm.add_node(connstr text) RETURNS integer
 LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE id integer;
+DECLARE id integer; name constant text := (SELECT gid FROM mtm.client_prepared WHERE ddl AND decision IS NULL LIMIT 1);
 BEGIN
   PERFORM mtm.require_admin();
+  -- What it defines nobody sees before its COMMIT PREPARED: its sequences would stay spread over fewer nodes.
+  IF name IS NOT NULL THEN
+    RAISE EXCEPTION '[multimaster] no node can be added while a transaction with definitions is prepared'
+      USING ERRCODE = '55000', HINT = format('Finish "%s" with COMMIT PREPARED or ROLLBACK PREPARED.', name);
+  END IF;
   id := (mtm.ask_gateway('add-node', jsonb_build_object('conninfo', connstr)) ->> 'id')::integer;
   PERFORM mtm.alter_sequences();
   RETURN id;

@@ -5,17 +5,6 @@
 -- Rules: the next value is the first of the node's kind that setval allows; the position changes in one step, or whoever draws
 -- meanwhile would draw another node's value; like setval itself none of it is undone when the transaction is rolled back.
 
-DO $$
-BEGIN
-  -- Their OIDs: what knows them by OID keeps the built-in ones.
-  IF EXISTS (SELECT FROM pg_proc WHERE oid = 1576 AND proname = 'setval') THEN
-    ALTER FUNCTION pg_catalog.setval(regclass, bigint) RENAME TO mtm_local_setval;
-  END IF;
-  IF EXISTS (SELECT FROM pg_proc WHERE oid = 1765 AND proname = 'setval') THEN
-    ALTER FUNCTION pg_catalog.setval(regclass, bigint, boolean) RENAME TO mtm_local_setval;
-  END IF;
-END $$;
-
 -- Places a sequence of this node as setval(seq, value, called) would. `onward`: but not back. False: it went back.
 CREATE OR REPLACE FUNCTION mtm.place_sequence(seq oid, value bigint, called boolean, onward boolean) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -103,26 +92,64 @@ CREATE OR REPLACE TRIGGER setval_call_2_run BEFORE INSERT ON mtm.setval_call
   FOR EACH ROW EXECUTE FUNCTION mtm.run_setval();
 ALTER TABLE mtm.setval_call ENABLE ALWAYS TRIGGER setval_call_1_caller, ENABLE ALWAYS TRIGGER setval_call_2_run;
 
--- Whatever the built-in function would refuse, or does to a temporary sequence, it does itself.
-CREATE OR REPLACE FUNCTION pg_catalog.setval(regclass, bigint, boolean) RETURNS bigint LANGUAGE plpgsql STRICT AS $$
+-- Gives our functions the names of the built-in ones, or takes them away again (before the schema mtm is dropped). What knows a
+-- function by its OID is made anew where that is possible: functions BEGIN ATOMIC and rules. Called at each start of the gateway.
+CREATE OR REPLACE FUNCTION mtm.replicate_setval(wanted boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET session_replication_role = replica AS $$
+DECLARE callers text[]; definition text;
 BEGIN
-  IF NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c
-      JOIN pg_catalog.pg_sequence AS s ON s.seqrelid OPERATOR(pg_catalog.=) c.oid
-      LEFT JOIN mtm.sequence AS r ON r.seqrelid OPERATOR(pg_catalog.=) c.oid
-      WHERE c.oid OPERATOR(pg_catalog.=) $1 AND c.relpersistence OPERATOR(pg_catalog.<>) 't'
-        AND $2 OPERATOR(pg_catalog.>=) coalesce(r.user_min, s.seqmin)
-        AND $2 OPERATOR(pg_catalog.<=) coalesce(r.user_max, s.seqmax))
-    OR pg_catalog.current_setting('transaction_read_only') OPERATOR(pg_catalog.=) 'on'
-    OR NOT pg_catalog.has_sequence_privilege($1, 'UPDATE') THEN
-    RETURN pg_catalog.mtm_local_setval($1, $2, $3);
+  IF EXISTS (SELECT FROM pg_proc WHERE oid = 1576 AND (proname = 'setval') = wanted) THEN
+    SELECT array_agg(made) INTO callers FROM (
+      SELECT pg_get_functiondef(oid) AS made, prosqlbody::text AS body FROM pg_proc
+      WHERE prosqlbody IS NOT NULL AND oid >= 16384
+      UNION ALL SELECT regexp_replace(pg_get_ruledef(oid), '^CREATE RULE', 'CREATE OR REPLACE RULE'), ev_action::text
+      FROM pg_rewrite WHERE ev_type <> '1' AND oid >= 16384) AS stored
+    WHERE body ~ format(':funcid (1576|1765|%s|%s) ', coalesce(to_regprocedure('pg_catalog.setval(regclass,bigint)')::oid, 0),
+      coalesce(to_regprocedure('pg_catalog.setval(regclass,bigint,boolean)')::oid, 0));
+    IF NOT wanted THEN
+      ALTER FUNCTION pg_catalog.setval(regclass, bigint) SET SCHEMA mtm;
+      ALTER FUNCTION pg_catalog.setval(regclass, bigint, boolean) SET SCHEMA mtm;
+      ALTER FUNCTION pg_catalog.mtm_local_setval(regclass, bigint) RENAME TO setval;
+      ALTER FUNCTION pg_catalog.mtm_local_setval(regclass, bigint, boolean) RENAME TO setval;
+    ELSE
+      ALTER FUNCTION pg_catalog.setval(regclass, bigint) RENAME TO mtm_local_setval;
+      ALTER FUNCTION pg_catalog.setval(regclass, bigint, boolean) RENAME TO mtm_local_setval;
+      IF to_regprocedure('mtm.setval(regclass,bigint)') IS NOT NULL THEN
+        ALTER FUNCTION mtm.setval(regclass, bigint) SET SCHEMA pg_catalog;
+        ALTER FUNCTION mtm.setval(regclass, bigint, boolean) SET SCHEMA pg_catalog;
+      END IF;
+    END IF;
   END IF;
-  INSERT INTO mtm.setval_call (sequence, value, called) VALUES ($1, $2, $3);
-  RETURN $2;
+  IF wanted THEN
+    -- Whatever the built-in function would refuse, or does to a temporary sequence, it does itself.
+    CREATE OR REPLACE FUNCTION pg_catalog.setval(regclass, bigint, boolean) RETURNS bigint LANGUAGE plpgsql STRICT AS $f$
+    BEGIN
+      IF NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c
+          JOIN pg_catalog.pg_sequence AS s ON s.seqrelid OPERATOR(pg_catalog.=) c.oid
+          LEFT JOIN mtm.sequence AS r ON r.seqrelid OPERATOR(pg_catalog.=) c.oid
+          WHERE c.oid OPERATOR(pg_catalog.=) $1 AND c.relpersistence OPERATOR(pg_catalog.<>) 't'
+            AND $2 OPERATOR(pg_catalog.>=) coalesce(r.user_min, s.seqmin)
+            AND $2 OPERATOR(pg_catalog.<=) coalesce(r.user_max, s.seqmax))
+        OR pg_catalog.current_setting('transaction_read_only') OPERATOR(pg_catalog.=) 'on'
+        OR NOT pg_catalog.has_sequence_privilege($1, 'UPDATE') THEN
+        RETURN pg_catalog.mtm_local_setval($1, $2, $3);
+      END IF;
+      INSERT INTO mtm.setval_call (sequence, value, called) VALUES ($1, $2, $3);
+      RETURN $2;
+    END $f$;
+    CREATE OR REPLACE FUNCTION pg_catalog.setval(regclass, bigint) RETURNS bigint LANGUAGE sql STRICT AS
+      'SELECT pg_catalog.setval($1, $2, true)';
+  ELSIF to_regprocedure('mtm.setval(regclass,bigint)') IS NOT NULL THEN
+    -- A view may read them still: they are the built-in ones in other words.
+    CREATE OR REPLACE FUNCTION mtm.setval(regclass, bigint) RETURNS bigint LANGUAGE sql STRICT AS
+      'SELECT pg_catalog.setval($1, $2)';
+    CREATE OR REPLACE FUNCTION mtm.setval(regclass, bigint, boolean) RETURNS bigint LANGUAGE sql STRICT AS
+      'SELECT pg_catalog.setval($1, $2, $3)';
+  END IF;
+  IF callers IS NOT NULL THEN
+    FOREACH definition IN ARRAY callers LOOP EXECUTE definition; END LOOP;
+  END IF;
 END $$;
-
-CREATE OR REPLACE FUNCTION pg_catalog.setval(regclass, bigint) RETURNS bigint LANGUAGE sql STRICT AS $$
-  SELECT pg_catalog.setval($1, $2, true)
-$$;
 
 -- multimaster.monotonic_sequences: before a transaction is prepared, the other nodes are told what it has drawn, and go on above
 -- that. Sequences that it drew from are those that it holds the lock of.
@@ -143,4 +170,4 @@ END $$;
 
 REVOKE EXECUTE ON FUNCTION mtm.place_sequence(oid, bigint, boolean, boolean), mtm.draw_up_to(oid, numeric),
   mtm.emit_sequence(oid, bigint, boolean, boolean), mtm.note_setval_caller(), mtm.run_setval(),
-  mtm.tell_drawn() FROM PUBLIC;
+  mtm.replicate_setval(boolean), mtm.tell_drawn() FROM PUBLIC;

@@ -78,7 +78,11 @@ BEGIN
     WHERE classid = 'pg_class'::regclass AND objsubid = 0);
   IF tg_tag <> 'DROP TABLE' AND EXISTS (SELECT FROM pg_event_trigger_dropped_objects()
     WHERE object_type IN ('index', 'table constraint', 'table column') AND NOT is_temporary) THEN
-    PERFORM mtm.adjust_all_tables();
+    -- Of thousands of tables these few.
+    PERFORM mtm.adjust_table(c.oid) FROM pg_class c
+    WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND c.oid >= 16384 AND c.relreplident <> 'f' AND NOT EXISTS (
+      SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisvalid AND i.indimmediate
+        AND CASE c.relreplident WHEN 'i' THEN i.indisreplident ELSE i.indisprimary END);
   END IF;
 END $$;
 

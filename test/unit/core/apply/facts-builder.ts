@@ -33,6 +33,7 @@ export function describeRelation(
       local: false,
       extensionMember: false,
       deferrable: false,
+      oneByOne: false,
       foreignKeys: [],
       columns: columns.map(
         ({ name, type = 'int4', oid = 23, key, generated = false, identityAlways = false }) => ({
@@ -41,6 +42,7 @@ export function describeRelation(
           type: `pg_catalog.${type}`,
           builtin: type,
           deterministic: true,
+          inArrays: true,
           generated,
           identityAlways,
           keyOperator: key === true ? 'OPERATOR(ops.=)' : null,
@@ -81,3 +83,17 @@ export const row = (...values: (string | null | undefined)[]) => ({
   values: values.map((value) => (typeof value === 'string' ? encoder.encode(value) : value)),
   binary: undefined,
 });
+
+/** TupleData as pgoutput sends it; undefined: a TOAST value that stays. */
+export function tupleBytes(...values: (string | null | undefined)[]): Uint8Array {
+  const bytes: number[] = [values.length >>> 8, values.length & 255];
+  for (const value of values) {
+    if (typeof value !== 'string') bytes.push(value === null ? 0x6e : 0x75);
+    else {
+      const text = encoder.encode(value);
+      const { length } = text;
+      bytes.push(0x74, length >>> 24, (length >>> 16) & 255, (length >>> 8) & 255, length & 255, ...text);
+    }
+  }
+  return Uint8Array.from(bytes);
+}

@@ -22,7 +22,7 @@ const table = 'ONLY "public"."T""x"';
 
 describe('insert', () => {
   test('names every column that can be written, with the types of this node', () => {
-    expect(plain.insert).toEqual({
+    expect(plain.insert).toMatchObject({
       sql: 'INSERT INTO "public"."T""x" ("id", "v") OVERRIDING SYSTEM VALUE VALUES ($1, $2)',
       types: [23, 25],
       parameters: [
@@ -101,8 +101,17 @@ test('what does not fit this node is said by name', () => {
   );
   const keyless = facts.columns.map((column) => ({ ...column, keyOperator: null }));
   expect(RelationPlan.bind(message, { ...facts, columns: keyless })).toContain('replica identity');
-  const unknown = { ...childKey, columns: [{ ...childKey.columns[0]!, child: 'nowhere' }] };
-  expect(RelationPlan.bind(message, { ...facts, foreignKeys: [unknown] })).toContain('generated column');
+  const [column] = childKey.columns;
+  const parentKey = {
+    ...childKey,
+    isChild: false,
+    isParent: true,
+    columns: [{ ...column!, parent: 'nowhere' }],
+  };
+  expect(RelationPlan.bind(message, { ...facts, foreignKeys: [parentKey] })).toContain('generated column');
+  // The server itself finds what a child row has there.
+  const ofChild = { ...childKey, columns: [{ ...column!, child: 'nowhere' }] };
+  expect(RelationPlan.bind(message, { ...facts, foreignKeys: [ofChild] })).toBeInstanceOf(RelationPlan);
 });
 
 test('truncate: one statement, flags, partitioned tables without ONLY', () => {

@@ -261,3 +261,47 @@ test('no session is answered while it still waits for its PREPARE', () => {
   step({ kind: 'prepare-returned', gid: own });
   expect(kinds(step({ kind: 'given-up', reason: 'no quorum' }))).toEqual(['answer']);
 });
+
+describe('conflicts under each deadlock_prevention', () => {
+  const other = 'mtm:3:1:1:1';
+  type Mode = 'off' | 'simple' | 'smart';
+
+  /** What follows when the foreign transaction (start time 1) waits for one that holds its lock. */
+  function waits(mode: Mode, holderStart: number, waitedMs: number): string[] {
+    machine = new CommitMachine({ ...options, deadlockPrevention: mode });
+    for (const node of [2, 3]) step({ kind: 'member-back', node });
+    startForeign();
+    const deps: string[] = [];
+    hear(3, {
+      kind: 'transaction-start',
+      gid: other,
+      startTime: holderStart,
+      ddl: false,
+      members: [1, 2, 3],
+      deps,
+    });
+    step({ kind: 'apply-ended', gid: other, result: { kind: 'prepared' } });
+    const holder = { kind: 'transaction', gid: other } as const;
+    const effects = step({ kind: 'apply-blocked', gid: foreign, ddl: false, holder, waitedMs });
+    return effects.map((effect) =>
+      effect.kind === 'send' ? `${effect.message.kind} to ${effect.to}` : effect.kind,
+    );
+  }
+
+  test('smart: the younger gives way, whoever waits', () => {
+    expect(waits('smart', 2, 12)).toEqual(['refuse-request to 3']);
+    expect(waits('smart', 0, 12)).toEqual(['cancel-apply']);
+  });
+
+  test('simple: whoever waits gives way at once', () => {
+    expect(waits('simple', 2, 12)).toEqual(['cancel-apply']);
+    expect(waits('simple', 0, 12)).toEqual(['cancel-apply']);
+  });
+
+  test('off: nothing happens before blocker_timeout, then as smart', () => {
+    expect(waits('off', 2, 999)).toEqual([]);
+    expect(waits('off', 0, 999)).toEqual([]);
+    expect(waits('off', 2, 1000)).toEqual(['refuse-request to 3']);
+    expect(waits('off', 0, 1000)).toEqual(['cancel-apply']);
+  });
+});

@@ -119,6 +119,43 @@ test('what cannot be is reported, not guessed', () => {
   expect(run(1, [Uint8Array.of(0x53, 0)]).problem).toContain('in-progress stream');
 });
 
+test('notifications travel with our own transaction and are told with its end; repeated ones once', () => {
+  const [begin, , , , , prepare] = recorded(18);
+  const content = (channel: string): Buffer => Buffer.from(JSON.stringify({ channel, payload: 'p' }));
+  const emitted = (prefix: string, body: Buffer, transactional = 1): Buffer => {
+    const head = Buffer.alloc(10);
+    head.write('M');
+    head[1] = transactional;
+    const length = Buffer.alloc(4);
+    length.writeInt32BE(body.length);
+    return Buffer.concat([head, Buffer.from(`${prefix}\0`), length, body]);
+  };
+  const messages = [
+    begin!,
+    emitted('mtm-notify', content('a')),
+    emitted('mtm-notify', Buffer.from('forged')),
+    emitted('mtm-notify', content('never'), 0),
+    emitted('mtm-notify', content('b')),
+    emitted('mtm-notify', content('a')),
+    prepare!,
+  ];
+  for (const node of [1, 2]) {
+    const told: unknown[] = [];
+    let pieces = 0;
+    const capture = new Capture(node, {
+      verifyHeader: () => true,
+      began: () => undefined,
+      piece: (_gid, { data }) => visitPiece(data, () => pieces++),
+      prepared: ({ notifications }) => told.push(notifications?.list.map(({ channel }) => channel)),
+      finished: () => undefined,
+      committedPlainly: () => undefined,
+      unsupervised: () => undefined,
+    });
+    for (const bytes of messages) expect(capture.message(bytes, 0, bytes.length)).toBeUndefined();
+    expect([told, pieces]).toEqual(node === 1 ? [[['a', 'b']], 4] : [[], 0]);
+  }
+});
+
 const table = relationOf(1, 'public', 't', ['id']);
 
 test('what a client prepares is collected whole, by its header, and is no unsupervised write', () => {

@@ -41,7 +41,7 @@ export const relation = (oid: number, schema: string, name: string, columns: rea
     int16(columns.length),
     ...columns
       .map((column, at) => message(at === 0 ? '\x01' : '\0', `${column}\0`, int32(25), int32(-1)))
-      .map(Buffer.from),
+      .map((bytes) => Buffer.from(bytes)),
   );
 
 const tuple = (values: readonly (string | null)[]): Buffer =>

@@ -36,6 +36,8 @@ const corpusContext = contextOf({
   relations: ['watched'],
   operators: ['==='],
   hiddenCode: false,
+  hiddenNotify: false,
+  hiddenLargeObjects: false,
 });
 
 function classify(text: string, context = clean): readonly Statement[] {
@@ -151,6 +153,32 @@ describe('classes of single statements', () => {
         expect(builtInWriters.has(name), name).toBe(true);
       }
     }
+  });
+});
+
+describe('what only the checked header sees', () => {
+  const large = contextOf({ ...noSuspicions, hiddenLargeObjects: true });
+
+  test.each([
+    'insert into t values (lo_create(0))',
+    'update t set o = pg_catalog.lo_from_bytea(0, $1)',
+    'delete from t where lowrite(1, x) > 0',
+    'with n as (select lo_creat(-1) as o) insert into t select o from n',
+  ])('%s', (text) => {
+    expect(classify(text, clean)).toMatchObject([{ class: { kind: 'write', certain: false } }]);
+  });
+
+  test.each(['insert into t values (1)', 'delete from t', 'copy t from stdin'])('%s', (text) => {
+    expect(classify(text, clean)).toMatchObject([{ class: { kind: 'write', certain: true } }]);
+    expect(classify(text, large)).toMatchObject([{ class: { kind: 'write', certain: false } }]);
+  });
+
+  test('a DO that says NOTIFY', () => {
+    const notifies = (text: string): unknown => classify(text, clean)[0]?.class;
+    expect(notifies('do $$ begin notify a; end $$')).toHaveProperty('notifies', true);
+    expect(notifies('do $$ begin perform pg_notify($a$a$a$, $b$b$b$); end $$')).not.toHaveProperty(
+      'notifies',
+    );
   });
 });
 

@@ -245,11 +245,16 @@ describe('the glance', () => {
       'insert into mtm.node values (1)',
       'update pg_temp.t set a = 1',
       "insert into t select set_config('event_triggers', 'off', true)",
+      'insert into t values (lo_create(0))',
+      'delete from t where LoWrite(1, x) > 0',
       'selectx',
       'commit and chain',
     ]) {
       expect(quickClass(text, clean), text).toBeUndefined();
     }
+    const large = contextOf({ ...noSuspicions, hiddenLargeObjects: true });
+    expect(quickClass('insert into t values (1)', large)).toBeUndefined();
+    expect(quickClass('update slots set low = 1', clean)).toBeDefined();
     expect(quickClass('select a from t', contextOf(unknownSuspicions))).toBeUndefined();
     expect(quickClass('select a from watched', wary)).toBeUndefined();
     expect(quickClass('select t.total from t', wary)).toBeUndefined();
