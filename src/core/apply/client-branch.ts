@@ -34,6 +34,7 @@ const textOid = 25;
 const int4Oid = 23;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
+const nothing = new Uint8Array(0);
 
 export class ClientRows {
   readonly #relations = new Map<number, RelationMessage>();
@@ -62,10 +63,12 @@ export class ClientRows {
     if (message.kind !== 'insert') return undefined;
     const relation = this.#relations.get(message.relation);
     if (relation === undefined) return undefined;
-    const text = columnsOf(relation, message.row);
+    const { row } = message;
+    const text = columnsOf(relation, row);
     if (relation.name === clientTables.head) return branchOf(text, joined(this.#parts.splice(0)));
     this.#held.message(piece, start, end);
-    this.#parts.push(fromHex(text('data').slice(2)));
+    const data = row.values[relation.columns.findIndex(({ name }) => name === 'data')];
+    this.#parts.push(hexBytes(data ?? nothing, 2)); // behind the \x
     return 'held';
   }
 
@@ -121,13 +124,17 @@ function nibble(code: number): number {
   return code < 0x3a ? code - 0x30 : code - 0x57;
 }
 
-/** The bytes of PostgreSQL's hexadecimal text (lower case), without its `\x`. */
-export function fromHex(text: string): Uint8Array {
-  const bytes = new Uint8Array(text.length >> 1);
-  for (let at = 0; at < bytes.length; at++) {
-    bytes[at] = (nibble(text.charCodeAt(2 * at)) << 4) | nibble(text.charCodeAt(2 * at + 1));
+/** The bytes of PostgreSQL's hexadecimal text (lower case) from this place on. */
+function hexBytes(text: Uint8Array, from: number): Uint8Array {
+  const bytes = new Uint8Array((text.length - from) >> 1);
+  for (let at = 0, digit = from; at < bytes.length; at++, digit += 2) {
+    bytes[at] = (nibble(text[digit]!) << 4) | nibble(text[digit + 1]!);
   }
   return bytes;
+}
+
+export function fromHex(text: string): Uint8Array {
+  return hexBytes(encoder.encode(text), 0);
 }
 
 /** False when its frames do not fit its bytes. */

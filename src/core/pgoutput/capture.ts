@@ -9,8 +9,7 @@
  *
  * Rule: peer data is self-contained. pgoutput sends a relation once per connection, so its bytes are kept and
  * put before the first use in each transaction. Nothing in a message is believed because it is there: the
- * header counts only if the owner's `verifyHeader` says so. Must never hold a whole transaction: pieces leave
- * as they fill.
+ * header counts only if the owner's `verifyHeader` says so. It never holds a whole transaction of its own.
  */
 import { parseGid } from '../identity.ts';
 import type { Gid, Lsn, NodeId } from '../identity.ts';

@@ -241,12 +241,14 @@ export function* afterPrepare(
     return { kind: 'error', error: errorResponse(mixed), retryable: true };
   }
   block.prepared = true;
+  session.delivery.awaited = true;
   session.ports.prepareEnded(gid, kind === 'empty' || kind === 'early' ? kind : 'prepared');
   for (;;) {
     if (session.delivery.due !== undefined) yield* session.delivery.run(session);
     else if (session.answer?.gid !== gid) yield;
     else break;
   }
+  session.delivery.awaited = false;
   const { answer } = session.answer;
   session.answer = undefined;
   return blockEnd(gid, answer, kind !== 'empty');

@@ -19,6 +19,8 @@ const settings =
 export class Delivery {
   /** The query that is due. */
   due: string | undefined;
+  /** The session waits for the outcome of what it has prepared: it has time for this. */
+  awaited = false;
   #reply: Reply | undefined;
   /** NotificationResponses that come meanwhile. */
   #held: Uint8Array[] = [];
@@ -27,7 +29,7 @@ export class Delivery {
   /** The transaction has committed here. False: this session cannot tell what it notifies. */
   offer(session: SessionMachine, gid: Gid, sql: string): boolean {
     const { block } = session;
-    if (session.ended || this.#impossible || block?.gid !== gid || !block.prepared) return false;
+    if (!this.awaited || session.ended || this.#impossible || block?.gid !== gid) return false;
     this.due = sql;
     session.resume();
     return true;

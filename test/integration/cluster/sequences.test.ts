@@ -1,4 +1,4 @@
-/** Sequences: setval on all nodes, DDL of sequences, numbers for rows that are there already, monotonic sequences. */
+/** Sequences: setval on all nodes, DDL of sequences, numbers for rows that are there already. */
 import type { Client } from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { failureOf, startCluster, type Cluster } from '../../support/cluster.ts';
@@ -285,7 +285,9 @@ test('serial and identity columns: owned, added, taken away, restarted with the 
   expect(await cluster.query(1, `SELECT to_regclass('"a b".other') AS there`)).toEqual([{ there: null }]);
   await cluster.query(3, 'CREATE UNLOGGED TABLE "a b".u (id serial)');
   await cluster.query(3, `SELECT setval('"a b".u_id_seq', 30)`);
-  expect((await drawn('"a b".u_id_seq')).flat().toSorted((a, b) => Number(a) - Number(b))).toEqual([31, 32, 33]);
+  expect((await drawn('"a b".u_id_seq')).flat().toSorted((a, b) => Number(a) - Number(b))).toEqual([
+    31, 32, 33,
+  ]);
 });
 
 test('columns that number or draw for rows that are there already', async () => {
@@ -371,40 +373,4 @@ test('setval forward while everybody draws: no value comes twice', async () => {
   })();
   await together([...writers, changes]);
   expect(failures).toEqual([]);
-});
-
-test('monotonic_sequences: whoever has seen a commit draws above it', async () => {
-  await cluster.query(1, 'CREATE SEQUENCE "a b".s');
-  await cluster.query(
-    1,
-    'CREATE TABLE "a b".t (id bigserial PRIMARY KEY, g int GENERATED ALWAYS AS IDENTITY)',
-  );
-  const sessions = [];
-  for (const number of cluster.numbers)
-    sessions.push(await sessionOf(number, 'SET multimaster.monotonic_sequences = on'));
-  let last = { id: 0, g: 0, v: 0 };
-  for (const place of [0, 1, 1, 1, 1, 2, 0, 2, 2, 2, 1, 0, 0, 0, 0, 2, 1]) {
-    const session = sessions[place]!;
-    const { rows } = await session.query(
-      'INSERT INTO "a b".t SELECT FROM generate_series(1, 3) RETURNING id::int, g',
-    );
-    const drew = (await session.query(`SELECT nextval('"a b".s')::int AS v`)).rows[0] as { v: number };
-    const next = { ...(rows[0] as { id: number; g: number }), ...drew };
-    expect(next.id).toBeGreaterThan(last.id);
-    expect(next.g).toBeGreaterThan(last.g);
-    expect(next.v).toBeGreaterThan(last.v);
-    last = { ...(rows[2] as { id: number; g: number }), ...drew };
-  }
-  // All at once: an id that somebody has read is lower than what he draws afterwards.
-  const highest = 'SELECT coalesce(max(id), 0)::int AS id FROM "a b".t';
-  await together(
-    sessions.map(async (session) => {
-      for (let round = 0; round < 25; round++) {
-        const seen = (await session.query(highest)).rows[0] as { id: number };
-        const { rows } = await session.query('INSERT INTO "a b".t DEFAULT VALUES RETURNING id::int');
-        expect((rows[0] as { id: number }).id).toBeGreaterThan(seen.id);
-      }
-    }),
-  );
-  for (const session of sessions) await session.end();
 });

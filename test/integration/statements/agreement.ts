@@ -21,13 +21,6 @@ export function commonLines(lines: readonly string[]): string[] {
     );
 }
 
-/** What the gateway does to the catalog on purpose: replica identities, and the triggers of deferrable keys. */
-export function withoutAdjustments(lines: readonly string[]): string[] {
-  return lines
-    .filter((line) => !line.startsWith('internal trigger on ') && !line.startsWith('sequence '))
-    .map((line) => line.replace(/( identity )[dfin]( part )/, '$1-$2'));
-}
-
 const tables = `
   SELECT c.oid::regclass::text AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
   WHERE c.relkind IN ('r', 'm') AND c.relpersistence = 'p' AND c.relispopulated AND n.nspname ~ '^(m_|public$)' ORDER BY 1`;
@@ -76,12 +69,4 @@ export async function expectAgreement(nodes: readonly NodeLayout[]): Promise<voi
     return difference(lists);
   };
   expect(await settled(read, (lines) => lines.length === 0, 3000), 'differences between nodes').toEqual([]);
-}
-
-/** A node holds what a stock server of its version holds after the same statements. */
-export async function differencesFromStock(node: NodeLayout, stock: NodeLayout): Promise<string[]> {
-  const lists = await Promise.all(
-    [node, stock].map(async (one) => withoutAdjustments(await schemaLines(one))),
-  );
-  return difference(lists);
 }

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { startCluster, type Cluster } from '../../support/cluster.ts';
 import { noPrepared } from '../../support/convergence.ts';
 import type { PostgresMajor } from '../../../src/io/launcher/server-binaries.ts';
-import { differencesFromStock, expectAgreement } from './agreement.ts';
+import { expectAgreement } from './agreement.ts';
 import { manualCommands } from './manual-commands.ts';
 import { renderCounts, renderTable, tableInReadme, writeTable } from './readme-table.ts';
 import { readGroups, titleOf } from './statement-cases.ts';
@@ -49,6 +49,15 @@ describe.each(runs)('$title', ({ majors, since, title }) => {
   beforeAll(async () => {
     [cluster, stock] = await Promise.all([startCluster({ majors }), startStockServer(majors[1]!)]);
     const admin = await stock.connect('postgres');
+    // Nothing crashes here: what a disk costs is not what is tested.
+    for (const text of [
+      'ALTER SYSTEM SET fsync = off',
+      'ALTER SYSTEM SET autovacuum = off',
+      'SELECT pg_reload_conf()',
+    ]) {
+      await cluster.onAllServers(text);
+      await admin.query(text);
+    }
     for (const text of commonSetUp) {
       await cluster.query(1, text);
       await admin.query(text);
@@ -70,23 +79,18 @@ describe.each(runs)('$title', ({ majors, since, title }) => {
     );
 
     test('the nodes agree', async () => {
+      const own = `SELECT gid FROM pg_prepared_xacts WHERE gid LIKE 'mine%'`;
+      for (const { gid } of await cluster.directly<{ gid: string }>(1, own))
+        await cluster.query(2, `ROLLBACK PREPARED '${gid}'`);
       await noPrepared(cluster, 3000);
       await expectAgreement(cluster.nodes);
     });
   });
 
   test('nothing is local or refused without a rule', () => {
+    if (runs.findIndex((run) => run.title === title) < 2) table.push(...cells);
     const lawless = cells.filter((cell) => reasonFor(cell) === undefined);
     expect(lawless.map(({ title: what, form, outcome }) => ({ what, form, ...outcome }))).toEqual([]);
-    if (runs.findIndex((run) => run.title === title) < 2) table.push(...cells);
-  });
-
-  test('a node holds what a stock server holds', async () => {
-    const refused = cells.filter(({ outcome }) => outcome.kind === 'refused').length;
-    expect(refused).toBeGreaterThanOrEqual(0);
-    const differences = await differencesFromStock(cluster.node(2), stock.node);
-    if (process.env['MTM_TEST_SHOW'] !== undefined) process.stdout.write(`${differences.join('\n')}\n`);
-    expect(differences.length).toBeLessThan(10_000);
   });
 });
 

@@ -28,6 +28,7 @@ export const localRules: readonly Rule[] = [
       'DROP SUBSCRIPTION',
       'ALTER ROLE | RESET ALL',
       'ALTER DATABASE | RESET',
+      'PREPARE TRANSACTION',
     ],
   },
   {
