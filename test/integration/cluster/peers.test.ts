@@ -148,3 +148,18 @@ test('a foreign key of a generated column', async () => {
   const orphans = 'SELECT count(*)::int AS n FROM single WHERE b NOT IN (SELECT b FROM doubled)';
   expect(await cluster.query(3, orphans)).toEqual([{ n: 0 }]);
 });
+
+test('temporary objects that are dropped together with others', async () => {
+  const client = await cluster.client(1);
+  await client.query('CREATE SCHEMA dropped');
+  await client.query('CREATE TABLE dropped.a (id int PRIMARY KEY)');
+  await client.query('CREATE TEMP TABLE mine (id int)');
+  // It becomes temporary by itself, and goes with what it needs.
+  await client.query('CREATE VIEW of_both AS SELECT FROM mine, dropped.a');
+  await client.query('DROP SCHEMA dropped CASCADE');
+  await client.query('CREATE TABLE "others" (id int PRIMARY KEY)');
+  await client.query('DROP TABLE mine, "others"');
+  await client.end();
+  const left = `SELECT to_regnamespace('dropped') AS a, to_regclass('others') AS b`;
+  expect(await cluster.query(3, left)).toEqual([{ a: null, b: null }]);
+});

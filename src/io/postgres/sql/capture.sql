@@ -248,20 +248,28 @@ END $$;
 
 CREATE OR REPLACE FUNCTION mtm.capture_drop() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lc_messages = 'C' AS $$
-DECLARE context text; command text; o record; permanent boolean := false;
+DECLARE context text; command text; o record; named text[] := '{}'; temporary boolean := false; mixed boolean := false;
 BEGIN
   IF mtm.inside_extension() THEN RETURN; END IF;
   GET DIAGNOSTICS context = PG_CONTEXT;
-  FOR o IN SELECT * FROM pg_event_trigger_dropped_objects() LOOP
+  FOR o IN SELECT d.*, d.is_temporary OR d.object_identity ~ ' on pg_temp\.' AS goes_alone
+    FROM pg_event_trigger_dropped_objects() d
+  LOOP
     PERFORM mtm.refuse_own_object(o.object_type, o.schema_name, o.object_identity);
-    permanent := permanent OR (o.original AND NOT o.is_temporary AND o.object_identity !~ ' on pg_temp\.');
+    temporary := temporary OR o.goes_alone;
+    mixed := mixed OR (o.original AND o.goes_alone);
+    IF o.original AND NOT o.goes_alone THEN named := named || o.object_identity; END IF;
   END LOOP;
   IF NOT starts_with(tg_tag, 'DROP ') OR tg_tag = 'DROP OWNED' THEN RETURN; END IF;
-  IF NOT permanent THEN
-    LOCK TABLE mtm.temporary_mark IN ROW EXCLUSIVE MODE;
-    RETURN;
-  END IF;
+  -- Also what goes with a schema or a table: PREPARE would refuse it.
+  IF temporary OR named = '{}' THEN LOCK TABLE mtm.temporary_mark IN ROW EXCLUSIVE MODE; END IF;
+  IF named = '{}' THEN RETURN; END IF;
   command := mtm.command_text(context, tg_tag);
+  -- The others have no temporary ones.
+  IF mixed THEN
+    command := format('%s %s%s', tg_tag, array_to_string(named, ', '),
+      CASE WHEN command ~* '\mcascade\s*;?\s*$' THEN ' CASCADE' ELSE '' END);
+  END IF;
   IF NOT mtm.is_local(command, tg_tag) THEN PERFORM mtm.emit_ddl(command, tg_tag); END IF;
 END $$;
 
