@@ -161,6 +161,8 @@ async function equipServer(major: PostgresMajor, server: ProvidedServer): Promis
     await admin.query(
       `SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name LIKE 'mtm\\_%'`,
     );
+    // What the tests have done to event triggers a moment ago is not this transaction's.
+    await admin.query('SELECT pg_stat_force_next_flush()');
     await admin.query('DROP OWNED BY app');
     await admin.end();
     await maintenance.query('DROP DATABASE sensors WITH (FORCE)');
