@@ -22,14 +22,15 @@ export function lockParentsSql(key: ForeignKeyFacts): string {
 }
 
 /**
- * The same for the child rows that this transaction has written, found by their row versions: a key of generated columns
- * is not in the stream. Without an index it reads the whole table.
+ * The same for the child rows that this transaction has written, found by their row versions: a key of
+ * generated columns is not in the stream. Without an index it reads the whole table.
  */
 export function lockParentsOfWrittenSql(key: ForeignKeyFacts): string {
   const columns = key.columns.map(({ child }, index) => `c.${quoteName(child)} AS c${index}`);
   const filled = key.columns.map(({ child }) => `c.${quoteName(child)} IS NOT NULL`);
   const own = 'c.xmin OPERATOR(pg_catalog.=) pg_catalog.pg_current_xact_id()::pg_catalog.xid';
-  const written = `SELECT ${columns.join(', ')} FROM ${childTable(key)} AS c WHERE ${[own, ...filled].join(' AND ')}`;
+  const where = [own, ...filled].join(' AND ');
+  const written = `SELECT ${columns.join(', ')} FROM ${childTable(key)} AS c WHERE ${where}`;
   const text = `insert or update on table "${key.childTable}" violates foreign key constraint "${key.name}"`;
   return (
     `SELECT pg_catalog.count(CASE WHEN NOT l.found THEN ${failure(key, text)} END) ` +

@@ -47,8 +47,7 @@ export class OwnEnding {
     this.#frozen = true;
     for (const transaction of this.#transactions.values()) {
       const { gid, homeReturned, heldOpen, state, committingOpen } = transaction;
-      if (!homeReturned || committingOpen)
-        this.#emit({ kind: 'end-prepare', gid, refusal: generationEnded });
+      if (!homeReturned || committingOpen) this.#emit({ kind: 'end-prepare', gid, refusal: generationEnded });
       // Nobody counts on what is only open here, so this node's vote says that it has not got it.
       if (heldOpen && state === 'collecting' && !committingOpen)
         this.makeUnprepared(transaction, generationEnded);

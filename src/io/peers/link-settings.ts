@@ -13,7 +13,7 @@ export interface LinkSettings {
   readonly acknowledgeTimeoutMs: number;
   /** Above this many queued bytes `send` says stop; below half of it, `onDrained` says go on. */
   readonly highWaterBytes: number;
-  /** A link whose queue grows beyond this all the same is dropped with everything in it. */
+  /** A link that is given more changes with so much in its queue is dropped with everything in it. */
   readonly maxQueueBytes: number;
   /**
    * Connections that have not proved anything; one more closes the oldest. At least twice the number of peers

@@ -83,6 +83,8 @@ export class OutgoingLink {
   /** `send` has said stop, and nobody has said go on. */
   #above = false;
   #overflowed = false;
+  /** At the beginning of this turn of the event loop, as far as it has sent anything. */
+  #queuedBefore = 0;
   /** Checks in a row that found bytes sent and nothing acknowledged since. */
   #unacknowledgedChecks = 0;
   #awaitsAcknowledgement = false;
@@ -144,10 +146,13 @@ export class OutgoingLink {
    */
   send(message: PeerMessage): boolean {
     if (this.#state.kind !== 'up' || this.#overflowed) return false;
+    if (!this.#flushScheduled) this.#queuedBefore = this.#queuedBytes(this.#state.socket);
     this.#writer.write(message);
     const queued = this.#queuedBytes(this.#state.socket);
-    // The link fails in the flush, so that no handler is called from within a send.
-    this.#overflowed = queued > this.#options.settings.maxQueueBytes;
+    // One row can be a gigabyte, and all of it comes in one turn: only who still goes on in the next one does
+    // not listen. The link fails in the flush, so that no handler is called from within a send.
+    this.#overflowed =
+      this.#queuedBefore > this.#options.settings.maxQueueBytes && message.kind === 'transaction-data';
     if (!this.#flushScheduled) {
       this.#flushScheduled = true;
       setImmediate(() => this.#flush());

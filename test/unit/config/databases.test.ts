@@ -33,11 +33,7 @@ describe('databases of a gateway', () => {
   });
 
   test('the number comes from the name alone', () => {
-    expect([
-      databaseNumber('stock'),
-      databaseNumber('people'),
-      databaseNumber('ünd'),
-    ]).toMatchInlineSnapshot(`
+    expect([databaseNumber('stock'), databaseNumber('people'), databaseNumber('ünd')]).toMatchInlineSnapshot(`
       [
         210,
         106,

@@ -172,17 +172,31 @@ describe('the queue to a peer', () => {
     await b.ear.hears(/message from 1/, sent + 1);
   });
 
-  test('is dropped with its link when it grows beyond its limit', async () => {
+  test('takes a big row whole; whoever goes on in the next turn loses it with the link', async () => {
     const ports = await twoPorts();
     const a = await gateway(1, ports, { settings: { highWaterBytes: 1024, maxQueueBytes: 64 * 1024 } });
     const b = await gateway(2, ports);
     await a.ear.hears(/up 2/);
-    for (let count = 0; count < 5; count += 1) expect(a.links.send(2, data(16 * 1024))).toBe(false);
+    for (let count = 0; count < 1024; count += 1) expect(a.links.send(2, data(16 * 1024))).toBe(false);
+    await new Promise(setImmediate);
+    expect(a.links.send(2, data(16))).toBe(false);
     await a.ear.hears(/down 2: overflow/);
     await a.ear.hears(/up 2/, 2);
     expect(a.links.send(2, finished('new'))).toBe(true);
     await b.ear.hears(/message from 1: finished/);
-    expect(b.ear.messages).toHaveLength(1);
+    expect(b.ear.messages.length).toBeLessThan(1025);
+  });
+
+  test('a row beyond the limit arrives', async () => {
+    const ports = await twoPorts();
+    const a = await gateway(1, ports, { settings: { highWaterBytes: 1024, maxQueueBytes: 64 * 1024 } });
+    const b = await gateway(2, ports);
+    await a.ear.hears(/up 2/);
+    for (let count = 0; count < 1024; count += 1) a.links.send(2, data(16 * 1024));
+    await new Promise(setImmediate);
+    a.links.send(2, finished('behind'));
+    await b.ear.hears(/message from 1: finished/);
+    expect(b.ear.messages).toHaveLength(1025);
   });
 });
 
