@@ -121,6 +121,8 @@ test('functions that need temporary objects', async () => {
   await client.query(`CREATE FUNCTION name_of(person) RETURNS text LANGUAGE sql AS $$ SELECT $1.name $$`);
   await client.query(`CREATE DOMAIN people AS person[]`);
   expect((await client.query(`SELECT name_of(row('a')::person) AS n`)).rows).toEqual([{ n: 'a' }]);
+  await client.query('DROP FUNCTION name_of(person)');
+  await client.query(`CREATE FUNCTION name_of(person) RETURNS text LANGUAGE sql AS $$ SELECT $1.name $$`);
   await client.query('DROP TABLE person CASCADE');
   await client.end();
   const there = `SELECT to_regprocedure('drawn()') IS NOT NULL AS it`;
