@@ -95,13 +95,14 @@ export async function startSingleServer(
  */
 export async function drawPlainly({ nodes }: RegressionCluster): Promise<void> {
   const parameters = 'r mtm.sequence, cycles boolean, my_id integer, node_count integer';
+  const own = ['start', 'increment', 'min', 'max'].map((name) => `(r).user_${name}`).join(', ');
   for (const node of nodes) {
     await query(
       node.postgresPort,
       // Silent for the event triggers.
-      `SET session_replication_role = replica; ALTER FUNCTION mtm.own_kind RENAME TO kind_of_many;
-       CREATE FUNCTION mtm.own_kind(${parameters}) RETURNS mtm.sequence LANGUAGE sql
-       AS 'SELECT mtm.kind_of_many(r, cycles, 1, 1)'`,
+      `SET session_replication_role = replica;
+       CREATE OR REPLACE FUNCTION mtm.own_kind(${parameters}) RETURNS mtm.sequence LANGUAGE sql
+       AS 'SELECT ROW((r).seqrelid, ${own}, ${own})::mtm.sequence'`,
     );
   }
 }

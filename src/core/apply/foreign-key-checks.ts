@@ -7,6 +7,7 @@
 import type { DeleteMessage, Tuple, UpdateMessage } from '../pgoutput/messages.ts';
 import { ForeignKeyKeys, sameKey } from './foreign-key-keys.ts';
 import {
+  foreignKeyNamesSql,
   leftChildrenSql,
   lockParentsEarlySql,
   lockParentsOfWrittenSql,
@@ -21,7 +22,9 @@ const keysPerCheck = 1000;
 const keysKept = 20_000;
 const lookupMark = 'mtm-key:';
 const missingMark = 'mtm-missing:';
+const namesMark = 'mtm-names:';
 const textArrayOid = 1009;
+const encoder = new TextEncoder();
 
 export class ForeignKeyChecks {
   readonly #pipeline: StatementPipeline;
@@ -30,14 +33,32 @@ export class ForeignKeyChecks {
   readonly #asked = new Map<string, ForeignKeyFacts>();
   /** Those of generated columns, by oid: the server finds the rows. */
   readonly #unsent = new Map<number, ForeignKeyFacts>();
+  /** What was noted before a command of this transaction, by oid: as it is behind it, undefined once it is gone. */
+  #renewed: Map<number, ForeignKeyFacts | undefined> | undefined;
+  #stale = false;
   #open = false;
 
   constructor(pipeline: StatementPipeline) {
     this.#pipeline = pipeline;
   }
 
+  /** A command comes: foreign keys and tables that keys were noted for may be gone behind it, or have other names. */
+  definitionsChange(): void {
+    this.#stale ||= this.#keys.count > 0 || this.#unsent.size > 0;
+  }
+
+  #askForNames(): void {
+    const all = [...this.#keys.foreignKeys(), ...this.#unsent.values()];
+    this.#renewed = new Map(all.map(({ oid }) => [oid, undefined]));
+    for (const key of all) this.#ask(key);
+    const oids = encoder.encode(`{${all.map(({ oid }) => oid).join()}}`);
+    this.#pipeline.run(foreignKeyNamesSql(namesMark), [textArrayOid], [oids]);
+  }
+
   /** True once after questions were sent whose answers `finish` needs: they must have come before it. */
   takeOpen(): boolean {
+    if (this.#stale) this.#askForNames();
+    this.#stale = false;
     const open = this.#open;
     this.#open = false;
     return open;
@@ -101,6 +122,11 @@ export class ForeignKeyChecks {
 
   /** A row of an answer: a mark with the foreign key's oid, then the key. Others are not for us. */
   answer(first: string, columns: readonly string[]): void {
+    const named = first.startsWith(namesMark) ? this.#asked.get(first.slice(namesMark.length)) : undefined;
+    if (named !== undefined) {
+      const [childSchema = '', childTable = '', parentSchema = '', parentTable = ''] = columns.slice(1);
+      this.#renewed?.set(named.oid, { ...named, childSchema, childTable, parentSchema, parentTable });
+    }
     for (const [mark, side] of [
       [lookupMark, 'parent'],
       [missingMark, 'child'],
@@ -112,12 +138,24 @@ export class ForeignKeyChecks {
 
   /** Writes the checks of everything noted. */
   finish(): void {
-    for (const key of this.#unsent.values()) this.#pipeline.run(lockParentsOfWrittenSql(key));
-    for (const batch of this.#keys.batches(keysPerCheck)) {
-      const sql =
-        batch.side === 'child' ? lockParentsSql(batch.foreignKey) : leftChildrenSql(batch.foreignKey);
-      this.#pipeline.run(sql, types(batch.arrays), batch.arrays);
+    for (const noted of this.#unsent.values()) {
+      const key = this.#present(noted);
+      if (key !== undefined) this.#pipeline.run(lockParentsOfWrittenSql(key));
     }
+    for (const { foreignKey, side, arrays } of this.#keys.batches(keysPerCheck)) {
+      const key = this.#present(foreignKey);
+      if (key === undefined) continue;
+      this.#pipeline.run(
+        side === 'child' ? lockParentsSql(key) : leftChildrenSql(key),
+        types(arrays),
+        arrays,
+      );
+    }
+  }
+
+  /** Undefined: it was dropped behind the rows. */
+  #present(key: ForeignKeyFacts): ForeignKeyFacts | undefined {
+    return this.#renewed?.has(key.oid) === true ? this.#renewed.get(key.oid) : key;
   }
 }
 

@@ -57,6 +57,11 @@ export class ForeignKeyKeys {
     this.#count += set.size - before;
   }
 
+  /** Those that keys are noted for. */
+  foreignKeys(): ForeignKeyFacts[] {
+    return [...this.#sets.values()].map(({ foreignKey }) => foreignKey);
+  }
+
   clear(): void {
     this.#sets.clear();
     this.#count = 0;

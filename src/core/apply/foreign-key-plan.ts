@@ -94,6 +94,20 @@ export function leftChildrenSql(key: ForeignKeyFacts): string {
   return `SELECT pg_catalog.count(${failed}) FROM ${unnested(key)} CROSS JOIN ${cast}`;
 }
 
+/** $1: oids of foreign keys. For each that is still there: the mark with its oid, then its tables as they are called now. */
+export function foreignKeyNamesSql(mark: string): string {
+  const tables = ['conrelid', 'confrelid'].map(
+    (column, index) =>
+      `JOIN pg_catalog.pg_class t${index} ON t${index}.oid = k.${column} ` +
+      `JOIN pg_catalog.pg_namespace n${index} ON n${index}.oid = t${index}.relnamespace`,
+  );
+  return (
+    `SELECT ${quoteLiteral(mark)} || k.oid::pg_catalog.text, n0.nspname, t0.relname, n1.nspname, t1.relname ` +
+    `FROM pg_catalog.pg_constraint k ${tables.join(' ')} ` +
+    `WHERE k.oid = ANY ($1::pg_catalog.text[]::pg_catalog.oid[])`
+  );
+}
+
 function childTable(key: ForeignKeyFacts): string {
   return `${key.childPartitioned ? '' : 'ONLY '}${quoteQualified(key.childSchema, key.childTable)}`;
 }

@@ -365,6 +365,7 @@ export class TransactionWriter {
     }
     if (this.#user === undefined) {
       this.#ddl = true;
+      this.#checks?.definitionsChange();
       this.#pipeline.run(ddlUserQuery, [textOid], [encoder.encode(message.sessionUser)]);
       this.#wait({ kind: 'user', message });
       return false;

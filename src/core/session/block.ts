@@ -18,6 +18,8 @@ export interface Block {
    * undefined: the server has it right.
    */
   readonly fallback: boolean | undefined;
+  /** It goes on AND CHAIN behind a commit, with these modes: they outlive a failure, unlike those of a BEGIN. */
+  chained: string | undefined;
   /** A tag has proved that rows were written, or a command ran that always writes. */
   wrote: boolean;
   /** Something ran that may have done what PREPARE cannot bear (a function, DO, temporary tables). */
@@ -58,6 +60,7 @@ export function newBlock(
     startTime,
     modes,
     fallback,
+    chained: undefined,
     wrote: false,
     uncertain: false,
     temporary: false,

@@ -124,6 +124,7 @@ export function* runCommit(session: SessionMachine, chain: boolean): Part<boolea
     yield* settled(session, session.sendOwn(`BEGIN ${modes}`));
     const readOnly = modes.includes('READ ONLY');
     session.block = newBlock(true, session.ports.clock(), block.modes, readOnly);
+    session.block.chained = modes;
   }
   session.complete('COMMIT');
   return true;

@@ -178,14 +178,15 @@ export function* blockMayHaveEnded(session: SessionMachine, rollback?: Reply): P
   } else if (session.block === undefined) {
     openExplicitBlock(session, undefined);
   } else if (rollback !== undefined && session.serverStatus === status.inBlock) {
-    const { modes, fallback } = session.block; // AND CHAIN
+    const { modes, fallback, chained } = session.block; // AND CHAIN
     const failed = rollback.statusBefore === status.failed;
     session.blockEnded(false);
     session.block = newBlock(true, session.ports.clock(), modes, failed ? fallback : undefined);
+    session.block.chained = chained;
     // A failed transaction has forgotten its access mode: the server falls back to the default, which is the
     // sensor.
-    if (!failed || fallback !== false) return;
-    yield* settled(session, session.sendOwn('SET TRANSACTION READ WRITE'));
+    if (!failed || (fallback !== false && chained === undefined)) return;
+    yield* settled(session, session.sendOwn(`SET TRANSACTION ${chained ?? 'READ WRITE'}`));
   }
 }
 

@@ -121,6 +121,8 @@ test('functions that need temporary objects', async () => {
   await client.query(`CREATE FUNCTION name_of(person) RETURNS text LANGUAGE sql AS $$ SELECT $1.name $$`);
   await client.query(`CREATE DOMAIN people AS person[]`);
   expect((await client.query(`SELECT name_of(row('a')::person) AS n`)).rows).toEqual([{ n: 'a' }]);
+  await client.query('DROP FUNCTION name_of(person)');
+  await client.query(`CREATE FUNCTION name_of(person) RETURNS text LANGUAGE sql AS $$ SELECT $1.name $$`);
   await client.query('DROP TABLE person CASCADE');
   await client.end();
   const there = `SELECT to_regprocedure('drawn()') IS NOT NULL AS it`;
@@ -162,4 +164,46 @@ test('temporary objects that are dropped together with others', async () => {
   await client.end();
   const left = `SELECT to_regnamespace('dropped') AS a, to_regclass('others') AS b`;
   expect(await cluster.query(3, left)).toEqual([{ a: null, b: null }]);
+});
+
+test('foreign keys of rows whose tables are dropped or renamed in the same transaction', async () => {
+  await cluster.query(1, 'CREATE TABLE head (id int PRIMARY KEY)');
+  await cluster.query(
+    1,
+    'CREATE TABLE tail (id int PRIMARY KEY, head int REFERENCES head INITIALLY DEFERRED)',
+  );
+  const client = await cluster.client(1);
+  await client.query('BEGIN');
+  await client.query('INSERT INTO tail VALUES (1, 7)');
+  await client.query('DROP TABLE head CASCADE');
+  await client.query('COMMIT');
+  // A table is built anew, as migrations do.
+  await cluster.query(1, 'CREATE TABLE head (id int PRIMARY KEY)');
+  await cluster.query(1, 'INSERT INTO head VALUES (7), (8)');
+  await client.query('BEGIN');
+  await client.query('CREATE TABLE tail_new (id int PRIMARY KEY, head int REFERENCES head)');
+  await client.query('INSERT INTO tail_new SELECT * FROM tail');
+  await client.query('DROP TABLE tail');
+  await client.query('ALTER TABLE tail_new RENAME TO tail');
+  await client.query('INSERT INTO tail VALUES (2, 8)');
+  await client.query('COMMIT');
+  await client.end();
+  expect(await cluster.query(3, 'SELECT * FROM tail ORDER BY id')).toEqual([
+    { id: 1, head: 7 },
+    { id: 2, head: 8 },
+  ]);
+});
+
+test('the modes of a chain of transactions survive a failure', async () => {
+  const client = await cluster.client(1);
+  await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ');
+  await client.query('COMMIT AND CHAIN');
+  await expect(client.query('SELECT 1 / 0')).rejects.toThrow('division by zero');
+  await client.query('COMMIT AND CHAIN');
+  const { rows } = await client.query('SHOW transaction_isolation');
+  expect(rows).toEqual([{ transaction_isolation: 'repeatable read' }]);
+  await client.query('CREATE TABLE chained (id int PRIMARY KEY)');
+  await client.query('COMMIT');
+  await client.end();
+  expect(await cluster.query(2, `SELECT to_regclass('chained') IS NOT NULL AS it`)).toEqual([{ it: true }]);
 });

@@ -218,7 +218,11 @@ BEGIN
     relation := o.objid;
     IF o.objid IS NULL AND tg_tag IN ('GRANT', 'REVOKE') THEN
       temporary := temporary + mtm.grants_temporary(mtm.command_text(context, tg_tag))::integer;
-    ELSIF mtm.is_temporary(o.classid, o.objid, o.schema_name) THEN temporary := temporary + 1;
+    ELSIF mtm.is_temporary(o.classid, o.objid, o.schema_name) THEN
+      temporary := temporary + 1;
+      IF o.schema_name <> 'pg_temp' AND o.classid IN ('pg_proc'::regclass, 'pg_type'::regclass) THEN
+        INSERT INTO mtm.temporary_object VALUES (o.classid, o.objid, pg_backend_pid()) ON CONFLICT DO NOTHING;
+      END IF;
     END IF;
   END LOOP;
   -- What ALTER PUBLICATION takes out of a publication is no object of the command.
@@ -255,6 +259,10 @@ BEGIN
   FOR o IN SELECT d.*, d.is_temporary OR d.object_identity ~ ' on pg_temp\.' AS goes_alone
     FROM pg_event_trigger_dropped_objects() d
   LOOP
+    IF pg_my_temp_schema() <> 0 AND o.classid IN ('pg_proc'::regclass, 'pg_type'::regclass) THEN
+      DELETE FROM mtm.temporary_object WHERE class = o.classid AND object = o.objid AND backend = pg_backend_pid();
+      o.goes_alone := o.goes_alone OR FOUND;
+    END IF;
     PERFORM mtm.refuse_own_object(o.object_type, o.schema_name, o.object_identity);
     temporary := temporary OR o.goes_alone;
     mixed := mixed OR (o.original AND o.goes_alone);

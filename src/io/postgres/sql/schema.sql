@@ -93,6 +93,14 @@ CREATE TABLE IF NOT EXISTS mtm.full_identity (
 CREATE TABLE IF NOT EXISTS mtm.ddl_mark (one boolean PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS mtm.temporary_mark (one boolean PRIMARY KEY);
 
+-- Functions and domains of the row type of a temporary table: this session's alone, and gone with it.
+CREATE UNLOGGED TABLE IF NOT EXISTS mtm.temporary_object (
+  class oid NOT NULL,
+  object oid NOT NULL,
+  backend integer NOT NULL,
+  PRIMARY KEY (class, object, backend)
+);
+
 -- One row while the transaction runs the script of an extension; nobody else ever sees it.
 CREATE UNLOGGED TABLE IF NOT EXISTS mtm.extension_frame (
   transaction xid8 PRIMARY KEY,
