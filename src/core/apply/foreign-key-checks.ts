@@ -33,7 +33,10 @@ export class ForeignKeyChecks {
   readonly #asked = new Map<string, ForeignKeyFacts>();
   /** Those of generated columns, by oid: the server finds the rows. */
   readonly #unsent = new Map<number, ForeignKeyFacts>();
-  /** What was noted before a command of this transaction, by oid: as it is behind it, undefined once it is gone. */
+  /**
+   * What was noted before a command of this transaction, by oid: as it is behind it, undefined once it is
+   * gone.
+   */
   #renewed: Map<number, ForeignKeyFacts | undefined> | undefined;
   #stale = false;
   #open = false;
@@ -42,7 +45,10 @@ export class ForeignKeyChecks {
     this.#pipeline = pipeline;
   }
 
-  /** A command comes: foreign keys and tables that keys were noted for may be gone behind it, or have other names. */
+  /**
+   * A command comes: foreign keys and tables that keys were noted for may be gone behind it, or have other
+   * names.
+   */
   definitionsChange(): void {
     this.#stale ||= this.#keys.count > 0 || this.#unsent.size > 0;
   }

@@ -94,7 +94,10 @@ export function leftChildrenSql(key: ForeignKeyFacts): string {
   return `SELECT pg_catalog.count(${failed}) FROM ${unnested(key)} CROSS JOIN ${cast}`;
 }
 
-/** $1: oids of foreign keys. For each that is still there: the mark with its oid, then its tables as they are called now. */
+/**
+ * $1: oids of foreign keys. For each that is still there: the mark with its oid, then its tables as they are
+ * called now.
+ */
 export function foreignKeyNamesSql(mark: string): string {
   const tables = ['conrelid', 'confrelid'].map(
     (column, index) =>
@@ -102,7 +105,8 @@ export function foreignKeyNamesSql(mark: string): string {
       `JOIN pg_catalog.pg_namespace n${index} ON n${index}.oid = t${index}.relnamespace`,
   );
   return (
-    `SELECT ${quoteLiteral(mark)} || k.oid::pg_catalog.text, n0.nspname, t0.relname, n1.nspname, t1.relname ` +
+    `SELECT ${quoteLiteral(mark)} || k.oid::pg_catalog.text, n0.nspname, t0.relname, ` +
+    `n1.nspname, t1.relname ` +
     `FROM pg_catalog.pg_constraint k ${tables.join(' ')} ` +
     `WHERE k.oid = ANY ($1::pg_catalog.text[]::pg_catalog.oid[])`
   );

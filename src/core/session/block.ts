@@ -18,7 +18,9 @@ export interface Block {
    * undefined: the server has it right.
    */
   readonly fallback: boolean | undefined;
-  /** It goes on AND CHAIN behind a commit, with these modes: they outlive a failure, unlike those of a BEGIN. */
+  /**
+   * It goes on AND CHAIN behind a commit, with these modes: they outlive a failure, unlike those of a BEGIN.
+   */
   chained: string | undefined;
   /** A tag has proved that rows were written, or a command ran that always writes. */
   wrote: boolean;
