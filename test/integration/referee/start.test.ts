@@ -5,6 +5,7 @@ import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { Redis } from 'ioredis';
 import { Client } from 'pg';
 import { afterAll, describe, expect, test, vi } from 'vitest';
 import { parse, stringify } from 'yaml';
@@ -55,6 +56,21 @@ async function writes(text: string): Promise<boolean> {
   }
 }
 
+/** Has each node reported the generation that node 1 is online in? */
+async function knowsBoth(refereePort: number): Promise<boolean> {
+  const redis = new Redis(refereePort, '127.0.0.1');
+  const client = new Client({ host: '127.0.0.1', port, user: 'postgres', database: 'app', ssl: false });
+  try {
+    await client.connect();
+    const { rows } = await client.query<{ gen_num: string }>('SELECT gen_num FROM mtm.status()');
+    const [key] = await redis.keys('mtm:referee:*');
+    return Number(await redis.hget(key ?? '', 'cleared_up_to')) >= Number(rows[0]?.gen_num);
+  } finally {
+    await client.end();
+    redis.disconnect();
+  }
+}
+
 describe.skipIf(redisProgram === undefined)(`a referee of one's own${needsRedis}`, () => {
   afterAll(async () => {
     if (existsSync(join(data, 'cluster.json'))) {
@@ -74,8 +90,9 @@ describe.skipIf(redisProgram === undefined)(`a referee of one's own${needsRedis}
       expect(referee).toMatchObject({ folder: join(data, 'referee'), port: port + 400 });
       expect(run.out).toContain(`referee redis://127.0.0.1:${port + 400}\n`);
       expect(refereePid(referee!)).toBeGreaterThan(1);
+      // Before it has heard of both that they are online it lets nobody go on alone.
+      await eventually('the referee knows both', () => knowsBoth(referee!.port), 10_000);
       await killGateway(nodes[1]!);
-      // The referee must have heard of both that they were online, which is a matter of moments.
       await eventually('node 1 writes', () => writes('CREATE TABLE alone (id int PRIMARY KEY)'), 10_000);
       run.child.kill('SIGINT');
       expect(await within('dev', 60_000, run.ended)).toBe(0);
