@@ -4,6 +4,7 @@
  */
 import type { Argv, CommandModule } from 'yargs';
 import { loadConfig } from '../config/loading.ts';
+import { reachableHost } from '../config/reachable-host.ts';
 import { ClusterClient, type Answer, type ClusterTarget } from '../io/cluster-client.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
 import { listText, objectsOf, tableText } from './table.ts';
@@ -33,11 +34,6 @@ export function withTarget<T>(command: Argv<T>) {
     .conflicts('config', 'url');
 }
 
-/** Where a gateway that listens everywhere is reached from here. */
-function reachable(host: string): string {
-  return host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
-}
-
 /**
  * One target for each database of the gateway, the first database's first; with a URL the one that it names.
  * Throws config-invalid when no gateway is named.
@@ -51,7 +47,7 @@ export function targetsOf(args: TargetArguments): readonly [ClusterTarget, ...Cl
   const { listen, postgres, moreDatabases } = loadConfig({ file, environment: process.env, flags: {} });
   const { user, password } = postgres;
   const target = (database: string) => {
-    return { host: reachable(listen.host), port: listen.port, user, password, database };
+    return { host: reachableHost(listen.host), port: listen.port, user, password, database };
   };
   return [target(postgres.database), ...moreDatabases.map(target)];
 }

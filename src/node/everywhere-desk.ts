@@ -8,6 +8,7 @@
  * Rule: first here, so that what PostgreSQL refuses is refused before anything was done elsewhere. A node
  * that is lost meanwhile is waited for until it takes part again or is no member any more.
  */
+import { setTimeout as pause } from 'node:timers/promises';
 import type { NodeId } from '../core/identity.ts';
 import type { EverywhereOrder, EverywhereResult } from '../core/session/ports.ts';
 import type { ErrorText } from '../core/wire/messages.ts';
@@ -320,8 +321,4 @@ function told(error: unknown): ErrorText {
   if (!(error instanceof RequestError)) return errorText(error);
   const { sqlstate, message, hint } = error;
   return { severity: 'ERROR', sqlstate, message, hint };
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -2,6 +2,7 @@
  * This node's part of a command that each node runs for itself: runs it, takes it back, tells how far it is.
  * Rule: bears to be asked twice. What was begun goes on when the link breaks; whoever asks again joins it.
  */
+import { setTimeout as pause } from 'node:timers/promises';
 import type { EverywhereKind } from '../core/statement/everywhere-command.ts';
 import { runCommand, type CommandEnd, type CommandFrame } from '../io/postgres/command-runner.ts';
 import type { NodeParts } from './node-parts.ts';
@@ -29,6 +30,7 @@ interface Running {
 }
 
 const done: CommandEnd = { notices: [] };
+const cancelAgainMs = 20;
 
 export class EverywhereHands {
   readonly #parts: NodeParts;
@@ -151,7 +153,7 @@ export class EverywhereHands {
     const end = (): void => void (ended = true);
     running.ended.then(end, end);
     for (;;) {
-      await new Promise((resolve) => setTimeout(resolve, 20));
+      await pause(cancelAgainMs);
       if (ended || running.pid === undefined) return;
       // The connection tells its own end.
       await this.#parts.observer.cancelBackend(running.pid).catch(() => undefined);

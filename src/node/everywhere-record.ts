@@ -2,6 +2,7 @@
  * The rows of mtm.everywhere: what is under way node by node. They are written by transactions that this
  * gateway runs as its own client, so that every node has them, and nodes that were away get them by replay.
  */
+import { setTimeout as pause } from 'node:timers/promises';
 import { supervised } from '../io/postgres/supervised-client.ts';
 import type { EverywhereTask } from './everywhere-hands.ts';
 import type { NodeParts } from './node-parts.ts';
@@ -41,7 +42,7 @@ export class EverywhereRecord {
         if (code === '23505' && (await this.has(task.id))) return; // the repeat of what was done
         if (!taken.has(code) && !passing.has(code)) throw error;
       }
-      await pause();
+      await pause(againMs);
     }
   }
 
@@ -62,7 +63,7 @@ export class EverywhereRecord {
       } catch (error) {
         if (!passing.has(codeOf(error)) || performance.now() > until) throw error;
       }
-      await pause();
+      await pause(againMs);
     }
   }
 
@@ -78,8 +79,4 @@ export class EverywhereRecord {
 function codeOf(error: unknown): string {
   const { code } = error as { readonly code?: unknown };
   return typeof code === 'string' ? code : '';
-}
-
-function pause(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, againMs));
 }

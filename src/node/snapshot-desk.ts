@@ -5,6 +5,7 @@
  * begun is finished everywhere, and only then do all take their snapshots. It lasts for a moment only; when
  * the transactions under way do not end in it, commits go on and it is tried again.
  */
+import { setTimeout as pause } from 'node:timers/promises';
 import type { NodeId } from '../core/identity.ts';
 import type { Answerer, PeerQuestions } from './peer-questions.ts';
 import { RequestError, type Asker } from './request-desk.ts';
@@ -89,7 +90,7 @@ export class SnapshotDesk {
   async #freeWithSession(backendPid: number, token: string): Promise<void> {
     const { client } = this.#node.parts.observer;
     while (this.#kept.get(backendPid)?.token === token) {
-      await new Promise((resolve) => setTimeout(resolve, momentMs).unref());
+      await pause(momentMs, undefined, { ref: false });
       try {
         const text = 'SELECT 1 FROM pg_catalog.pg_stat_activity WHERE pid = $1';
         if ((await client.query(text, [backendPid])).rows.length === 0)
@@ -124,7 +125,7 @@ export class SnapshotDesk {
       const names = await this.#attempt(token, members);
       if (names !== undefined) return names;
       if (attempt === attempts) break;
-      await new Promise((resolve) => setTimeout(resolve, pauseMs * attempt));
+      await pause(pauseMs * attempt);
     }
     throw new RequestError(
       '40001',

@@ -3,6 +3,7 @@
  * moment, takes a snapshot while nothing is in flight, and reads in it.
  * Rule: a hold ends by itself, whatever becomes of whoever asked for it; so does a snapshot that nobody uses.
  */
+import { setTimeout as pause } from 'node:timers/promises';
 import type pg from 'pg';
 import { openOwnClient } from '../io/postgres/own-client.ts';
 import { pinnedFormats } from '../io/postgres/pinned-settings.ts';
@@ -56,7 +57,7 @@ export class SnapshotHands {
     const until = performance.now() + quietMs;
     while (!condition()) {
       if (performance.now() > until) return false;
-      await new Promise((resolve) => setTimeout(resolve, looksMs));
+      await pause(looksMs);
     }
     return true;
   }
@@ -91,7 +92,7 @@ export class SnapshotHands {
         values: [],
       });
     } catch (error) {
-      const { node } = { node: this.#node.parts.config.nodeId };
+      const node = this.#node.parts.config.nodeId;
       const { sqlstate, message } = RequestError.fields(error);
       throw new RequestError(sqlstate, `[multimaster] failed to run the query on node ${node}: ${message}`);
     }
@@ -120,10 +121,5 @@ export class SnapshotHands {
     this.#taken.delete(token);
     clearTimeout(taken.timer);
     await taken.client.end().catch(() => undefined); // it may be what has failed
-  }
-
-  /** What was taken for backends that are gone; `of` reads the pid out of a token. */
-  async freeAll(): Promise<void> {
-    await Promise.all([...this.#taken.keys()].map((token) => this.free(token)));
   }
 }

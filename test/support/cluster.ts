@@ -223,12 +223,14 @@ export class Cluster {
     await this.whole();
   }
 
-  /** Resolves when every node sees every other one. */
+  /** Resolves when every node sees every other one: its report, and the gateway of now by its HTTP port. */
   async whole(limitMs = 20_000): Promise<void> {
     const count = this.nodes.length;
     const text = `SELECT cardinality(gen_members_online) = ${count} AND status = 'online' AS whole FROM mtm.status()`;
     const probe = async (): Promise<boolean> => {
       try {
+        const gateways = await Promise.all(this.nodes.map((node) => isOnline(node, true)));
+        if (!gateways.every(Boolean)) return false;
         return (await this.onAllServers<{ whole: boolean }>(text)).every(([row]) => row?.whole === true);
       } catch {
         return false; // A gateway that takes its server over ends all sessions there, this one too.

@@ -5,6 +5,7 @@
  * unchanged.
  * Rule: works on bytes; the client encoding is UTF-8, where these never are part of another character.
  */
+
 /** A larger buffer is not kept for the next array. */
 const mostKept = 1_048_576;
 

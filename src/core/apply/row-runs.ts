@@ -8,6 +8,7 @@
  * single one.
  */
 import { decodePgoutput } from '../pgoutput/decoder.ts';
+import type { PgoutputMessage } from '../pgoutput/messages.ts';
 import { peekOid, pgoutputType } from '../pgoutput/peek.ts';
 import { frameEnd } from '../pgoutput/piece-writer.ts';
 import { ArrayText } from './array-text.ts';
@@ -87,20 +88,22 @@ function copyRun(
       return 'malformed';
   }
   pipeline.copy(plan.copy, copyText.take());
-  if (plan.asChild.length > 0) eachRow(piece, at, end, (row) => checks?.inserted(plan, row));
+  if (checks === undefined || plan.asChild.length === 0) return end;
+  eachMessage(piece, at, end, (message) => {
+    if (message.kind === 'insert') checks.inserted(plan, message.row);
+  });
   return end;
 }
 
-/** For foreign keys the rows are read once more, as objects. */
-function eachRow(
+/** For foreign keys the rows of a run are read once more, as objects. */
+function eachMessage(
   piece: Uint8Array,
   at: number,
   end: number,
-  visit: (row: Parameters<ForeignKeyChecks['inserted']>[1]) => void,
+  visit: (message: PgoutputMessage) => void,
 ): void {
   for (let row = at; row < end; row = frameEnd(piece, row)) {
-    const message = decodePgoutput(piece, row + 4, frameEnd(piece, row));
-    if (message.kind === 'insert') visit(message.row);
+    visit(decodePgoutput(piece, row + 4, frameEnd(piece, row)));
   }
 }
 
@@ -176,10 +179,9 @@ function noteGone(
   end: number,
 ): void {
   if (checks === undefined || plan.asParent.length === 0) return;
-  for (let row = at; row < end; row = frameEnd(piece, row)) {
-    const message = decodePgoutput(piece, row + 4, frameEnd(piece, row));
+  eachMessage(piece, at, end, (message) => {
     if (message.kind === 'delete') checks.parentGoes(plan, message);
-  }
+  });
 }
 
 function noteNew(
@@ -190,8 +192,7 @@ function noteNew(
   end: number,
 ): void {
   if (checks === undefined || plan.asChild.every(({ inIdentity }) => inIdentity)) return;
-  for (let row = at; row < end; row = frameEnd(piece, row)) {
-    const message = decodePgoutput(piece, row + 4, frameEnd(piece, row));
+  eachMessage(piece, at, end, (message) => {
     if (message.kind === 'update') checks.updated(plan, message);
-  }
+  });
 }

@@ -20,7 +20,7 @@ import { assert, unreachable } from '../../lib/assert.ts';
 import { Coordinator } from './coordinator.ts';
 import type { CommitEffect, CommitEvent, Holder } from './event.ts';
 import { Participant } from './participant.ts';
-import { chainRefusal, conflictRefusal, gatewayRefusal, lockRefusal } from './refusal.ts';
+import { chainRefusal, conflictRefusal, lockRefusal, undecodable } from './refusal.ts';
 
 /** How long a transaction waits for a session that waits itself, ms. */
 const chainPatienceMs = 20;
@@ -348,8 +348,3 @@ export class CommitMachine {
     this.#effects.push({ kind: 'send', to, message });
   }
 }
-
-const undecodable: Refusal = {
-  ...gatewayRefusal('0A000', 'the transaction locks what its own decoding needs', false),
-  hint: 'Do not use a row type in the transaction that makes it, and do not LOCK system catalogs.',
-};

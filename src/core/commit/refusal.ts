@@ -17,6 +17,12 @@ export const generationEnded: Refusal = {
   hint: 'Repeat the transaction.',
 };
 
+/** The change stream waits for a lock of the transaction itself: it will never show it. */
+export const undecodable: Refusal = {
+  ...gatewayRefusal('0A000', 'the transaction locks what its own decoding needs', false),
+  hint: 'Do not use a row type in the transaction that makes it, and do not LOCK system catalogs.',
+};
+
 /** 40001 for the loser of a conflict. */
 export function conflictRefusal(loser: Gid, winner: Gid, node: NodeId): Refusal {
   return {

@@ -16,7 +16,7 @@ import type { Gid, Lsn, NodeId } from '../identity.ts';
 import { Notifications, notifyPrefix } from './notification.ts';
 import type { CaptureHandler, PreparedTransaction, UnsupervisedWrite } from './capture-handler.ts';
 import { decodePgoutput } from './decoder.ts';
-import { headerPrefix, isSharedTable, readHeader } from './own-tables.ts';
+import { headerPrefix, isOwnTable, isSharedTable, readHeader } from './own-tables.ts';
 import { peekOid, peekPrefix, peekRelation, peekTruncated, pgoutputType as type } from './peek.ts';
 import { PieceWriter } from './piece-writer.ts';
 
@@ -50,8 +50,6 @@ interface OpenTransaction {
   bodyBytes: number;
 }
 
-/** What is in it each node keeps for itself: never sent to peers, never an unsupervised write. */
-const ownSchema = 'mtm';
 const pieceBytes = 65_536;
 const namesKept = 20;
 const aliensKept = 1000;
@@ -116,7 +114,7 @@ export class Capture {
     const { schema, name } = peekRelation(buffer, start, end);
     this.#relations.set(oid, {
       name: `${schema}.${name}`,
-      own: schema === ownSchema && !isSharedTable(schema, name),
+      own: isOwnTable(schema, name),
       shared: isSharedTable(schema, name),
       bytes: this.#types.take(),
     });

@@ -15,7 +15,7 @@
 import { parseGid } from '../identity.ts';
 import type { Gid, Lsn } from '../identity.ts';
 import { decodePgoutput } from './decoder.ts';
-import { headerPrefix, isSharedTable, readHeader } from './own-tables.ts';
+import { headerPrefix, isOwnTable, isSharedTable, readHeader } from './own-tables.ts';
 import { peekOid, peekPrefix, peekRelation, peekTruncated } from './peek.ts';
 import { pgoutputType as type } from './peek.ts';
 import { PieceWriter } from './piece-writer.ts';
@@ -61,7 +61,6 @@ interface OpenCommit {
   marks: number[];
 }
 
-const ownSchema = 'mtm';
 const pieceBytes = 65_536;
 const decoder = new TextDecoder();
 
@@ -112,9 +111,8 @@ export class CommitCutter {
     if (oid === 0) return 'a relation message is cut short';
     this.#types.message(buffer, start, end);
     const { schema, name } = peekRelation(buffer, start, end);
-    const shared = isSharedTable(schema, name);
-    const own = schema === ownSchema && !shared;
-    this.#relations.set(oid, { own, shared, bytes: this.#types.take() });
+    const kind = { own: isOwnTable(schema, name), shared: isSharedTable(schema, name) };
+    this.#relations.set(oid, { ...kind, bytes: this.#types.take() });
     this.#open?.introduced.delete(oid);
     return undefined;
   }

@@ -3,7 +3,8 @@
  * functions write inside the transaction (sql/notify.sql), and what one transaction has of them.
  * Rule: whoever may write messages can have made one, so everything is checked here: what passes is what
  * pg_notify itself would take, and nothing that is wrong stops anybody.
- */ import { decodePgoutput } from './decoder.ts';
+ */
+import { decodePgoutput } from './decoder.ts';
 
 export interface Notification {
   readonly channel: string;

@@ -81,7 +81,7 @@ export class OpenCapture {
   }
 
   #change(xid: number, buffer: Uint8Array, start: number, end: number): void {
-    if (kindEnds(buffer, start, end)) {
+    if (isEnd(buffer, start, end)) {
       this.#ended = true;
       return;
     }
@@ -135,7 +135,7 @@ export class OpenCapture {
 }
 
 /** The message behind the header, which only the gateway's function can write. */
-function kindEnds(buffer: Uint8Array, start: number, end: number): boolean {
+function isEnd(buffer: Uint8Array, start: number, end: number): boolean {
   return buffer[start] === type.message && peekPrefix(buffer, start, end) === endPrefix;
 }
 

@@ -6,6 +6,11 @@ const ownSchema = 'mtm';
 /** Tables in our schema whose rows are replicated like a user's (sql/client-prepared.sql). */
 export const clientTables = { head: 'client_prepared', body: 'client_body' } as const;
 
+/** Each node keeps for itself what is in it: never sent to peers, never an unsupervised write. */
+export function isOwnTable(schema: string, name: string): boolean {
+  return schema === ownSchema && !isSharedTable(schema, name);
+}
+
 export function isSharedTable(schema: string, name: string): boolean {
   return schema === ownSchema && (name === clientTables.head || name === clientTables.body);
 }

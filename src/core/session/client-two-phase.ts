@@ -8,6 +8,7 @@
  * Rule: from the first PREPARE on nothing interrupts this, and whatever happens one of two things is true in
  * the end: 'x' is prepared on all nodes, or on none.
  */
+import { undecodable } from '../commit/refusal.ts';
 import type { StatementClass } from '../statement/statement-class.ts';
 import { status } from '../wire/codes.ts';
 import { errorResponse } from '../wire/messages.ts';
@@ -107,15 +108,12 @@ function* prepareEverywhere(session: SessionMachine, block: Block, message: Uint
   return end;
 }
 
-const undecodable: ErrorText = {
-  severity: 'ERROR',
-  sqlstate: '0A000',
-  message: '[multimaster] the transaction locks what its own decoding needs',
-  hint: 'Do not use a row type in the transaction that makes it, and do not LOCK system catalogs.',
-};
-
 function unfit(isTooBig: boolean): BlockEnd {
-  return { kind: 'error', error: errorResponse(isTooBig ? tooBig : undecodable), retryable: false };
+  return {
+    kind: 'error',
+    error: errorResponse(isTooBig ? tooBig : refusalText(undecodable)),
+    retryable: false,
+  };
 }
 
 /** The client's statement, whose reply the gateway takes. */

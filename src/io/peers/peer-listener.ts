@@ -3,11 +3,11 @@
  * Rule: one stranger too many costs the oldest stranger its place, never a peer.
  */
 import { createServer, type Server, type Socket } from 'node:net';
-import { GatewayError } from '../../lib/gateway-error.ts';
 import type { Identity } from './handshake.ts';
 import { IncomingLink, type IncomingLinkEvents } from './incoming-link.ts';
 import { linkReason } from './link-reason.ts';
 import type { LinkSettings } from './link-settings.ts';
+import { listenForPeers, portOf } from './peer-server.ts';
 
 export interface PeerListenerEvents extends IncomingLinkEvents {
   /** The process is short of something (descriptors); the port stays open. */
@@ -63,8 +63,7 @@ export class PeerListener {
 
   /** The port that is listened on; 0 when none is. */
   get port(): number {
-    const address = this.#server.address();
-    return address === null || typeof address === 'string' ? 0 : address.port;
+    return portOf(this.#server);
   }
 
   /** So many peers are expected: all of them may call at the same time. */
@@ -78,20 +77,7 @@ export class PeerListener {
       this.#leaveShared = this.#shared.serve(this.#identity.clusterName, (socket) => this.#connected(socket));
       return;
     }
-    await new Promise<void>((resolve, reject) => {
-      const refuse = (cause: NodeJS.ErrnoException) => {
-        const taken = cause.code === 'EADDRINUSE';
-        const why = taken ? 'the address is in use' : cause.message;
-        const text = `cannot listen for peers on ${host}:${port}: ${why}`;
-        reject(new GatewayError(taken ? 'address-in-use' : 'config-invalid', text, { cause }));
-      };
-      this.#server.once('error', refuse);
-      this.#server.listen({ host, port }, () => {
-        this.#server.off('error', refuse);
-        this.#server.on('error', this.#events.onAcceptFailed);
-        resolve();
-      });
-    });
+    await listenForPeers(this.#server, { host, port }, this.#events.onAcceptFailed);
   }
 
   /** Closes the port and all strangers; the accepted links are their owner's. */

@@ -5,16 +5,17 @@
  * Rule: a stranger costs what a hello has, and its place when too many come.
  */
 import { createServer, type Server, type Socket } from 'node:net';
-import { GatewayError } from '../../lib/gateway-error.ts';
 import { decodeHello, hasMagic, helloBytes } from './handshake-message.ts';
 import { defaultLinkSettings } from './link-settings.ts';
 import type { SharedPort } from './peer-listener.ts';
+import { listenForPeers, portOf } from './peer-server.ts';
 
 const { handshakeTimeoutMs, maxStrangers } = defaultLinkSettings;
 
 export class PeerPort implements SharedPort {
   readonly #names: readonly string[];
   readonly #server: Server;
+  readonly #onAcceptFailed: (error: Error) => void;
   readonly #clusters = new Map<string, (socket: Socket) => void>();
   /** In the order in which they came. */
   readonly #strangers = new Set<Socket>();
@@ -26,30 +27,17 @@ export class PeerPort implements SharedPort {
   constructor(names: readonly string[], onAcceptFailed: (error: Error) => void) {
     this.#names = names;
     this.#server = createServer((socket) => this.#connected(socket));
-    this.#server.on('listening', () => this.#server.on('error', onAcceptFailed));
+    this.#onAcceptFailed = onAcceptFailed;
   }
 
   /** The port that is listened on; 0 when none is. */
   get port(): number {
-    const address = this.#server.address();
-    return address === null || typeof address === 'string' ? 0 : address.port;
+    return portOf(this.#server);
   }
 
   /** Rejects with address-in-use, or config-invalid when the address cannot be listened on at all. */
   async listen(host: string, port: number): Promise<void> {
-    await new Promise<void>((resolve, reject) => {
-      const refuse = (cause: NodeJS.ErrnoException): void => {
-        const taken = cause.code === 'EADDRINUSE';
-        const why = taken ? 'the address is in use' : cause.message;
-        const text = `cannot listen for peers on ${host}:${port}: ${why}`;
-        reject(new GatewayError(taken ? 'address-in-use' : 'config-invalid', text, { cause }));
-      };
-      this.#server.once('error', refuse);
-      this.#server.listen({ host, port }, () => {
-        this.#server.off('error', refuse);
-        resolve();
-      });
-    });
+    await listenForPeers(this.#server, { host, port }, this.#onAcceptFailed);
   }
 
   serve(clusterName: string, connected: (socket: Socket) => void): () => void {

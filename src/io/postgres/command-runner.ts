@@ -57,10 +57,9 @@ export async function runCommand(
 
 async function enter(client: pg.Client, { sessionUser, role, settings }: CommandFrame): Promise<void> {
   const named = Object.entries(settings).filter(([name]) => !forbidden.has(name.toLowerCase()));
-  const sets = named.map(([name, value]) => [name, value]);
   await client.query(
     'SELECT pg_catalog.set_config(s ->> 0, s ->> 1, false) FROM pg_catalog.jsonb_array_elements($1) AS s',
-    [JSON.stringify(sets)],
+    [JSON.stringify(named)],
   );
   await client.query(`SET SESSION AUTHORIZATION ${quoteName(sessionUser)}`);
   if (role !== 'none' && role !== '') await client.query(`SET ROLE ${quoteName(role)}`);

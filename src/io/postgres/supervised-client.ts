@@ -3,6 +3,7 @@
  * Rule: one statement, one transaction; what lost a conflict or came at a bad moment may be repeated.
  */
 import pg from 'pg';
+import { reachableHost } from '../../config/reachable-host.ts';
 import type { GatewayConfig } from '../../config/schema.ts';
 
 /** Runs one statement as a client of this gateway; rejects with the server's or the gateway's error. */
@@ -14,7 +15,7 @@ export async function supervised(
   const { user, password, database } = config.postgres;
   const { host, port } = config.listen;
   const client = new pg.Client({
-    host: host === '' || host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host,
+    host: reachableHost(host),
     port,
     user,
     password,

@@ -4,13 +4,11 @@
  * or nothing and as mtm.transaction_outcome says, and nothing stays prepared. MTM_TEST_FAIL_POINTS=all takes
  * all points, else every fourth.
  */
-import { randomUUID } from 'node:crypto';
-import { setTimeout as hold } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { startGatewayProcess, stopGatewayProcess } from '../../../src/io/launcher/gateway-process.ts';
 import { waitUntilGone } from '../../../src/io/launcher/process-control.ts';
-import { startCluster, type Cluster, type SqlFailure } from '../../support/cluster.ts';
-import { ledgerHolds, type LedgerEntry } from '../../support/ledger.ts';
+import { startCluster, type Cluster } from '../../support/cluster.ts';
+import { ledgerRows, outcomesHold, writeLedger, type ToldEntry } from '../../support/ledger.ts';
 import { eventually } from '../../support/polling.ts';
 
 vi.setConfig({ testTimeout: 60_000 });
@@ -67,55 +65,14 @@ afterAll(async () => {
   await cluster?.stop();
 });
 
-interface Entry extends LedgerEntry {
-  readonly gid: string | undefined;
-}
-
-/** Two rows in a transaction, again and again, through whatever sessions it takes. */
-async function write(number: number, goOn: () => boolean): Promise<Entry[]> {
-  const entries: Entry[] = [];
-  while (goOn()) {
-    const client = await cluster.client(number).catch(() => undefined);
-    if (client === undefined) await hold(50);
-    for (let usable = client !== undefined; usable && goOn();) {
-      const id = randomUUID();
-      try {
-        const values = `('${id}', 1, ${number}), ('${id}', 2, ${number})`;
-        await client!.query(`INSERT INTO ledger VALUES ${values}`);
-        entries.push({ id, outcome: 'acknowledged', gid: undefined });
-      } catch (error) {
-        const { code, detail } = error as SqlFailure;
-        const told = /^[0-9A-Z]{5}$/.test(code ?? '') && code !== '08007';
-        const gid = /mtm(?::\d+){4}/.exec(detail ?? '')?.[0];
-        entries.push({ id, outcome: told ? 'refused' : 'unknown', gid });
-        usable = told && code !== '57P01';
-        await hold(20);
-      }
-    }
-    await client?.end().catch(() => undefined);
-  }
-  return entries;
-}
-
-async function rowsOnNode2(): Promise<number> {
-  const [row] = await cluster.directly<{ n: number }>(2, 'SELECT count(*)::int AS n FROM ledger');
-  return row?.n ?? 0;
-}
-
-async function judge(entries: readonly Entry[]): Promise<void> {
-  const there = await ledgerHolds(cluster, entries, 2);
-  for (const { id, gid } of entries) {
-    if (gid === undefined) continue;
-    for (const number of cluster.numbers) {
-      const [said] = await cluster.query<{ o: string }>(
-        number,
-        `SELECT CASE WHEN mtm.is_forgotten('${gid}') AND o = 'unknown' THEN 'forgotten' ELSE o END AS o
-         FROM mtm.transaction_outcome('${gid}') AS o`,
-      );
-      const right = there.has(id) ? ['committed', 'forgotten'] : ['aborted', 'forgotten'];
-      expect(right, `outcome of ${gid} on node ${number}`).toContain(said?.o);
-    }
-  }
+function write(number: number, goOn: () => boolean): Promise<ToldEntry[]> {
+  const rows = (id: string): string => `('${id}', 1, ${number}), ('${id}', 2, ${number})`;
+  return writeLedger(
+    cluster,
+    number,
+    (client, id) => client.query(`INSERT INTO ledger VALUES ${rows(id)}`),
+    goOn,
+  );
 }
 
 test.each(chosen)('node 1 dies just before %s', async (point) => {
@@ -128,8 +85,8 @@ test.each(chosen)('node 1 dies just before %s', async (point) => {
   try {
     // Gone, not only dying: until then it has its ports.
     expect(await waitUntilGone(pid, 20_000), `the gateway reaches ${point}`).toBe(true);
-    const before = await rowsOnNode2();
-    await eventually('the others go on writing', async () => (await rowsOnNode2()) > before);
+    const before = await ledgerRows(cluster, 2);
+    await eventually('the others go on writing', async () => (await ledgerRows(cluster, 2)) > before);
     await cluster.startGateway(1);
     await cluster.whole();
   } finally {
@@ -138,5 +95,5 @@ test.each(chosen)('node 1 dies just before %s', async (point) => {
   }
   const entries = (await Promise.all(writers)).flat();
   expect(entries.filter(({ outcome }) => outcome === 'acknowledged').length).toBeGreaterThan(0);
-  await judge(entries);
+  await outcomesHold(cluster, entries, cluster.numbers);
 });

@@ -3,13 +3,12 @@
  * whatever the step, they are on all nodes or on none, as the client was told and mtm.transaction_outcome says.
  * MTM_TEST_FAIL_POINTS=all takes all points, else every third.
  */
-import { randomUUID } from 'node:crypto';
-import { setTimeout as hold } from 'node:timers/promises';
+import type { Client } from 'pg';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { startGatewayProcess, stopGatewayProcess } from '../../../src/io/launcher/gateway-process.ts';
 import { waitUntilGone } from '../../../src/io/launcher/process-control.ts';
-import { startCluster, type Cluster, type SqlFailure } from '../../support/cluster.ts';
-import { ledgerHolds, type LedgerEntry } from '../../support/ledger.ts';
+import { startCluster, type Cluster } from '../../support/cluster.ts';
+import { ledgerRows, outcomesHold, writeLedger, type ToldEntry } from '../../support/ledger.ts';
 import { eventually } from '../../support/polling.ts';
 
 vi.setConfig({ testTimeout: 90_000 });
@@ -44,43 +43,15 @@ afterAll(async () => {
   await cluster?.stop();
 });
 
-interface Entry extends LedgerEntry {
-  readonly gid: string | undefined;
-}
-
-/** Two rows from a temporary table in a transaction, again and again, through whatever sessions it takes. */
-async function write(number: number, goOn: () => boolean): Promise<Entry[]> {
-  const entries: Entry[] = [];
-  while (goOn()) {
-    const client = await cluster.client(number).catch(() => undefined);
-    if (client === undefined) await hold(50);
-    for (let usable = client !== undefined; usable && goOn();) {
-      const id = randomUUID();
-      try {
-        await client!.query(
-          `BEGIN; CREATE TEMP TABLE stage (id uuid, side int) ON COMMIT DROP;
-           INSERT INTO stage VALUES ('${id}', 1), ('${id}', 2);
-           INSERT INTO ledger SELECT id, side, ${number} FROM stage; COMMIT`,
-        );
-        entries.push({ id, outcome: 'acknowledged', gid: undefined });
-      } catch (error) {
-        const { code, detail } = error as SqlFailure;
-        const told = /^[0-9A-Z]{5}$/.test(code ?? '') && code !== '08007';
-        const gid = /mtm(?::\d+){4}/.exec(detail ?? '')?.[0];
-        entries.push({ id, outcome: told ? 'refused' : 'unknown', gid });
-        usable = told && code !== '57P01';
-        if (usable) await client!.query('ROLLBACK').catch(() => undefined);
-        await hold(20);
-      }
-    }
-    await client?.end().catch(() => undefined);
-  }
-  return entries;
-}
-
-async function rowsOnNode3(): Promise<number> {
-  const [row] = await cluster.directly<{ n: number }>(3, 'SELECT count(*)::int AS n FROM ledger');
-  return row?.n ?? 0;
+/** The rows come from a temporary table. */
+function write(number: number, goOn: () => boolean): Promise<ToldEntry[]> {
+  const insert = (client: Client, id: string): Promise<unknown> =>
+    client.query(
+      `BEGIN; CREATE TEMP TABLE stage (id uuid, side int) ON COMMIT DROP;
+       INSERT INTO stage VALUES ('${id}', 1), ('${id}', 2);
+       INSERT INTO ledger SELECT id, side, ${number} FROM stage; COMMIT`,
+    );
+  return writeLedger(cluster, number, insert, goOn);
 }
 
 test.each(chosen)('node %i dies just before %s', async (number, point) => {
@@ -92,8 +63,8 @@ test.each(chosen)('node %i dies just before %s', async (number, point) => {
   const writers = [1, 1, 2, 3].map((node) => write(node, () => goOn));
   try {
     expect(await waitUntilGone(pid, 30_000), `the gateway reaches ${point}`).toBe(true);
-    const before = await rowsOnNode3();
-    await eventually('the others go on writing', async () => (await rowsOnNode3()) > before, 30_000);
+    const before = await ledgerRows(cluster, 3);
+    await eventually('the others go on writing', async () => (await ledgerRows(cluster, 3)) > before, 30_000);
     await cluster.startGateway(number);
     await cluster.whole(60_000);
   } finally {
@@ -102,14 +73,5 @@ test.each(chosen)('node %i dies just before %s', async (number, point) => {
   }
   const entries = (await Promise.all(writers)).flat();
   expect(entries.filter(({ outcome }) => outcome === 'acknowledged').length).toBeGreaterThan(0);
-  const there = await ledgerHolds(cluster, entries, 2);
-  for (const { id, gid } of entries) {
-    if (gid === undefined) continue;
-    const [said] = await cluster.query<{ o: string }>(
-      number,
-      `SELECT CASE WHEN mtm.is_forgotten('${gid}') AND o = 'unknown' THEN 'forgotten' ELSE o END AS o
-       FROM mtm.transaction_outcome('${gid}') AS o`,
-    );
-    expect(there.has(id) ? ['committed', 'forgotten'] : ['aborted', 'forgotten']).toContain(said?.o);
-  }
+  await outcomesHold(cluster, entries, [number]);
 });

@@ -1,10 +1,11 @@
 /** Real redis-servers of a test, each with its settings, on a free port of the loopback. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { accessSync, constants, mkdtempSync, rmSync } from 'node:fs';
-import { createConnection, createServer } from 'node:net';
+import { createConnection } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { eventually } from '../../support/polling.ts';
+import { freePort } from '../../support/free-port.ts';
 
 function executable(path: string): boolean {
   try {
@@ -23,15 +24,6 @@ export const redisProgram = (process.env['PATH'] ?? '')
 
 /** For the name of a group of tests: says why it is not run. */
 export const needsRedis = redisProgram === undefined ? ' (not run: this machine has no redis-server)' : '';
-
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (address === null || typeof address === 'string') throw new Error('a socket without a port');
-  return address.port;
-}
 
 /** What a referee needs; the rest of Redis' defaults is as good. */
 export const suitable: Readonly<Record<string, string>> = {

@@ -4,7 +4,6 @@
  * on which nobody else may use the slots mtm_live and mtm_retain.
  */
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client, type DatabaseError } from 'pg';
@@ -15,6 +14,7 @@ import { initServer, startServer, stopServer } from '../../../src/io/launcher/po
 import type { PostgresMajor } from '../../../src/io/launcher/server-binaries.ts';
 import { ensureSlots, installSchema } from '../../../src/io/postgres/schema-installer.ts';
 import { slotNames } from '../../../src/io/postgres/slot-names.ts';
+import { freePort } from '../../support/free-port.ts';
 
 export const testedMajors: readonly PostgresMajor[] = [15, 16, 17, 18];
 
@@ -34,14 +34,6 @@ export interface SensorLab {
   /** BEGIN, the statements, the header, PREPARE, COMMIT PREPARED (or COMMIT when there is nothing to prepare). */
   trace(client: Client, statements: readonly string[], headerCall?: string): Promise<Trace>;
   close(): Promise<void>;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise<void>((resolve) => server.close(() => resolve()));
-  return port;
 }
 
 interface ProvidedServer {

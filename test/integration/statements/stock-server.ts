@@ -1,6 +1,5 @@
 /** A PostgreSQL server without a gateway: what stock PostgreSQL says to the same statement. */
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client } from 'pg';
@@ -12,19 +11,12 @@ import {
   stopServer,
 } from '../../../src/io/launcher/postgres-server.ts';
 import type { PostgresMajor } from '../../../src/io/launcher/server-binaries.ts';
+import { freePort } from '../../support/free-port.ts';
 
 export interface StockServer {
   readonly node: NodeLayout;
   connect(user: string, database?: string): Promise<Client>;
   stop(): Promise<void>;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise<void>((resolve) => server.close(() => resolve()));
-  return port;
 }
 
 export async function startStockServer(major: PostgresMajor): Promise<StockServer> {

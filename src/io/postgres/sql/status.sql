@@ -3,18 +3,25 @@
 -- The gateway calls it with {"status": {…columns of mtm.status…}, "nodes": [{…columns of mtm.nodes…}]}.
 CREATE OR REPLACE FUNCTION mtm.set_runtime(state jsonb) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
-  INSERT INTO mtm.runtime (state) VALUES (set_runtime.state) ON CONFLICT (one) DO UPDATE SET state = excluded.state
+  INSERT INTO mtm.runtime (state)
+  VALUES (set_runtime.state || jsonb_build_object('written', extract(epoch FROM clock_timestamp())))
+  ON CONFLICT (one) DO UPDATE SET state = excluded.state
 $$;
 
+-- A gateway writes its report at least every 2 s. Of one that does not any more only this is known, whoever asks the server.
 CREATE OR REPLACE FUNCTION mtm.status(
   OUT my_node_id integer, OUT status text, OUT connected integer[], OUT gen_num bigint, OUT gen_members integer[],
   OUT gen_members_online integer[], OUT gen_configured integer[], OUT reason text, OUT retained_wal_bytes bigint,
   OUT unsupervised_writes bigint)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  SELECT n.my_id, coalesce(r.status, 'disabled'), r.connected, r.gen_num, r.gen_members, r.gen_members_online,
-    r.gen_configured, CASE WHEN r.status IS NULL THEN 'the gateway has not reported yet' ELSE r.reason END,
+  SELECT n.my_id, CASE WHEN a.age < 10 THEN r.status ELSE 'disabled' END, r.connected, r.gen_num, r.gen_members,
+    CASE WHEN a.age < 10 THEN r.gen_members_online ELSE '{}' END, r.gen_configured,
+    CASE WHEN r.status IS NULL THEN 'the gateway has not reported yet'
+      WHEN a.age < 10 THEN r.reason ELSE format('the gateway has not reported for %s s', floor(a.age)) END,
     r.retained_wal_bytes, r.unsupervised_writes
-  FROM mtm.node n LEFT JOIN mtm.runtime s ON true LEFT JOIN LATERAL jsonb_to_record(s.state -> 'status') AS r(
+  FROM mtm.node n LEFT JOIN mtm.runtime s ON true LEFT JOIN LATERAL (
+    SELECT extract(epoch FROM clock_timestamp()) - (s.state ->> 'written')::numeric AS age) AS a ON true
+  LEFT JOIN LATERAL jsonb_to_record(s.state -> 'status') AS r(
     status text, connected integer[], gen_num bigint, gen_members integer[], gen_members_online integer[],
     gen_configured integer[], reason text, retained_wal_bytes bigint, unsupervised_writes bigint) ON true
 $$;

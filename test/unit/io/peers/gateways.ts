@@ -2,8 +2,7 @@
  * Gateways' peer sides on loopback for tests of links. Rule: a test waits for what somebody hears, never for a
  * time; whoever uses it calls `cleanUp` after each test.
  */
-import { once } from 'node:events';
-import { createServer, type Server } from 'node:net';
+import type { Server } from 'node:net';
 import type { PeerMessage } from '../../../../src/core/peer/message.ts';
 import type { LinkSettings } from '../../../../src/io/peers/link-settings.ts';
 import {
@@ -11,6 +10,7 @@ import {
   type PeerLinksHandler,
   type PeerLinksOptions,
 } from '../../../../src/io/peers/peer-links.ts';
+import { freePort } from '../../../support/free-port.ts';
 
 /** Everything that a handler heard, as text, and a way to wait for a text. */
 export class Ear implements PeerLinksHandler {
@@ -63,16 +63,6 @@ export async function cleanUp(): Promise<void> {
 }
 
 const log = { info: () => undefined, warn: () => undefined };
-
-/** A port that nobody listens on (any more). */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const port = portOf(server);
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 export function portOf(server: Server): number {
   const address = server.address();

@@ -3,7 +3,8 @@ import { once } from 'node:events';
 import { afterEach, expect, test } from 'vitest';
 import type { PeerLinks } from '../../../../src/io/peers/peer-links.ts';
 import { dialCopy, type PeerStream } from '../../../../src/io/peers/peer-stream.ts';
-import { cleanUp, Ear, freePort, gateway, twoPorts } from './gateways.ts';
+import { cleanUp, Ear, gateway, twoPorts } from './gateways.ts';
+import { freePort } from '../../../support/free-port.ts';
 
 afterEach(cleanUp);
 

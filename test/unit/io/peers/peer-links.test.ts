@@ -6,7 +6,8 @@ import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { PeerMessage } from '../../../../src/core/peer/message.ts';
 import { acknowledgeDelayMs } from '../../../../src/io/peers/link-settings.ts';
-import { cleanUp, cleanups, finished, freePort, gateway, portOf, twoPorts, watchedBy } from './gateways.ts';
+import { cleanUp, cleanups, finished, gateway, portOf, twoPorts, watchedBy } from './gateways.ts';
+import { freePort } from '../../../support/free-port.ts';
 
 afterEach(cleanUp);
 

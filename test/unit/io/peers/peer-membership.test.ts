@@ -4,17 +4,8 @@ import { createServer, connect } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { PeerLinks } from '../../../../src/io/peers/peer-links.ts';
 import type { PeerStream } from '../../../../src/io/peers/peer-stream.ts';
-import {
-  cleanUp,
-  cleanups,
-  Ear,
-  finished,
-  freePort,
-  gateway,
-  portOf,
-  twoPorts,
-  watchedBy,
-} from './gateways.ts';
+import { cleanUp, cleanups, Ear, finished, gateway, portOf, twoPorts, watchedBy } from './gateways.ts';
+import { freePort } from '../../../support/free-port.ts';
 
 afterEach(cleanUp);
 

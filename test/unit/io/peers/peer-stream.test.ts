@@ -1,24 +1,15 @@
 /** Streams of bytes beside the links, over real sockets on loopback. */
 import { once } from 'node:events';
-import { createServer } from 'node:net';
 import { afterEach, expect, test } from 'vitest';
 import { PeerLinks } from '../../../../src/io/peers/peer-links.ts';
 import type { PeerStream } from '../../../../src/io/peers/peer-stream.ts';
+import { freePort } from '../../../support/free-port.ts';
 
 const log = { info: () => undefined, warn: () => undefined };
 const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  return typeof address === 'object' && address !== null ? address.port : 0;
-}
 
 interface Gateway {
   readonly links: PeerLinks;
