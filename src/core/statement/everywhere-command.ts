@@ -16,7 +16,7 @@ export interface EverywhereCommand {
   readonly relation: readonly string[];
   /** The partition of a DETACH. */
   readonly partition: readonly string[];
-  /** Of the index to create, or of the tablespace; empty: PostgreSQL chooses one. */
+  /** Of the index to create (empty: PostgreSQL chooses one), the tablespace, or the schema of a REINDEX. */
   readonly name: string;
   /** What the name of an index without a name is made of. */
   readonly columns: readonly string[];
@@ -67,7 +67,8 @@ export function indexRemoval(command: TreeNode): EverywhereCommand {
 
 /** REINDEX with CONCURRENTLY. */
 export function reindexing(command: TreeNode): EverywhereCommand {
-  return { ...none, what: 'reindex', tag: 'REINDEX', relation: pathOf(nodeAt(command, 'relation')) };
+  const relation = pathOf(nodeAt(command, 'relation'));
+  return { ...none, what: 'reindex', tag: 'REINDEX', relation, name: textAt(command, 'name') ?? '' };
 }
 
 /** ALTER TABLE … DETACH PARTITION … CONCURRENTLY; undefined: it is none. */
