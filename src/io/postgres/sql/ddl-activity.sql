@@ -22,19 +22,24 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     WHERE 0 = ANY (blockers) AND w.pid = waiter AND NOT w.granted) AS b
 $$;
 
--- What changes definitions on this server: sessions and what they have prepared (they hold mtm.ddl_mark), transactions of
--- other nodes that wait here for a lock, commands that run node by node.
+-- What changes definitions on this server: sessions and what they have prepared (they hold mtm.ddl_mark as soon as they have
+-- changed something; before, their first command may wait), transactions of other nodes that wait here for a lock,
+-- commands that run node by node.
 CREATE OR REPLACE FUNCTION mtm.local_ddl() RETURNS jsonb
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
   WITH locks AS MATERIALIZED (
-    SELECT * FROM pg_locks WHERE relation = 'mtm.ddl_mark'::regclass OR (locktype = 'transactionid' AND pid IS NULL)),
-  marked AS (SELECT DISTINCT pid, virtualtransaction FROM locks WHERE relation IS NOT NULL),
+    SELECT * FROM pg_locks WHERE relation = 'mtm.ddl_mark'::regclass OR (locktype = 'transactionid' AND pid IS NULL)
+      OR NOT granted),
+  marked AS (SELECT DISTINCT pid, virtualtransaction FROM locks WHERE relation = 'mtm.ddl_mark'::regclass AND granted),
+  strong AS (SELECT pid FROM locks WHERE NOT granted AND locktype IN ('relation', 'object')
+    AND mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock')),
   found AS (
     SELECT CASE a.application_name WHEN 'mtm_apply' THEN 'apply' WHEN 'mtm_everywhere' THEN 'node by node' ELSE 'session' END
         AS kind, a.pid, NULL AS gid, a.usename::text AS username, a.state, a.xact_start AS since, a.query AS statement
     FROM pg_stat_activity a WHERE a.datname = current_database() AND (a.pid IN (SELECT pid FROM marked)
       OR (a.application_name = 'mtm_everywhere' AND a.state <> 'idle')
-      OR (a.application_name = 'mtm_apply' AND a.wait_event_type = 'Lock'))
+      OR (a.wait_event_type = 'Lock' AND (a.application_name = 'mtm_apply' OR a.pid IN (SELECT pid FROM strong)
+        OR a.query ~* '^\s*(create|alter|drop|grant|revoke|comment|truncate|refresh|reindex|security|reassign)\M')))
     UNION ALL
     SELECT 'prepared', NULL, p.gid, p.owner::text, 'prepared', p.prepared, NULL
     FROM marked m JOIN locks t ON t.pid IS NULL AND t.locktype = 'transactionid' AND t.virtualtransaction = m.virtualtransaction
