@@ -4,7 +4,7 @@
  * Rule: the client hears at once; when nothing is in the way any more all nodes are the same, with nothing invalid.
  */
 import type { Client } from 'pg';
-import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { failureOf, startCluster, type Cluster, type SqlFailure } from '../../support/cluster.ts';
 import { equalEverywhere } from '../../support/convergence.ts';
 import { eventually, within } from '../../support/polling.ts';
@@ -14,7 +14,8 @@ vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 let cluster: Cluster;
 
 beforeAll(async () => {
-  cluster = await startCluster({ majors: [18, 15, 18] });
+  // Nobody falls silent here: a busy machine must not begin elections.
+  cluster = await startCluster({ majors: [18, 15, 18], settings: { heartbeat_recv_timeout: '4s' } });
 });
 
 afterAll(async () => {
@@ -38,13 +39,21 @@ const commands = {
   'ALTER TABLE p DETACH PARTITION p1 CONCURRENTLY': ['t_a'],
 } as const;
 
+type Command = keyof typeof commands;
+/** Where it waits: at home (1), or at a peer. */
+type Case = readonly [number, Command];
+
 beforeEach(async () => {
-  await cluster.query(1, 'DROP TABLE IF EXISTS t, p, p1');
-  await cluster.query(1, 'CREATE TABLE t (id int PRIMARY KEY, a int, b text)');
-  await cluster.query(1, 'CREATE INDEX t_a ON t (a)');
-  await cluster.query(1, 'INSERT INTO t SELECT g, g, g::text FROM generate_series(1, 100) AS g');
-  await cluster.query(1, 'CREATE TABLE p (a int) PARTITION BY RANGE (a)');
-  await cluster.query(1, 'CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (1) TO (10)');
+  await cluster.whole();
+  await cluster.query(
+    1,
+    `DROP TABLE IF EXISTS t, p, p1;
+     CREATE TABLE t (id int PRIMARY KEY, a int, b text);
+     CREATE INDEX t_a ON t (a);
+     INSERT INTO t SELECT g, g, g::text FROM generate_series(1, 100) AS g;
+     CREATE TABLE p (a int) PARTITION BY RANGE (a);
+     CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (1) TO (10)`,
+  );
 });
 
 /** A session past the gateway that keeps the command waiting on this node. */
@@ -95,11 +104,9 @@ async function ended(
   number: number,
   command: string,
   by: (client: Client, pid: number) => Promise<void>,
-  settings = '',
 ): Promise<SqlFailure> {
   const block = await blocker(number);
   const client = await cluster.client(1);
-  if (settings !== '') await client.query(settings);
   const failure = failureOf(client.query(command), command);
   const pid = await waitingOn(number);
   await by(client, pid);
@@ -120,30 +127,49 @@ function gone(client: Client): Promise<void> {
   return Promise.resolve();
 }
 
-describe.each([1, 2])('on node %i', (number) => {
-  test.each(Object.entries(commands))('the client is gone: %s', async (command, parts) => {
-    await ended(number, command, gone);
-    await allTheSame(parts);
-  });
+const left: readonly Case[] = [
+  [1, 'CREATE INDEX CONCURRENTLY i_new ON t (b)'],
+  [2, 'DROP INDEX CONCURRENTLY t_a'],
+  [1, 'REINDEX TABLE CONCURRENTLY t'],
+  [2, 'REINDEX SCHEMA CONCURRENTLY public'],
+  [2, 'ALTER TABLE p DETACH PARTITION p1 CONCURRENTLY'],
+];
 
-  test.each(Object.entries(commands))('its backend is ended: %s', async (command, parts) => {
-    const failure = await ended(number, command, async (_client, pid) => {
-      await cluster.directly(number, 'SELECT pg_terminate_backend($1)', [pid]);
-    });
-    expect(failure.code).toBe('57P01');
-    if (number !== 1) expect(failure.hint).toMatch(/node 2/);
-    await allTheSame(parts);
-  });
+test.each(left)('the client is gone while it waits on node %i: %s', async (number, command) => {
+  await ended(number, command, gone);
+  await allTheSame(commands[command]);
+});
 
-  test.each(['CREATE INDEX CONCURRENTLY i_new ON t (b)', 'REINDEX TABLE CONCURRENTLY t'] as const)(
-    'statement_timeout is one for all nodes: %s',
-    async (command) => {
-      const nothing = (): Promise<void> => Promise.resolve();
-      const failure = await ended(number, command, nothing, `SET statement_timeout = '4s'`);
-      expect(failure).toMatchObject({ code: '57014', message: /statement timeout/ });
-      await allTheSame(commands[command]);
-    },
-  );
+const terminated: readonly Case[] = [
+  [2, 'CREATE INDEX CONCURRENTLY i_new ON t (b)'],
+  [1, 'DROP INDEX CONCURRENTLY t_a'],
+  [2, 'REINDEX INDEX CONCURRENTLY t_a'],
+  [1, 'ALTER TABLE p DETACH PARTITION p1 CONCURRENTLY'],
+];
+
+test.each(terminated)('its backend on node %i is ended: %s', async (number, command) => {
+  const failure = await ended(number, command, async (_client, pid) => {
+    await cluster.directly(number, 'SELECT pg_terminate_backend($1)', [pid]);
+  });
+  expect(failure.code).toBe('57P01');
+  if (number !== 1) expect(failure.hint).toMatch(/It failed on node 2/);
+  await allTheSame(commands[command]);
+});
+
+const timed: readonly Case[] = [
+  [2, 'CREATE INDEX CONCURRENTLY i_new ON t (b)'],
+  [1, 'REINDEX TABLE CONCURRENTLY t'],
+];
+
+test.each(timed)('statement_timeout is one for all nodes (waits on %i): %s', async (number, command) => {
+  const block = await blocker(number);
+  const client = await cluster.client(1);
+  await client.query(`SET statement_timeout = '3s'`);
+  const failure = await within('the error', 30_000, failureOf(client.query(command), command));
+  await block.query('ROLLBACK');
+  await Promise.all([block.end(), client.end()]);
+  expect(failure).toMatchObject({ code: '57014', message: expect.stringMatching(/statement timeout/) });
+  await allTheSame(commands[command]);
 });
 
 test('a second command on the table waits within lock_timeout, and is told whose the first is', async () => {
