@@ -16,9 +16,9 @@ export interface EverywhereCommand {
   readonly relation: readonly string[];
   /** The partition of a DETACH. */
   readonly partition: readonly string[];
-  /** Of the index to create (empty: PostgreSQL chooses one), the tablespace, or the schema of a REINDEX. */
+  /** Of the index to create, or of the tablespace; empty: PostgreSQL chooses one. */
   readonly name: string;
-  /** What the name of an index without a name is made of. */
+  /** What the name of an index without a name is made of; the schema of a REINDEX. */
   readonly columns: readonly string[];
   /** IF EXISTS, IF NOT EXISTS. */
   readonly lenient: boolean;
@@ -67,8 +67,8 @@ export function indexRemoval(command: TreeNode): EverywhereCommand {
 
 /** REINDEX with CONCURRENTLY. */
 export function reindexing(command: TreeNode): EverywhereCommand {
-  const relation = pathOf(nodeAt(command, 'relation'));
-  return { ...none, what: 'reindex', tag: 'REINDEX', relation, name: textAt(command, 'name') ?? '' };
+  const columns = [textAt(command, 'name') ?? []].flat();
+  return { ...none, what: 'reindex', tag: 'REINDEX', relation: pathOf(nodeAt(command, 'relation')), columns };
 }
 
 /** ALTER TABLE … DETACH PARTITION … CONCURRENTLY; undefined: it is none. */

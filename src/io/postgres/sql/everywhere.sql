@@ -95,7 +95,7 @@ BEGIN
     IF oids[i] IS NULL THEN RETURN mtm.missing_relation_frame(what, names[i], lenient)::text; END IF;
   END LOOP;
   IF EXISTS (SELECT FROM pg_class WHERE oid = ANY (oids) AND relpersistence = 't')
-    OR (what = 'reindex' AND name ~ '^pg_(toast_)?temp') THEN
+    OR (what = 'reindex' AND columns[1] ~ '^pg_(toast_)?temp') THEN
     RETURN '{"temporary": true}';
   END IF;
   PERFORM set_config('mtm.search_path', search_path, true);
