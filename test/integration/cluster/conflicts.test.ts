@@ -8,7 +8,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { failureOf, startCluster, type Cluster } from '../../support/cluster.ts';
 import { equalRows, noPrepared } from '../../support/convergence.ts';
 import { isRepeatable, randomBelow, together } from '../../support/load.ts';
-import { eventually, within } from '../../support/polling.ts';
+import { timed, eventually, within } from '../../support/polling.ts';
 
 type Mode = 'off' | 'simple' | 'smart';
 const blockerTimeoutMs = 1000;
@@ -71,7 +71,7 @@ async function ring(nodes: readonly number[]): Promise<Race> {
       return (error as { code?: string }).code ?? String(error);
     }
   };
-  const codes = await within('the circle', 30_000, Promise.all(clients.map(end)));
+  const codes = await within('the circle', 60_000, Promise.all(clients.map(end)));
   const tookMs = performance.now() - begun;
   await Promise.all(clients.map((client) => client.end()));
   return { codes, tookMs, limitMs };
@@ -86,7 +86,7 @@ describe.each(['off', 'simple'] as const)('deadlock_prevention %s', (mode) => {
   afterEach(check);
   afterAll(stop);
 
-  test('a circle ends: after blocker_timeout, or by refusing who waits', async () => {
+  test('a circle ends: after blocker_timeout, or by refusing who waits', timed, async () => {
     for (let round = 0; round < 3; round++) {
       const { codes, tookMs, limitMs } = await ring([1, 2, 3]);
       expect(codes.filter((code) => code !== 'committed' && code !== '40001')).toEqual([]);
@@ -106,7 +106,7 @@ describe('smart, the default', () => {
   afterEach(check);
   afterAll(stop);
 
-  test('crossed updates on two nodes end within a second with one winner', async () => {
+  test('crossed updates on two nodes end within a second with one winner', timed, async () => {
     for (let round = 0; round < 5; round++) {
       const { codes, tookMs, limitMs } = await ring([1, 2]);
       expect(codes.toSorted()).toEqual(['40001', 'committed']);
@@ -114,7 +114,7 @@ describe('smart, the default', () => {
     }
   });
 
-  test('a circle over three nodes ends within a second, and somebody wins', async () => {
+  test('a circle over three nodes ends within a second, and somebody wins', timed, async () => {
     for (let round = 0; round < 5; round++) {
       const { codes, tookMs, limitMs } = await ring([1, 2, 3]);
       expect(codes).toContain('committed');
@@ -135,7 +135,7 @@ describe('smart, the default', () => {
     expect(await cluster.query(2, sum)).toEqual([{ n: 30 }]);
   });
 
-  test('ten hot rows updated from three nodes: steady progress, nobody starves', async () => {
+  test('ten hot rows updated from three nodes: steady progress, nobody starves', timed, async () => {
     await cluster.query(1, 'UPDATE account SET n = 0');
     const { committed, retries, longestMs } = await hotRows(3, 2, 6000);
     const least = Math.min(...committed);
@@ -150,7 +150,7 @@ describe('smart, the default', () => {
     ]);
   });
 
-  test('a session that idles on a lock is ended after blocker_timeout, and told so', async () => {
+  test('a session that idles on a lock is ended after blocker_timeout, and told so', timed, async () => {
     const idle = await cluster.client(2);
     await idle.query('BEGIN');
     await idle.query(bump(1));

@@ -10,11 +10,12 @@ import { Client, type DatabaseError } from 'pg';
 import type { DdlMessage } from '../../../src/core/apply/ddl-message.ts';
 import { decodePgoutput } from '../../../src/core/pgoutput/decoder.ts';
 import { clusterLayout } from '../../../src/io/launcher/node-layout.ts';
-import { initServer, startServer, stopServer } from '../../../src/io/launcher/postgres-server.ts';
+import { startServer, stopServer } from '../../../src/io/launcher/postgres-server.ts';
 import type { PostgresMajor } from '../../../src/io/launcher/server-binaries.ts';
 import { ensureSlots, installSchema } from '../../../src/io/postgres/schema-installer.ts';
 import { slotNames } from '../../../src/io/postgres/slot-names.ts';
 import { freePort } from '../../support/free-port.ts';
+import { makeServer } from '../../support/server-template.ts';
 
 export const testedMajors: readonly PostgresMajor[] = [15, 16, 17, 18];
 
@@ -49,7 +50,7 @@ async function provideServer(major: PostgresMajor): Promise<ProvidedServer> {
   const [layout] = clusterLayout(folder, 1, [major]);
   if (layout === undefined) throw new Error('a cluster of one node has a node');
   const node = { ...layout, postgresPort: await freePort() };
-  await initServer(node);
+  await makeServer(node);
   await startServer(node);
   const stop = async (): Promise<void> => {
     await stopServer(node);

@@ -68,5 +68,5 @@ export async function expectAgreement(nodes: readonly NodeLayout[]): Promise<voi
     );
     return difference(lists);
   };
-  expect(await settled(read, (lines) => lines.length === 0, 3000), 'differences between nodes').toEqual([]);
+  expect(await settled(read, (lines) => lines.length === 0), 'differences between nodes').toEqual([]);
 }
