@@ -18,10 +18,17 @@ import {
   stopCluster,
 } from '../../src/io/launcher/embedded-cluster.ts';
 import { gatewayPid, isOnline, type ExtraSettings } from '../../src/io/launcher/gateway-process.ts';
-import { embeddedDatabase, embeddedHost, type NodeLayout } from '../../src/io/launcher/node-layout.ts';
+import {
+  clusterLayout,
+  embeddedDatabase,
+  embeddedHost,
+  type NodeLayout,
+} from '../../src/io/launcher/node-layout.ts';
 import { waitUntilGone } from '../../src/io/launcher/process-control.ts';
 import { postgresPid } from '../../src/io/launcher/postgres-server.ts';
 import type { PostgresMajor } from '../../src/io/launcher/server-binaries.ts';
+import { GatewayError } from '../../src/lib/gateway-error.ts';
+import { abandonNodes, everyNode, forgetCluster, registerCluster } from './abandoned.ts';
 import { freeBasePort } from './free-port.ts';
 import { eventually } from './polling.ts';
 import { makeServer } from './server-template.ts';
@@ -48,9 +55,6 @@ export interface SqlFailure {
 
 type Kind = 'client' | 'direct';
 
-/** A worker that vitest ends, or whoever ends the runner, sees no exit event. */
-const endings = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-
 export class Cluster {
   #folder: ClusterFolder;
   readonly #temporary: string;
@@ -60,31 +64,15 @@ export class Cluster {
   /** The end of what was asked last in a shared session: one statement at a time. */
   readonly #turns = new Map<string, Promise<unknown>>();
 
-  /** A runner that ends in the middle must not leave servers behind, nor those of a node that joins or was dropped. */
-  readonly #abandon = (): void => {
-    for (const node of this.#everyNode()) {
-      for (const pid of [gatewayPid(node), postgresPid(node)]) {
-        if (pid === undefined) continue;
-        try {
-          process.kill(pid, 'SIGQUIT');
-        } catch (error) {
-          if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
-        }
-      }
-    }
-  };
-
-  readonly #abandonBy = (signal: NodeJS.Signals): void => {
-    this.#abandon();
-    process.kill(process.pid, signal);
-  };
+  /** A worker that ends in the middle must not leave servers behind. */
+  readonly #abandon = (): void => abandonNodes(this.#everyNode());
 
   constructor(folder: ClusterFolder, temporary: string, settings: ExtraSettings) {
     this.#folder = folder;
     this.#temporary = temporary;
     this.#settings = settings;
     process.once('exit', this.#abandon);
-    for (const signal of endings) process.once(signal, this.#abandonBy);
+    registerCluster(temporary);
   }
 
   get folder(): ClusterFolder {
@@ -96,10 +84,9 @@ export class Cluster {
     this.#folder = existingClusterFolder(this.#folder.folder);
   }
 
-  /** Those of this object, and what the folder says now: another process may have added some. */
+  /** Those of this object, and what the folder says now. */
   #everyNode(): readonly NodeLayout[] {
-    const { nodes, joining } = existingClusterFolder(this.#folder.folder);
-    const now = joining === undefined ? nodes : [...nodes, joining.layout];
+    const now = everyNode(this.#folder.folder);
     return [...now, ...this.nodes.filter(({ node }) => !now.some((one) => one.node === node))];
   }
 
@@ -288,7 +275,7 @@ export class Cluster {
   async stop(): Promise<void> {
     await this.halt();
     process.off('exit', this.#abandon);
-    for (const signal of endings) process.off(signal, this.#abandonBy);
+    forgetCluster(this.#temporary);
     if (process.env['MTM_TEST_KEEP'] === undefined) rmSync(this.#temporary, { recursive: true, force: true });
     else process.stdout.write(`kept: ${this.#temporary}\n`);
   }
@@ -299,27 +286,29 @@ export async function makeCluster(wishes: ClusterWishes = {}): Promise<Cluster> 
   const majors = wishes.majors ?? [18, 18, 18];
   const temporary = mkdtempSync(join(tmpdir(), 'mtm-cluster-'));
   chmodSync(temporary, 0o755); // as root the servers run as another user
-  const port = await freeBasePort(majors);
+  const data = join(temporary, 'data');
+  await Promise.all(clusterLayout(data, 1, majors).map(makeServer));
+  const port = await freeBasePort(majors); // Last: what is free now may be taken soon.
   const folder = openClusterFolder({
-    folder: join(temporary, 'data'),
+    folder: data,
     nodes: majors.length,
     pg: majors,
     port,
     databases: wishes.databases,
   });
-  await Promise.all(folder.nodes.map(makeServer));
   return new Cluster(folder, temporary, { log_level: 'info', ...wishes.settings });
 }
 
-/** All nodes online. */
-export async function startCluster(wishes: ClusterWishes = {}): Promise<Cluster> {
+/** All nodes online. Tests of somebody else on this machine may take a port first: then again, at other ones. */
+export async function startCluster(wishes: ClusterWishes = {}, attempts = 3): Promise<Cluster> {
   const cluster = await makeCluster(wishes);
   try {
     await cluster.start();
     return cluster;
   } catch (error) {
     await cluster.stop();
-    throw error;
+    if (!(error instanceof GatewayError) || error.code !== 'address-in-use' || attempts <= 1) throw error;
+    return startCluster(wishes, attempts - 1);
   }
 }
 

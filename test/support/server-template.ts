@@ -2,7 +2,7 @@
  * Data directories for the servers of tests: initdb runs once for each version and the others are copies, which costs a
  * tenth. Rule: a copy is a server of its own: it has another system identifier, in pg_control and in its WAL, so that
  * nothing takes it for the server that it was copied from.
- * MTM_TEST_TEMPLATES (test-folder.ts) is the folder of this run for them; without it initdb makes every server.
+ * They are in the folder of the run (test-folder.ts); without one initdb makes every server.
  */
 import { execFile } from 'node:child_process';
 import { randomInt } from 'node:crypto';
@@ -96,7 +96,7 @@ function renameSystem(dataFolder: string, system: Buffer): void {
 
 /** As initServer, quicker: with the database of every node in it. One that has its data is left as it is. */
 export async function makeServer(node: NodeLayout): Promise<void> {
-  const templates = process.env['MTM_TEST_TEMPLATES'];
+  const templates = process.env['MTM_TEST_FOLDER'];
   if (templates === undefined || existsSync(node.dataFolder)) return initServer(node);
   const source = await template(templates, node.major);
   makeNodeFolder(node);

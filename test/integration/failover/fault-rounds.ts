@@ -15,8 +15,8 @@ import { ask, connect, hangUp, requireRunning, wholeAgain, type Site } from './s
 /** A slow machine can ask for more. */
 export const timeFactor = Number(process.env['MTM_TEST_TIME_FACTOR'] ?? 1);
 /** Prepared before the fault was mended and still there. */
-const leftoverLimitMs = 10_000 * timeFactor;
-const onlineLimitMs = 40_000 * timeFactor;
+const leftoverLimitMs = 30_000 * timeFactor;
+const onlineLimitMs = 90_000 * timeFactor;
 const warmUp = 10;
 
 export function say(line: string): void {

@@ -27,7 +27,7 @@ beforeAll(async () => {
 
 afterEach(async () => {
   await mend(site, site.numbers);
-  await wholeAgain(site, 40_000);
+  await wholeAgain(site);
 });
 
 afterAll(async () => {
@@ -119,7 +119,7 @@ describe('a node that stood still while the others went on', () => {
       const { answers, stale } = await staleReads(site, 3, still, () => resumeProcesses(site.nodes));
       expect(stale, `round ${round}: of ${answers.length} answers`).toEqual([]);
       expect(answers.length).toBeGreaterThan(10);
-      await wholeAgain(site, 40_000);
+      await wholeAgain(site);
     }
   });
 });

@@ -33,7 +33,7 @@ describe.skipIf(networkLabObstacle !== undefined)(`three hosts${needsNetworkLab}
 
   afterEach(async () => {
     await mend(site, site.numbers);
-    await wholeAgain(site, 40_000);
+    await wholeAgain(site);
   });
 
   afterAll(async () => {
@@ -149,7 +149,7 @@ describe.skipIf(skipsFive)(`five hosts${needsNetworkLab}`, () => {
         expect(failure.code).toBe('57P03');
       }
       site.network?.heal();
-      await wholeAgain(site, 40_000);
+      await wholeAgain(site);
       await faultRound(site, workload, { kind: 'kill gateway', node: 4, other: 1, holdMs: 2000, order: [4] });
     } finally {
       await site.stop();

@@ -75,7 +75,7 @@ describe('all nodes killed at once', () => {
       await start(second);
       await eventually('two of three write', () => writesOn(second));
       await start(third);
-      await wholeAgain(site, 40_000);
+      await wholeAgain(site);
       await judgeAtRest(site, workload);
     },
   );
@@ -84,7 +84,7 @@ describe('all nodes killed at once', () => {
     await killAllUnderLoad();
     await Promise.all(site.numbers.map((number) => site.startServer(number)));
     await Promise.all(site.numbers.map((number) => site.startGateway(number)));
-    await wholeAgain(site, 40_000);
+    await wholeAgain(site);
     for (const number of site.numbers) await eventually(`node ${number} writes`, () => writesOn(number));
     await judgeAtRest(site, workload);
   });

@@ -21,7 +21,7 @@ import { embeddedDatabase, embeddedHost, type NodeLayout } from '../../../src/io
 import { postgresPid, startServer } from '../../../src/io/launcher/postgres-server.ts';
 import { lastLines, spawnLogged } from '../../../src/io/launcher/process-control.ts';
 import { serverBinaries } from '../../../src/io/launcher/server-binaries.ts';
-import { makeCluster, type Cluster } from '../../support/cluster.ts';
+import { makeCluster, startCluster, type Cluster } from '../../support/cluster.ts';
 import { NetworkLab } from '../../support/network-lab.ts';
 import { resumeProcesses } from './process-faults.ts';
 
@@ -105,7 +105,7 @@ export function requireRunning(site: Site): void {
 }
 
 /** Resolves when every node is online and says that all others are; the time it took, ms. */
-export async function wholeAgain(site: Site, limitMs: number): Promise<number> {
+export async function wholeAgain(site: Site, limitMs = 90_000): Promise<number> {
   const begin = performance.now();
   const trouble = new Map<number, string>();
   const probe = async (number: number): Promise<boolean> => {
@@ -184,15 +184,7 @@ export function siteOf(cluster: Cluster): Site {
 /** All nodes online. */
 export async function loopbackSite(count = 3, settings: ExtraSettings = {}): Promise<Site> {
   const majors = Array.from({ length: count }, () => 18 as const);
-  const cluster = await makeCluster({ majors, settings });
-  const site = siteOf(cluster);
-  try {
-    await cluster.start();
-    return site;
-  } catch (error) {
-    await site.stop();
-    throw error;
-  }
+  return siteOf(await startCluster({ majors, settings }));
 }
 
 // ---- on hosts of their own

@@ -81,7 +81,7 @@ describe('the others write again', () => {
         expect(time.lostSessions, 'sessions on the others stay open').toBe(0);
       } finally {
         await mend(site, site.numbers);
-        await wholeAgain(site, 40_000);
+        await wholeAgain(site);
       }
     },
   );

@@ -39,12 +39,14 @@ export interface SensorLab {
 
 interface ProvidedServer {
   readonly port: number;
+  /** Somebody else's: it is there afterwards, too. */
+  readonly stays: boolean;
   readonly stop: () => Promise<void>;
 }
 
 async function provideServer(major: PostgresMajor): Promise<ProvidedServer> {
   const given = process.env[`MTM_TEST_PG${major}`];
-  if (given !== undefined) return { port: Number(given), stop: async () => {} };
+  if (given !== undefined) return { port: Number(given), stays: true, stop: async () => {} };
   const folder = mkdtempSync(join(tmpdir(), `mtm-sensors-${major}-`));
   chmodSync(folder, 0o755); // as root the server runs as another user
   const [layout] = clusterLayout(folder, 1, [major]);
@@ -56,7 +58,7 @@ async function provideServer(major: PostgresMajor): Promise<ProvidedServer> {
     await stopServer(node);
     rmSync(folder, { recursive: true, force: true });
   };
-  return { port: node.postgresPort, stop };
+  return { port: node.postgresPort, stays: false, stop };
 }
 
 /** The stream of one prepared transaction in words. */
@@ -108,6 +110,7 @@ export async function openLab(major: PostgresMajor): Promise<SensorLab> {
 async function equipServer(major: PostgresMajor, server: ProvidedServer): Promise<SensorLab> {
   const connect = async (user: string, database = 'sensors'): Promise<Client> => {
     const client = new Client({ host: '127.0.0.1', port: server.port, user, database, ssl: false });
+    client.on('error', () => undefined); // A broken connection fails the next query.
     await client.connect();
     return client;
   };
@@ -150,18 +153,24 @@ async function equipServer(major: PostgresMajor, server: ProvidedServer): Promis
       throw error;
     }
   };
-  const close = async (): Promise<void> => {
+  /** A server of one's own is left as it was. */
+  const clean = async (): Promise<void> => {
     await admin.query(
       `SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name LIKE 'mtm\\_%'`,
     );
     // What the tests have done to event triggers a moment ago is not this transaction's.
     await admin.query('SELECT pg_stat_force_next_flush()');
     await admin.query('DROP OWNED BY app');
-    await admin.end();
     await maintenance.query('DROP DATABASE sensors WITH (FORCE)');
     await maintenance.query('DROP ROLE app');
-    await maintenance.end();
-    await server.stop();
+  };
+  const close = async (): Promise<void> => {
+    try {
+      if (server.stays) await clean();
+    } finally {
+      await Promise.allSettled([admin.end(), maintenance.end()]);
+      await server.stop();
+    }
   };
   return { major, admin, connect, trace, close };
 }
