@@ -13,9 +13,13 @@ const root = fileURLToPath(new URL('../../', import.meta.url));
 // Every process that a test starts compiles TypeScript otherwise: it is most of what a short one takes.
 process.env['NODE_COMPILE_CACHE'] ??= join(tmpdir(), 'mtm-gateway-compile-cache');
 
-const faults = ['membership', 'network', 'rounds', 'timing'].map(
-  (name) => `test/integration/failover/${name}.test.ts`,
-);
+const faults = [
+  'failover/membership',
+  'failover/network',
+  'failover/rounds',
+  'failover/timing',
+  'recovery/catch-up',
+].map((name) => `test/integration/${name}.test.ts`);
 
 const withServers = { hookTimeout: 240_000, globalSetup: ['test/support/test-folder.ts'] };
 
