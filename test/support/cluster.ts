@@ -24,6 +24,7 @@ import { waitUntilGone } from '../../src/io/launcher/process-control.ts';
 import { postgresPid } from '../../src/io/launcher/postgres-server.ts';
 import type { PostgresMajor } from '../../src/io/launcher/server-binaries.ts';
 import { GatewayError } from '../../src/lib/gateway-error.ts';
+import { expectAgreement, type Difference } from './agreement.ts';
 import { eventually } from './polling.ts';
 
 export interface ClusterWishes {
@@ -33,7 +34,12 @@ export interface ClusterWishes {
   readonly databases?: readonly string[];
   /** More lines of gateway.yaml, the same on all nodes. */
   readonly settings?: ExtraSettings;
+  /** What the nodes need not agree on when the cluster stops; a text: on nothing, and why. */
+  readonly unequal?: Unequal;
 }
+
+/** A reason why nodes are not compared at all, or what of them is left out. */
+export type Unequal = string | readonly Difference[];
 
 /** What a test sees when a statement fails: SQLSTATE and the fields that PostgreSQL sends. */
 export interface SqlFailure {
@@ -67,6 +73,8 @@ export class Cluster {
   #folder: ClusterFolder;
   readonly #temporary: string;
   readonly #settings: ExtraSettings;
+  readonly #unequal: Unequal;
+  #started = false;
   readonly #clients = new Set<Client>();
   readonly #shared = new Map<string, Promise<Client>>();
 
@@ -78,10 +86,11 @@ export class Cluster {
     }
   };
 
-  constructor(folder: ClusterFolder, temporary: string, settings: ExtraSettings) {
+  constructor(folder: ClusterFolder, temporary: string, wishes: ClusterWishes) {
     this.#folder = folder;
     this.#temporary = temporary;
-    this.#settings = settings;
+    this.#settings = { log_level: 'info', ...wishes.settings };
+    this.#unequal = wishes.unequal ?? [];
     process.once('exit', this.#abandon);
   }
 
@@ -237,6 +246,7 @@ export class Cluster {
       }
     };
     await eventually('every node online with all members', probe, limitMs);
+    this.#started = true;
   }
 
   /** Everything ends in good order; the data stay. */
@@ -248,12 +258,27 @@ export class Cluster {
     await ended;
   }
 
-  /** The end: processes, connections and data. */
+  /** The end: processes, connections and data. Before it all nodes must be online and equal. */
   async stop(): Promise<void> {
-    await this.halt();
-    process.off('exit', this.#abandon);
-    if (process.env['MTM_TEST_KEEP'] === undefined) rmSync(this.#temporary, { recursive: true, force: true });
-    else process.stdout.write(`kept: ${this.#temporary}\n`);
+    try {
+      if (this.#started && typeof this.#unequal !== 'string') await this.#agree(this.#unequal);
+    } finally {
+      await this.halt();
+      process.off('exit', this.#abandon);
+      if (process.env['MTM_TEST_KEEP'] === undefined)
+        rmSync(this.#temporary, { recursive: true, force: true });
+      else process.stdout.write(`kept: ${this.#temporary}\n`);
+    }
+  }
+
+  async #agree(except: readonly Difference[]): Promise<void> {
+    if (this.nodes.length < 2) return;
+    this.refresh();
+    const begun = performance.now();
+    await this.whole();
+    const databases = [embeddedDatabase, ...this.folder.moreDatabases];
+    await expectAgreement(this.nodes, { databases, except, limitMs: 10_000 });
+    process.stdout.write(`the nodes agree (${(performance.now() - begun).toFixed(0)} ms)\n`);
   }
 }
 
@@ -270,7 +295,7 @@ export async function makeCluster(wishes: ClusterWishes = {}): Promise<Cluster> 
     port,
     databases: wishes.databases,
   });
-  return new Cluster(folder, temporary, { log_level: 'info', ...wishes.settings });
+  return new Cluster(folder, temporary, wishes);
 }
 
 /** All nodes online. */

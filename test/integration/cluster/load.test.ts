@@ -10,7 +10,7 @@ vi.setConfig({ testTimeout: 40_000 });
 let cluster: Cluster;
 
 beforeAll(async () => {
-  cluster = await startCluster();
+  cluster = await startCluster({ majors: [16, 16, 16] });
 });
 
 afterAll(async () => {

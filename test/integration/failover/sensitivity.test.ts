@@ -12,7 +12,7 @@ import { loopbackSite } from './site.ts';
 vi.setConfig({ testTimeout: 120_000 });
 
 test('without wait_peer_commits another node shows what was, and the judge says so', async () => {
-  const site = await loopbackSite(3, { wait_peer_commits: false });
+  const site = await loopbackSite({ settings: { wait_peer_commits: false } });
   try {
     const workload = await createWorkload(site, new Prng(testSeed()));
     const load = startLoad(site, workload);

@@ -15,7 +15,7 @@ vi.setConfig({ testTimeout: 120_000 });
 let cluster: Cluster;
 
 beforeAll(async () => {
-  cluster = await startCluster();
+  cluster = await startCluster({ majors: [17, 17, 17] });
 });
 
 afterAll(async () => {

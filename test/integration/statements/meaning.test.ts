@@ -5,7 +5,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { failureOf, startCluster, type Cluster } from '../../support/cluster.ts';
 import { noPrepared } from '../../support/convergence.ts';
-import { expectAgreement } from './agreement.ts';
+import { expectAgreement } from '../../support/agreement.ts';
 
 vi.setConfig({ testTimeout: 30_000, hookTimeout: 90_000 });
 
