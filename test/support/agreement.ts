@@ -10,10 +10,13 @@ import { embeddedDatabase, embeddedHost, type NodeLayout } from '../../src/io/la
 import { canDump, schemaDump, schemaQuery, sequencesQuery, tablesQuery } from './convergence.ts';
 import { settled } from './polling.ts';
 
-/** What the nodes need not agree on: lines of the comparison. */
+/** What the nodes need not agree on, and why. */
 export interface Difference {
-  readonly lines: RegExp;
   readonly why: string;
+  /** Lines of the comparison. */
+  readonly lines?: RegExp;
+  /** Nodes that are away for good. */
+  readonly away?: readonly number[];
 }
 
 export interface AgreementWishes {
@@ -130,7 +133,7 @@ export async function expectAgreement(
   wishes: AgreementWishes = {},
 ): Promise<void> {
   const { databases = [embeddedDatabase], host = embeddedHost, except = [], limitMs = 3000 } = wishes;
-  const excepted = (line: string): boolean => except.some(({ lines }) => lines.test(line));
+  const excepted = (line: string): boolean => except.some(({ lines }) => lines?.test(line) === true);
   for (const database of databases) {
     const read = async (): Promise<string[]> => {
       const held = await Promise.all(nodes.map((node) => heldBy(node, host, database)));

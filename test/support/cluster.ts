@@ -34,12 +34,9 @@ export interface ClusterWishes {
   readonly databases?: readonly string[];
   /** More lines of gateway.yaml, the same on all nodes. */
   readonly settings?: ExtraSettings;
-  /** What the nodes need not agree on when the cluster stops; a text: on nothing, and why. */
-  readonly unequal?: Unequal;
+  /** All nodes must be online and equal when the cluster stops, but for this. */
+  readonly unequal?: readonly Difference[];
 }
-
-/** A reason why nodes are not compared at all, or what of them is left out. */
-export type Unequal = string | readonly Difference[];
 
 /** What a test sees when a statement fails: SQLSTATE and the fields that PostgreSQL sends. */
 export interface SqlFailure {
@@ -73,7 +70,7 @@ export class Cluster {
   #folder: ClusterFolder;
   readonly #temporary: string;
   readonly #settings: ExtraSettings;
-  readonly #unequal: Unequal;
+  readonly #unequal: readonly Difference[];
   #started = false;
   readonly #clients = new Set<Client>();
   readonly #shared = new Map<string, Promise<Client>>();
@@ -258,10 +255,10 @@ export class Cluster {
     await ended;
   }
 
-  /** The end: processes, connections and data. Before it all nodes must be online and equal. */
+  /** The end: processes, connections and data. Before it all nodes must be online and equal (ClusterWishes.unequal). */
   async stop(): Promise<void> {
     try {
-      if (this.#started && typeof this.#unequal !== 'string') await this.#agree(this.#unequal);
+      if (this.#started) await this.#agree();
     } finally {
       await this.halt();
       process.off('exit', this.#abandon);
@@ -271,14 +268,17 @@ export class Cluster {
     }
   }
 
-  async #agree(except: readonly Difference[]): Promise<void> {
-    if (this.nodes.length < 2) return;
+  async #agree(): Promise<void> {
     this.refresh();
-    const begun = performance.now();
-    await this.whole();
+    const except = this.#unequal;
+    const away = new Set(except.flatMap((one) => one.away ?? []));
+    const nodes = this.nodes.filter(({ node }) => !away.has(node));
+    if (nodes.length < 2) return;
+    const online = async (): Promise<boolean> =>
+      (await Promise.all(nodes.map((node) => isOnline(node, true)))).every(Boolean);
+    await (away.size === 0 ? this.whole() : eventually('the other nodes online', online));
     const databases = [embeddedDatabase, ...this.folder.moreDatabases];
-    await expectAgreement(this.nodes, { databases, except, limitMs: 10_000 });
-    process.stdout.write(`the nodes agree (${(performance.now() - begun).toFixed(0)} ms)\n`);
+    await expectAgreement(nodes, { databases, except, limitMs: 10_000 });
   }
 }
 

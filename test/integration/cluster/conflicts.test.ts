@@ -170,10 +170,11 @@ describe('smart, the default, PostgreSQL 18', () => {
     const least = Math.min(...committed);
     const most = Math.max(...committed);
     const sum = committed.reduce((a, b) => a + b, 0);
-    const figures = `committed ${committed.join(', ')}; each second ${seconds.join(', ')}; ${retries} retries; longest gap ${longestMs.toFixed(0)} ms`;
+    const told = [`committed ${committed.join(', ')}`, `each second ${seconds.join(', ')}`];
+    const figures = [...told, `${retries} retries`, `longest gap ${longestMs.toFixed(0)} ms`].join('; ');
     process.stdout.write(`ten hot rows, two workers at each of three nodes, 6 s: ${figures}\n`);
     expect(least, figures).toBeGreaterThan(most / 20);
-    expect(seconds.filter((count) => count === 0).length, figures).toBeLessThan(2);
+    expect(seconds.filter((count) => count === 0).length, figures).toBeLessThan(seconds.length / 2);
     expect(longestMs, figures).toBeLessThan(3000 + 50 * (await usualMs()));
     expect(await cluster.query(3, 'SELECT sum(n)::int AS n FROM account WHERE id <= 10')).toEqual([
       { n: 2 * sum },

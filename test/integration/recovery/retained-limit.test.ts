@@ -12,7 +12,11 @@ vi.setConfig({ testTimeout: 120_000 });
 let cluster: Cluster;
 
 beforeAll(async () => {
-  cluster = await startCluster({ majors: [16, 16, 16], settings: { max_retained_wal: '4MB', syncpoint_interval: '1MB' } });
+  cluster = await startCluster({
+    majors: [16, 16, 16],
+    settings: { max_retained_wal: '4MB', syncpoint_interval: '1MB' },
+    unequal: [{ away: [3], why: 'what it missed is not kept' }],
+  });
 });
 
 afterAll(async () => {

@@ -15,7 +15,10 @@ vi.setConfig({ testTimeout: 120_000 });
 let cluster: Cluster;
 
 beforeAll(async () => {
-  cluster = await startCluster({ majors: [17, 17, 17] });
+  cluster = await startCluster({
+    majors: [17, 17, 17],
+    unequal: [{ away: [3], why: 'its server is an old copy' }],
+  });
 });
 
 afterAll(async () => {
