@@ -181,6 +181,28 @@ describe('smart, the default, PostgreSQL 18', () => {
     ]);
   });
 
+  test('who repeats what has lost keeps its age, and wins against what began meanwhile', async () => {
+    const [older, loser, later] = await Promise.all([2, 1, 3].map((number) => cluster.client(number)));
+    await older!.query('BEGIN');
+    await older!.query(bump(1));
+    await older!.query('SELECT pg_sleep(0.05)');
+    await loser!.query('BEGIN');
+    await loser!.query(bump(2));
+    await loser!.query('SELECT pg_sleep(0.05)');
+    await later!.query('BEGIN');
+    await later!.query(bump(4));
+    await older!.query(bump(2));
+    await older!.query('COMMIT');
+    expect((await failureOf(loser!.query(bump(3)))).code).toBe('40001');
+    await loser!.query('ROLLBACK');
+    await loser!.query('BEGIN');
+    await Promise.all([loser!.query(bump(3)), later!.query(bump(3))]);
+    const ends = await Promise.allSettled([loser!.query('COMMIT'), later!.query('COMMIT')]);
+    const codes = ends.map((end) => (end.status === 'rejected' ? (end.reason as { code: string }).code : ''));
+    expect(codes).toEqual(['', '40001']);
+    await Promise.all([older, loser, later].map((client) => client!.end()));
+  });
+
   test('a session that idles on a lock is ended after blocker_timeout, and told so', async () => {
     const idle = await cluster.client(2);
     await idle.query('BEGIN');
