@@ -1,6 +1,6 @@
 /**
- * Who repeats at once what has lost a conflict keeps the age that it had: among all that want the same rows it
- * becomes the oldest in time, and wins. Otherwise each repetition would be the youngest again.
+ * Who repeats at once what has lost a conflict keeps the age that it had: among all that want the same rows
+ * it becomes the oldest in time, and wins. Otherwise each repetition would be the youngest again.
  * Rule: it holds for the next transaction that the client begins, and only for a short while.
  */
 import type { Block } from './block.ts';
