@@ -13,7 +13,7 @@ const all = ['app', ...more];
 let cluster: Cluster;
 
 beforeAll(async () => {
-  cluster = await startCluster({ databases: more });
+  cluster = await startCluster({ majors: [17, 17, 17], databases: more });
 });
 
 afterAll(async () => {

@@ -121,6 +121,7 @@ export const refusalRules: readonly Refusal[] = [
       'DROP ROLE',
       'DROP USER',
       'DROP GROUP',
+      'GRANT | role, another option',
       'GRANT | database',
       'GRANT | tablespace',
       'GRANT | parameter',
