@@ -102,7 +102,10 @@ export async function drawPlainly({ nodes }: RegressionCluster): Promise<void> {
       // Silent for the event triggers.
       `SET session_replication_role = replica;
        CREATE OR REPLACE FUNCTION mtm.own_kind(${parameters}) RETURNS mtm.sequence LANGUAGE sql
-       AS 'SELECT ROW((r).seqrelid, ${own}, ${own})::mtm.sequence'`,
+       AS 'SELECT ROW((r).seqrelid, ${own}, ${own})::mtm.sequence';
+       CREATE OR REPLACE FUNCTION mtm.place_sequence(seq oid, value bigint, called boolean, onward boolean)
+       RETURNS boolean LANGUAGE sql
+       AS 'SELECT pg_catalog.mtm_local_setval(seq::regclass, value, called) IS NOT NULL'`,
     );
   }
 }
