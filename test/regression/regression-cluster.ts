@@ -28,6 +28,8 @@ import type { PostgresMajor } from '../../src/io/launcher/server-binaries.ts';
 
 export const database = 'regression';
 const onlineLimitMs = 120_000;
+/** No node fails in these tests, and the machine may be busy. */
+const patience = '30s';
 
 /** A statement, or several in one string, on a session of its own; the rows of the last. */
 export async function query<R extends Record<string, unknown>>(
@@ -125,7 +127,7 @@ async function startGateways(folder: ClusterFolder): Promise<void> {
         user: 'postgres',
         database,
       };
-      writeGatewayConfig(node, folder, { postgres });
+      writeGatewayConfig(node, folder, { postgres, heartbeat_recv_timeout: patience });
       await waitUntilOnline(node, await startGatewayProcess(node), onlineLimitMs);
     }),
   );

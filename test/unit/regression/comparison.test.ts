@@ -48,7 +48,9 @@ describe('the report', () => {
 
   test('nodes that differ, and a difference that nobody knows, are not as recorded', () => {
     expect(isAsRecorded(outcome([same], ['only on node 2: x']))).toBe(false);
-    const unknown = outcome([{ name: 'boolean', difference: '@@\n-a\n+b\n', describes: false, ended: false }]);
+    const unknown = outcome([
+      { name: 'boolean', difference: '@@\n-a\n+b\n', describes: false, ended: false },
+    ]);
     expect(isAsRecorded(unknown)).toBe(false);
     expect(formatReport(unknown)).toContain('boolean is not in differences.yaml');
   });
