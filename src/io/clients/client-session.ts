@@ -148,7 +148,7 @@ export class ClientSession {
 
   #flush(): void {
     this.#toServer.flush();
-    this.#toClient.flush();
+    this.#toClient.flush(this.machine.client.takeGathering() && !this.#closing);
     if (this.#closing) {
       this.#client.end();
       this.#leaveServer();
