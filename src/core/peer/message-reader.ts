@@ -33,6 +33,8 @@ export interface CodecError {
 }
 
 const firstSpillBytes = 4096;
+/** Room for a frame of transaction-data, which is made at once whatever has come of it. */
+const wholeAtOnceBytes = 131_072;
 const nothing = new Uint8Array(0);
 
 export class MessageReader {
@@ -46,8 +48,8 @@ export class MessageReader {
 
   /**
    * Hands in what the socket gave; call `next` until it returns undefined before the next push. The chunk
-   * must never be overwritten: the data of a transaction-data are a view of it (or of the reader's own
-   * memory) and stay valid for as long as somebody holds them, keeping the whole chunk in memory meanwhile.
+   * may be overwritten after that: the data of a transaction-data are in the reader's own memory, which
+   * nobody writes again.
    */
   push(chunk: Uint8Array): void {
     assert(
@@ -104,13 +106,18 @@ export class MessageReader {
     return frame;
   }
 
-  /** Moves bytes to the spill until it holds `total`; room is made for at most twice what has come. */
+  /**
+   * Moves bytes to the spill until it holds `total`; beyond `wholeAtOnceBytes` room is made for at most twice
+   * what has come.
+   */
   #spillUpTo(total: number, whole = total): void {
     const bytes = Math.min(total - this.#spillBytes, this.#chunk.length - this.#offset);
     if (bytes <= 0) return;
     const needed = this.#spillBytes + bytes;
     if (needed > this.#spill.length) {
-      const grown = new Uint8Array(Math.max(firstSpillBytes, needed, Math.min(whole, 2 * needed)));
+      const grown = new Uint8Array(
+        Math.max(firstSpillBytes, needed, Math.min(whole, Math.max(2 * needed, wholeAtOnceBytes))),
+      );
       grown.set(this.#spill.subarray(0, this.#spillBytes));
       this.#spill = grown;
     }
@@ -144,6 +151,8 @@ export class MessageReader {
       this.#break('malformed-body', `a malformed ${message.kind} message`);
       return undefined;
     }
+    if (message.kind === 'transaction-data' && frame.buffer === this.#chunk.buffer)
+      return { ...message, data: message.data.slice() };
     return message;
   }
 

@@ -99,7 +99,8 @@ export class MessageWriter {
 
   take(): Uint8Array {
     const taken = this.#buffer.subarray(0, this.#size);
-    this.#least = this.#size > muchBytes ? this.#size : leastGrowth;
+    // A little more, or the next one, hardly larger, would grow to twice its room just before its end.
+    this.#least = this.#size > muchBytes ? this.#size + (this.#size >> 3) : leastGrowth;
     this.#buffer = nothing;
     this.#size = 0;
     return taken;
