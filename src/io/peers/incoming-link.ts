@@ -70,8 +70,12 @@ export class IncomingLink {
 
   /** From now on bytes come by the hundred thousand: none of them is worth memory of its own. */
   #readDirectly(): void {
-    this.#socket.removeAllListeners('end');
-    this.#socket = readDirectly(this.#socket, (chunk) => this.#read(chunk), true);
+    const former = this.#socket;
+    former.removeAllListeners('end');
+    this.#socket = readDirectly(former, (chunk) => this.#read(chunk), true);
+    // What it could not write of the handshake it tells only now.
+    if (this.#socket !== former)
+      former.on('error', (error) => this.close(linkReason('network', error.message)));
     this.#listen(this.#socket);
     this.#socket.resume();
   }
