@@ -15,6 +15,7 @@ import { frameEnd } from '../pgoutput/piece-writer.ts';
 import { ArrayText } from './array-text.ts';
 import { CopyText } from './copy-text.ts';
 import type { ForeignKeyChecks } from './foreign-key-checks.ts';
+import { careful } from './many-rows.ts';
 import type { RelationPlan } from './relation-plan.ts';
 import { nullValue, RowPlaces, unchangedValue } from './row-places.ts';
 import type { StatementPipeline } from './statement-pipeline.ts';
@@ -25,6 +26,7 @@ const leastRows = 5;
 const mostRows = 500;
 const newRow = 0x4e; // N
 const oldKey = 0x4b; // K
+const oidOid = 26;
 /** Of a framed change: length, type, relation, letter. */
 const rowAt = 10;
 
@@ -147,6 +149,7 @@ function keyedRun(
   if (keys.size < leastRows) return undefined;
   const values = [...arrays.map((array) => array.take()), encoder.encode(String(keys.size))];
   if (letter === oldKey) noteGone(checks, plan, piece, at, end);
+  pipeline.run(careful, [oidOid], [encoder.encode(String(plan.facts.oid))]);
   pipeline.run(statement.sql, [], values);
   if (letter === newRow) noteNew(checks, plan, piece, at, end);
   return end;
