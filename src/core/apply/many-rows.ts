@@ -29,8 +29,8 @@ const statementsKept = 64;
 
 /** Before each such statement, with the relation's OID as its parameter: it may be planned anew any time. */
 export const careful =
-  "SELECT pg_catalog.set_config('enable_indexscan', 'off', true) FROM pg_catalog.pg_class c WHERE c.oid = $1 " +
-  'AND c.relpages > 0 AND c.reltuples >= 0 AND c.reltuples < 10';
+  "SELECT pg_catalog.set_config('enable_indexscan', 'off', true) FROM pg_catalog.pg_class c " +
+  'WHERE c.oid = $1 AND c.relpages > 0 AND c.reltuples >= 0 AND c.reltuples < 10';
 
 export class ManyRows {
   /** Columns of the replica identity, unless that is the whole row. */

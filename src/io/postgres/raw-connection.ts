@@ -135,8 +135,8 @@ export class RawConnection {
   }
 
   /**
-   * False when the caller should wait for `onceDrained`. The bytes are taken in any case; `sent` is called when
-   * nobody needs them any more, perhaps within the call.
+   * False when the caller should wait for `onceDrained`. The bytes are taken in any case; `sent` is called
+   * when nobody needs them any more, perhaps within the call.
    */
   send(bytes: Uint8Array, sent?: () => void): boolean {
     if (this.#closed) return false;
