@@ -130,6 +130,7 @@ export class SessionDesk {
       sessionEnded: (session) => {
         this.#sessions.delete(session);
         this.#startTimes.delete(session);
+        this.everywhere?.cancel(session);
         node.branches.sessionEnded(session);
       },
       cancel: (processId, key) => this.#cancel(processId, key),

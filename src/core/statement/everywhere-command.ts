@@ -18,7 +18,7 @@ export interface EverywhereCommand {
   readonly partition: readonly string[];
   /** Of the index to create, or of the tablespace; empty: PostgreSQL chooses one. */
   readonly name: string;
-  /** What the name of an index without a name is made of. */
+  /** What the name of an index without a name is made of; the schema of a REINDEX. */
   readonly columns: readonly string[];
   /** IF EXISTS, IF NOT EXISTS. */
   readonly lenient: boolean;
@@ -67,7 +67,8 @@ export function indexRemoval(command: TreeNode): EverywhereCommand {
 
 /** REINDEX with CONCURRENTLY. */
 export function reindexing(command: TreeNode): EverywhereCommand {
-  return { ...none, what: 'reindex', tag: 'REINDEX', relation: pathOf(nodeAt(command, 'relation')) };
+  const columns = [textAt(command, 'name') ?? []].flat();
+  return { ...none, what: 'reindex', tag: 'REINDEX', relation: pathOf(nodeAt(command, 'relation')), columns };
 }
 
 /** ALTER TABLE … DETACH PARTITION … CONCURRENTLY; undefined: it is none. */

@@ -6,11 +6,15 @@ import pg from 'pg';
 import { reachableHost } from '../../config/reachable-host.ts';
 import type { GatewayConfig } from '../../config/schema.ts';
 
-/** Runs one statement as a client of this gateway; rejects with the server's or the gateway's error. */
+/**
+ * Runs one statement as a client of this gateway; rejects with the server's or the gateway's error. When
+ * `signal` is aborted it leaves, and what becomes of the statement is not known.
+ */
 export async function supervised(
   config: Pick<GatewayConfig, 'listen' | 'postgres'>,
   text: string,
   values: unknown[],
+  signal?: AbortSignal,
 ): Promise<void> {
   const { user, password, database } = config.postgres;
   const { host, port } = config.listen;
@@ -26,9 +30,12 @@ export async function supervised(
   });
   client.on('error', () => undefined); // the statement fails with it
   await client.connect();
+  const leave = (): void => void client.end().catch(() => undefined); // the statement fails with it
+  signal?.addEventListener('abort', leave);
   try {
-    await client.query(text, values);
+    if (signal?.aborted !== true) await client.query(text, values);
   } finally {
+    signal?.removeEventListener('abort', leave);
     await client.end().catch(() => undefined); // it may be what has failed
   }
 }
