@@ -138,7 +138,8 @@ export const fileSchema = z.strictObject({
   ),
   trans_spill_threshold: size(
     '100MB',
-    'Above this size the server writes a transaction to its disk while it decodes it for the peers.',
+    'Above this size of its rows the server writes a transaction to its disk while it decodes it for the ' +
+      'peers; below it needs up to three times as much memory.',
   ),
   syncpoint_interval: size(
     '10MB',

@@ -134,10 +134,13 @@ export class RawConnection {
     this.#socket.once('drain', drained);
   }
 
-  /** False when the caller should wait for `onceDrained`. The bytes are taken in any case. */
-  send(bytes: Uint8Array): boolean {
+  /**
+   * False when the caller should wait for `onceDrained`. The bytes are taken in any case; `sent` is called
+   * when nobody needs them any more, perhaps within the call.
+   */
+  send(bytes: Uint8Array, sent?: () => void): boolean {
     if (this.#closed) return false;
-    return writeDirectly(this.#socket, bytes);
+    return writeDirectly(this.#socket, bytes, sent);
   }
 
   pause(): void {
