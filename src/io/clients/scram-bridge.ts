@@ -5,7 +5,7 @@
  * says then "I can bind, you cannot" (y), which a server with TLS takes for an attack. So between two TLS
  * connections y becomes n ("I cannot") on the way, and the proofs, which cover that letter, are converted
  * with the user's verifier: the gateway never learns the password nor anything it does not read in pg_authid.
- * Rule: with an unknown user or another kind of verifier everything passes, and the server refuses.
+ * Rule: an unknown user is treated as the known ones, and refused by the server.
  */
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import { backend, frontend } from '../../core/wire/codes.ts';
@@ -66,7 +66,6 @@ export class ScramBridge {
     const at = 5 + 'SCRAM-SHA-256\0'.length + 4;
     if (message[at] !== 0x79) return message;
     this.#keys = keysOf(await verifier());
-    if (this.#keys === undefined) return message;
     this.#clientFirst = textOf(message, at + 3);
     const converted = message.slice();
     converted[at] = 0x6e;
@@ -116,10 +115,12 @@ function signature(key: Buffer, text: string): Buffer {
   return createHmac('sha256', key).update(text, 'latin1').digest();
 }
 
+const nobodys: Keys = { stored: Buffer.alloc(32), server: Buffer.alloc(32) };
+
 /** `SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>`. */
-function keysOf(verifier: string | undefined): Keys | undefined {
+function keysOf(verifier: string | undefined): Keys {
   const match = /^SCRAM-SHA-256\$\d+:[^$]+\$([^:]+):(.+)$/.exec(verifier ?? '');
-  if (match === null) return undefined;
+  if (match === null) return nobodys;
   return { stored: Buffer.from(match[1]!, 'base64'), server: Buffer.from(match[2]!, 'base64') };
 }
 

@@ -160,15 +160,12 @@ export function dialError(
   peer: { readonly id: NodeId },
   where: string,
 ): LinkReason {
-  switch ((error as NodeJS.ErrnoException).code) {
-    case 'ERR_SSL_TLSV1_ALERT_DECRYPT_ERROR':
-      return linkReason('wrong-secret', differentSecrets(own, `node ${peer.id}`));
-    case 'ERR_SSL_WRONG_VERSION_NUMBER':
-    case 'ERR_SSL_PACKET_LENGTH_TOO_LONG':
-      return linkReason('not-a-peer', `${where} does not speak TLS as gateways do`);
-    default:
-      return linkReason('network', `${where}: ${describe(error)}`);
-  }
+  // The code is EPROTO when something waits to be written, so OpenSSL's words tell.
+  if (/alert decrypt error/.test(error.message))
+    return linkReason('wrong-secret', differentSecrets(own, `node ${peer.id}`));
+  if (/wrong version number|packet length too long|alert/.test(error.message))
+    return linkReason('not-a-peer', `${where} does not speak TLS as gateways do`);
+  return linkReason('network', `${where}: ${describe(error)}`);
 }
 
 const networkTexts: Readonly<Record<string, string>> = {

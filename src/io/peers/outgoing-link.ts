@@ -302,11 +302,11 @@ export class OutgoingLink {
     const before = this.#state;
     assert(before.kind === 'dialling' || before.kind === 'up', 'only an attempt or a link fails');
     this.#leave(before);
-    giveUp(before);
     if (before.kind === 'up' && this.#options.now() - before.since >= stableAfterMs) this.#attempts = 0;
     this.#writer = new MessageWriter();
     const timer = setTimeout(() => this.#dial(), this.#backOff());
     this.#state = { kind: 'waiting', timer };
+    giveUp(before); // it may say at once that it is closed
     const news = before.kind === 'up' || reason.text !== this.#reason.text;
     this.#reason = reason;
     if (!news) return;

@@ -94,8 +94,8 @@ function dialSocket(
     const socket = dialPeer(identity, host, port);
     const fail = (reason: string): void => {
       clearTimeout(deadline);
+      reject(new Error(reason)); // first: a socket may say at once that it is closed
       socket.destroy();
-      reject(new Error(reason));
     };
     const where = `${host}:${port}`;
     const deadline = setTimeout(() => fail(`${where} does not answer within ${timeoutMs} ms`), timeoutMs);

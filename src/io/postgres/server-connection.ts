@@ -38,8 +38,8 @@ export function connectSecurely(place: ServerPlace, timeoutMs: number): Promise<
     );
     const fail = (error: Error): void => {
       clearTimeout(deadline);
-      plain.destroy();
       reject(error);
+      plain.destroy();
     };
     plain.on('error', fail);
     plain.on('close', () => fail(new Error('closed')));
