@@ -5,6 +5,7 @@
 import pg from 'pg';
 import { reachableHost } from '../../config/reachable-host.ts';
 import type { GatewayConfig } from '../../config/schema.ts';
+import { ownSessions } from '../wire/own-sessions.ts';
 
 /**
  * Runs one statement as a client of this gateway; rejects with the server's or the gateway's error. When
@@ -25,6 +26,7 @@ export async function supervised(
     password,
     database,
     ssl: false,
+    options: ownSessions.option,
     application_name: 'mtm_everywhere',
     connectionTimeoutMillis: 5000,
   });

@@ -1,14 +1,12 @@
 /** The wire itself, message by message: what a driver may do and seldom does. The oracle is pg-protocol. */
 import { connect } from 'node:net';
 import { serialize } from 'pg-protocol';
-import { afterAll, beforeAll, beforeEach, afterEach, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, afterEach, describe, expect, test } from 'vitest';
 import { embeddedHost } from '../../../src/io/launcher/node-layout.ts';
 import { startCluster, type Cluster } from '../../support/cluster.ts';
 import { equalRows, noPrepared } from '../../support/convergence.ts';
 import { eventually } from '../../support/polling.ts';
 import { RawFrontend, brief, type Heard } from '../../support/raw-frontend.ts';
-
-vi.setConfig({ testTimeout: 20_000 });
 
 let cluster: Cluster;
 let raw: RawFrontend;
@@ -25,8 +23,8 @@ beforeEach(async () => {
 
 afterEach(async () => {
   raw.close();
-  await noPrepared(cluster, 3000);
-  await equalRows(cluster, 3000);
+  await noPrepared(cluster);
+  await equalRows(cluster);
 });
 
 afterAll(async () => {
@@ -40,6 +38,31 @@ async function ids(): Promise<number[]> {
 }
 
 const { parse, bind, execute, describe: describeMessage, sync, flush, close } = serialize;
+
+describe('a string of statements', () => {
+  test('says nothing while one of them waits, as PostgreSQL does, but for notices', async () => {
+    await cluster.query(1, `INSERT INTO t VALUES (1, 'a')`);
+    const holder = await cluster.direct(1);
+    await holder.query('BEGIN; SELECT FROM t FOR UPDATE');
+    const before = raw.socket.bytesRead;
+    raw.send(serialize.query(`BEGIN; SELECT 1; UPDATE t SET v = 'b'; COMMIT`));
+    await eventually('the UPDATE waits', async () => {
+      const text = `SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'`;
+      return (await cluster.directly(1, text)).length === 1;
+    });
+    expect(raw.socket.bytesRead).toBe(before);
+    await holder.query('COMMIT');
+    const tags = words(await raw.ready()).filter((word) => word.startsWith('commandComplete'));
+    expect(tags).toEqual(['BEGIN', 'SELECT 1', 'UPDATE 1', 'COMMIT'].map((tag) => `commandComplete ${tag}`));
+
+    await holder.query('BEGIN; SELECT FROM t FOR UPDATE');
+    raw.send(serialize.query(`BEGIN; DO $$BEGIN RAISE NOTICE 'x'; END$$; UPDATE t SET v = 'c'; COMMIT`));
+    expect(words(await raw.until('notice'))).toContain('notice 00000');
+    await holder.query('COMMIT');
+    await raw.ready();
+    await holder.end();
+  });
+});
 
 describe('startup', () => {
   test('the parameters of the server are reported, the gateway hides its own', () => {
@@ -554,7 +577,7 @@ describe('in the middle', () => {
     await eventually(
       'the server session has ended',
       async () => (await cluster.directly(1, alive)).length === 0,
-      5000,
+      15_000, // Less than the statement would take.
     );
     expect(await ids()).toEqual([]);
   });

@@ -2,12 +2,10 @@
  * DDL from several nodes at once, against each other and against rows: each ends in success or in an error that says to try
  * again, within a bound; afterwards all nodes hold the same. What holds it up, and a node that is gone: cluster/ddl-together.
  */
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { startCluster, type Cluster } from '../../support/cluster.ts';
 import { equalEverywhere, noPrepared } from '../../support/convergence.ts';
 import { within } from '../../support/polling.ts';
-
-vi.setConfig({ testTimeout: 90_000, hookTimeout: 90_000 });
 
 /** No statement may take longer, however loaded the machine is. */
 const boundMs = 30_000;

@@ -86,11 +86,23 @@ BEGIN
   END CASE;
 END $$;
 
+-- REINDEX looks at the tablespace before it looks at the table. NULL: there is nothing against it.
+CREATE OR REPLACE FUNCTION mtm.tablespace_obstacle(name text) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT CASE WHEN t.oid IS NULL
+    THEN '{"sqlstate": "42704"}' || jsonb_build_object('message', format('tablespace "%s" does not exist', name))
+    WHEN t.oid <> d.dattablespace AND NOT has_tablespace_privilege(
+      CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END, t.oid, 'CREATE')
+    THEN '{"sqlstate": "42501"}' || jsonb_build_object('message', format('permission denied for tablespace %s', name)) END
+  FROM pg_database d LEFT JOIN pg_tablespace t ON t.spcname = name WHERE d.datname = current_database()
+$$;
+
 CREATE OR REPLACE FUNCTION mtm.everywhere_frame_as(what text, names text[], oids oid[], name text, columns text[],
   lenient boolean, search_path text)
 RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE settings jsonb;
+DECLARE settings jsonb; obstacle constant jsonb := CASE WHEN what = 'reindex' AND name <> '' THEN mtm.tablespace_obstacle(name) END;
 BEGIN
+  IF obstacle IS NOT NULL THEN RETURN jsonb_build_object('error', obstacle)::text; END IF;
   FOR i IN 1 .. cardinality(names) LOOP
     IF oids[i] IS NULL THEN RETURN mtm.missing_relation_frame(what, names[i], lenient)::text; END IF;
   END LOOP;
@@ -240,7 +252,8 @@ END $$;
 
 REVOKE EXECUTE ON FUNCTION mtm.full_name(oid), mtm.choose_index_name(oid, text[]),
   mtm.create_index_frame(oid, text, text[], boolean), mtm.missing_relation_frame(text, text, boolean),
-  mtm.target_frame(text, oid, oid, text, text[], boolean), mtm.everywhere_state(text, jsonb), mtm.invalid_leftovers(),
+  mtm.target_frame(text, oid, oid, text, text[], boolean), mtm.tablespace_obstacle(text),
+  mtm.everywhere_state(text, jsonb), mtm.invalid_leftovers(),
   mtm.emit_command(text, text, text, text, jsonb), mtm.emit_own_command(text),
   mtm.note_everywhere(text, integer, text, text, text, text, jsonb), mtm.forget_everywhere(text),
   mtm.begin_everywhere(text, text, text, text, jsonb), mtm.end_everywhere(text, text) FROM PUBLIC;
