@@ -11,16 +11,21 @@ import type { Cluster } from './cluster.ts';
 import { settled } from './polling.ts';
 import { findProgram, runProgram } from './programs.ts';
 
-const schemaQuery = readFileSync(fileURLToPath(new URL('schema-fingerprint.sql', import.meta.url)), 'utf8');
+/** Everything that makes up a schema; see there. */
+export const schemaQuery = readFileSync(
+  fileURLToPath(new URL('schema-fingerprint.sql', import.meta.url)),
+  'utf8',
+);
 
-const tablesQuery = `
+/** User tables with rows of their own. */
+export const tablesQuery = `
   SELECT c.oid::regclass::text AS name, c.relispopulated AS populated
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
   WHERE c.relkind IN ('r', 'm') AND c.relpersistence = 'p' AND n.nspname <> 'mtm'
     AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY 1`;
 
 /** Where it starts and what it has reached is each node's own. */
-const sequencesQuery = `
+export const sequencesQuery = `
   SELECT format('sequence %I.%I as %s by %s cache %s cycle %s owner %s', schemaname, sequencename, data_type,
     increment_by, cache_size, cycle, sequenceowner) AS line
   FROM pg_sequences WHERE schemaname <> 'mtm' ORDER BY 1`;
@@ -112,7 +117,7 @@ function isSame(values: readonly unknown[]): boolean {
  * Every row on every server is the same. With wait_peer_commits an answered write is everywhere; what was in flight when its
  * client went away may still be finishing, hence the deadline.
  */
-export async function equalRows(cluster: Cluster, limitMs = 10_000): Promise<void> {
+export async function equalRows(cluster: Cluster, limitMs = 30_000): Promise<void> {
   const hashes = await settled(
     () => Promise.all(cluster.nodes.map((node) => tableHashes(node))),
     isSame,
@@ -123,7 +128,7 @@ export async function equalRows(cluster: Cluster, limitMs = 10_000): Promise<voi
 }
 
 /** The schema on every server is the same. The catalogs of different versions print differently: only equal ones compare. */
-export async function equalSchemas(cluster: Cluster, limitMs = 10_000): Promise<void> {
+export async function equalSchemas(cluster: Cluster, limitMs = 30_000): Promise<void> {
   const groups = Map.groupBy(cluster.nodes, ({ major }) => major);
   for (const nodes of groups.values()) {
     const lines = await settled(() => Promise.all(nodes.map(schemaLines)), isSame, limitMs);
@@ -144,7 +149,7 @@ export async function equalEverywhere(cluster: Cluster): Promise<void> {
 }
 
 /** No prepared transaction is left on any server. */
-export async function noPrepared(cluster: Cluster, limitMs = 10_000): Promise<void> {
+export async function noPrepared(cluster: Cluster, limitMs = 30_000): Promise<void> {
   const left = await settled(
     () => Promise.all(cluster.nodes.map(preparedOn)),
     (lists) => lists.every((list) => list.length === 0),

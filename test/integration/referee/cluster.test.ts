@@ -4,7 +4,7 @@
  */
 import { dirname } from 'node:path';
 import { Redis } from 'ioredis';
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { clearedUpTo, type RefereeRecord } from '../../../src/core/generation/referee-record.ts';
 import { stopGatewayProcess, writeGatewayConfig } from '../../../src/io/launcher/gateway-process.ts';
 import { embeddedHost } from '../../../src/io/launcher/node-layout.ts';
@@ -20,8 +20,6 @@ import { CutRelay } from './cut-relay.ts';
 import { existingClusterFolder } from '../../../src/io/launcher/cluster-folder.ts';
 import { needsRedis, redisProgram, RedisServer } from './redis-server.ts';
 
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 120_000 });
-
 const onlineLimitMs = 60_000;
 
 describe.skipIf(redisProgram === undefined)(`two nodes and a referee${needsRedis}`, () => {
@@ -34,7 +32,7 @@ describe.skipIf(redisProgram === undefined)(`two nodes and a referee${needsRedis
   beforeAll(async () => {
     redis = await RedisServer.start();
     const settings = { referee_connstring: `redis://127.0.0.1:${redis.port}` };
-    site = await loopbackSite(2, settings);
+    site = await loopbackSite({ majors: [18, 18], settings });
     workload = await createWorkload(site, new Prng(testSeed()));
     // From now on each gateway reaches the other through a link that can be cut.
     for (const node of site.nodes) {
@@ -90,7 +88,7 @@ describe.skipIf(redisProgram === undefined)(`two nodes and a referee${needsRedis
       said = rows[0]?.reason ?? said;
       return said.includes(reason);
     };
-    await eventually(`node ${number} says "${reason}"`, saysIt, 30_000).catch((error: Error) => {
+    await eventually(`node ${number} says "${reason}"`, saysIt).catch((error: Error) => {
       throw new Error(`${error.message}; it says: ${said}`);
     });
     // What lease it has runs out by itself.
@@ -100,7 +98,7 @@ describe.skipIf(redisProgram === undefined)(`two nodes and a referee${needsRedis
         () => false,
         (error: SqlFailure) => error.code === '57P03',
       );
-    await eventually(`node ${number} refuses reads`, fails, 5000);
+    await eventually(`node ${number} refuses reads`, fails);
   }
 
   async function stop(number: number): Promise<void> {

@@ -97,12 +97,6 @@ export const refusalRules: readonly Refusal[] = [
     ],
   },
   {
-    code: '0A000',
-    why: 'it uses temporary tables, and what runs nested cannot be told in another way',
-    forms: nested,
-    titles: ['REFRESH MATERIALIZED VIEW | CONCURRENTLY'],
-  },
-  {
     code: '2D000',
     why: 'the gateway runs it in a transaction, which cannot end inside',
     titles: ['CALL | a procedure that commits', 'COMMIT', 'ROLLBACK', 'COMMIT | AND CHAIN'],
@@ -121,6 +115,7 @@ export const refusalRules: readonly Refusal[] = [
       'DROP ROLE',
       'DROP USER',
       'DROP GROUP',
+      'GRANT | role, another option',
       'GRANT | database',
       'GRANT | tablespace',
       'GRANT | parameter',

@@ -250,8 +250,10 @@ BEGIN
     command := mtm.table_definition(relation);
   END IF;
   IF tg_tag = 'REFRESH MATERIALIZED VIEW' AND command ~* '^refresh\s+materialized\s+view\s+concurrently\M' THEN
-    RAISE EXCEPTION '[multimaster] REFRESH MATERIALIZED VIEW CONCURRENTLY cannot be replicated: it uses temporary tables'
-      USING ERRCODE = '0A000', HINT = 'Refresh without CONCURRENTLY.';
+    -- It works with a temporary table, which PREPARE refuses: the transaction commits here last, and the others refresh the
+    -- view without that word.
+    LOCK TABLE mtm.temporary_mark IN ROW EXCLUSIVE MODE;
+    command := regexp_replace(command, '^(refresh\s+materialized\s+view)\s+concurrently\M', '\1', 'i');
   END IF;
   IF tg_tag IN ('CREATE SUBSCRIPTION', 'ALTER SUBSCRIPTION') THEN
     RAISE EXCEPTION '[multimaster] rows that a subscription applies would bypass the other nodes'
