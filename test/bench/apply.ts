@@ -7,7 +7,7 @@ import { Lab, applied, emitHeader } from '../integration/apply/lab.ts';
 
 const transactions = Number(process.argv[2] ?? 1000);
 const rows = Number(process.argv[3] ?? 200_000);
-const lab = await Lab.start([18, 18], 5650);
+const lab = await Lab.start([18, 18]);
 const [origin, target] = lab.sites;
 
 async function tpcb(): Promise<string[]> {

@@ -165,7 +165,7 @@ function ignoresWhatIsUnsettled(): () => void {
 const mutants: readonly Mutant[] = [
   {
     name: 'changes the nodes on top of a record that may not be chosen',
-    from: 423,
+    from: 435,
     rules: (real) => ({
       transitionFault: (before, after, facts) =>
         real.transitionFault(before, after, { ...facts, known: true }),
@@ -174,7 +174,7 @@ const mutants: readonly Mutant[] = [
   },
   {
     name: 'carries a change on with a majority of the nodes after it only',
-    from: 172,
+    from: 780,
     rules: (real) => ({
       transitionFault: (before, after, { former: _former, ...facts }) =>
         real.transitionFault(before, after, facts),
@@ -184,7 +184,7 @@ const mutants: readonly Mutant[] = [
   },
   {
     name: 'needs a majority of the nodes after the change only',
-    from: 38,
+    from: 300,
     rules: (real) => ({
       transitionFault: (_before, after, facts) => real.transitionFault(after, after, facts),
     }),
@@ -199,7 +199,7 @@ const mutants: readonly Mutant[] = [
   },
   {
     name: 'counts nodes that are joining',
-    from: 172,
+    from: 780,
     breakIn: () => {
       broken.majority = (nodes, configured) => 2 * new Set(nodes).size > configured.length;
       return () => (broken.majority = undefined);

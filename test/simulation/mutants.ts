@@ -238,20 +238,21 @@ const forgottenRecord = votesHeardAs((vote) => {
  */
 const shownAt: Readonly<Record<string, number>> = {
   'does not wait until its promise is durable': 90,
-  'judges each gid by itself': 60,
-  'forgets a record that was chosen and not executed': 65,
+  'judges each gid by itself': 145,
+  'forgets a record that was chosen and not executed': 475,
   'promises while a PREPARE is on its way, and lets it go on': 20,
-  'is not frozen by its promise': 15,
+  'is not frozen by its promise': 35,
   'believes its lease whatever the others have voted for': 140,
   'looks at the lease when a block begins, not when its answers leave': 10,
   'votes to leave out whom it has answered': 170,
   'forgets at its start whom it may have answered': 365,
-  'lets a NO count for nothing after a restart': 755,
+  'lets a NO count for nothing after a restart': 760,
   'is online before the record is executed': 55,
-  'finishes what it holds out of its place': 195,
-  'drops the deps': 110,
+  'finishes what it holds out of its place': 262,
+  'drops the deps': 220,
+  'says nothing again after a reconnect': 47,
   'confirms nothing again after a reconnect': 45,
-  'takes repeated WAL for new changes': 840,
+  'takes repeated WAL for new changes': 1018,
 };
 
 const mutant = (name: string, within: number, surgery: Surgery): Mutant => ({

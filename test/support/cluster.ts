@@ -18,14 +18,21 @@ import {
   stopCluster,
 } from '../../src/io/launcher/embedded-cluster.ts';
 import { gatewayPid, isOnline, type ExtraSettings } from '../../src/io/launcher/gateway-process.ts';
-import { clusterLayout, embeddedDatabase, embeddedHost } from '../../src/io/launcher/node-layout.ts';
-import { requireFreePorts, type NodeLayout } from '../../src/io/launcher/node-layout.ts';
+import {
+  clusterLayout,
+  embeddedDatabase,
+  embeddedHost,
+  type NodeLayout,
+} from '../../src/io/launcher/node-layout.ts';
 import { waitUntilGone } from '../../src/io/launcher/process-control.ts';
 import { postgresPid } from '../../src/io/launcher/postgres-server.ts';
 import type { PostgresMajor } from '../../src/io/launcher/server-binaries.ts';
 import { GatewayError } from '../../src/lib/gateway-error.ts';
+import { abandonNodes, everyNode, forgetCluster, registerCluster } from './abandoned.ts';
 import { expectAgreement, type Difference } from './agreement.ts';
+import { freeBasePort } from './free-port.ts';
 import { eventually } from './polling.ts';
+import { makeServer } from './server-template.ts';
 
 export interface ClusterWishes {
   /** One version for each node; three times 18 when absent. */
@@ -49,22 +56,7 @@ export interface SqlFailure {
   readonly position: string | undefined;
 }
 
-/**
- * Below the usual range of ephemeral ports, so that no outgoing connection takes one; each of the test
- * workers that run side by side has a range of its own.
- */
-async function freeBasePort(majors: readonly PostgresMajor[]): Promise<number> {
-  const range = Number(process.env['VITEST_POOL_ID'] ?? 0) % 4;
-  for (;;) {
-    const port = 20_000 + 3_000 * range + 5 * Math.floor(Math.random() * 520);
-    try {
-      await requireFreePorts(clusterLayout('/', port, majors), ['gateway', 'postgres']);
-      return port;
-    } catch (error) {
-      if (!(error instanceof GatewayError) || error.code !== 'address-in-use') throw error;
-    }
-  }
-}
+type Kind = 'client' | 'direct';
 
 export class Cluster {
   #folder: ClusterFolder;
@@ -74,14 +66,11 @@ export class Cluster {
   #started = false;
   readonly #clients = new Set<Client>();
   readonly #shared = new Map<string, Promise<Client>>();
+  /** The end of what was asked last in a shared session: one statement at a time. */
+  readonly #turns = new Map<string, Promise<unknown>>();
 
-  /** A runner that ends in the middle must not leave servers behind. */
-  readonly #abandon = (): void => {
-    for (const node of this.nodes) {
-      for (const pid of [gatewayPid(node), postgresPid(node)])
-        if (pid !== undefined) process.kill(pid, 'SIGQUIT');
-    }
-  };
+  /** A worker that ends in the middle must not leave servers behind. */
+  readonly #abandon = (): void => abandonNodes(this.#everyNode());
 
   constructor(folder: ClusterFolder, temporary: string, wishes: ClusterWishes) {
     this.#folder = folder;
@@ -89,6 +78,7 @@ export class Cluster {
     this.#settings = { log_level: 'info', ...wishes.settings };
     this.#unequal = wishes.unequal ?? [];
     process.once('exit', this.#abandon);
+    registerCluster(temporary);
   }
 
   get folder(): ClusterFolder {
@@ -98,6 +88,12 @@ export class Cluster {
   /** Nodes were added or dropped: these are there now. */
   refresh(): void {
     this.#folder = existingClusterFolder(this.#folder.folder);
+  }
+
+  /** Those of this object, and what the folder says now. */
+  #everyNode(): readonly NodeLayout[] {
+    const now = everyNode(this.#folder.folder);
+    return [...now, ...this.nodes.filter(({ node }) => !now.some((one) => one.node === node))];
   }
 
   get nodes(): readonly NodeLayout[] {
@@ -143,28 +139,53 @@ export class Cluster {
     return client;
   }
 
-  async #sharedClient(kind: 'client' | 'direct', number: number): Promise<Client> {
+  #sharedClient(kind: Kind, number: number): Promise<Client> {
     const key = `${kind} ${number}`;
-    let client = this.#shared.get(key);
-    if (client === undefined) {
-      client = this[kind](number);
-      this.#shared.set(key, client);
-      const forget = (): void => void this.#shared.delete(key);
-      client.then((open) => open.once('error', forget).once('end', forget), forget);
+    const known = this.#shared.get(key);
+    if (known !== undefined) return known;
+    const opening = this[kind](number);
+    this.#shared.set(key, opening);
+    const forget = (): void => {
+      if (this.#shared.get(key) === opening) this.#shared.delete(key);
+    };
+    opening.then((open) => open.once('error', forget).once('end', forget), forget);
+    return opening;
+  }
+
+  /** In the shared session, behind what was asked there before, however that ended. */
+  async #ask<R extends QueryResultRow>(
+    kind: Kind,
+    number: number,
+    text: string,
+    values?: unknown[],
+  ): Promise<R[]> {
+    const key = `${kind} ${number}`;
+    const work = async (): Promise<R[]> =>
+      (await (await this.#sharedClient(kind, number)).query<R>(text, values)).rows;
+    const asked = (this.#turns.get(key) ?? Promise.resolve()).then(work, work);
+    this.#turns.set(key, asked);
+    return asked;
+  }
+
+  /** What is killed answers nobody: the next statement opens a session of its own. */
+  async #forgetShared(...keys: readonly string[]): Promise<void> {
+    for (const key of keys) {
+      const opening = this.#shared.get(key);
+      this.#shared.delete(key);
+      this.#turns.delete(key);
+      const client = await opening?.catch(() => undefined);
+      client?.end().catch(() => undefined);
     }
-    return client;
   }
 
   /** One statement through the gateway of a node, in a session that the tests of the file share; the rows. */
-  async query<R extends QueryResultRow>(number: number, text: string, values?: unknown[]): Promise<R[]> {
-    const client = await this.#sharedClient('client', number);
-    return (await client.query<R>(text, values)).rows;
+  query<R extends QueryResultRow>(number: number, text: string, values?: unknown[]): Promise<R[]> {
+    return this.#ask<R>('client', number, text, values);
   }
 
   /** One statement straight to the server of a node; the rows. */
-  async directly<R extends QueryResultRow>(number: number, text: string, values?: unknown[]): Promise<R[]> {
-    const client = await this.#sharedClient('direct', number);
-    return (await client.query<R>(text, values)).rows;
+  directly<R extends QueryResultRow>(number: number, text: string, values?: unknown[]): Promise<R[]> {
+    return this.#ask<R>('direct', number, text, values);
   }
 
   /** The answer of every server to the same question. */
@@ -186,6 +207,7 @@ export class Cluster {
     process.kill(pid, 'SIGKILL');
     if (!(await waitUntilGone(pid, 10_000)))
       throw new Error(`gateway ${number} (pid ${pid}) survives SIGKILL`);
+    await this.#forgetShared(`client ${number}`);
   }
 
   /** Resolves when the node is online. */
@@ -200,6 +222,7 @@ export class Cluster {
     process.kill(pid, 'SIGKILL');
     if (!(await waitUntilGone(pid, 10_000)))
       throw new Error(`server ${number} (pid ${pid}) survives SIGKILL`);
+    await this.#forgetShared(`client ${number}`, `direct ${number}`);
   }
 
   async startServer(number: number): Promise<void> {
@@ -230,7 +253,7 @@ export class Cluster {
   }
 
   /** Resolves when every node sees every other one: its report, and the gateway of now by its HTTP port. */
-  async whole(limitMs = 20_000): Promise<void> {
+  async whole(limitMs = 60_000): Promise<void> {
     const count = this.nodes.length;
     const text = `SELECT cardinality(gen_members_online) = ${count} AND status = 'online' AS whole FROM mtm.status()`;
     const probe = async (): Promise<boolean> => {
@@ -250,8 +273,8 @@ export class Cluster {
   async halt(): Promise<void> {
     const ended = Promise.allSettled([...this.#clients].map((client) => client.end()));
     this.#shared.clear();
-    const { nodes, joining } = existingClusterFolder(this.#folder.folder);
-    await stopCluster(joining === undefined ? nodes : [...nodes, joining.layout]);
+    this.#turns.clear();
+    await stopCluster(this.#everyNode());
     await ended;
   }
 
@@ -262,6 +285,7 @@ export class Cluster {
     } finally {
       await this.halt();
       process.off('exit', this.#abandon);
+      forgetCluster(this.#temporary);
       if (process.env['MTM_TEST_KEEP'] === undefined)
         rmSync(this.#temporary, { recursive: true, force: true });
       else process.stdout.write(`kept: ${this.#temporary}\n`);
@@ -276,20 +300,22 @@ export class Cluster {
     if (nodes.length < 2) return;
     const online = async (): Promise<boolean> =>
       (await Promise.all(nodes.map((node) => isOnline(node, true)))).every(Boolean);
-    await (away.size === 0 ? this.whole() : eventually('the other nodes online', online));
+    await (away.size === 0 ? this.whole(60_000) : eventually('the other nodes online', online, 60_000));
     const databases = [embeddedDatabase, ...this.folder.moreDatabases];
-    await expectAgreement(nodes, { databases, except, limitMs: 10_000 });
+    await expectAgreement(nodes, { databases, except });
   }
 }
 
-/** Servers only: the gateways' turn comes with `start`. */
+/** The servers' data only: they run, and the gateways, from `start` on. */
 export async function makeCluster(wishes: ClusterWishes = {}): Promise<Cluster> {
   const majors = wishes.majors ?? [18, 18, 18];
   const temporary = mkdtempSync(join(tmpdir(), 'mtm-cluster-'));
   chmodSync(temporary, 0o755); // as root the servers run as another user
-  const port = await freeBasePort(majors);
+  const data = join(temporary, 'data');
+  await Promise.all(clusterLayout(data, 1, majors).map(makeServer));
+  const port = await freeBasePort(majors); // Last: what is free now may be taken soon.
   const folder = openClusterFolder({
-    folder: join(temporary, 'data'),
+    folder: data,
     nodes: majors.length,
     pg: majors,
     port,
@@ -298,15 +324,16 @@ export async function makeCluster(wishes: ClusterWishes = {}): Promise<Cluster> 
   return new Cluster(folder, temporary, wishes);
 }
 
-/** All nodes online. */
-export async function startCluster(wishes: ClusterWishes = {}): Promise<Cluster> {
+/** All nodes online. Tests of somebody else on this machine may take a port first: then again, at other ones. */
+export async function startCluster(wishes: ClusterWishes = {}, attempts = 3): Promise<Cluster> {
   const cluster = await makeCluster(wishes);
   try {
     await cluster.start();
     return cluster;
   } catch (error) {
     await cluster.stop();
-    throw error;
+    if (!(error instanceof GatewayError) || error.code !== 'address-in-use' || attempts <= 1) throw error;
+    return startCluster(wishes, attempts - 1);
   }
 }
 

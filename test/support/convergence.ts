@@ -117,7 +117,7 @@ function isSame(values: readonly unknown[]): boolean {
  * Every row on every server is the same. With wait_peer_commits an answered write is everywhere; what was in flight when its
  * client went away may still be finishing, hence the deadline.
  */
-export async function equalRows(cluster: Cluster, limitMs = 10_000): Promise<void> {
+export async function equalRows(cluster: Cluster, limitMs = 30_000): Promise<void> {
   const hashes = await settled(
     () => Promise.all(cluster.nodes.map((node) => tableHashes(node))),
     isSame,
@@ -128,7 +128,7 @@ export async function equalRows(cluster: Cluster, limitMs = 10_000): Promise<voi
 }
 
 /** The schema on every server is the same. The catalogs of different versions print differently: only equal ones compare. */
-export async function equalSchemas(cluster: Cluster, limitMs = 10_000): Promise<void> {
+export async function equalSchemas(cluster: Cluster, limitMs = 30_000): Promise<void> {
   const groups = Map.groupBy(cluster.nodes, ({ major }) => major);
   for (const nodes of groups.values()) {
     const lines = await settled(() => Promise.all(nodes.map(schemaLines)), isSame, limitMs);
@@ -149,7 +149,7 @@ export async function equalEverywhere(cluster: Cluster): Promise<void> {
 }
 
 /** No prepared transaction is left on any server. */
-export async function noPrepared(cluster: Cluster, limitMs = 10_000): Promise<void> {
+export async function noPrepared(cluster: Cluster, limitMs = 30_000): Promise<void> {
   const left = await settled(
     () => Promise.all(cluster.nodes.map(preparedOn)),
     (lists) => lists.every((list) => list.length === 0),

@@ -1,13 +1,17 @@
-/** Waiting in tests: always for a condition, always with a deadline, never for a time. */
+/**
+ * Waiting in tests: always for a condition, always with a deadline, never for a time. The usual deadline is for a machine
+ * that does much else: it is reached by what never happens only.
+ */
 import { setTimeout as pause } from 'node:timers/promises';
 
 const pollMs = 20;
+const usualLimitMs = 30_000;
 
 /** Resolves as soon as `probe` says true; throws with `what` when it does not within `limitMs`. */
 export async function eventually(
   what: string,
   probe: () => Promise<boolean> | boolean,
-  limitMs = 15_000,
+  limitMs = usualLimitMs,
 ): Promise<void> {
   const deadline = performance.now() + limitMs;
   while (!(await probe())) {
@@ -20,7 +24,7 @@ export async function eventually(
 export async function settled<T>(
   read: () => Promise<T>,
   good: (value: T) => boolean,
-  limitMs = 10_000,
+  limitMs = usualLimitMs,
 ): Promise<T> {
   const deadline = performance.now() + limitMs;
   for (;;) {
@@ -42,3 +46,6 @@ export async function within<T>(what: string, limitMs: number, work: Promise<T>)
     clearTimeout(timer);
   }
 }
+
+/** Options of a test whose promise is a time: it holds when it holds once, whatever else the machine does at times. */
+export const timed = { retry: 2 };

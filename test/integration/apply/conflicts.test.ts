@@ -10,7 +10,7 @@ import type { Site } from './lab.ts';
 
 let lab: Lab;
 beforeAll(async () => {
-  lab = await Lab.start([18, 15], 5610);
+  lab = await Lab.start([18, 15]);
 }, 120_000);
 afterAll(async () => lab?.stop());
 

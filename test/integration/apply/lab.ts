@@ -21,13 +21,10 @@ import type { ServerLogin } from '../../../src/io/postgres/raw-connection.ts';
 import { ReplicationStream } from '../../../src/io/postgres/replication-stream.ts';
 import { clusterLayout, embeddedDatabase, embeddedHost } from '../../../src/io/launcher/node-layout.ts';
 import type { NodeLayout } from '../../../src/io/launcher/node-layout.ts';
-import {
-  createDatabases,
-  initServer,
-  startServer,
-  stopServer,
-} from '../../../src/io/launcher/postgres-server.ts';
+import { createDatabases, startServer, stopServer } from '../../../src/io/launcher/postgres-server.ts';
 import type { PostgresMajor } from '../../../src/io/launcher/server-binaries.ts';
+import { freeBasePort } from '../../support/free-port.ts';
+import { makeServer } from '../../support/server-template.ts';
 
 const applySql = readFileSync(
   fileURLToPath(new URL('../../../src/io/postgres/sql/apply.sql', import.meta.url)),
@@ -154,12 +151,12 @@ export class Lab {
     this.sites = sites;
   }
 
-  static async start(majors: readonly [PostgresMajor, PostgresMajor], basePort: number): Promise<Lab> {
+  static async start(majors: readonly [PostgresMajor, PostgresMajor]): Promise<Lab> {
     const folder = mkdtempSync(join(tmpdir(), 'mtm-apply-'));
-    const layout = clusterLayout(folder, basePort, majors);
+    const layout = clusterLayout(folder, await freeBasePort(majors), majors);
     const { chmodSync } = await import('node:fs');
     chmodSync(folder, 0o755);
-    await Promise.all(layout.map((node) => initServer(node)));
+    await Promise.all(layout.map((node) => makeServer(node)));
     await Promise.all(layout.map((node) => startServer(node)));
     await Promise.all(layout.map((node) => createDatabases(node, [embeddedDatabase])));
     const sites = layout.map((node) => {

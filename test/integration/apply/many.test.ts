@@ -5,7 +5,7 @@ import type { Site } from './lab.ts';
 
 let lab: Lab;
 beforeAll(async () => {
-  lab = await Lab.start([18, 15], 11_940);
+  lab = await Lab.start([18, 15]);
   await lab.everywhere(`
     CREATE TYPE mood AS ENUM ('fine', 'so, "so"', 'bad\\'); CREATE TYPE place AS (street text, "no" int);
     CREATE DOMAIN positive AS int CHECK (VALUE > 0); CREATE DOMAIN list AS int[]; CREATE DOMAIN spot AS place;

@@ -7,7 +7,7 @@ import { Lab, applied, emitHeader } from './lab.ts';
 
 let lab: Lab;
 beforeAll(async () => {
-  lab = await Lab.start([18, 15], 5620);
+  lab = await Lab.start([18, 15]);
 }, 120_000);
 afterAll(async () => lab?.stop());
 

@@ -1,9 +1,7 @@
 /** mtm.status(), mtm.nodes(), SHOW multimaster.*, and the session past the supervision for those who may. */
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { failureOf, startCluster, type Cluster } from '../../support/cluster.ts';
 import { settled } from '../../support/polling.ts';
-
-vi.setConfig({ testTimeout: 30_000 });
 
 let cluster: Cluster;
 

@@ -1,10 +1,8 @@
 /** mtm.alter_sequences(): values of the nodes apart again, and that while everybody draws. */
-import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { failureOf, startCluster, type Cluster } from '../../support/cluster.ts';
 import { noPrepared } from '../../support/convergence.ts';
 import { isRepeatable, together, transaction } from '../../support/load.ts';
-
-vi.setConfig({ testTimeout: 90_000 });
 
 let cluster: Cluster;
 

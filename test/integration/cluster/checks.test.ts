@@ -2,13 +2,11 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { text } from 'node:stream/consumers';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { PostgresMajor } from '../../../src/io/launcher/server-binaries.ts';
 import { failureOf, startCluster, type Cluster } from '../../support/cluster.ts';
 import { noPrepared } from '../../support/convergence.ts';
 import { eventually } from '../../support/polling.ts';
-
-vi.setConfig({ testTimeout: 90_000, hookTimeout: 90_000 });
 
 const majors: readonly PostgresMajor[] = [15, 18];
 
@@ -137,7 +135,7 @@ describe.each(majors)('on PostgreSQL %i', (major) => {
     }
     writing = false;
     await Promise.all(writers);
-    await noPrepared(cluster, 10_000);
+    await noPrepared(cluster);
     const { message } = await failureOf(check(2, 'SELECT nothing'));
     expect(message).toMatch(/^\[multimaster\] failed to run the query on node \d: column "nothing"/);
     expect(await failureOf(check(2, 'SELECT 1; DELETE FROM w'))).toMatchObject({ code: '42601' });

@@ -3,12 +3,10 @@
  * any, once, by whom PostgreSQL lets, and every node shows the same. On 15 and 18.
  */
 import type { Client, QueryConfig, QueryResult } from 'pg';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { PostgresMajor } from '../../../src/io/launcher/server-binaries.ts';
 import { failureOf, startCluster, type Cluster, type SqlFailure } from '../../support/cluster.ts';
 import { eventually } from '../../support/polling.ts';
-
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
 
 const majors: PostgresMajor[][] = [
   [18, 18, 18],

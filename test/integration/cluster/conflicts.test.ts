@@ -9,7 +9,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { failureOf, startCluster, type Cluster } from '../../support/cluster.ts';
 import { equalRows, noPrepared } from '../../support/convergence.ts';
 import { isRepeatable, randomBelow, together } from '../../support/load.ts';
-import { eventually, within } from '../../support/polling.ts';
+import { eventually, timed, within } from '../../support/polling.ts';
 import type { PostgresMajor } from '../../../src/io/launcher/server-binaries.ts';
 
 type Mode = 'off' | 'simple' | 'smart';
@@ -79,7 +79,7 @@ async function ring(nodes: readonly number[]): Promise<Race> {
       return (error as { code?: string }).code ?? String(error);
     }
   };
-  const codes = await within('the circle', 30_000, Promise.all(clients.map(end)));
+  const codes = await within('the circle', 60_000, Promise.all(clients.map(end)));
   const tookMs = performance.now() - begun;
   await Promise.all(clients.map((client) => client.end()));
   return { codes, tookMs, limitMs };
@@ -106,7 +106,7 @@ describe.each([
   afterEach(check);
   afterAll(stop);
 
-  test('a circle ends: after blocker_timeout, or by refusing who waits', async () => {
+  test('a circle ends: after blocker_timeout, or by refusing who waits', timed, async () => {
     const times: number[] = [];
     for (let round = 0; round < 3; round++) {
       const { codes, tookMs, limitMs } = await ring([1, 2, 3]);
@@ -129,7 +129,7 @@ describe('smart, the default, PostgreSQL 18', () => {
   afterEach(check);
   afterAll(stop);
 
-  test('crossed updates on two nodes end within a second with one winner', async () => {
+  test('crossed updates on two nodes end within a second with one winner', timed, async () => {
     const times: number[] = [];
     for (let round = 0; round < rounds; round++) {
       const { codes, tookMs, limitMs } = await ring([1, 2]);
@@ -140,7 +140,7 @@ describe('smart, the default, PostgreSQL 18', () => {
     printTimes('crossed updates on two nodes', times);
   });
 
-  test('a circle over three nodes ends within a second, and somebody wins', async () => {
+  test('a circle over three nodes ends within a second, and somebody wins', timed, async () => {
     const times: number[] = [];
     for (let round = 0; round < rounds; round++) {
       const { codes, tookMs, limitMs } = await ring([1, 2, 3]);
@@ -164,7 +164,7 @@ describe('smart, the default, PostgreSQL 18', () => {
     expect(await cluster.query(2, sum)).toEqual([{ n: 30 }]);
   });
 
-  test('ten hot rows updated from three nodes: steady progress, nobody starves', async () => {
+  test('ten hot rows updated from three nodes: steady progress, nobody starves', timed, async () => {
     await cluster.query(1, 'UPDATE account SET n = 0');
     const { committed, retries, longestMs, seconds } = await hotRows(3, 2, 6000);
     const least = Math.min(...committed);
@@ -203,7 +203,7 @@ describe('smart, the default, PostgreSQL 18', () => {
     await Promise.all([older, loser, later].map((client) => client!.end()));
   });
 
-  test('a session that idles on a lock is ended after blocker_timeout, and told so', async () => {
+  test('a session that idles on a lock is ended after blocker_timeout, and told so', timed, async () => {
     const idle = await cluster.client(2);
     await idle.query('BEGIN');
     await idle.query(bump(1));

@@ -1,13 +1,11 @@
 /** One gateway, several databases: each replicated by itself, the others readable only. */
 import { connect } from 'node:net';
 import type { Client } from 'pg';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { devDrop } from '../../../src/cli/dev-drop.ts';
 import { devJoin } from '../../../src/cli/dev-join.ts';
 import { failureOf, startCluster, type Cluster } from '../../support/cluster.ts';
 import { eventually, within } from '../../support/polling.ts';
-
-vi.setConfig({ testTimeout: 90_000 });
 
 const more = ['other', 'Ein "Name" mit ünd'];
 const all = ['app', ...more];
@@ -58,7 +56,7 @@ function writer(client: Client, label: string): { stop(): Promise<number> } {
   return {
     stop: async () => {
       stopping = true;
-      await within('the writer', 20_000, done);
+      await within('the writer', 60_000, done);
       return written;
     },
   };

@@ -2,13 +2,11 @@
  * Large objects are not replicated: whatever would change one is refused, wherever it is called, and nothing of it is
  * left; those that are there can be read. On 15, where a read-only transaction may change them, and on 18.
  */
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Client } from 'pg';
 import { failureOf, startCluster, type Cluster } from '../../support/cluster.ts';
 import { message, q } from '../../support/frontend-messages.ts';
 import { WireClient, type Step } from '../wire/wire-client.ts';
-
-vi.setConfig({ testTimeout: 60_000 });
 
 /** An object that was there before the cluster was: each server has it. */
 const old = 4711;

@@ -1,11 +1,9 @@
 /** Load on all three gateways at once: nothing is lost, nothing differs, nothing is left over. */
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startCluster, type Cluster } from '../../support/cluster.ts';
 import { equalEverywhere, equalRows, noPrepared } from '../../support/convergence.ts';
 import { isRepeatable, randomBelow, together, transaction } from '../../support/load.ts';
 import { findProgram, needs, pgbench } from '../../support/programs.ts';
-
-vi.setConfig({ testTimeout: 40_000 });
 
 let cluster: Cluster;
 

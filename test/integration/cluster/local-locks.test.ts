@@ -1,8 +1,6 @@
 /** Advisory locks and LOCK TABLE are each node's own: what that means for who works on another one. */
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { failureOf, startCluster, type Cluster } from '../../support/cluster.ts';
-
-vi.setConfig({ testTimeout: 60_000 });
 
 let cluster: Cluster;
 

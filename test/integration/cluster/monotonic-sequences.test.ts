@@ -1,10 +1,8 @@
 /** monotonic_sequences = on: values of the nodes in the order in which their transactions are seen. */
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startCluster, type Cluster } from '../../support/cluster.ts';
 import { equalEverywhere, noPrepared } from '../../support/convergence.ts';
 import { together } from '../../support/load.ts';
-
-vi.setConfig({ testTimeout: 120_000 });
 
 let cluster: Cluster;
 

@@ -1,12 +1,10 @@
 /** Commands that cannot run in a transaction: every node runs them for itself, and all end up the same. */
 import type { Client } from 'pg';
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { PostgresMajor } from '../../../src/io/launcher/server-binaries.ts';
 import { failureOf, startCluster, type Cluster } from '../../support/cluster.ts';
 import { equalEverywhere, noPrepared } from '../../support/convergence.ts';
 import { eventually, within } from '../../support/polling.ts';
-
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const majors: readonly PostgresMajor[] = [15, 18];
 
@@ -23,7 +21,7 @@ describe.each(majors)('on PostgreSQL %i', (major) => {
   });
 
   afterEach(async () => {
-    await noPrepared(cluster, 10_000);
+    await noPrepared(cluster);
     expect(await cluster.onAllServers('SELECT id FROM mtm.everywhere')).toEqual(
       cluster.numbers.map(() => []),
     );
@@ -61,7 +59,7 @@ describe.each(majors)('on PostgreSQL %i', (major) => {
   async function nothingUnderWay(): Promise<void> {
     const probe = async (): Promise<boolean> =>
       (await cluster.onAllServers('SELECT id FROM mtm.everywhere')).every((rows) => rows.length === 0);
-    await eventually('nothing is under way', probe, 30_000);
+    await eventually('nothing is under way', probe);
   }
 
   test('indexes are made and dropped on every node while all write', async () => {
@@ -201,7 +199,7 @@ describe.each(majors)('on PostgreSQL %i', (major) => {
       const connection = new Connection();
       connection.on('connect', () => connection.cancel(processID, secretKey));
       connection.connect(cluster.node(1).gatewayPort, '127.0.0.1');
-      expect(await within('the cancelled command', 30_000, failure)).toMatchObject({ code: '57014' });
+      expect(await within('the cancelled command', 60_000, failure)).toMatchObject({ code: '57014' });
       await block.query('ROLLBACK');
       await Promise.all([block.end(), client.end(), canceller.end()]);
       await nothingUnderWay();

@@ -3,11 +3,9 @@
  * The servers are 15, 17 and 18, so each of them is the origin of some.
  */
 import type { Client } from 'pg';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { failureOf, startCluster, type Cluster } from '../../support/cluster.ts';
 import { eventually } from '../../support/polling.ts';
-
-vi.setConfig({ testTimeout: 120_000 });
 
 let cluster: Cluster;
 
@@ -299,14 +297,14 @@ describe('what dies meanwhile', () => {
       500_000,
     ],
   ] as const)('%s', async (_who, kill, start, from) => {
-    await cluster.whole(60_000);
+    await cluster.whole();
     let goOn = true;
     const work = upserts(() => goOn, from);
     await new Promise((resolve) => setTimeout(resolve, 1500));
     await kill();
     await new Promise((resolve) => setTimeout(resolve, 500));
     await start();
-    await cluster.whole(60_000);
+    await cluster.whole();
     goOn = false;
     const { done, unsure } = await work;
     expect(done.length).toBeGreaterThan(0);
@@ -325,7 +323,7 @@ describe('what dies meanwhile', () => {
   });
 
   test('the session’s own backend: the client is told, and nothing is left', async () => {
-    await cluster.whole(60_000);
+    await cluster.whole();
     const blocker = await cluster.direct(2);
     await blocker.query('BEGIN; LOCK TABLE real IN SHARE MODE');
     await within(1, async (client) => {
@@ -352,7 +350,7 @@ describe('what dies meanwhile', () => {
   });
 
   test('while a member is away it goes on', async () => {
-    await cluster.whole(60_000);
+    await cluster.whole();
     await cluster.killGateway(3);
     await eventually(
       'the two go on',
@@ -363,7 +361,7 @@ describe('what dies meanwhile', () => {
       30_000,
     );
     await cluster.startGateway(3);
-    await cluster.whole(60_000);
+    await cluster.whole();
     expect(
       await everywhere('SELECT count(*)::int AS n FROM real WHERE id BETWEEN 700000 AND 700004'),
     ).toEqual([{ n: 5 }]);

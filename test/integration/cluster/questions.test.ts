@@ -1,8 +1,6 @@
 /** Questions of functions in the server to the gateway (mtm.ask_gateway), and of gateways to each other. */
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { failureOf, startCluster, type Cluster } from '../../support/cluster.ts';
-
-vi.setConfig({ testTimeout: 60_000 });
 
 const ping = `SELECT mtm.ask_gateway('ping', '{}') AS answer`;
 const admin = { application_name: 'mtm_admin' };

@@ -1,11 +1,9 @@
 /** Whatever a statement looks like: what it writes is on every node, with the same values. Three versions in one cluster. */
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { failureOf, startCluster, type Cluster } from '../../support/cluster.ts';
 import { equalRows, noPrepared } from '../../support/convergence.ts';
 import { together } from '../../support/load.ts';
 import { findProgram, needs, psql } from '../../support/programs.ts';
-
-vi.setConfig({ testTimeout: 40_000 });
 
 let cluster: Cluster;
 
@@ -14,8 +12,8 @@ beforeAll(async () => {
 });
 
 afterEach(async () => {
-  await equalRows(cluster, 3000);
-  await noPrepared(cluster, 3000);
+  await equalRows(cluster);
+  await noPrepared(cluster);
 });
 
 afterAll(async () => {

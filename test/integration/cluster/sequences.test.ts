@@ -1,11 +1,9 @@
 /** Sequences: setval on all nodes, DDL of sequences, numbers for rows that are there already. */
 import type { Client } from 'pg';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { failureOf, startCluster, type Cluster } from '../../support/cluster.ts';
 import { equalEverywhere, noPrepared } from '../../support/convergence.ts';
 import { isRepeatable, together } from '../../support/load.ts';
-
-vi.setConfig({ testTimeout: 120_000 });
 
 let cluster: Cluster;
 

@@ -4,7 +4,7 @@ import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as hold } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { startGateways, startServers } from '../../../src/io/launcher/embedded-cluster.ts';
 import { startGatewayProcess, stopGatewayProcess } from '../../../src/io/launcher/gateway-process.ts';
@@ -12,8 +12,6 @@ import { stopServer } from '../../../src/io/launcher/postgres-server.ts';
 import { waitUntilGone } from '../../../src/io/launcher/process-control.ts';
 import { makeCluster, type Cluster } from '../../support/cluster.ts';
 import { within } from '../../support/polling.ts';
-
-vi.setConfig({ testTimeout: 40_000 });
 
 const program = fileURLToPath(new URL('../../../src/main.ts', import.meta.url));
 
@@ -43,7 +41,7 @@ async function gateway(args: readonly string[], more: Record<string, string> = {
   child.stdout.resume();
   const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
   try {
-    return { code: await within(`mtm-gateway ${args.join(' ')}`, 20_000, ended), stderr };
+    return { code: await within(`mtm-gateway ${args.join(' ')}`, 60_000, ended), stderr };
   } finally {
     child.kill('SIGKILL');
   }
@@ -191,7 +189,7 @@ describe('the cluster', () => {
     );
     try {
       const running = await startGatewayProcess(node);
-      const end = await within('the gateway with the wrong secret', 15_000, running.ended);
+      const end = await within('the gateway with the wrong secret', 60_000, running.ended);
       expect(end).toMatch(/^exit code [1-9]/);
       expect(lastSentence(3)).toMatch(/secret of node 3 differs/);
       // The others are not harmed.
@@ -215,7 +213,7 @@ describe('the cluster', () => {
     const child = spawn(process.execPath, [program, 'serve', '--config', file], { stdio: 'ignore' });
     const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
     try {
-      if (!(await waitUntilGone(first, 15_000))) throw new Error(`gateway ${first} does not end`);
+      if (!(await waitUntilGone(first, 60_000))) throw new Error(`gateway ${first} does not end`);
       expect(lastSentence(3)).toMatch(/another gateway has taken over the PostgreSQL at .*: this one ends/);
       // And it does not turn the tables: nobody else wants the server.
       await hold(2000);
@@ -223,7 +221,7 @@ describe('the cluster', () => {
       expect(await cluster.query(1, 'SELECT 1 AS one')).toEqual([{ one: 1 }]);
     } finally {
       child.kill('SIGTERM');
-      await within('the second gateway', 15_000, ended);
+      await within('the second gateway', 60_000, ended);
     }
     await stopGatewayProcess(node);
     await cluster.startGateway(3);

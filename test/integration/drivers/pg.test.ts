@@ -1,12 +1,10 @@
 /** node-postgres (`pg`) through a gateway: what an application does all day. */
 import { Pool, type Client } from 'pg';
-import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { embeddedDatabase, embeddedHost } from '../../../src/io/launcher/node-layout.ts';
 import { failureOf, startCluster, type Cluster } from '../../support/cluster.ts';
 import { equalRows, noPrepared } from '../../support/convergence.ts';
 import { isRepeatable } from '../../support/load.ts';
-
-vi.setConfig({ testTimeout: 20_000 });
 
 let cluster: Cluster;
 let client: Client;
@@ -25,8 +23,8 @@ beforeEach(async () => {
   client = await cluster.client(2);
   return async () => {
     await client.end();
-    await noPrepared(cluster, 3000);
-    await equalRows(cluster, 3000);
+    await noPrepared(cluster);
+    await equalRows(cluster);
   };
 });
 

@@ -3,13 +3,11 @@ import { once } from 'node:events';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import postgres, { type Sql } from 'postgres';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { embeddedDatabase, embeddedHost } from '../../../src/io/launcher/node-layout.ts';
 import { startCluster, type Cluster } from '../../support/cluster.ts';
 import { equalRows, noPrepared } from '../../support/convergence.ts';
 import { findProgram, needs, psql } from '../../support/programs.ts';
-
-vi.setConfig({ testTimeout: 20_000 });
 
 let cluster: Cluster;
 let sql: Sql;

@@ -1,14 +1,12 @@
 /** The wire itself, message by message: what a driver may do and seldom does. The oracle is pg-protocol. */
 import { connect } from 'node:net';
 import { serialize } from 'pg-protocol';
-import { afterAll, beforeAll, beforeEach, afterEach, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, afterEach, describe, expect, test } from 'vitest';
 import { embeddedHost } from '../../../src/io/launcher/node-layout.ts';
 import { startCluster, type Cluster } from '../../support/cluster.ts';
 import { equalRows, noPrepared } from '../../support/convergence.ts';
 import { eventually } from '../../support/polling.ts';
 import { RawFrontend, brief, type Heard } from '../../support/raw-frontend.ts';
-
-vi.setConfig({ testTimeout: 20_000 });
 
 let cluster: Cluster;
 let raw: RawFrontend;
@@ -25,8 +23,8 @@ beforeEach(async () => {
 
 afterEach(async () => {
   raw.close();
-  await noPrepared(cluster, 3000);
-  await equalRows(cluster, 3000);
+  await noPrepared(cluster);
+  await equalRows(cluster);
 });
 
 afterAll(async () => {
@@ -554,7 +552,7 @@ describe('in the middle', () => {
     await eventually(
       'the server session has ended',
       async () => (await cluster.directly(1, alive)).length === 0,
-      5000,
+      15_000, // Less than the statement would take.
     );
     expect(await ids()).toEqual([]);
   });

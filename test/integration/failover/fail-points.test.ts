@@ -4,14 +4,12 @@
  * or nothing and as mtm.transaction_outcome says, and nothing stays prepared. MTM_TEST_FAIL_POINTS=all takes
  * all points, else every fourth.
  */
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startGatewayProcess, stopGatewayProcess } from '../../../src/io/launcher/gateway-process.ts';
 import { waitUntilGone } from '../../../src/io/launcher/process-control.ts';
 import { startCluster, type Cluster } from '../../support/cluster.ts';
 import { ledgerRows, outcomesHold, writeLedger, type ToldEntry } from '../../support/ledger.ts';
 import { eventually } from '../../support/polling.ts';
-
-vi.setConfig({ testTimeout: 60_000 });
 
 const coordinator = [
   'event:prepare-sent#3',
@@ -84,7 +82,7 @@ test.each(chosen)('node 1 dies just before %s', async (point) => {
   const writers = [1, 1, 2, 2, 3, 3].map((number) => write(number, () => goOn));
   try {
     // Gone, not only dying: until then it has its ports.
-    expect(await waitUntilGone(pid, 20_000), `the gateway reaches ${point}`).toBe(true);
+    expect(await waitUntilGone(pid, 60_000), `the gateway reaches ${point}`).toBe(true);
     const before = await ledgerRows(cluster, 2);
     await eventually('the others go on writing', async () => (await ledgerRows(cluster, 2)) > before);
     await cluster.startGateway(1);

@@ -1,5 +1,5 @@
 /** A node without the others: it refuses, says why, and never shows what is out of date – however it came to be alone. */
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { failureOf } from '../../support/cluster.ts';
 import { eventually } from '../../support/polling.ts';
 import { wishedRounds } from './fault-rounds.ts';
@@ -7,8 +7,6 @@ import { mend } from './faults.ts';
 import { killGateway, killServer, pauseGateway, pauseServer, resumeProcesses } from './process-faults.ts';
 import { ask, connect, hangUp, loopbackSite, wholeAgain, type Site } from './site.ts';
 import { createRegister, staleReads } from './stale-read.ts';
-
-vi.setConfig({ testTimeout: 120_000 });
 
 interface Status {
   readonly status: string;
@@ -29,7 +27,7 @@ beforeAll(async () => {
 
 afterEach(async () => {
   await mend(site, site.numbers);
-  await wholeAgain(site, 40_000);
+  await wholeAgain(site);
 });
 
 afterAll(async () => {
@@ -56,11 +54,7 @@ describe('the last of three', () => {
     await open.query('BEGIN ISOLATION LEVEL REPEATABLE READ');
     await open.query('SELECT * FROM register');
     await Promise.all([killGateway(site.node(1)), killGateway(site.node(2))]);
-    await eventually(
-      'node 3 knows that it is alone',
-      async () => (await statusOf(3)).status !== 'online',
-      5000,
-    );
+    await eventually('node 3 knows that it is alone', async () => (await statusOf(3)).status !== 'online');
     const idle = await connect(site, 3, 'gateway');
     for (const text of ['SELECT * FROM register', writes, 'SELECT 1', 'BEGIN']) {
       const failure = await failureOf(idle.query(text), text);
@@ -83,12 +77,11 @@ describe('the last of three', () => {
 describe('a majority of two', () => {
   test('goes on, and its status tells who is missing and why', async () => {
     await killGateway(site.node(3));
-    await eventually('node 1 writes', () => succeeds(1, writes), 10_000);
+    await eventually('node 1 writes', () => succeeds(1, writes));
     for (const number of [1, 2]) {
       await eventually(
         'the status is up to date',
         async () => (await statusOf(number)).gen_members.length === 2,
-        5000,
       );
       const status = await statusOf(number);
       expect(status).toMatchObject({ status: 'online', gen_members: [1, 2], gen_configured: [1, 2, 3] });
@@ -100,8 +93,8 @@ describe('a majority of two', () => {
 
   test('a node whose PostgreSQL has died says so', async () => {
     await killServer(site.node(2));
-    await eventually('node 1 writes', () => succeeds(1, writes), 10_000);
-    await eventually('node 1 says so', async () => /node 2/.test((await statusOf(1)).reason), 2000);
+    await eventually('node 1 writes', () => succeeds(1, writes));
+    await eventually('node 1 says so', async () => /node 2/.test((await statusOf(1)).reason));
     const failure = await failureOf(connect(site, 2, 'gateway').then((client) => client.query('SELECT 1')));
     expect(failure.code).toMatch(/^(57P03|08001|08006|57P01)$/);
     const answer = await fetch(`http://127.0.0.1:${site.node(2).httpPort}/ready`);
@@ -126,7 +119,7 @@ describe('a node that stood still while the others went on', () => {
       const { answers, stale } = await staleReads(site, 3, still, () => resumeProcesses(site.nodes));
       expect(stale, `round ${round}: of ${answers.length} answers`).toEqual([]);
       expect(answers.length).toBeGreaterThan(10);
-      await wholeAgain(site, 40_000);
+      await wholeAgain(site);
     }
   });
 });

@@ -2,18 +2,16 @@
  * Hosts and links that are cut, each node on a host of its own (network namespaces). Packets vanish silently.
  * MTM_TEST_FAULT_ROUNDS=15: so many random rounds of every kind of fault and the five hosts; MTM_TEST_SEED: which.
  */
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { Prng } from '../../../src/lib/prng.ts';
 import { failureOf } from '../../support/cluster.ts';
 import { needsNetworkLab, networkLabObstacle } from '../../support/network-lab.ts';
-import { eventually } from '../../support/polling.ts';
+import { eventually, timed } from '../../support/polling.ts';
 import { createBeats, failoverText, failoverTime } from './failover-time.ts';
 import { createWorkload, faultRound, say, testSeed, timeFactor, wishedRounds } from './fault-rounds.ts';
 import type { Workload } from './fault-rounds.ts';
 import { faultText, mend, networkFaults, processFaults, randomFaults } from './faults.ts';
 import { ask, connect, hangUp, labSite, wholeAgain, type Site } from './site.ts';
-
-vi.setConfig({ testTimeout: 150_000 });
 
 const numbers = [1, 2, 3];
 
@@ -35,7 +33,7 @@ describe.skipIf(networkLabObstacle !== undefined)(`three hosts${needsNetworkLab}
 
   afterEach(async () => {
     await mend(site, site.numbers);
-    await wholeAgain(site, 40_000);
+    await wholeAgain(site);
   });
 
   afterAll(async () => {
@@ -49,7 +47,7 @@ describe.skipIf(networkLabObstacle !== undefined)(`three hosts${needsNetworkLab}
     },
   );
 
-  test('a host is cut off: the others write again within heartbeat_recv_timeout + 1 s', async () => {
+  test('a host is cut off: the others write again within heartbeat_recv_timeout + 1 s', timed, async () => {
     const time = await failoverTime(site, [1, 2], () => site.network?.cutOff(3));
     say(`  cut off: ${failoverText(time)}`);
     expect(Math.max(...time.firstMs.values())).toBeLessThan(3000 * timeFactor);
@@ -114,14 +112,13 @@ describe.skipIf(networkLabObstacle !== undefined)(`three hosts${needsNetworkLab}
         () => true,
         () => false,
       );
-    await eventually('node 1 writes', () => succeeds(1), 15_000);
-    await eventually('node 2 writes', () => succeeds(2), 5000);
+    await eventually('node 1 writes', () => succeeds(1));
+    await eventually('node 2 writes', () => succeeds(2));
     const members = `SELECT gen_members AS members FROM mtm.status()`;
     await eventually(
       'both know the generation',
       async () =>
         (await ask<{ members: number[] }>(site, 1, 'gateway', members))[0]?.members.join() === '1,2',
-      5000,
     );
     const failure = await failureOf(ask(site, 3, 'gateway', 'SELECT count(*) FROM beat'), 'a read on node 3');
     expect(failure.code).toBe('57P03');
@@ -152,7 +149,7 @@ describe.skipIf(skipsFive)(`five hosts${needsNetworkLab}`, () => {
         expect(failure.code).toBe('57P03');
       }
       site.network?.heal();
-      await wholeAgain(site, 40_000);
+      await wholeAgain(site);
       await faultRound(site, workload, { kind: 'kill gateway', node: 4, other: 1, holdMs: 2000, order: [4] });
     } finally {
       await site.stop();

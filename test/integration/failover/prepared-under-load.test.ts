@@ -92,7 +92,7 @@ async function fault(): Promise<void> {
     await cluster.killServer(number);
     await cluster.startServer(number);
   }
-  await cluster.whole(60_000);
+  await cluster.whole();
 }
 
 /** The same on all nodes. */
@@ -114,7 +114,7 @@ test(`${rounds} faults`, async () => {
     goOn = false;
   }
   const transfers = (await Promise.all(workers)).flat();
-  await cluster.whole(60_000);
+  await cluster.whole();
   const names = 'SELECT gid FROM pg_prepared_xacts ORDER BY gid';
   await eventually('nothing is under way', async () =>
     (await cluster.onAllServers(names)).every(

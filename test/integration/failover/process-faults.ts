@@ -48,7 +48,7 @@ function isGone(pid: number): boolean {
 
 async function kill(pids: readonly number[], what: string): Promise<void> {
   for (const pid of pids) signal(pid, 'SIGKILL');
-  await eventually(`${what} is gone`, () => pids.every(isGone), 10_000);
+  await eventually(`${what} is gone`, () => pids.every(isGone));
 }
 
 /** kill -9, when it runs; resolves when the process is gone. */

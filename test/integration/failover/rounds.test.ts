@@ -2,7 +2,7 @@
  * Processes are killed, paused and restarted under bank and list-append load on all nodes (loopback).
  * MTM_TEST_FAULT_ROUNDS=15: so many random rounds instead of the short version; MTM_TEST_SEED: which.
  */
-import { afterAll, afterEach, beforeAll, describe, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, test } from 'vitest';
 import { Prng } from '../../../src/lib/prng.ts';
 import { createWorkload, faultRound, testSeed, wishedRounds, type Workload } from './fault-rounds.ts';
 import {
@@ -15,8 +15,6 @@ import {
   type FaultKind,
 } from './faults.ts';
 import { loopbackSite, type Site } from './site.ts';
-
-vi.setConfig({ testTimeout: 150_000 });
 
 const numbers = [1, 2, 3];
 const random = new Prng(testSeed());

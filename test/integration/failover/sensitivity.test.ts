@@ -2,14 +2,12 @@
  * Would the load and its judge notice? Answers that come before a commit is visible on the other nodes (wait_peer_commits off)
  * are the smallest fault that a real cluster can show on request: the judge must see it, and nothing worse.
  */
-import { expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import { Prng } from '../../../src/lib/prng.ts';
 import { checkHistory } from '../../support/history/check.ts';
 import { eventually } from '../../support/polling.ts';
 import { createWorkload, startLoad, testSeed } from './fault-rounds.ts';
 import { loopbackSite } from './site.ts';
-
-vi.setConfig({ testTimeout: 120_000 });
 
 test('without wait_peer_commits another node shows what was, and the judge says so', async () => {
   const site = await loopbackSite({ settings: { wait_peer_commits: false } });

@@ -22,7 +22,7 @@ import { postgresPid, startServer } from '../../../src/io/launcher/postgres-serv
 import { lastLines, spawnLogged } from '../../../src/io/launcher/process-control.ts';
 import { serverBinaries } from '../../../src/io/launcher/server-binaries.ts';
 import { expectAgreement } from '../../support/agreement.ts';
-import { makeCluster, type Cluster, type ClusterWishes } from '../../support/cluster.ts';
+import { makeCluster, startCluster, type Cluster, type ClusterWishes } from '../../support/cluster.ts';
 import { NetworkLab } from '../../support/network-lab.ts';
 import { resumeProcesses } from './process-faults.ts';
 
@@ -106,7 +106,7 @@ export function requireRunning(site: Site): void {
 }
 
 /** Resolves when every node is online and says that all others are; the time it took, ms. */
-export async function wholeAgain(site: Site, limitMs: number): Promise<number> {
+export async function wholeAgain(site: Site, limitMs = 90_000): Promise<number> {
   const begin = performance.now();
   const trouble = new Map<number, string>();
   const probe = async (number: number): Promise<boolean> => {
@@ -184,15 +184,7 @@ export function siteOf(cluster: Cluster): Site {
 
 /** All nodes online. */
 export async function loopbackSite(wishes: ClusterWishes = {}): Promise<Site> {
-  const cluster = await makeCluster(wishes);
-  const site = siteOf(cluster);
-  try {
-    await cluster.start();
-    return site;
-  } catch (error) {
-    await site.stop();
-    throw error;
-  }
+  return siteOf(await startCluster(wishes));
 }
 
 // ---- on hosts of their own
@@ -344,8 +336,8 @@ class LabSite implements Site {
 
   /** What a cluster on loopback asks itself when it stops (support/cluster.ts). */
   async #agree(): Promise<void> {
-    await wholeAgain(this, 30_000);
-    await expectAgreement(this.nodes, { host: this.#sockets, limitMs: 10_000 });
+    await wholeAgain(this, 60_000);
+    await expectAgreement(this.nodes, { host: this.#sockets });
   }
 }
 

@@ -80,7 +80,7 @@ export async function staleReads(
     );
     answers.push(...late.map(answerOf));
     run();
-    const told = await within('the answers', 30_000, Promise.all(answers));
+    const told = await within('the answers', 60_000, Promise.all(answers));
     return { old, answers: told, stale: told.filter(({ value }) => value === old) };
   } finally {
     run();

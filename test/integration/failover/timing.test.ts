@@ -2,14 +2,13 @@
  * From the death of a process to the next write on the other nodes: within a second when somebody notices, else recv_timeout + 1 s.
  * MTM_TEST_FAULT_ROUNDS (any number): all cases instead of the short version.
  */
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createBeats, failoverText, failoverTime } from './failover-time.ts';
+import { timed } from '../../support/polling.ts';
 import { say, timeFactor, wishedRounds } from './fault-rounds.ts';
 import { mend } from './faults.ts';
 import { killGateway, killServer, pauseGateway, pauseServer } from './process-faults.ts';
 import { loopbackSite, wholeAgain, type Site } from './site.ts';
-
-vi.setConfig({ testTimeout: 120_000 });
 
 let site: Site;
 
@@ -72,6 +71,7 @@ const cases = [
 describe('the others write again', () => {
   test.each(cases.filter(({ long }) => wishedRounds !== undefined || !long))(
     'after $what, within $limitMs ms',
+    timed,
     async ({ what, node, limitMs, inflict }) => {
       const survivors = site.numbers.filter((number) => number !== node);
       try {
@@ -81,7 +81,7 @@ describe('the others write again', () => {
         expect(time.lostSessions, 'sessions on the others stay open').toBe(0);
       } finally {
         await mend(site, site.numbers);
-        await wholeAgain(site, 40_000);
+        await wholeAgain(site);
       }
     },
   );

@@ -10,6 +10,7 @@ import { startServer } from '../../../src/io/launcher/postgres-server.ts';
 import { waitUntil } from '../../../src/io/launcher/process-control.ts';
 import { checkServer, connectForCheck } from '../../../src/io/postgres-check.ts';
 import { GatewayError } from '../../../src/lib/gateway-error.ts';
+import { freeBasePort } from '../../support/free-port.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'mtm-servers-'));
 chmodSync(folder, 0o755); // as root the servers run as another user
@@ -28,12 +29,9 @@ const connect = (node: NodeLayout) =>
   );
 
 beforeAll(async () => {
-  cluster = openClusterFolder({
-    folder: join(folder, 'data'),
-    nodes: undefined,
-    pg: [15, 16, 17, 18],
-    port: 23_001,
-  });
+  const pg = [15, 16, 17, 18] as const;
+  const port = await freeBasePort(pg);
+  cluster = openClusterFolder({ folder: join(folder, 'data'), nodes: undefined, pg, port });
   await startServers(cluster);
 });
 
@@ -82,5 +80,7 @@ test('a server that is down is one clear sentence', async () => {
   const failure = await connect(node).catch((error: unknown) => error);
   expect(failure).toBeInstanceOf(GatewayError);
   expect((failure as GatewayError).code).toBe('server-unreachable');
-  expect((failure as GatewayError).message).toMatch(/^PostgreSQL at 127\.0\.0\.1:23102 does not answer: /);
+  expect((failure as GatewayError).message).toContain(
+    `PostgreSQL at 127.0.0.1:${node.postgresPort} does not answer: `,
+  );
 });

@@ -3,12 +3,10 @@
  * the order of each sender's commits; what is refused is refused in PostgreSQL's own words.
  */
 import type { Client, Notification } from 'pg';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { failureOf, startCluster, type Cluster } from '../../support/cluster.ts';
-import { eventually } from '../../support/polling.ts';
+import { eventually, timed } from '../../support/polling.ts';
 import { findProgram, needs, psql } from '../../support/programs.ts';
-
-vi.setConfig({ testTimeout: 60_000 });
 
 let cluster: Cluster;
 
@@ -71,7 +69,7 @@ async function end(all: readonly Listener[]): Promise<void> {
 async function heardAfter(all: readonly Listener[], channel: string): Promise<(string | undefined)[][]> {
   await cluster.query(1, `SELECT pg_notify($1, 'done')`, [channel]);
   await Promise.all(
-    all.map((each) => eventually('the last notification', () => each.payloads.includes('done'), 30_000)),
+    all.map((each) => eventually('the last notification', () => each.payloads.includes('done'))),
   );
   return all.map((each) => each.payloads.slice(0, -1));
 }
@@ -282,7 +280,7 @@ describe('how long it takes', () => {
     return { answered: median(answered), heard: median(heard) };
   }
 
-  test('from NOTIFY on one node to the listener of another, and on one server', async () => {
+  test('from NOTIFY on one node to the listener of another, and on one server', timed, async () => {
     const through = await measure(await cluster.client(1), await cluster.client(3));
     const direct = await measure(await cluster.direct(1), await cluster.direct(1));
     const words = ({ answered, heard }: typeof direct): string =>
@@ -510,7 +508,7 @@ describe('gateways that end and begin', () => {
     await cluster.killGateway(3);
     await eventually('the others go on', () => all[1]!.heard.length > 80, 60_000);
     await cluster.startGateway(3);
-    await cluster.whole(60_000);
+    await cluster.whole();
     const again = new Listener(await cluster.client(3));
     await again.client.query('LISTEN c15');
     await again.hears(20);

@@ -61,7 +61,7 @@ async function committedBefore(sql: Client, end: string): Promise<Set<string>> {
 describe.each([15, 18] as const)('PostgreSQL %i', (major) => {
   let lab: CopyLab;
   beforeAll(async () => {
-    lab = await CopyLab.start(major, 7840);
+    lab = await CopyLab.start(major);
     await lab.sql.query(
       'CREATE TABLE load (id bigserial PRIMARY KEY, tx xid DEFAULT pg_current_xact_id()::xid, note text)',
     );

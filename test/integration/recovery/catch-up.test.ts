@@ -6,7 +6,7 @@ import { fingerprint } from './site.ts';
 let lab: RecoveryLab;
 let generation = 0;
 beforeAll(async () => {
-  lab = await RecoveryLab.start([18, 15, 18], 5700);
+  lab = await RecoveryLab.start([18, 15, 18]);
 }, 120_000);
 afterAll(async () => lab?.stop());
 

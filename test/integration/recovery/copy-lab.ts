@@ -10,7 +10,6 @@ import { clusterLayout, embeddedDatabase, embeddedHost } from '../../../src/io/l
 import type { NodeLayout } from '../../../src/io/launcher/node-layout.ts';
 import {
   createDatabases,
-  initServer,
   postgresPid,
   startServer,
   stopServer,
@@ -22,6 +21,8 @@ import {
   type FinishedCopy,
   type ReceiveOptions,
 } from '../../../src/io/recovery/base-backup-receiver.ts';
+import { freeBasePort } from '../../support/free-port.ts';
+import { makeServer } from '../../support/server-template.ts';
 
 const noLog = { info: () => undefined, warn: () => undefined };
 
@@ -57,12 +58,13 @@ export class CopyLab {
     });
   }
 
-  static async start(major: PostgresMajor, basePort: number): Promise<CopyLab> {
+  static async start(major: PostgresMajor): Promise<CopyLab> {
     const folder = mkdtempSync(join(tmpdir(), 'mtm-copy-'));
     chmodSync(folder, 0o755);
-    const layout = clusterLayout(folder, basePort, [major, major]);
+    const majors = [major, major];
+    const layout = clusterLayout(folder, await freeBasePort(majors), majors);
     const source = layout[0]!;
-    await initServer(source);
+    await makeServer(source);
     await startServer(source);
     await createDatabases(source, [embeddedDatabase]);
     const lab = new CopyLab(folder, layout, await connectTo(source));

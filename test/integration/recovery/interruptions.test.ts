@@ -6,7 +6,7 @@ import { fingerprint } from './site.ts';
 let lab: RecoveryLab;
 let generation = 0;
 beforeAll(async () => {
-  lab = await RecoveryLab.start([18, 18], 5710);
+  lab = await RecoveryLab.start([18, 18]);
   await lab.sites[0]!.commit('CREATE TABLE t (id int PRIMARY KEY, v text)');
   await catchUp();
 }, 120_000);

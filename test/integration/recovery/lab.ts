@@ -6,7 +6,6 @@ import { clusterLayout, embeddedDatabase, embeddedHost } from '../../../src/io/l
 import type { NodeLayout } from '../../../src/io/launcher/node-layout.ts';
 import {
   createDatabases,
-  initServer,
   postgresPid,
   startServer,
   stopServer,
@@ -14,6 +13,8 @@ import {
 import { pidExists, waitUntil } from '../../../src/io/launcher/process-control.ts';
 import type { PostgresMajor } from '../../../src/io/launcher/server-binaries.ts';
 import { RecoverySite } from './site.ts';
+import { freeBasePort } from '../../support/free-port.ts';
+import { makeServer } from '../../support/server-template.ts';
 
 export class RecoveryLab {
   readonly sites: RecoverySite[] = [];
@@ -35,17 +36,14 @@ export class RecoveryLab {
   }
 
   /** `holdBytes`: a smaller one makes more transactions big. */
-  static async start(
-    majors: readonly PostgresMajor[],
-    basePort: number,
-    holdBytes?: number,
-  ): Promise<RecoveryLab> {
+  static async start(majors: readonly PostgresMajor[], holdBytes?: number): Promise<RecoveryLab> {
+    const basePort = await freeBasePort(majors);
     const folder = mkdtempSync(join(tmpdir(), 'mtm-recovery-'));
     chmodSync(folder, 0o755);
     const lab = new RecoveryLab(folder, clusterLayout(folder, basePort, majors), basePort, holdBytes);
     try {
       for (const node of lab.#layout) {
-        await initServer(node);
+        await makeServer(node);
         await startServer(node);
         await createDatabases(node, [embeddedDatabase]);
         lab.sites.push(await lab.#open(node));

@@ -4,7 +4,7 @@
  */
 import { dirname } from 'node:path';
 import { Redis } from 'ioredis';
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { clearedUpTo, type RefereeRecord } from '../../../src/core/generation/referee-record.ts';
 import { stopGatewayProcess, writeGatewayConfig } from '../../../src/io/launcher/gateway-process.ts';
 import { embeddedHost } from '../../../src/io/launcher/node-layout.ts';
@@ -19,8 +19,6 @@ import { ask, loopbackSite, wholeAgain, type Site } from '../failover/site.ts';
 import { CutRelay } from './cut-relay.ts';
 import { existingClusterFolder } from '../../../src/io/launcher/cluster-folder.ts';
 import { needsRedis, redisProgram, RedisServer } from './redis-server.ts';
-
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 120_000 });
 
 const onlineLimitMs = 60_000;
 
@@ -90,7 +88,7 @@ describe.skipIf(redisProgram === undefined)(`two nodes and a referee${needsRedis
       said = rows[0]?.reason ?? said;
       return said.includes(reason);
     };
-    await eventually(`node ${number} says "${reason}"`, saysIt, 30_000).catch((error: Error) => {
+    await eventually(`node ${number} says "${reason}"`, saysIt).catch((error: Error) => {
       throw new Error(`${error.message}; it says: ${said}`);
     });
     // What lease it has runs out by itself.
@@ -100,7 +98,7 @@ describe.skipIf(redisProgram === undefined)(`two nodes and a referee${needsRedis
         () => false,
         (error: SqlFailure) => error.code === '57P03',
       );
-    await eventually(`node ${number} refuses reads`, fails, 5000);
+    await eventually(`node ${number} refuses reads`, fails);
   }
 
   async function stop(number: number): Promise<void> {

@@ -6,15 +6,12 @@ import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { clusterLayout, embeddedHost } from '../../../src/io/launcher/node-layout.ts';
 import type { NodeLayout } from '../../../src/io/launcher/node-layout.ts';
-import {
-  initServer,
-  postgresPid,
-  startServer,
-  stopServer,
-} from '../../../src/io/launcher/postgres-server.ts';
+import { postgresPid, startServer, stopServer } from '../../../src/io/launcher/postgres-server.ts';
 import { Prng } from '../../../src/lib/prng.ts';
+import { freeBasePort } from '../../support/free-port.ts';
 import { eventually, within } from '../../support/polling.ts';
 import { freshCluster, oneWinner, pairAt, Party, sameAsRules } from './contact-lab.ts';
+import { makeServer } from '../../support/server-template.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'mtm-referee-'));
 const parties: Party[] = [];
@@ -43,8 +40,8 @@ describe.each([15, 18] as const)('a referee in PostgreSQL %i', (major) => {
 
   beforeAll(async () => {
     chmodSync(folder, 0o755);
-    node = clusterLayout(join(folder, String(major)), 5700 + major, [major])[0]!;
-    await initServer(node);
+    node = clusterLayout(join(folder, String(major)), await freeBasePort([major]), [major])[0]!;
+    await makeServer(node);
     await startServer(node);
     admin = new pg.Client({ host: embeddedHost, port: node.postgresPort, user: 'postgres', ssl: false });
     admin.on('error', () => undefined);

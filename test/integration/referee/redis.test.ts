@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Prng } from '../../../src/lib/prng.ts';
-import { eventually, within } from '../../support/polling.ts';
+import { eventually, within, timed } from '../../support/polling.ts';
 import { freshCluster, oneWinner, pairAt, Party, sameAsRules } from './contact-lab.ts';
 import { needsRedis, redisProgram, RedisServer, suitable } from './redis-server.ts';
 
@@ -75,30 +75,34 @@ describe.skipIf(redisProgram === undefined)(`a referee in Redis${needsRedis}`, (
     });
   });
 
-  test('one that stands still is no grant within the time limit; what it does later does no harm', async () => {
-    const one = await server();
-    const name = freshCluster();
-    const [first, second] = await pair(url(one), name);
-    const hasty = new Party(url(one), 1, name, 300);
-    parties.push(hasty);
-    await hasty.contact.start();
-    await first.report(1);
-    await second.report(1);
-    process.kill(one.pid, 'SIGSTOP');
-    try {
-      const begin = performance.now();
-      const answer = await within('the call', 5000, hasty.ask(2, 1));
-      expect(answer).toMatchObject({ kind: 'failed' });
-      expect(performance.now() - begin).toBeLessThan(2000);
-      await eventually('it says so', () => hasty.told.length > 2);
-    } finally {
-      process.kill(one.pid, 'SIGCONT');
-    }
-    await eventually('it is back', () => hasty.told.at(-1) === 'connected');
-    // Redis may have carried out the late question or not: it is this node's grant then, or nobody's.
-    expect(await hasty.ask(2, 1)).toMatchObject({ kind: 'granted' });
-    expect(await second.ask(2, 1)).toMatchObject({ kind: 'refused', refusal: 'other-winner' });
-  });
+  test(
+    'one that stands still is no grant within the time limit; what it does later does no harm',
+    timed,
+    async () => {
+      const one = await server();
+      const name = freshCluster();
+      const [first, second] = await pair(url(one), name);
+      const hasty = new Party(url(one), 1, name, 300);
+      parties.push(hasty);
+      await hasty.contact.start();
+      await first.report(1);
+      await second.report(1);
+      process.kill(one.pid, 'SIGSTOP');
+      try {
+        const begin = performance.now();
+        const answer = await within('the call', 5000, hasty.ask(2, 1));
+        expect(answer).toMatchObject({ kind: 'failed' });
+        expect(performance.now() - begin).toBeLessThan(2000);
+        await eventually('it says so', () => hasty.told.length > 2);
+      } finally {
+        process.kill(one.pid, 'SIGCONT');
+      }
+      await eventually('it is back', () => hasty.told.at(-1) === 'connected');
+      // Redis may have carried out the late question or not: it is this node's grant then, or nobody's.
+      expect(await hasty.ask(2, 1)).toMatchObject({ kind: 'granted' });
+      expect(await second.ask(2, 1)).toMatchObject({ kind: 'refused', refusal: 'other-winner' });
+    },
+  );
 
   test('one that is not there yet is waited for', async () => {
     const one = await server();

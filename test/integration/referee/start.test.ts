@@ -7,23 +7,22 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Redis } from 'ioredis';
 import { Client } from 'pg';
-import { afterAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, describe, expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { existingClusterFolder } from '../../../src/io/launcher/cluster-folder.ts';
 import { stopCluster } from '../../../src/io/launcher/embedded-cluster.ts';
 import { refereePid, stopReferee } from '../../../src/io/launcher/referee-process.ts';
 import { startServer } from '../../../src/io/launcher/postgres-server.ts';
+import { freeBasePort } from '../../support/free-port.ts';
 import { eventually, within } from '../../support/polling.ts';
 import { killGateway } from '../failover/process-faults.ts';
 import { needsRedis, redisProgram, RedisServer, suitable } from './redis-server.ts';
-
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
 
 const program = fileURLToPath(new URL('../../../src/main.ts', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'mtm-dev-referee-'));
 chmodSync(folder, 0o755); // as root the servers run as another user
 const data = join(folder, 'data');
-const port = 21_000 + 5 * Math.floor(Math.random() * 400);
+const port = await freeBasePort([18, 18]);
 
 interface Run {
   readonly child: ChildProcess;
@@ -72,28 +71,29 @@ async function knowsBoth(refereePort: number): Promise<boolean> {
 }
 
 describe.skipIf(redisProgram === undefined)(`a referee of one's own${needsRedis}`, () => {
-  afterAll(async () => {
-    if (existsSync(join(data, 'cluster.json'))) {
-      const { nodes, referee } = existingClusterFolder(data);
-      await stopCluster(nodes);
-      if (referee !== undefined) await stopReferee(referee);
-    }
-    rmSync(folder, { recursive: true, force: true });
+  // What a test that failed has left running would fail the next one, too.
+  afterEach(async () => {
+    if (!existsSync(join(data, 'cluster.json'))) return;
+    const { nodes, referee } = existingClusterFolder(data);
+    await stopCluster(nodes);
+    if (referee !== undefined) await stopReferee(referee);
   });
+
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
   test('dev --referee: two nodes and a Redis; one of them goes on alone; all of it ends', async () => {
     const run = mtmGateway(['dev', '--referee', '--data', data, '--port', String(port)]);
     try {
-      await eventually('it is ready', () => run.out.includes('\nready\n'), 90_000);
+      await eventually('it is ready', () => run.out.includes('\nready\n'), 120_000);
       const { nodes, referee } = existingClusterFolder(data);
       expect(nodes).toHaveLength(2);
       expect(referee).toMatchObject({ folder: join(data, 'referee'), port: port + 400 });
       expect(run.out).toContain(`referee redis://127.0.0.1:${port + 400}\n`);
       expect(refereePid(referee!)).toBeGreaterThan(1);
       // Before it has heard of both that they are online it lets nobody go on alone.
-      await eventually('the referee knows both', () => knowsBoth(referee!.port), 10_000);
+      await eventually('the referee knows both', () => knowsBoth(referee!.port));
       await killGateway(nodes[1]!);
-      await eventually('node 1 writes', () => writes('CREATE TABLE alone (id int PRIMARY KEY)'), 10_000);
+      await eventually('node 1 writes', () => writes('CREATE TABLE alone (id int PRIMARY KEY)'));
       run.child.kill('SIGINT');
       expect(await within('dev', 60_000, run.ended)).toBe(0);
       expect(refereePid(referee!)).toBeUndefined();
@@ -112,7 +112,7 @@ describe.skipIf(redisProgram === undefined)(`a referee of one's own${needsRedis}
       const file = join(dirname(node!.configFile), 'other.yaml');
       writeFileSync(file, stringify({ ...config, referee_connstring: `redis://127.0.0.1:${redis.port}` }));
       const run = mtmGateway(['serve', '--config', file]);
-      expect(await within('serve', 30_000, run.ended)).not.toBe(0);
+      expect(await within('serve', 60_000, run.ended)).not.toBe(0);
       expect(run.err).toMatch(/^mtm-gateway: .*appendfsync.*\n {2}what to do: .*\n$/);
     } finally {
       await redis.remove();
@@ -123,7 +123,7 @@ describe.skipIf(redisProgram === undefined)(`a referee of one's own${needsRedis}
     const other = join(folder, 'other');
     const args = ['dev', '--referee', '--data', other, '--port', String(port + 10)];
     const run = mtmGateway(args, { PATH: folder });
-    expect(await within('dev', 30_000, run.ended)).toBe(1);
+    expect(await within('dev', 60_000, run.ended)).toBe(1);
     expect(run.err).toMatch(
       /^mtm-gateway: --referee needs redis-server, and there is none in PATH\n {2}what to do: .*\n$/,
     );

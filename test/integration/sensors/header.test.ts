@@ -1,6 +1,7 @@
 /** What the header says about a transaction before PREPARE, and what it refuses. */
 import type { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { timed } from '../../support/polling.ts';
 import { openLab, refusalOf, testedMajors, type SensorLab } from './sensor-lab.ts';
 
 const checked = `mtm.header_checked($1, 'seal', false)`;
@@ -184,7 +185,7 @@ describe.each(testedMajors)('header on PostgreSQL %i', (major) => {
     await lab.trace(app, ['DROP MATERIALIZED VIEW exv']);
   });
 
-  test('the header is cheap', async () => {
+  test('the header is cheap', timed, async () => {
     await app.query('BEGIN');
     await app.query('DELETE FROM kept WHERE false');
     await app.query('SELECT pg_current_xact_id()');

@@ -10,11 +10,12 @@ import { Client, type DatabaseError } from 'pg';
 import type { DdlMessage } from '../../../src/core/apply/ddl-message.ts';
 import { decodePgoutput } from '../../../src/core/pgoutput/decoder.ts';
 import { clusterLayout } from '../../../src/io/launcher/node-layout.ts';
-import { initServer, startServer, stopServer } from '../../../src/io/launcher/postgres-server.ts';
+import { startServer, stopServer } from '../../../src/io/launcher/postgres-server.ts';
 import type { PostgresMajor } from '../../../src/io/launcher/server-binaries.ts';
 import { ensureSlots, installSchema } from '../../../src/io/postgres/schema-installer.ts';
 import { slotNames } from '../../../src/io/postgres/slot-names.ts';
 import { freePort } from '../../support/free-port.ts';
+import { makeServer } from '../../support/server-template.ts';
 
 export const testedMajors: readonly PostgresMajor[] = [15, 16, 17, 18];
 
@@ -38,24 +39,26 @@ export interface SensorLab {
 
 interface ProvidedServer {
   readonly port: number;
+  /** Somebody else's: it is there afterwards, too. */
+  readonly stays: boolean;
   readonly stop: () => Promise<void>;
 }
 
 async function provideServer(major: PostgresMajor): Promise<ProvidedServer> {
   const given = process.env[`MTM_TEST_PG${major}`];
-  if (given !== undefined) return { port: Number(given), stop: async () => {} };
+  if (given !== undefined) return { port: Number(given), stays: true, stop: async () => {} };
   const folder = mkdtempSync(join(tmpdir(), `mtm-sensors-${major}-`));
   chmodSync(folder, 0o755); // as root the server runs as another user
   const [layout] = clusterLayout(folder, 1, [major]);
   if (layout === undefined) throw new Error('a cluster of one node has a node');
   const node = { ...layout, postgresPort: await freePort() };
-  await initServer(node);
+  await makeServer(node);
   await startServer(node);
   const stop = async (): Promise<void> => {
     await stopServer(node);
     rmSync(folder, { recursive: true, force: true });
   };
-  return { port: node.postgresPort, stop };
+  return { port: node.postgresPort, stays: false, stop };
 }
 
 /** The stream of one prepared transaction in words. */
@@ -107,6 +110,7 @@ export async function openLab(major: PostgresMajor): Promise<SensorLab> {
 async function equipServer(major: PostgresMajor, server: ProvidedServer): Promise<SensorLab> {
   const connect = async (user: string, database = 'sensors'): Promise<Client> => {
     const client = new Client({ host: '127.0.0.1', port: server.port, user, database, ssl: false });
+    client.on('error', () => undefined); // A broken connection fails the next query.
     await client.connect();
     return client;
   };
@@ -149,18 +153,24 @@ async function equipServer(major: PostgresMajor, server: ProvidedServer): Promis
       throw error;
     }
   };
-  const close = async (): Promise<void> => {
+  /** A server of one's own is left as it was. */
+  const clean = async (): Promise<void> => {
     await admin.query(
       `SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name LIKE 'mtm\\_%'`,
     );
     // What the tests have done to event triggers a moment ago is not this transaction's.
     await admin.query('SELECT pg_stat_force_next_flush()');
     await admin.query('DROP OWNED BY app');
-    await admin.end();
     await maintenance.query('DROP DATABASE sensors WITH (FORCE)');
     await maintenance.query('DROP ROLE app');
-    await maintenance.end();
-    await server.stop();
+  };
+  const close = async (): Promise<void> => {
+    try {
+      if (server.stays) await clean();
+    } finally {
+      await Promise.allSettled([admin.end(), maintenance.end()]);
+      await server.stop();
+    }
   };
   return { major, admin, connect, trace, close };
 }

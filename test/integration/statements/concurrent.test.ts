@@ -2,12 +2,10 @@
  * DDL from several nodes at once, against each other and against rows: each ends in success or in an error that says to try
  * again, within a bound, also when a node is gone; afterwards all nodes hold the same.
  */
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { startCluster, type Cluster } from '../../support/cluster.ts';
 import { equalEverywhere, noPrepared } from '../../support/convergence.ts';
 import { within } from '../../support/polling.ts';
-
-vi.setConfig({ testTimeout: 90_000, hookTimeout: 90_000 });
 
 /** No statement may take longer, however loaded the machine is. */
 const boundMs = 30_000;
@@ -165,6 +163,6 @@ describe('with a node down', () => {
       expect(again).toMatch(/^(done|42P07)$/);
     }
     await cluster.startGateway(3);
-    await cluster.whole(60_000);
+    await cluster.whole();
   });
 });

@@ -3,13 +3,11 @@
  * named error, or known and counted. What stands elsewhere in more depth is named at its test.
  */
 import type { Client } from 'pg';
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { failureOf, startCluster, type Cluster } from '../../support/cluster.ts';
 import { equalEverywhere, noPrepared, schemaLines } from '../../support/convergence.ts';
 import { eventually } from '../../support/polling.ts';
 import type { PostgresMajor } from '../../../src/io/launcher/server-binaries.ts';
-
-vi.setConfig({ testTimeout: 30_000, hookTimeout: 90_000 });
 
 const majors: readonly PostgresMajor[] = [15, 18];
 
@@ -33,7 +31,7 @@ describe.each(majors)('leaks on PostgreSQL %i', (major) => {
   });
 
   afterEach(async () => {
-    await noPrepared(cluster, 3000);
+    await noPrepared(cluster);
     await equalEverywhere(cluster);
   });
 

@@ -3,7 +3,7 @@
  * rule, refused by one, or PostgreSQL's own error. The table of test/README.md is made here.
  * MTM_TEST_STATEMENTS=16,17 runs all of it on clusters of these versions, too.
  */
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startCluster, type Cluster } from '../../support/cluster.ts';
 import { noPrepared } from '../../support/convergence.ts';
 import type { PostgresMajor } from '../../../src/io/launcher/server-binaries.ts';
@@ -15,8 +15,6 @@ import { commonSetUp, forms } from './statement-forms.ts';
 import { runGroup, type Cell } from './statement-matrix.ts';
 import { reasonFor } from './statement-rules.ts';
 import { startStockServer, type StockServer } from './stock-server.ts';
-
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const groups = readGroups();
 const all: readonly number[] = [15, 16, 17, 18];
@@ -82,7 +80,7 @@ describe.each(runs)('$title', ({ majors, since, title }) => {
       const own = `SELECT gid FROM pg_prepared_xacts WHERE gid LIKE 'mine%'`;
       for (const { gid } of await cluster.directly<{ gid: string }>(1, own))
         await cluster.query(2, `ROLLBACK PREPARED '${gid}'`);
-      await noPrepared(cluster, 3000);
+      await noPrepared(cluster);
       await expectAgreement(cluster.nodes);
     });
   });

@@ -2,12 +2,10 @@
  * What a command means depends on who runs it, from where and under which settings: the other nodes must get the same.
  * Each way to bring DDL about, and each source of a setting; from a 15 to an 18 and back.
  */
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { failureOf, startCluster, type Cluster } from '../../support/cluster.ts';
 import { noPrepared } from '../../support/convergence.ts';
 import { expectAgreement } from '../../support/agreement.ts';
-
-vi.setConfig({ testTimeout: 30_000, hookTimeout: 90_000 });
 
 let cluster: Cluster;
 
@@ -29,7 +27,7 @@ beforeAll(async () => {
 });
 
 afterEach(async () => {
-  await noPrepared(cluster, 3000);
+  await noPrepared(cluster);
   await expectAgreement(cluster.nodes);
 });
 

@@ -4,14 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client } from 'pg';
 import { clusterLayout, embeddedHost, type NodeLayout } from '../../../src/io/launcher/node-layout.ts';
-import {
-  createDatabases,
-  initServer,
-  startServer,
-  stopServer,
-} from '../../../src/io/launcher/postgres-server.ts';
+import { createDatabases, startServer, stopServer } from '../../../src/io/launcher/postgres-server.ts';
 import type { PostgresMajor } from '../../../src/io/launcher/server-binaries.ts';
 import { freePort } from '../../support/free-port.ts';
+import { makeServer } from '../../support/server-template.ts';
 
 export interface StockServer {
   readonly node: NodeLayout;
@@ -25,7 +21,7 @@ export async function startStockServer(major: PostgresMajor): Promise<StockServe
   const [layout] = clusterLayout(folder, 1, [major]);
   if (layout === undefined) throw new Error('a cluster of one node has a node');
   const node = { ...layout, postgresPort: await freePort() };
-  await initServer(node);
+  await makeServer(node);
   await startServer(node);
   await createDatabases(node, ['app']);
   const connect = async (user: string, database = 'app'): Promise<Client> => {

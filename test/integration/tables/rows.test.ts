@@ -1,9 +1,7 @@
 /** Rows of every kind of table, changed on one node after the other: the same on all of them. */
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { failureOf } from '../../support/cluster.ts';
 import { clusters, TableLab } from './lab.ts';
-
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
 
 describe.each(clusters)('PostgreSQL %s', (_name, majors) => {
   let lab: TableLab;

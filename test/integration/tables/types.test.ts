@@ -1,8 +1,6 @@
 /** Values of all types, at their edges, written under settings that print and read them in other ways: the same on all nodes. */
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { clusters, hostileSettings, TableLab } from './lab.ts';
-
-vi.setConfig({ testTimeout: 90_000, hookTimeout: 120_000 });
 
 /** Type, and literals of values at its edges. */
 const types: readonly (readonly [string, readonly string[]])[] = [

@@ -10,6 +10,7 @@ import { openClusterFolder, type ClusterFolder } from '../../../src/io/launcher/
 import { startServers, stopCluster } from '../../../src/io/launcher/embedded-cluster.ts';
 import { startCluster, type Cluster } from '../../support/cluster.ts';
 import { conversations, reset, setup } from './conversations.ts';
+import { freeBasePort } from '../../support/free-port.ts';
 import { q } from '../../support/frontend-messages.ts';
 import { generated } from './generated.ts';
 import { WireClient, type Step } from './wire-client.ts';
@@ -24,7 +25,7 @@ beforeAll(async () => {
   cluster = await startCluster({ majors: [17] });
   temporary = mkdtempSync(join(tmpdir(), 'mtm-plain-'));
   chmodSync(temporary, 0o755);
-  const port = cluster.folder.basePort + 10;
+  const port = await freeBasePort([17]);
   plain = openClusterFolder({ folder: join(temporary, 'data'), nodes: 1, pg: [17], port });
   await startServers(plain);
   gatewayPort = cluster.node(1).gatewayPort;

@@ -148,9 +148,9 @@ test('50,000 transactions take seconds', () => {
     clients: 20,
     appendsOfAKey: 60,
   });
-  const begin = performance.now();
+  const begin = process.cpuUsage(); // Of this process: others have the machine, too.
   const verdict = checkHistory(history, { realTime: true, final });
-  const seconds = (performance.now() - begin) / 1000;
+  const seconds = process.cpuUsage(begin).user / 1_000_000;
   expect(verdict.anomalies).toEqual([]);
   expect(verdict.statistics.ok).toBeGreaterThan(10_000);
   expect(seconds).toBeLessThan(15);
