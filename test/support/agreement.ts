@@ -132,7 +132,7 @@ export async function expectAgreement(
   nodes: readonly NodeLayout[],
   wishes: AgreementWishes = {},
 ): Promise<void> {
-  const { databases = [embeddedDatabase], host = embeddedHost, except = [], limitMs = 3000 } = wishes;
+  const { databases = [embeddedDatabase], host = embeddedHost, except = [], limitMs = 10_000 } = wishes;
   const excepted = (line: string): boolean => except.some(({ lines }) => lines?.test(line) === true);
   for (const database of databases) {
     const read = async (): Promise<string[]> => {

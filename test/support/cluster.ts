@@ -300,9 +300,9 @@ export class Cluster {
     if (nodes.length < 2) return;
     const online = async (): Promise<boolean> =>
       (await Promise.all(nodes.map((node) => isOnline(node, true)))).every(Boolean);
-    await (away.size === 0 ? this.whole() : eventually('the other nodes online', online));
+    await (away.size === 0 ? this.whole(60_000) : eventually('the other nodes online', online, 60_000));
     const databases = [embeddedDatabase, ...this.folder.moreDatabases];
-    await expectAgreement(nodes, { databases, except, limitMs: 10_000 });
+    await expectAgreement(nodes, { databases, except });
   }
 }
 

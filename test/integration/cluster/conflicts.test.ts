@@ -9,7 +9,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { failureOf, startCluster, type Cluster } from '../../support/cluster.ts';
 import { equalRows, noPrepared } from '../../support/convergence.ts';
 import { isRepeatable, randomBelow, together } from '../../support/load.ts';
-import { timed, eventually, within } from '../../support/polling.ts';
+import { eventually, timed, within } from '../../support/polling.ts';
 import type { PostgresMajor } from '../../../src/io/launcher/server-binaries.ts';
 
 type Mode = 'off' | 'simple' | 'smart';

@@ -336,8 +336,8 @@ class LabSite implements Site {
 
   /** What a cluster on loopback asks itself when it stops (support/cluster.ts). */
   async #agree(): Promise<void> {
-    await wholeAgain(this, 30_000);
-    await expectAgreement(this.nodes, { host: this.#sockets, limitMs: 10_000 });
+    await wholeAgain(this, 60_000);
+    await expectAgreement(this.nodes, { host: this.#sockets });
   }
 }
 
