@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs psql, pgbench and redis-server where they are missing and we may (Debian, root). Tests that need them skip by name
+# Installs psql, pgbench, redis-server and openssl where they are missing and we may (Debian, root). Tests that need them skip by name
 # otherwise.
 set -eu
 missing=
@@ -8,6 +8,7 @@ if ! command -v pgbench >/dev/null 2>&1 && ! ls /usr/lib/postgresql/*/bin/pgbenc
   missing="$missing postgresql-contrib"
 fi
 command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server"
+command -v openssl >/dev/null 2>&1 || missing="$missing openssl"
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
   echo "not installed:$missing (tests that need them are skipped)" >&2

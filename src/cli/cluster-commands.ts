@@ -44,10 +44,13 @@ export function targetsOf(args: TargetArguments): readonly [ClusterTarget, ...Cl
   if (file === undefined) {
     throw new GatewayError('config-invalid', 'which gateway? name one with --config FILE or --url URL');
   }
-  const { listen, postgres, moreDatabases } = loadConfig({ file, environment: process.env, flags: {} });
+  const config = loadConfig({ file, environment: process.env, flags: {} });
+  const { listen, postgres, moreDatabases, clientTls } = config;
   const { user, password } = postgres;
   const target = (database: string) => {
-    return { host: reachableHost(listen.host), port: listen.port, user, password, database };
+    const { port } = listen;
+    const encrypted = clientTls.certFile !== undefined;
+    return { host: reachableHost(listen.host), port, encrypted, user, password, database };
   };
   return [target(postgres.database), ...moreDatabases.map(target)];
 }

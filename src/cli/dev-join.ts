@@ -63,7 +63,7 @@ export async function askGateway<T>(
   database: string,
   work: (client: ClusterClient) => Promise<T>,
 ): Promise<T> {
-  const login = { user: 'postgres', password: undefined, database };
+  const login = { user: 'postgres', encrypted: false, password: undefined, database };
   const client = await ClusterClient.open({ host: embeddedHost, port: node.gatewayPort, ...login });
   try {
     return await work(client);

@@ -41,8 +41,8 @@ export async function copyServer(order: CopyOrder): Promise<FinishedCopy> {
 }
 
 async function dial(config: GatewayConfig, from: CopyOrder['from']) {
-  const { clusterName, clusterSecret: secret, nodeId } = config;
-  const caller = { clusterName, secret, nodeId: nodeId as NodeId };
+  const { clusterName, clusterSecret: secret, peerTls: tls, nodeId } = config;
+  const caller = { clusterName, secret, tls, nodeId: nodeId as NodeId };
   try {
     return await dialCopy(caller, from, config.connectTimeoutMs);
   } catch (cause) {

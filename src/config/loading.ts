@@ -12,8 +12,9 @@ import { GatewayError } from '../lib/gateway-error.ts';
 import { databaseProblems } from './databases.ts';
 import { nearestName } from './nearest-name.ts';
 import { parseRefereeAddress, type RefereeAddress } from './referee-address.ts';
-import { fileSchema, toGatewayConfig, type FileConfig, type GatewayConfig } from './schema.ts';
+import { fileSchema, postgresTls, toGatewayConfig, type FileConfig, type GatewayConfig } from './schema.ts';
 import { isSecret, settings, type Setting } from './settings.ts';
+import { tlsProblem } from './tls-settings.ts';
 
 export interface ConfigSources {
   /** Path of gateway.yaml; absent when environment and flags say everything. */
@@ -242,7 +243,50 @@ function contradictions(config: FileConfig): string[] {
   }
   const { database, more_databases: more } = config.postgres;
   problems.push(...databaseProblems(config.cluster_name, database, more), ...refereeProblems(config));
+  problems.push(...tlsProblems(config));
   return problems;
+}
+
+function tlsProblems({ tls, postgres }: FileConfig): string[] {
+  const problems: string[] = [];
+  const server = tlsProblem(postgresTls(postgres));
+  if (server !== undefined) problems.push(`postgres ${server}`);
+  const offered = tls.cert_file !== undefined;
+  if (offered !== (tls.key_file !== undefined))
+    problems.push('tls needs both cert_file and key_file, or neither');
+  if (tls.required && !offered) problems.push('tls.required needs tls.cert_file and tls.key_file');
+  if (tls.client_ca_file !== undefined && !offered)
+    problems.push('tls.client_ca_file needs tls.cert_file and tls.key_file');
+  if (tls.client_cert !== 'optional' && tls.client_ca_file === undefined)
+    problems.push(`tls.client_cert: ${tls.client_cert} needs tls.client_ca_file`);
+  if (tls.client_users.length > 0 && tls.client_cert !== 'user')
+    problems.push('tls.client_users is only for tls.client_cert: user');
+  for (const entry of tls.client_users) {
+    if (!/^[^=]+=.+$/.test(entry)) problems.push(`tls.client_users: "${entry}" must be name=user`);
+  }
+  return problems;
+}
+
+/** Relative paths are those of the configuration file's folder. */
+function withAbsolutePaths(config: FileConfig, base: string): FileConfig {
+  const absolute = (path: string | undefined) => (path === undefined ? undefined : resolve(base, path));
+  const { tls, postgres } = config;
+  const { sslrootcert, sslcert, sslkey } = postgres;
+  return {
+    ...config,
+    tls: {
+      ...tls,
+      cert_file: absolute(tls.cert_file),
+      key_file: absolute(tls.key_file),
+      client_ca_file: absolute(tls.client_ca_file),
+    },
+    postgres: {
+      ...postgres,
+      sslrootcert: absolute(sslrootcert),
+      sslcert: absolute(sslcert),
+      sslkey: absolute(sslkey),
+    },
+  };
 }
 
 function configError(problems: readonly string[]): GatewayError {
@@ -274,11 +318,8 @@ export function loadConfig(sources: ConfigSources): GatewayConfig {
     ]);
   }
   const problems = [...misspelt, ...contradictions(parsed.data)];
-  const secrets = readSecrets(
-    parsed.data,
-    sources.file === undefined ? '.' : dirname(sources.file),
-    problems,
-  );
+  const base = sources.file === undefined ? '.' : dirname(sources.file);
+  const secrets = readSecrets(parsed.data, base, problems);
   if (problems.length > 0) throw configError(problems);
-  return toGatewayConfig(parsed.data, secrets);
+  return toGatewayConfig(withAbsolutePaths(parsed.data, base), secrets);
 }

@@ -10,7 +10,7 @@
  * It must never put the text itself into a message: there may be a password in it.
  */
 
-export type TlsMode = 'disable' | 'require' | 'verify-ca' | 'verify-full';
+import { tlsModes, tlsProblem, type TlsSettings } from './tls-settings.ts';
 
 export interface RefereeAddress {
   readonly kind: 'redis' | 'postgres';
@@ -21,15 +21,9 @@ export interface RefereeAddress {
   readonly password: string | undefined;
   /** A number for Redis. */
   readonly database: string;
-  readonly tls: {
-    readonly mode: TlsMode;
-    readonly rootCertFile: string | undefined;
-    readonly certFile: string | undefined;
-    readonly keyFile: string | undefined;
-  };
+  readonly tls: TlsSettings;
 }
 
-const modes: readonly TlsMode[] = ['disable', 'require', 'verify-ca', 'verify-full'];
 const parameters = ['sslmode', 'sslrootcert', 'sslcert', 'sslkey'];
 const form =
   'must be redis://host:port, rediss://host:port or postgres://user@host:port/database ' +
@@ -91,12 +85,10 @@ function tlsOf(url: URL, demanded: boolean): RefereeAddress['tls'] | string {
   const keyFile = value('sslkey');
   const files = [rootCertFile, certFile, keyFile].some((file) => file !== undefined);
   const mode = value('sslmode') ?? (demanded || files ? 'verify-full' : 'disable');
-  const known = modes.find((candidate) => candidate === mode);
-  if (known === undefined) return `has sslmode=${mode}, and only ${modes.join(', ')} are known`;
+  const known = tlsModes.find((candidate) => candidate === mode);
+  if (known === undefined) return `has sslmode=${mode}, and only ${tlsModes.join(', ')} are known`;
   if (known === 'disable' && (demanded || files)) return 'asks for TLS and for sslmode=disable';
-  if (known === 'verify-ca' && rootCertFile === undefined) return 'has sslmode=verify-ca without sslrootcert';
   if (url.protocol === 'redis:' && known !== 'disable') return 'asks for TLS: then it begins with rediss://';
-  if ((certFile === undefined) !== (keyFile === undefined))
-    return 'needs both sslcert and sslkey, or neither';
-  return { mode: known, rootCertFile, certFile, keyFile };
+  const tls = { mode: known, rootCertFile, certFile, keyFile };
+  return tlsProblem(tls) ?? tls;
 }

@@ -21,6 +21,7 @@ import {
   textList,
 } from './fields.ts';
 import type { RefereeAddress } from './referee-address.ts';
+import { tlsModes, withoutTls } from './tls-settings.ts';
 
 const address = (host: string, usualPort: number, what: string) =>
   z
@@ -37,11 +38,41 @@ const postgres = z.strictObject({
   password: optionalText('Its password; better: password_file.'),
   password_file: optionalText('A file whose first line is the password.'),
   database: requiredText('The database that the cluster replicates.'),
+  sslmode: choice(
+    tlsModes,
+    'disable',
+    'TLS to the server, as in libpq; without meaning for a Unix socket. require recognises nobody.',
+  ),
+  sslrootcert: optionalText('A PEM file with the authorities of verify-ca and verify-full.'),
+  sslcert: optionalText('A PEM file with the certificate of the gateway for the server.'),
+  sslkey: optionalText('A PEM file with its key.'),
   more_databases: textList(
     'More databases that the cluster replicates, each with streams and a status of its own; they must ' +
       'exist on each node.',
   ),
 });
+
+const clientTls = z
+  .strictObject({
+    cert_file: optionalText(
+      'A PEM file with the certificate chain that clients see; with key_file TLS is offered to them.',
+    ),
+    key_file: optionalText('A PEM file with its key.'),
+    required: onOff(false, 'Clients without TLS are refused.'),
+    min_version: choice(['TLSv1.2', 'TLSv1.3'], 'TLSv1.2', 'The oldest version that clients may use.'),
+    client_ca_file: optionalText(
+      'A PEM file with authorities: a client that shows a certificate needs one of theirs.',
+    ),
+    client_cert: choice(
+      ['optional', 'required', 'user'],
+      'optional',
+      'Whether clients must have one; user: its common name must also be the user, or mapped to it.',
+    ),
+    client_users: textList(
+      'For client_cert user: name=user for common names that are no users; more than one user may be given.',
+    ),
+  })
+  .prefault({});
 
 const peer = z.strictObject({
   id: requiredInteger(1, 64, 'The node_id of that node.'),
@@ -79,9 +110,16 @@ export const fileSchema = z.strictObject({
 
   listen: address('127.0.0.1', 7001, 'Clients'),
   peer_listen: address('127.0.0.1', 7301, 'The other gateways'),
+  tls: clientTls,
   http: address('127.0.0.1', 7201, 'Health, metrics and status page'),
   postgres,
   peers: peerList,
+  peer_tls: choice(
+    ['off', 'prefer', 'remote', 'on'],
+    'remote',
+    'TLS between gateways, keyed by the cluster secret: off; prefer (also accepts plain connections, while a ' +
+      'cluster changes over); remote: all that leave the machine; on: all.',
+  ),
 
   heartbeat_send_timeout: duration('200ms', 'Time between two heartbeats to each peer.', 3_600_000),
   heartbeat_recv_timeout: duration(
@@ -138,7 +176,8 @@ export const fileSchema = z.strictObject({
   ),
   trans_spill_threshold: size(
     '100MB',
-    'Above this size the server writes a transaction to its disk while it decodes it for the peers.',
+    'Above this size of its rows the server writes a transaction to its disk while it decodes it for the ' +
+      'peers; below it needs up to three times as much memory.',
   ),
   syncpoint_interval: size(
     '10MB',
@@ -174,6 +213,12 @@ export const fileSchema = z.strictObject({
 
 export type FileConfig = z.output<typeof fileSchema>;
 
+/** A Unix socket needs no TLS. */
+export function postgresTls({ host, sslmode, sslrootcert, sslcert, sslkey }: FileConfig['postgres']) {
+  if (host.startsWith('/')) return withoutTls;
+  return { mode: sslmode, rootCertFile: sslrootcert, certFile: sslcert, keyFile: sslkey };
+}
+
 /** The settings as the code uses them. What is in files of their own was read before. */
 export function toGatewayConfig(
   file: FileConfig,
@@ -190,11 +235,21 @@ export function toGatewayConfig(
     listen: file.listen,
     peerListen: file.peer_listen,
     http: file.http,
+    clientTls: {
+      certFile: file.tls.cert_file,
+      keyFile: file.tls.key_file,
+      required: file.tls.required,
+      minVersion: file.tls.min_version,
+      caFile: file.tls.client_ca_file,
+      clientCert: file.tls.client_cert,
+      clientUsers: file.tls.client_users,
+    },
     postgres: {
       host: file.postgres.host,
       port: file.postgres.port,
       user: file.postgres.user,
       password: secrets.password,
+      tls: postgresTls(file.postgres),
       database: file.postgres.database,
       /** Of this database among those of the gateway (databases.ts): 0, the first one. */
       number: 0,
@@ -206,6 +261,7 @@ export function toGatewayConfig(
       port: peerPort,
       conninfo,
     })),
+    peerTls: file.peer_tls,
     heartbeatSendTimeoutMs: file.heartbeat_send_timeout,
     heartbeatRecvTimeoutMs: file.heartbeat_recv_timeout,
     /** Never 0: the default 0 has become heartbeatRecvTimeoutMs. */

@@ -13,6 +13,8 @@ export type ClusterTarget =
   | {
       readonly host: string;
       readonly port: number;
+      /** The gateway offers TLS; it is this machine's own, and not examined. */
+      readonly encrypted: boolean;
       readonly user: string;
       readonly password: string | undefined;
       readonly database: string;
@@ -125,12 +127,16 @@ export class ClusterClient {
 function clientFor(target: ClusterTarget, applicationName: string): { client: pg.Client; where: string } {
   const where = 'url' in target ? withoutPassword(target.url) : `${target.host}:${target.port}`;
   try {
-    const how = 'url' in target ? { connectionString: target.url } : { ...target, ssl: false };
+    const how = 'url' in target ? { connectionString: target.url } : { ...target, ssl: sslOf(target) };
     const options = { application_name: applicationName, connectionTimeoutMillis: 5000 };
     return { client: new pg.Client({ ...how, ...options }), where };
   } catch (cause) {
     throw new GatewayError('config-invalid', `--url is no address of a gateway: ${where}`, { cause });
   }
+}
+
+function sslOf({ encrypted }: Extract<ClusterTarget, { encrypted: boolean }>) {
+  return encrypted ? { rejectUnauthorized: false } : false;
 }
 
 function withoutPassword(url: string): string {

@@ -5,6 +5,7 @@
  */
 import { Client } from 'pg';
 import { GatewayError } from '../lib/gateway-error.ts';
+import { pgSsl, type ServerPlace } from './postgres/server-connection.ts';
 
 export interface ServerFinding {
   /** The setting or property. */
@@ -246,9 +247,7 @@ export function requireSuitable(findings: readonly ServerFinding[]): void {
   );
 }
 
-export interface ServerAddress {
-  readonly host: string;
-  readonly port: number;
+export interface ServerAddress extends ServerPlace {
   readonly user: string;
   readonly password: string | undefined;
   readonly database: string;
@@ -264,6 +263,7 @@ export async function connectForCheck(address: ServerAddress, timeoutMs: number)
     port: address.port,
     user: address.user,
     database: address.database,
+    ssl: pgSsl(address),
     connectionTimeoutMillis: timeoutMs,
     application_name: 'mtm_control',
     ...(address.password === undefined ? {} : { password: address.password }),

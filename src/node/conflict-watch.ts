@@ -12,6 +12,9 @@ import type { BlockedBy } from '../io/postgres/lock-monitor.ts';
 /** An apply that runs longer may be waiting for a lock; looked for this often at most. */
 const suspiciousMs = 10;
 const betweenLooksMs = 15;
+/** Of the time that the youngest apply has lasted: what takes seconds is found waiting a little later. */
+const betweenLooksShare = 0.05;
+const mostBetweenLooksMs = 250;
 
 export interface WatchedNode {
   applying(): Iterable<ApplyHandle>;
@@ -32,6 +35,7 @@ export class ConflictWatch {
   readonly #blockedSince = new Map<Gid, number>();
   #looking = false;
   #nextLookAt = -Infinity;
+  #endedAt = -Infinity;
 
   constructor(control: Control, node: WatchedNode) {
     this.#control = control;
@@ -44,7 +48,7 @@ export class ConflictWatch {
     const now = performance.now();
     if (now < this.#nextLookAt) return;
     const suspects = this.#suspects(now);
-    if (suspects.size === 0) return;
+    if (suspects.size === 0 || now < this.#endedAt + this.#patience(now)) return;
     this.#looking = true;
     try {
       const { client } = this.#control;
@@ -56,8 +60,15 @@ export class ConflictWatch {
       // On a busy server looking must not become the load: it takes a fifth of the time at most.
       const endedAt = performance.now();
       this.#nextLookAt = endedAt + Math.max(betweenLooksMs, 4 * (endedAt - now));
+      this.#endedAt = endedAt;
       this.#looking = false;
     }
+  }
+
+  #patience(now: number): number {
+    let youngest = Infinity;
+    for (const since of this.#since.values()) youngest = Math.min(youngest, now - since);
+    return Math.min(youngest * betweenLooksShare, mostBetweenLooksMs);
   }
 
   /**

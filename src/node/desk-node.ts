@@ -57,6 +57,7 @@ export function deskNode(node: DeskNodeParts): DeskNode {
     },
     deliveryFailed: (reason) => node.server.notifier.lost(1, reason),
     mayBypass: (user) => control.mayBypass(user, config.adminRole),
+    scramVerifier: (user) => control.scramVerifier(user),
   };
 }
 

@@ -12,8 +12,10 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { NodeId } from '../core/identity.ts';
 import type { EverywhereOrder, EverywhereResult } from '../core/session/ports.ts';
 import type { ErrorText } from '../core/wire/messages.ts';
-import { errorText, type CommandEnd } from '../io/postgres/command-runner.ts';
+import type { CommandEnd } from '../io/postgres/command-runner.ts';
+import { cleaningPatienceMs } from './everywhere-hands.ts';
 import type { EverywhereFrame, EverywhereHands, EverywhereTask } from './everywhere-hands.ts';
+import { EverywhereJob, takenBack, told } from './everywhere-job.ts';
 import { EverywhereRecord } from './everywhere-record.ts';
 import type { Outcome } from './everywhere-record.ts';
 import type { Answerer, PeerQuestions } from './peer-questions.ts';
@@ -28,41 +30,23 @@ const commandLimitMs = 14 * 24 * 3_600_000;
 const cleaningLimitMs = 3_600_000;
 const againMs = 500;
 const lookMs = 1000;
-
-interface Job {
-  readonly task: EverywhereTask;
-  cancelled: boolean;
-  failure: ErrorText | undefined;
-  /** What it has left is being cleaned up. */
-  settling: boolean;
-}
-
-const cancelledText: ErrorText = {
-  severity: 'ERROR',
-  sqlstate: '57014',
-  message: 'canceling statement due to user request',
-};
-
-const takenBack: ErrorText = {
-  severity: 'ERROR',
-  sqlstate: '40001',
-  message: '[multimaster] this node was away for a while, and the others have taken the command back',
-  hint: 'Repeat the command.',
-};
+/** What was noted after its client had gone is seen only when it is looked for. */
+const lookAgainMs = 30_000;
 
 export class EverywhereDesk {
   readonly #node: VerbNode;
   readonly #peers: PeerQuestions;
   readonly #hands: EverywhereHands;
   readonly #record: EverywhereRecord;
-  readonly #jobs = new Map<string, Job>();
-  readonly #bySession = new Map<object, Job>();
+  readonly #jobs = new Map<string, EverywhereJob>();
+  readonly #bySession = new Map<object, EverywhereJob>();
   readonly #timer: NodeJS.Timeout;
   #counter = 0;
   /** The generation in which what others have left was looked for. */
   #lookedIn = 0;
+  #lookedAt = -Infinity;
   #looking = false;
-  #cleaned = false;
+  #swept = false;
 
   constructor(node: VerbNode, peers: PeerQuestions, hands: EverywhereHands) {
     this.#node = node;
@@ -74,6 +58,7 @@ export class EverywhereDesk {
 
   stop(): void {
     clearInterval(this.#timer);
+    this.#hands.stop();
   }
 
   /** Never rejects. `session` is whoever waits, by which it can be cancelled. */
@@ -82,12 +67,7 @@ export class EverywhereDesk {
     const { nodeId } = this.#node.parts.config;
     const id = `${nodeId}:${this.#node.parts.takeOver.incarnation}:${++this.#counter}:${what}`;
     const frame = JSON.parse(order.frame) as EverywhereFrame;
-    const job: Job = {
-      task: { id, what, text: order.text, frame },
-      cancelled: false,
-      failure: undefined,
-      settling: false,
-    };
+    const job = new EverywhereJob({ id, what, text: order.text, frame }, () => this.#haltAll(job));
     this.#jobs.set(id, job);
     this.#bySession.set(session, job);
     try {
@@ -96,34 +76,40 @@ export class EverywhereDesk {
       this.#lookedIn = 0; // its row may be left
       return { notices: [], error: told(error) };
     } finally {
+      job.ended();
       this.#bySession.delete(session);
       if (!job.settling) this.#jobs.delete(id);
     }
   }
 
+  /** By the client's request, or because it is gone. */
   cancel(session: object): void {
     const job = this.#bySession.get(session);
     if (job === undefined) return;
-    job.cancelled = true;
+    job.stop();
     this.#haltAll(job);
   }
 
-  async #carryOut(job: Job, order: EverywhereOrder): Promise<EverywhereResult> {
+  async #carryOut(job: EverywhereJob, order: EverywhereOrder): Promise<EverywhereResult> {
     const { task } = job;
     const noted = task.what !== 'reindex';
     if (task.what.endsWith('-tablespace')) this.#requireAll(task.what);
-    if (noted) await this.#record.begin(task, order.plain, () => job.cancelled);
+    if (noted) await this.#begin(job, order.plain);
     const { notices, error } = await this.#runOnAll(job, noted);
     if (error === undefined) {
       if (noted) await this.#record.end(task.id, 'done');
       return { notices, error };
     }
-    if (noted) {
-      const settled = this.#settleFailed(job);
-      // What kept the command waiting may keep the cleaning waiting: who cancels does not wait for that.
-      if (!job.cancelled) await settled;
-    }
-    return { notices, error };
+    // What kept the command waiting may keep the cleaning waiting: nobody waits for that.
+    if (noted) await Promise.race([this.#settleFailed(job), pause(cleaningPatienceMs)]);
+    return { notices, error: job.told(error) };
+  }
+
+  #begin(job: EverywhereJob, plain: string): Promise<void> {
+    return job.waiting(
+      () => this.#record.begin(job.task, plain, job.signal),
+      () => this.#record.other(job.task),
+    );
   }
 
   /** A tablespace cannot be made in a transaction, so nobody can catch up with it. */
@@ -141,21 +127,24 @@ export class EverywhereDesk {
 
   // ---- on all nodes
 
-  async #runOnAll(job: Job, noted: boolean): Promise<EverywhereResult> {
+  async #runOnAll(job: EverywhereJob, noted: boolean): Promise<EverywhereResult> {
     const { task } = job;
     const here = await this.#hands.run(task, true);
     if (here.error !== undefined) {
-      const given = here.error.sqlstate === '57014' && !job.cancelled && this.#members() === undefined;
-      return { notices: here.notices, error: given ? takenBack : here.error };
+      const cancelled = here.error.sqlstate === '57014';
+      const given = cancelled && job.stopped === undefined && this.#members() === undefined;
+      const error = (cancelled ? job.stopped : undefined) ?? here.error;
+      return { notices: here.notices, error: given ? takenBack : error };
     }
     const done = new Set<NodeId>([this.#node.parts.config.nodeId]);
     for (;;) {
-      if (job.cancelled) return { notices: here.notices, error: cancelledText };
+      if (job.stopped !== undefined) return { notices: here.notices, error: job.stopped };
       const members = this.#members();
       const left = members?.filter((member) => !done.has(member));
       if (noted && members !== undefined && !(await this.#record.has(task.id)))
         return { notices: here.notices, error: takenBack };
       if (left?.length === 0) return { notices: here.notices, error: undefined };
+      if (job.stopped !== undefined) continue; // nobody is asked who was halted before
       await Promise.all((left ?? []).map((member) => this.#runAt(member, job, done)));
       if (job.failure !== undefined) return { notices: here.notices, error: job.failure };
       // Somebody may have been lost, or be just coming back.
@@ -172,24 +161,23 @@ export class EverywhereDesk {
   }
 
   /** It is done there, or has failed there (the others are halted then), or the node is lost. */
-  async #runAt(member: NodeId, job: Job, done: Set<NodeId>): Promise<void> {
+  async #runAt(member: NodeId, job: EverywhereJob, done: Set<NodeId>): Promise<void> {
     try {
       const end = (await this.#peers.ask(member, verbs.run, job.task, commandLimitMs)) as CommandEnd;
       if (end.error === undefined) done.add(member);
-      else this.#fails(job, atNode(end.error, member));
+      else this.#fails(job, end.error, member);
     } catch (error) {
       if (!(error instanceof RequestError)) throw error;
-      if (error.sqlstate !== '57P03') this.#fails(job, atNode(told(error), member));
+      if (error.sqlstate !== '57P03') this.#fails(job, told(error), member);
     }
   }
 
-  /** The first failure is the reason; that the others were halted is not. */
-  #fails(job: Job, failure: ErrorText): void {
-    job.failure ??= job.cancelled ? cancelledText : failure;
+  #fails(job: EverywhereJob, error: ErrorText, member: NodeId): void {
+    job.fails(error, member);
     this.#haltAll(job);
   }
 
-  #haltAll({ task }: Job): void {
+  #haltAll({ task }: EverywhereJob): void {
     this.#hands.cancel(task.id);
     // Who cannot be asked is lost, and halts when it is settled.
     for (const member of this.#others()) this.#ask(member, verbs.halt, task).catch(() => undefined);
@@ -206,7 +194,7 @@ export class EverywhereDesk {
 
   // ---- when it did not go well
 
-  async #settleFailed(job: Job): Promise<void> {
+  async #settleFailed(job: EverywhereJob): Promise<void> {
     const { task } = job;
     job.settling = true;
     try {
@@ -264,18 +252,24 @@ export class EverywhereDesk {
     // The others go on without this node: they settle what it has begun, and it replays that.
     if (generation?.members.includes(this.#node.parts.config.nodeId) === false) this.#hands.cancelAll();
     const online = this.#node.machine.liveness.onlineIn;
-    if (members === undefined || this.#looking || this.#lookedIn === online) return;
+    const now = performance.now();
+    const fresh = this.#lookedIn === online && now - this.#lookedAt < lookAgainMs;
+    if (members === undefined || this.#looking || fresh) return;
     this.#looking = true;
     const { nodeId } = this.#node.parts.config;
     try {
-      if (!this.#cleaned) await this.#hands.cleanUp();
-      this.#cleaned = true;
+      // What a former process of this node has left.
+      if (!this.#swept) void this.#hands.sweep();
+      this.#swept = true;
       this.#lookedIn = online;
-      for (const { home, task } of await this.#record.left()) {
-        if (this.#jobs.has(task.id)) continue;
-        const mine = members.includes(home) ? home === nodeId : nodeId === Math.min(...members);
-        if (mine) await this.#settle(task, home);
-      }
+      this.#lookedAt = now;
+      const mine = (await this.#record.left()).filter(
+        ({ home, task }) =>
+          !this.#jobs.has(task.id) &&
+          (members.includes(home) ? home === nodeId : nodeId === Math.min(...members)),
+      );
+      // Side by side: what one has in its way is not in the way of the others.
+      await Promise.all(mine.map(({ task, home }) => this.#settle(task, home)));
     } catch (error) {
       this.#lookedIn = 0;
       this.#node.parts.log.warn({ err: error }, 'commands that were left half done are looked at again');
@@ -310,15 +304,4 @@ export function everywhereAnswerers(node: VerbNode, hands: EverywhereHands): Rec
       return hands.undo(args as EverywhereTask);
     },
   };
-}
-
-function atNode(error: ErrorText, node: NodeId): ErrorText {
-  const where = `It failed on node ${node}; what was done on other nodes is taken back or carried through.`;
-  return { ...error, severity: 'ERROR', hint: error.hint === undefined ? where : `${error.hint} ${where}` };
-}
-
-function told(error: unknown): ErrorText {
-  if (!(error instanceof RequestError)) return errorText(error);
-  const { sqlstate, message, hint } = error;
-  return { severity: 'ERROR', sqlstate, message, hint };
 }

@@ -31,13 +31,23 @@ interface Running {
 
 const done: CommandEnd = { notices: [] };
 const cancelAgainMs = 20;
+/** Whoever hears of a failure waits so long for its cleaning, ms: what was in the way may stay there. */
+export const cleaningPatienceMs = 1000;
+const sweepAgainMs = 1000;
+const sweepPauseLimitMs = 60_000;
 
 export class EverywhereHands {
   readonly #parts: NodeParts;
   readonly #running = new Map<string, Running>();
+  #sweeping: Promise<void> | undefined;
+  #stopped = false;
 
   constructor(parts: NodeParts) {
     this.#parts = parts;
+  }
+
+  stop(): void {
+    this.#stopped = true;
   }
 
   async state({ what, frame }: EverywhereTask): Promise<EverywhereState> {
@@ -72,7 +82,8 @@ export class EverywhereHands {
     // A DETACH that was half done is whole now.
     const ready = state === 'halfway' && (await this.state(task)) === 'after';
     const end = ready ? done : await this.#command(id, frame, text);
-    if (end.error !== undefined && what === 'reindex') await this.#dropLeftovers();
+    if (end.error !== undefined && what === 'reindex')
+      await Promise.race([this.sweep(), pause(cleaningPatienceMs)]);
     const seconds = Math.round(performance.now() - began) / 1000;
     const { log } = this.#parts;
     if (end.error === undefined)
@@ -116,17 +127,39 @@ export class EverywhereHands {
     return end;
   }
 
-  /** Of a REINDEX that failed, or whose gateway or server died. */
-  async #dropLeftovers(): Promise<void> {
-    const { rows } = await this.#parts.observer.client.query<{ name: string }>(
-      'SELECT mtm.reindex_leftovers() AS name',
-    );
-    for (const { name } of rows) await this.#alone(`DROP INDEX CONCURRENTLY IF EXISTS ${name}`);
+  /**
+   * Drops the indexes that a REINDEX has left behind which failed or whose gateway or server died, until there
+   * are none. Never rejects.
+   */
+  sweep(): Promise<void> {
+    this.#sweeping ??= this.#sweepAll().finally(() => {
+      this.#sweeping = undefined;
+    });
+    return this.#sweeping;
   }
 
-  /** When the node begins to serve: what a former process of it has left. */
-  async cleanUp(): Promise<void> {
-    if (![...this.#running.keys()].some((id) => id.endsWith(':reindex'))) await this.#dropLeftovers();
+  async #sweepAll(): Promise<void> {
+    for (let waitMs = sweepAgainMs; !this.#stopped; waitMs = Math.min(2 * waitMs, sweepPauseLimitMs)) {
+      let left: readonly { name: string; busy: boolean }[];
+      try {
+        left = await this.#leftovers();
+      } catch (error) {
+        // Without its server this node begins anew, and sweeps then.
+        this.#parts.log.warn({ err: error }, 'what a REINDEX has left is not known');
+        return;
+      }
+      for (const { name, busy } of left)
+        if (!busy) await this.#alone(`DROP INDEX CONCURRENTLY IF EXISTS ${name}`);
+      // Whoever works on such a table may be a REINDEX that is under way.
+      if (left.length === 0 || (await this.#leftovers().catch(() => left)).length === 0) return;
+      await pause(waitMs);
+    }
+  }
+
+  async #leftovers(): Promise<{ name: string; busy: boolean }[]> {
+    const text = 'SELECT name, busy FROM mtm.invalid_leftovers()';
+    const { rows } = await this.#parts.observer.client.query<{ name: string; busy: boolean }>(text);
+    return rows;
   }
 
   /** Cancels it if it runs here; how far it is when it has ended. */

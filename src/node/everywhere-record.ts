@@ -6,7 +6,6 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { supervised } from '../io/postgres/supervised-client.ts';
 import type { EverywhereTask } from './everywhere-hands.ts';
 import type { NodeParts } from './node-parts.ts';
-import { RequestError } from './request-desk.ts';
 
 /** sql/everywhere.sql: mtm.end_everywhere(). */
 export type Outcome = 'done' | 'undone' | 'forgotten';
@@ -26,24 +25,35 @@ export class EverywhereRecord {
     this.#parts = parts;
   }
 
-  /** Waits for another command on the same subject. Rejects with what the client is to hear. */
-  async begin(task: EverywhereTask, plain: string, cancelled: () => boolean): Promise<void> {
+  /**
+   * Waits for another command on the same subject, until `signal` is aborted. Rejects with what the client is
+   * to hear.
+   */
+  async begin(task: EverywhereTask, plain: string, signal: AbortSignal): Promise<void> {
     const values = [task.id, task.what, task.text, plain, JSON.stringify(task.frame)];
     for (;;) {
-      if (cancelled()) throw new RequestError('57014', 'canceling statement due to user request');
+      if (signal.aborted) return; // its owner knows why
       try {
-        return await supervised(
-          this.#parts.config,
-          'SELECT mtm.begin_everywhere($1, $2, $3, $4, $5)',
-          values,
-        );
+        const text = 'SELECT mtm.begin_everywhere($1, $2, $3, $4, $5)';
+        return await supervised(this.#parts.config, text, values, signal);
       } catch (error) {
+        if (signal.aborted) return;
         const code = codeOf(error);
         if (code === '23505' && (await this.has(task.id))) return; // the repeat of what was done
         if (!taken.has(code) && !passing.has(code)) throw error;
       }
       await pause(againMs);
     }
+  }
+
+  /** The command that works on the same subject, in words; undefined: there is none. */
+  async other({ id, frame }: EverywhereTask): Promise<string | undefined> {
+    const { rows } = await this.#parts.observer.client.query<{ home: number; command: string }>(
+      `SELECT home, command FROM mtm.everywhere WHERE subject = $1 AND id <> $2`,
+      [frame.subject ?? '', id],
+    );
+    const [row] = rows;
+    return row === undefined ? undefined : `a client of node ${row.home} runs ${row.command}`;
   }
 
   /** It is still under way. */

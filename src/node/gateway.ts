@@ -7,9 +7,13 @@ import type { Logger } from 'pino';
 import { HttpServer } from '../admin/http-server.ts';
 import { configsByDatabase } from '../config/databases.ts';
 import type { GatewayConfig } from '../config/schema.ts';
-import { ClientListener, type Reception } from '../io/clients/client-listener.ts';
+import { loginTimeoutMs, type Reception } from '../io/clients/arrival.ts';
+import { ClientEncryption } from '../io/clients/client-encryption.ts';
+import { ClientListener } from '../io/clients/client-listener.ts';
+import { ownSessions } from '../io/wire/own-sessions.ts';
 import { loadClassifier } from '../io/parser.ts';
 import { PeerPort } from '../io/peers/peer-port.ts';
+import { RefusalLog } from '../io/peers/refusal-log.ts';
 import { healthOf } from './gateway-health.ts';
 import { NodeKeeper } from './node-keeper.ts';
 
@@ -23,7 +27,7 @@ export interface RunningGateway {
 /** Resolves when the gateway listens. Rejects with a GatewayError: one clear sentence. */
 export async function startGateway(config: GatewayConfig, log: Logger): Promise<RunningGateway> {
   const configs = configsByDatabase(config);
-  const peerPort = configs.length === 1 ? undefined : newPeerPort(configs, log);
+  const peerPort = configs.length === 1 ? undefined : newPeerPort(config, configs, log);
   const keepers = new Map<string, NodeKeeper>();
   for (const each of configs) {
     const { database } = each.postgres;
@@ -34,7 +38,7 @@ export async function startGateway(config: GatewayConfig, log: Logger): Promise<
     );
   }
   const http = new HttpServer(() => healthOf(keepers));
-  const listener = newListener(keepers, config.postgres.database);
+  const listener = newListener(config, keepers, log);
   const closePorts = (): void => {
     listener.close();
     peerPort?.close();
@@ -64,15 +68,28 @@ export async function startGateway(config: GatewayConfig, log: Logger): Promise<
   };
 }
 
-function newPeerPort(configs: readonly GatewayConfig[], log: Logger): PeerPort {
+function newPeerPort(config: GatewayConfig, configs: readonly GatewayConfig[], log: Logger): PeerPort {
+  const refusals = new RefusalLog(log, () => performance.now());
   return new PeerPort(
     configs.map(({ clusterName }) => clusterName),
-    (error) => log.warn({ err: error }, 'a connection on the peer port could not be accepted'),
+    { secret: config.clusterSecret, tls: config.peerTls },
+    {
+      onRefused: (address, reason) => refusals.tell(address, reason, undefined),
+      onAcceptFailed: (error) =>
+        log.warn({ err: error }, 'a connection on the peer port could not be accepted'),
+    },
   );
 }
 
-function newListener(keepers: ReadonlyMap<string, NodeKeeper>, first: string): ClientListener {
+function newListener(
+  config: GatewayConfig,
+  keepers: ReadonlyMap<string, NodeKeeper>,
+  log: Logger,
+): ClientListener {
+  const first = config.postgres.database;
   return new ClientListener({
+    own: ownSessions,
+    encryption: ClientEncryption.of(config.clientTls, log, loginTimeoutMs),
     reception: (database): Reception =>
       keepers.get(database)?.reception() ?? keepers.get(first)!.reception(database),
     cancel: (processId, key) => {

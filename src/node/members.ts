@@ -61,6 +61,7 @@ export class Members {
     this.links = new PeerLinks({
       clusterName: config.clusterName,
       secret: config.clusterSecret,
+      tls: config.peerTls,
       nodeId: config.nodeId,
       incarnation,
       listen: config.peerListen,

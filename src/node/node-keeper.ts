@@ -7,7 +7,7 @@ import type { Logger } from 'pino';
 import type { GatewayConfig } from '../config/schema.ts';
 import { shownSettings } from '../config/settings.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
-import type { Reception } from '../io/clients/client-listener.ts';
+import type { Reception } from '../io/clients/arrival.ts';
 import type { SharedPort } from '../io/peers/peer-listener.ts';
 import { checkServer, connectForCheck, requireSuitable } from '../io/postgres-check.ts';
 import { Control, type Holding } from '../io/postgres/control.ts';

@@ -9,7 +9,7 @@ import type { NodeEffect } from '../core/node/node-event.ts';
 import { NodeMachine } from '../core/node/node-machine.ts';
 import { unreachable } from '../lib/assert.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
-import type { Reception } from '../io/clients/client-listener.ts';
+import type { Reception } from '../io/clients/arrival.ts';
 import { Applier } from '../io/postgres/applier.ts';
 import { Finisher } from '../io/postgres/finisher.ts';
 import { ServerProbe } from './server-probe.ts';

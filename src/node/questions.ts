@@ -1,6 +1,7 @@
 /** The questions that this node answers and asks, put together. */
 import type { NodeId } from '../core/identity.ts';
 import type { NodeMachine } from '../core/node/node-machine.ts';
+import { ddlAnswerers, ddlHandlers } from './ddl-desk.ts';
 import { everywhereAnswerers, EverywhereDesk } from './everywhere-desk.ts';
 import { EverywhereHands } from './everywhere-hands.ts';
 import { contacts, type Members } from './members.ts';
@@ -27,6 +28,7 @@ export class Questions {
       answerers: {
         ...peerAnswerers(node),
         ...everywhereAnswerers(node, hands),
+        ...ddlAnswerers(node),
         ...snapshotAnswerers(snapshots),
       },
       linked: (to) => members.linked(to),
@@ -37,7 +39,10 @@ export class Questions {
       control.noteReply({ id, incarnation, reply, error });
     this.#desk = new RequestDesk(
       { incarnation, announceKey, log, note },
-      requestHandlers(node, this.#peers, new SnapshotDesk(node, this.#peers, snapshots)),
+      {
+        ...requestHandlers(node, this.#peers, new SnapshotDesk(node, this.#peers, snapshots)),
+        ...ddlHandlers(node, this.#peers),
+      },
     );
   }
 

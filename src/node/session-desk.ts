@@ -39,6 +39,7 @@ export interface DeskNode {
   /** COMMIT or ROLLBACK was executed as ordered, or COMMIT has failed. */
   openEnded(gid: Gid, end: Finish | 'failed'): void;
   mayBypass(user: string): Promise<boolean>;
+  scramVerifier(user: string): Promise<string | undefined>;
   deliveryFailed(reason: string): void;
   /** What clients prepare under their own names. */
   readonly branches: Pick<BranchDesk, 'portsOf' | 'prepareFailed' | 'sessionEnded'>;
@@ -82,9 +83,8 @@ export class SessionDesk {
 
   #makeServices(shownSettings: ReadonlyMap<string, string>): SessionServices {
     const node = this.#node;
-    const { host, port } = this.#config.postgres;
     return {
-      server: { host, port },
+      server: this.#config.postgres,
       limits: {
         conflictRetries: this.#config.conflictRetries,
         holdBytes: 64 * 1024,
@@ -125,11 +125,13 @@ export class SessionDesk {
       },
       branchPorts: (session) => node.branches.portsOf(session),
       mayBypass: (user) => node.mayBypass(user),
+      scramVerifier: (user) => node.scramVerifier(user),
       admission: () => this.#admission(),
       sessionStarted: (session) => void this.#sessions.add(session),
       sessionEnded: (session) => {
         this.#sessions.delete(session);
         this.#startTimes.delete(session);
+        this.everywhere?.cancel(session);
         node.branches.sessionEnded(session);
       },
       cancel: (processId, key) => this.#cancel(processId, key),

@@ -31,12 +31,12 @@ interface Where {
 }
 
 async function runAt(where: Where, options: Options, sources: Sources, limit: number): Promise<SuiteResult> {
-  const { suite, fileLimit, parallel } = options;
+  const { suite, fileLimit, stepLimit, parallel } = options;
   // Other files use the tables that it makes.
   const setup = suite === 'regress' ? ['test_setup'] : [];
   const only = options.only && [...setup, ...options.only];
   await adjustDatabase(where.port);
-  return runSuite({ suite, ...where, fileLimit, limit, parallel, only }, sources);
+  return runSuite({ suite, ...where, fileLimit, stepLimit, limit, parallel, only }, sources);
 }
 
 async function runDirect(options: Options, sources: Sources, started: Started): Promise<Where> {
@@ -74,10 +74,10 @@ async function runThroughGateway(options: Options, sources: Sources, started: St
 }
 
 function compareAll(direct: Where, gateway: GatewayRun): FileReport[] {
-  return gateway.result.files.map(({ name }) => {
+  return gateway.result.files.map(({ name, ended }) => {
     const side = (where: Where) => ({ ...where, text: resultOf(where.folder, name) });
     const compared: Compared = compare(side(direct), side(gateway));
-    return { name, ...compared };
+    return { name, ended, ...compared };
   });
 }
 

@@ -13,6 +13,7 @@ FILE: only these files (test_setup runs first).
   --parallel                  files side by side, as the schedule says [one after the other]
   --port P                    of gateway 1; see mtm-gateway dev [23000]
   --file-limit S              seconds for one file [300]
+  --step-limit S              seconds for one step of an isolation test [10]
   --limit S                   seconds for the whole run through the gateway [7200]
   --cache DIR                 where sources and programs are kept [${usualCache}]
   --out DIR                   where results stay [DIR/run of the cache]
@@ -26,6 +27,7 @@ export interface Options {
   readonly parallel: boolean;
   readonly port: number;
   readonly fileLimit: number;
+  readonly stepLimit: number;
   readonly limit: number;
   readonly cache: string;
   readonly out: string;
@@ -56,6 +58,7 @@ export function readOptions(args: readonly string[]): Options | undefined {
       parallel: { type: 'boolean', default: false },
       port: { type: 'string', default: '23000' },
       'file-limit': { type: 'string', default: '300' },
+      'step-limit': { type: 'string', default: '10' },
       limit: { type: 'string', default: '7200' },
       cache: { type: 'string', default: usualCache },
       out: { type: 'string' },
@@ -71,6 +74,7 @@ export function readOptions(args: readonly string[]): Options | undefined {
     parallel: values.parallel,
     port: whole('port', values.port),
     fileLimit: whole('file-limit', values['file-limit']),
+    stepLimit: whole('step-limit', values['step-limit']),
     limit: whole('limit', values.limit),
     cache: values.cache,
     out: values.out ?? `${values.cache}/run`,

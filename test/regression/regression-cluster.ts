@@ -28,6 +28,8 @@ import type { PostgresMajor } from '../../src/io/launcher/server-binaries.ts';
 
 export const database = 'regression';
 const onlineLimitMs = 120_000;
+/** No node fails in these tests, and the machine may be busy. */
+const patience = '30s';
 
 /** A statement, or several in one string, on a session of its own; the rows of the last. */
 export async function query<R extends Record<string, unknown>>(
@@ -102,7 +104,10 @@ export async function drawPlainly({ nodes }: RegressionCluster): Promise<void> {
       // Silent for the event triggers.
       `SET session_replication_role = replica;
        CREATE OR REPLACE FUNCTION mtm.own_kind(${parameters}) RETURNS mtm.sequence LANGUAGE sql
-       AS 'SELECT ROW((r).seqrelid, ${own}, ${own})::mtm.sequence'`,
+       AS 'SELECT ROW((r).seqrelid, ${own}, ${own})::mtm.sequence';
+       CREATE OR REPLACE FUNCTION mtm.place_sequence(seq oid, value bigint, called boolean, onward boolean)
+       RETURNS boolean LANGUAGE sql
+       AS 'SELECT pg_catalog.mtm_local_setval(seq::regclass, value, called) IS NOT NULL'`,
     );
   }
 }
@@ -122,7 +127,7 @@ async function startGateways(folder: ClusterFolder): Promise<void> {
         user: 'postgres',
         database,
       };
-      writeGatewayConfig(node, folder, { postgres });
+      writeGatewayConfig(node, folder, { postgres, heartbeat_recv_timeout: patience });
       await waitUntilOnline(node, await startGatewayProcess(node), onlineLimitMs);
     }),
   );

@@ -6,6 +6,8 @@ import type { SuiteName } from './suite.ts';
 
 export interface FileReport {
   readonly name: string;
+  /** It took too long through the gateway and was ended. */
+  readonly ended: boolean;
   readonly difference: string;
   readonly describes: boolean;
 }
@@ -74,6 +76,8 @@ export function formatReport(outcome: Outcome): string {
   }
   const spread = judged.filter(({ entry, problem }) => entry === undefined && problem === undefined);
   if (spread.length > 0) lines.push('', `${spread.length} by the values of sequences: ${names(spread)}`);
+  const ended = outcome.files.filter((file) => file.ended);
+  if (ended.length > 0) lines.push('', `${ended.length} ended at the limit: ${names(ended)}`);
   const problems = judged.filter(({ problem }) => problem !== undefined);
   if (problems.length > 0) lines.push('', `${problems.length} not as recorded:`);
   for (const { name, problem } of problems) lines.push(`  ${name} ${problem ?? ''}`);
@@ -83,6 +87,6 @@ export function formatReport(outcome: Outcome): string {
   return `${lines.join('\n')}\n`;
 }
 
-function names(files: readonly Judged[]): string {
+function names(files: readonly { readonly name: string }[]): string {
   return files.map(({ name }) => name).join(' ');
 }

@@ -29,6 +29,7 @@ import { postgresPid } from '../../src/io/launcher/postgres-server.ts';
 import type { PostgresMajor } from '../../src/io/launcher/server-binaries.ts';
 import { GatewayError } from '../../src/lib/gateway-error.ts';
 import { abandonNodes, everyNode, forgetCluster, registerCluster } from './abandoned.ts';
+import { expectAgreement, type Difference } from './agreement.ts';
 import { freeBasePort } from './free-port.ts';
 import { eventually } from './polling.ts';
 import { makeServer } from './server-template.ts';
@@ -40,6 +41,8 @@ export interface ClusterWishes {
   readonly databases?: readonly string[];
   /** More lines of gateway.yaml, the same on all nodes. */
   readonly settings?: ExtraSettings;
+  /** All nodes must be online and equal when the cluster stops, but for this. */
+  readonly unequal?: readonly Difference[];
 }
 
 /** What a test sees when a statement fails: SQLSTATE and the fields that PostgreSQL sends. */
@@ -59,6 +62,8 @@ export class Cluster {
   #folder: ClusterFolder;
   readonly #temporary: string;
   readonly #settings: ExtraSettings;
+  readonly #unequal: readonly Difference[];
+  #started = false;
   readonly #clients = new Set<Client>();
   readonly #shared = new Map<string, Promise<Client>>();
   /** The end of what was asked last in a shared session: one statement at a time. */
@@ -67,10 +72,11 @@ export class Cluster {
   /** A worker that ends in the middle must not leave servers behind. */
   readonly #abandon = (): void => abandonNodes(this.#everyNode());
 
-  constructor(folder: ClusterFolder, temporary: string, settings: ExtraSettings) {
+  constructor(folder: ClusterFolder, temporary: string, wishes: ClusterWishes) {
     this.#folder = folder;
     this.#temporary = temporary;
-    this.#settings = settings;
+    this.#settings = { log_level: 'info', ...wishes.settings };
+    this.#unequal = wishes.unequal ?? [];
     process.once('exit', this.#abandon);
     registerCluster(temporary);
   }
@@ -260,6 +266,7 @@ export class Cluster {
       }
     };
     await eventually('every node online with all members', probe, limitMs);
+    this.#started = true;
   }
 
   /** Everything ends in good order; the data stay. */
@@ -271,13 +278,31 @@ export class Cluster {
     await ended;
   }
 
-  /** The end: processes, connections and data. */
+  /** The end: processes, connections and data. Before it all nodes must be online and equal (ClusterWishes.unequal). */
   async stop(): Promise<void> {
-    await this.halt();
-    process.off('exit', this.#abandon);
-    forgetCluster(this.#temporary);
-    if (process.env['MTM_TEST_KEEP'] === undefined) rmSync(this.#temporary, { recursive: true, force: true });
-    else process.stdout.write(`kept: ${this.#temporary}\n`);
+    try {
+      if (this.#started) await this.#agree();
+    } finally {
+      await this.halt();
+      process.off('exit', this.#abandon);
+      forgetCluster(this.#temporary);
+      if (process.env['MTM_TEST_KEEP'] === undefined)
+        rmSync(this.#temporary, { recursive: true, force: true });
+      else process.stdout.write(`kept: ${this.#temporary}\n`);
+    }
+  }
+
+  async #agree(): Promise<void> {
+    this.refresh();
+    const except = this.#unequal;
+    const away = new Set(except.flatMap((one) => one.away ?? []));
+    const nodes = this.nodes.filter(({ node }) => !away.has(node));
+    if (nodes.length < 2) return;
+    const online = async (): Promise<boolean> =>
+      (await Promise.all(nodes.map((node) => isOnline(node, true)))).every(Boolean);
+    await (away.size === 0 ? this.whole() : eventually('the other nodes online', online));
+    const databases = [embeddedDatabase, ...this.folder.moreDatabases];
+    await expectAgreement(nodes, { databases, except, limitMs: 10_000 });
   }
 }
 
@@ -296,7 +321,7 @@ export async function makeCluster(wishes: ClusterWishes = {}): Promise<Cluster> 
     port,
     databases: wishes.databases,
   });
-  return new Cluster(folder, temporary, { log_level: 'info', ...wishes.settings });
+  return new Cluster(folder, temporary, wishes);
 }
 
 /** All nodes online. Tests of somebody else on this machine may take a port first: then again, at other ones. */

@@ -11,16 +11,21 @@ import type { Cluster } from './cluster.ts';
 import { settled } from './polling.ts';
 import { findProgram, runProgram } from './programs.ts';
 
-const schemaQuery = readFileSync(fileURLToPath(new URL('schema-fingerprint.sql', import.meta.url)), 'utf8');
+/** Everything that makes up a schema; see there. */
+export const schemaQuery = readFileSync(
+  fileURLToPath(new URL('schema-fingerprint.sql', import.meta.url)),
+  'utf8',
+);
 
-const tablesQuery = `
+/** User tables with rows of their own. */
+export const tablesQuery = `
   SELECT c.oid::regclass::text AS name, c.relispopulated AS populated
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
   WHERE c.relkind IN ('r', 'm') AND c.relpersistence = 'p' AND n.nspname <> 'mtm'
     AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY 1`;
 
 /** Where it starts and what it has reached is each node's own. */
-const sequencesQuery = `
+export const sequencesQuery = `
   SELECT format('sequence %I.%I as %s by %s cache %s cycle %s owner %s', schemaname, sequencename, data_type,
     increment_by, cache_size, cycle, sequenceowner) AS line
   FROM pg_sequences WHERE schemaname <> 'mtm' ORDER BY 1`;

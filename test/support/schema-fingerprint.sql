@@ -77,4 +77,69 @@ SELECT line FROM (
   UNION ALL
   SELECT format('default privileges of %s in %s for %s: %s', defaclrole::regrole, nullif(defaclnamespace, 0)::regnamespace,
     defaclobjtype, defaclacl) FROM pg_default_acl
+  UNION ALL
+  SELECT format('publication %s owner %s all %s actions %s via root %s of %s', pubname, pg_get_userbyid(pubowner), puballtables,
+    (pubinsert, pubupdate, pubdelete, pubtruncate), pubviaroot, CASE WHEN NOT puballtables THEN
+    (SELECT string_agg(format('%I.%I %s %s', t.schemaname, t.tablename, t.attnames, t.rowfilter), ', ' ORDER BY t.schemaname,
+    t.tablename COLLATE "C") FROM pg_publication_tables t WHERE t.pubname = p.pubname) END)
+  FROM pg_publication p WHERE pubname !~ '^mtm_'
+  UNION ALL
+  SELECT format('wrapper %s owner %s acl %s handler %s validator %s options %s', fdwname, pg_get_userbyid(fdwowner), fdwacl,
+    nullif(fdwhandler, 0)::regproc, nullif(fdwvalidator, 0)::regproc, fdwoptions) FROM pg_foreign_data_wrapper
+  UNION ALL
+  SELECT format('server %s type %s version %s of %s owner %s acl %s options %s', srvname, srvtype, srvversion, fdwname,
+    pg_get_userbyid(srvowner), srvacl, srvoptions)
+  FROM pg_foreign_server s JOIN pg_foreign_data_wrapper w ON w.oid = s.srvfdw
+  UNION ALL
+  SELECT format('mapping of %s on %s: %s', nullif(umuser, 0)::regrole, srvname, umoptions)
+  FROM pg_user_mapping m JOIN pg_foreign_server s ON s.oid = m.umserver
+  UNION ALL
+  SELECT format('foreign table %s of %s: %s', ftrelid::regclass, srvname, ftoptions)
+  FROM pg_foreign_table t JOIN pg_foreign_server s ON s.oid = t.ftserver
+  UNION ALL
+  SELECT format('cast %s as %s by %s context %s method %s', castsource::regtype, casttarget::regtype,
+    nullif(castfunc, 0)::regprocedure, castcontext, castmethod) FROM pg_cast WHERE oid >= 16384
+  UNION ALL
+  SELECT format('operator %s owner %s by %s commutator %s negator %s merges %s hashes %s', o.oid::regoperator,
+    pg_get_userbyid(oprowner), nullif(oprcode, 0)::regprocedure, nullif(oprcom, 0)::regoperator,
+    nullif(oprnegate, 0)::regoperator, oprcanmerge, oprcanhash)
+  FROM pg_operator o JOIN spaces s ON s.oid = o.oprnamespace
+  UNION ALL
+  SELECT format('operator class %s.%s of %s for %s owner %s default %s', nspname, opcname, amname, opcintype::regtype,
+    pg_get_userbyid(opcowner), opcdefault)
+  FROM pg_opclass c JOIN spaces s ON s.oid = c.opcnamespace JOIN pg_am a ON a.oid = c.opcmethod
+  UNION ALL
+  SELECT pg_describe_object('pg_amop'::regclass, oid, 0) FROM pg_amop WHERE oid >= 16384
+  UNION ALL
+  SELECT pg_describe_object('pg_amproc'::regclass, oid, 0) FROM pg_amproc WHERE oid >= 16384
+  UNION ALL
+  SELECT format('aggregate %s kind %s step %s end %s start %s', aggfnoid::regprocedure, aggkind, aggtransfn::regprocedure,
+    nullif(aggfinalfn, 0)::regprocedure, agginitval) FROM pg_aggregate JOIN functions ON functions.oid = aggfnoid
+  UNION ALL
+  SELECT format('range %s over %s', rngtypid::regtype, rngsubtype::regtype)
+  FROM pg_range JOIN types ON types.oid = rngtypid
+  UNION ALL
+  SELECT format('collation %s.%s owner %s provider %s deterministic %s of %s %s', nspname, collname, pg_get_userbyid(collowner),
+    collprovider, collisdeterministic, collcollate, collctype) FROM pg_collation c JOIN spaces s ON s.oid = c.collnamespace
+  UNION ALL
+  SELECT format('conversion %s.%s owner %s from %s to %s by %s default %s', nspname, conname, pg_get_userbyid(conowner),
+    pg_encoding_to_char(conforencoding), pg_encoding_to_char(contoencoding), conproc, condefault)
+  FROM pg_conversion c JOIN spaces s ON s.oid = c.connamespace
+  UNION ALL
+  SELECT format('text search configuration %s owner %s parser %s: %s', c.oid::regconfig, pg_get_userbyid(cfgowner), prsname,
+    (SELECT string_agg(format('%s %s', maptokentype, mapdict::regdictionary), ', ' ORDER BY maptokentype, mapseqno)
+    FROM pg_ts_config_map WHERE mapcfg = c.oid))
+  FROM pg_ts_config c JOIN spaces s ON s.oid = c.cfgnamespace JOIN pg_ts_parser p ON p.oid = c.cfgparser
+  UNION ALL
+  SELECT format('text search dictionary %s owner %s template %s: %s', d.oid::regdictionary, pg_get_userbyid(dictowner), tmplname,
+    dictinitoption)
+  FROM pg_ts_dict d JOIN spaces s ON s.oid = d.dictnamespace JOIN pg_ts_template t ON t.oid = d.dicttemplate
+  UNION ALL
+  SELECT format('language %s owner %s acl %s trusted %s', lanname, pg_get_userbyid(lanowner), lanacl, lanpltrusted)
+  FROM pg_language WHERE lanname NOT IN ('internal', 'c', 'sql')
+  UNION ALL
+  SELECT format('this database owner %s acl %s', pg_get_userbyid(datdba), datacl) FROM pg_database
+  WHERE datname = current_database()
+  UNION ALL
+  SELECT format('parameter %s acl %s', parname, paracl) FROM pg_parameter_acl
 ) AS lines ORDER BY line COLLATE "C"

@@ -60,7 +60,8 @@ export class CopyText {
     let at = this.#size;
     for (let index = start; index < end; index++) {
       const byte = piece[index]!;
-      if (byte === 0x5c || byte === 0x09 || byte === 0x0a || byte === 0x0d) {
+      if (byte > 0x0d && byte !== 0x5c) target[at++] = byte;
+      else if (byte === 0x5c || byte === 0x09 || byte === 0x0a || byte === 0x0d) {
         target[at++] = 0x5c;
         target[at++] = byte === 0x5c ? 0x5c : byte === 0x09 ? 0x74 : byte === 0x0a ? 0x6e : 0x72;
       } else target[at++] = byte;

@@ -6,6 +6,10 @@
  * Rule: it may be used only where nobody can tell in which order the rows change: not with another unique
  * index, whose values may move from row to row, and not with a trigger that fires here. As with single rows
  * the statement fails inside the server (XX001) when one of the rows is not there.
+ *
+ * Its plan must look each row up. When the statistics say that there are pages and no rows (an ANALYZE has
+ * seen a table while it was loaded), the planner takes a scan of the whole index for the cheapest thing there
+ * is, and every statement reads the table: `careful` then leaves it bitmap scans, which need a condition.
  */
 import type { RelationMessage } from '../pgoutput/messages.ts';
 import type { ColumnFacts, RelationFacts } from './facts.ts';
@@ -22,6 +26,11 @@ export interface ManyStatement {
 }
 
 const statementsKept = 64;
+
+/** Before each such statement, with the relation's OID as its parameter: it may be planned anew any time. */
+export const careful =
+  "SELECT pg_catalog.set_config('enable_indexscan', 'off', true) FROM pg_catalog.pg_class c " +
+  'WHERE c.oid = $1 AND c.relpages > 0 AND c.reltuples >= 0 AND c.reltuples < 10';
 
 export class ManyRows {
   /** Columns of the replica identity, unless that is the whole row. */

@@ -2,7 +2,8 @@
  * Consecutive changes of one kind to one relation within a piece, written as one statement: inserts as a
  * COPY, updates and deletes by key as one UPDATE or DELETE that joins arrays of values.
  *
- * Rules: a run ends where another message stands, so the order of the stream is kept; no key comes twice in
+ * Rules: a run ends where another message stands, so the order of the stream is kept (a COPY goes on over any
+ * number of pieces, until the pipeline writes anything else); no key comes twice in
  * it, because one statement changes a row once; and whether a relation may be changed by many rows at a
  * time is the plan's to say. A row that such a statement does not hit fails inside the server, as with a
  * single one.
@@ -14,6 +15,7 @@ import { frameEnd } from '../pgoutput/piece-writer.ts';
 import { ArrayText } from './array-text.ts';
 import { CopyText } from './copy-text.ts';
 import type { ForeignKeyChecks } from './foreign-key-checks.ts';
+import { careful } from './many-rows.ts';
 import type { RelationPlan } from './relation-plan.ts';
 import { nullValue, RowPlaces, unchangedValue } from './row-places.ts';
 import type { StatementPipeline } from './statement-pipeline.ts';
@@ -24,6 +26,7 @@ const leastRows = 5;
 const mostRows = 500;
 const newRow = 0x4e; // N
 const oldKey = 0x4b; // K
+const oidOid = 26;
 /** Of a framed change: length, type, relation, letter. */
 const rowAt = 10;
 
@@ -57,7 +60,13 @@ export function writeRun(
 }
 
 /** End of the run of messages of the same type and relation; undefined when it has too few rows. */
-function runEnd(piece: Uint8Array, at: number, letter: number, most: number): number | undefined {
+function runEnd(
+  piece: Uint8Array,
+  at: number,
+  letter: number,
+  most: number,
+  least = leastRows,
+): number | undefined {
   const type = piece[at + 4];
   const oid = peekOid(piece, at + 4, frameEnd(piece, at));
   let end = at;
@@ -69,7 +78,7 @@ function runEnd(piece: Uint8Array, at: number, letter: number, most: number): nu
     end = next;
     count++;
   }
-  return count < leastRows ? undefined : end;
+  return count < least ? undefined : end;
 }
 
 function copyRun(
@@ -79,7 +88,8 @@ function copyRun(
   piece: Uint8Array,
   at: number,
 ): RunEnd {
-  const end = plan.copyColumns.length === 0 ? undefined : runEnd(piece, at, newRow, Infinity);
+  const least = pipeline.copies(plan.copy) ? 1 : leastRows;
+  const end = plan.copyColumns.length === 0 ? undefined : runEnd(piece, at, newRow, Infinity, least);
   if (end === undefined) return undefined;
   copyText.begin(end - at + 1024);
   for (let row = at; row < end; row = frameEnd(piece, row)) {
@@ -139,6 +149,7 @@ function keyedRun(
   if (keys.size < leastRows) return undefined;
   const values = [...arrays.map((array) => array.take()), encoder.encode(String(keys.size))];
   if (letter === oldKey) noteGone(checks, plan, piece, at, end);
+  pipeline.run(careful, [oidOid], [encoder.encode(String(plan.facts.oid))]);
   pipeline.run(statement.sql, [], values);
   if (letter === newRow) noteNew(checks, plan, piece, at, end);
   return end;

@@ -31,8 +31,10 @@ export class StatementPipeline {
   #fresh: string[] = [];
   /** Names closed since the last `confirm`: after an error the server may have skipped the Close. */
   #closed: string[] = [];
-  #writer = new MessageWriter(4096);
+  readonly #writer = new MessageWriter(4096);
   #counter = 0;
+  /** The COPY that is open: rows may still follow; whatever else is written ends it. */
+  #copying: string | undefined;
 
   constructor(limit = 500) {
     this.#limit = limit;
@@ -44,6 +46,25 @@ export class StatementPipeline {
 
   take(): Uint8Array {
     return this.#writer.take();
+  }
+
+  /** What `take` gave was sent and is not needed any more: its memory is used again. */
+  giveBack(bytes: Uint8Array): void {
+    this.#writer.giveBack(bytes);
+  }
+
+  /** True while rows of this COPY follow each other. */
+  copies(sql: string): boolean {
+    return this.#copying === sql;
+  }
+
+  /** Begins a message that is no row of the open COPY. */
+  #begin(type: number): MessageWriter {
+    if (this.#copying !== undefined) {
+      this.#copying = undefined;
+      this.#writer.begin(frontend.copyDone).end();
+    }
+    return this.#writer.begin(type);
   }
 
   /** Everything sent so far succeeded. */
@@ -69,7 +90,7 @@ export class StatementPipeline {
   }
 
   #close(name: string): void {
-    this.#writer.begin(frontend.close).byte(statementKind).cstring(name).end();
+    this.#begin(frontend.close).byte(statementKind).cstring(name).end();
   }
 
   /** Name of the prepared statement; parses it when it is new. */
@@ -100,7 +121,7 @@ export class StatementPipeline {
 
   /** Parse: String name, String query, Int16 number of types, Int32 type oid for each. */
   #parse(name: string, sql: string, types: readonly number[]): void {
-    const writer = this.#writer.begin(frontend.parse).cstring(name).cstring(sql).int16(types.length);
+    const writer = this.#begin(frontend.parse).cstring(name).cstring(sql).int16(types.length);
     for (const type of types) writer.int32(type);
     writer.end();
   }
@@ -111,7 +132,7 @@ export class StatementPipeline {
    * rows).
    */
   #bind(name: string, count: number): void {
-    this.#writer.begin(frontend.bind).byte(0).cstring(name).int16(0).int16(count);
+    this.#begin(frontend.bind).byte(0).cstring(name).int16(0).int16(count);
   }
 
   #value(value: TupleValue): void {
@@ -121,7 +142,7 @@ export class StatementPipeline {
 
   #execute(): void {
     this.#writer.int16(0).end();
-    this.#writer.begin(frontend.execute).byte(0).int32(0).end();
+    this.#begin(frontend.execute).byte(0).int32(0).end();
   }
 
   /** Runs a statement of a relation plan with the values of a change. */
@@ -150,28 +171,31 @@ export class StatementPipeline {
     this.#execute();
   }
 
-  /** COPY … FROM STDIN with all its data. After an error the server drops the data by itself. */
+  /**
+   * Rows of a COPY … FROM STDIN, which goes on until something else is written: to begin one costs the server
+   * as much as hundreds of rows. After an error it drops the data by itself.
+   */
   copy(sql: string, data: Uint8Array): void {
-    this.run(sql);
+    if (this.#copying !== sql) this.run(sql);
+    this.#copying = sql;
     for (let at = 0; at < data.length; at += copyChunkBytes) {
       this.#writer
         .begin(frontend.copyData)
         .bytes(data.subarray(at, at + copyChunkBytes))
         .end();
     }
-    this.#writer.begin(frontend.copyDone).end();
   }
 
   flush(): void {
-    this.#writer.begin(frontend.flush).end();
+    this.#begin(frontend.flush).end();
   }
 
   sync(): void {
-    this.#writer.begin(frontend.sync).end();
+    this.#begin(frontend.sync).end();
   }
 
   /** A simple query; ends with its own ReadyForQuery. */
   simple(sql: string): void {
-    this.#writer.begin(frontend.query).cstring(sql).end();
+    this.#begin(frontend.query).cstring(sql).end();
   }
 }

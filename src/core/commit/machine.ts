@@ -283,7 +283,7 @@ export class CommitMachine {
   #blockedBySession(waiter: Priority, holder: Extract<Holder, { kind: 'session' }>, waitedMs: number): void {
     const expired = waitedMs >= this.#options.blockerTimeoutMs;
     if (holder.startTime === undefined) {
-      if (expired) this.#refuse(waiter.gid, lockRefusal(waiter.gid, this.#options.self));
+      if (expired) this.#refuse(waiter.gid, lockRefusal(waiter.gid, this.#options.self, holder));
       return;
     }
     const older = waiter.ddl || waiter.startTime < holder.startTime;
@@ -300,7 +300,8 @@ export class CommitMachine {
     const held = own ?? foreign;
     if (held === undefined) {
       // A prepared transaction that is not ours, such as a client's own: nobody here can decide about it.
-      if (expired) this.#refuse(waiter.gid, lockRefusal(waiter.gid, this.#options.self));
+      const prepared = { prepared: holderGid };
+      if (expired) this.#refuse(waiter.gid, lockRefusal(waiter.gid, this.#options.self, prepared));
       return;
     }
     if (own !== undefined ? !this.#coordinator.undecided(holderGid) : !this.#undecidedHere(holderGid)) return;

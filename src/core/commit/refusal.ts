@@ -36,11 +36,14 @@ export function conflictRefusal(loser: Gid, winner: Gid, node: NodeId): Refusal 
 }
 
 /** A lock that nobody here can take away was not released in time. */
-export function lockRefusal(gid: Gid, node: NodeId): Refusal {
-  const holder = `a session on node ${node} that is not supervised`;
+export function lockRefusal(gid: Gid, node: NodeId, holder: { pid: number } | { prepared: string }): Refusal {
+  const who =
+    'pid' in holder
+      ? `a session on node ${node} that is not supervised (process ${holder.pid})`
+      : `the prepared transaction "${holder.prepared}" on node ${node}`;
   return {
-    ...gatewayRefusal('40001', `${holder} holds a lock that transaction ${gid} needs`, true),
-    hint: 'End that session, or repeat the transaction later.',
+    ...gatewayRefusal('40001', `${who} holds a lock that transaction ${gid} needs`, true),
+    hint: `End that ${'pid' in holder ? 'session' : 'transaction'}, or repeat the transaction later.`,
     node,
   };
 }

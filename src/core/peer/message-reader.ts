@@ -32,7 +32,8 @@ export interface CodecError {
   readonly text: string;
 }
 
-const firstSpillBytes = 4096;
+/** Room that is made at once, for a frame of transaction-data; beyond it for at most twice what has come. */
+const wholeAtOnceBytes = 131_072;
 const nothing = new Uint8Array(0);
 
 export class MessageReader {
@@ -46,8 +47,7 @@ export class MessageReader {
 
   /**
    * Hands in what the socket gave; call `next` until it returns undefined before the next push. The chunk
-   * must never be overwritten: the data of a transaction-data are a view of it (or of the reader's own
-   * memory) and stay valid for as long as somebody holds them, keeping the whole chunk in memory meanwhile.
+   * may be overwritten after that: the data of a transaction-data have memory of their own.
    */
   push(chunk: Uint8Array): void {
     assert(
@@ -104,13 +104,14 @@ export class MessageReader {
     return frame;
   }
 
-  /** Moves bytes to the spill until it holds `total`; room is made for at most twice what has come. */
+  /** Moves bytes to the spill until it holds `total`. */
   #spillUpTo(total: number, whole = total): void {
     const bytes = Math.min(total - this.#spillBytes, this.#chunk.length - this.#offset);
     if (bytes <= 0) return;
     const needed = this.#spillBytes + bytes;
     if (needed > this.#spill.length) {
-      const grown = new Uint8Array(Math.max(firstSpillBytes, needed, Math.min(whole, 2 * needed)));
+      const most = Math.max(2 * needed, wholeAtOnceBytes);
+      const grown = new Uint8Array(Math.max(needed, Math.min(whole, most)));
       grown.set(this.#spill.subarray(0, this.#spillBytes));
       this.#spill = grown;
     }
@@ -144,7 +145,8 @@ export class MessageReader {
       this.#break('malformed-body', `a malformed ${message.kind} message`);
       return undefined;
     }
-    return message;
+    const lent = message.kind === 'transaction-data' && frame.buffer === this.#chunk.buffer;
+    return lent ? { ...message, data: message.data.slice() } : message;
   }
 
   #break(reason: CodecError['reason'], text: string): void {

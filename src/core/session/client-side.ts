@@ -19,6 +19,12 @@ export class ClientSide {
   copying = false;
   /** The task of an open group waits for its client. */
   groupWaits = false;
+  /**
+   * A string runs of which the client hears at its end, unless it is urgent or much: so PostgreSQL fills its
+   * buffer, and a client that waits for a string cannot tell which of its statements waits.
+   */
+  gathers = false;
+  urgent = false;
   #segment: Segment | undefined;
   #pumping = false;
 
@@ -36,6 +42,13 @@ export class ClientSide {
     return (
       this.loggedIn && !this.copying && !this.groupWaits && !this.#intake.waiting && !this.#intake.collecting
     );
+  }
+
+  /** What was said so far may wait for the rest. Once: asked when there is something to send. */
+  takeGathering(): boolean {
+    const { urgent } = this;
+    this.urgent = false;
+    return this.gathers && !urgent;
   }
 
   /** `partialBytes`: of a message that is still arriving. */
@@ -168,6 +181,7 @@ export class ClientSide {
 
   copyBegan(): void {
     this.copying = true;
+    this.urgent = true;
     this.#session.resume();
   }
 

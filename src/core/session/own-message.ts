@@ -1,11 +1,14 @@
 /** Takes from the reply to a statement of the gateway's own what its task wants to know. */
 import { backend } from '../wire/codes.ts';
-import { cstringAt, errorFields, int32At } from '../wire/messages.ts';
+import { catalogConflict } from '../wire/catalog-conflict.ts';
+import { cstringAt, errorFields, errorResponse, int32At } from '../wire/messages.ts';
 import type { Reply } from './reply.ts';
 
 export function takeError(reply: Reply, buffer: Uint8Array, start: number, end: number): void {
-  reply.error = buffer.slice(start, end);
-  reply.sqlstate = errorFields(buffer, start, end).get('C') ?? '';
+  const fields = errorFields(buffer, start, end);
+  const conflict = catalogConflict(fields);
+  reply.error = conflict === undefined ? buffer.slice(start, end) : errorResponse(conflict);
+  reply.sqlstate = conflict?.sqlstate ?? fields.get('C') ?? '';
 }
 
 export function takeOwnMessage(

@@ -7,6 +7,7 @@ import { unreadableNotify } from '../statement/refusal.ts';
 import type { ParsedText, Statement, StatementClass } from '../statement/statement-class.ts';
 import { frontend, status } from '../wire/codes.ts';
 import { query, syncMessage, withText } from '../wire/messages.ts';
+import type { ErrorText } from '../wire/messages.ts';
 import { isSetting, runsAsIs } from './block.ts';
 import { runEverywhere } from './everywhere.ts';
 import { settled } from './server-reply.ts';
@@ -152,6 +153,23 @@ function planSeveral(
 
 const nothing = new Uint8Array(0);
 
+const partitionStrategy = /^\s*create\b.*\)\s*partition\s+by\s+"?(?!(?:list|range|hash)\b)(\w+)/is;
+
+function unparsedText(text: string): ErrorText {
+  const strategy = partitionStrategy.exec(text)?.[1];
+  if (strategy !== undefined) {
+    // Before 17 the server says so when it runs the command.
+    const message = `unrecognized partitioning strategy "${strategy.toLowerCase()}"`;
+    return { severity: 'ERROR', sqlstate: '22023', message };
+  }
+  return {
+    severity: 'ERROR',
+    sqlstate: '42601',
+    message: '[multimaster] the statement uses a syntax that PostgreSQL 18 no longer has',
+    hint: 'Quote names that have become keywords.',
+  };
+}
+
 /**
  * PostgreSQL 18's grammar refuses the text. The server gets it only as Parse, which executes nothing: it says
  * best what is wrong, and an older server that knows the syntax all the same must not run what nobody here
@@ -164,12 +182,7 @@ function* runUnparsed(session: SessionMachine, source: QueryText): Task {
   const reply = session.expect(newReply('own', false));
   yield* settled(session, reply);
   if (reply.error === undefined) {
-    yield* refuse(session, {
-      severity: 'ERROR',
-      sqlstate: '42601',
-      message: '[multimaster] the statement uses a syntax that PostgreSQL 18 no longer has',
-      hint: 'Quote names that have become keywords.',
-    });
+    yield* refuse(session, unparsedText(source.text));
   } else {
     session.toClient(translated(session, reply.error));
   }

@@ -40,6 +40,7 @@ export interface StringStatement {
 
 export function* runString(session: SessionMachine, statements: readonly StringStatement[]): Task {
   let tail: Reply | undefined;
+  session.client.gathers = statements.length > 1;
   for (const statement of statements) {
     if (tail !== undefined) release(session, tail);
     const result = yield* runStatement(session, statement, statements.length === 1);
@@ -59,6 +60,7 @@ export function* runString(session: SessionMachine, statements: readonly StringS
     release(session, tail);
   }
   session.holding = undefined;
+  session.client.gathers = false;
   sendReady(session);
 }
 

@@ -200,6 +200,7 @@ export function relayNotice(
     held.splice(beforeLast ? held.length - 1 : held.length, 0, buffer.subarray(start, end));
     return;
   }
+  session.client.urgent = true;
   session.ports.toClient(buffer, start, end);
 }
 

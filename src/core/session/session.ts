@@ -32,6 +32,7 @@ import { Registry } from './registry.ts';
 import { relay, relayNotice, relayPart, tellError } from './relay.ts';
 import { newReply } from './reply.ts';
 import { Delivery } from './delivery.ts';
+import { Seniority } from './seniority.ts';
 import { relayParameter, Sensor, sensorName } from './sensor.ts';
 import type { Reply } from './reply.ts';
 
@@ -66,6 +67,7 @@ export class SessionMachine {
   readonly delivery = new Delivery();
   readonly client: ClientSide;
   readonly sensor = new Sensor();
+  readonly seniority = new Seniority();
   #replies: Reply[] = [];
   #task: Pick<Task, 'next'> | PlainRead | undefined;
   #running = false;
@@ -193,10 +195,7 @@ export class SessionMachine {
     this.error({ severity: 'FATAL', sqlstate, message });
   }
 
-  /**
-   * Ends the session for a reason outside of it. What became of a transaction behind its PREPARE is unknown,
-   * not "failed".
-   */
+  /** Ends the session for a reason outside of it. What became of what it has prepared is unknown. */
   abandon(sqlstate: string, message: string): void {
     const gid = this.block?.gid;
     if (gid === undefined) return this.fatal(sqlstate, message);
@@ -215,6 +214,7 @@ export class SessionMachine {
 
   /** The transaction has ended one way or the other. */
   blockEnded(committed: boolean): void {
+    if (!committed && this.interruption !== undefined) this.seniority.lost(this.block, this.ports.clock());
     this.block = undefined;
     this.interruption = undefined;
     this.wish.blockEnded(committed);
@@ -353,8 +353,7 @@ export class SessionMachine {
    */
   interrupt(refusal: Refusal): boolean {
     if (this.block === undefined || this.block.preparing) return false;
-    // A request that comes before its statement has begun is lost: whoever still waits for the locks asks
-    // again.
+    // A request that comes before its statement has begun is lost: whoever still waits asks again.
     this.interruption ??= newInterruption(refusal, this.serverStatus === status.failed);
     if (this.#cancelling || this.interruption.rolledBack) return true;
     if (this.#replies.length > 0) {

@@ -117,6 +117,7 @@ export function* runCommit(session: SessionMachine, chain: boolean): Part<boolea
   const end = yield* endBlock(session, block, undefined);
   session.blockEnded(end.kind === 'committed');
   if (end.kind === 'error') {
+    if (end.retryable) session.seniority.lost(block, session.ports.clock());
     session.toClient(end.error);
     return false;
   }

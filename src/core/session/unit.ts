@@ -165,7 +165,8 @@ function dropStale(session: SessionMachine, reply: Reply): void {
 
 /** The client has begun a transaction. */
 export function openExplicitBlock(session: SessionMachine, modes: TransactionModes | undefined): void {
-  session.block = newBlock(true, session.ports.clock(), modes, session.wish.value);
+  const startTime = session.seniority.begin(session.ports.clock());
+  session.block = newBlock(true, startTime, modes, session.wish.value);
 }
 
 /**
@@ -181,7 +182,8 @@ export function* blockMayHaveEnded(session: SessionMachine, rollback?: Reply): P
     const { modes, fallback, chained } = session.block; // AND CHAIN
     const failed = rollback.statusBefore === status.failed;
     session.blockEnded(false);
-    session.block = newBlock(true, session.ports.clock(), modes, failed ? fallback : undefined);
+    const startTime = session.seniority.begin(session.ports.clock());
+    session.block = newBlock(true, startTime, modes, failed ? fallback : undefined);
     session.block.chained = chained;
     // A failed transaction has forgotten its access mode: the server falls back to the default, which is the
     // sensor.

@@ -16,9 +16,9 @@ export interface EverywhereCommand {
   readonly relation: readonly string[];
   /** The partition of a DETACH. */
   readonly partition: readonly string[];
-  /** Of the index to create, or of the tablespace; empty: PostgreSQL chooses one. */
+  /** Of the index to create, or of the tablespace; empty: PostgreSQL chooses one, or it stays where it is. */
   readonly name: string;
-  /** What the name of an index without a name is made of. */
+  /** What the name of an index without a name is made of; the schema of a REINDEX. */
   readonly columns: readonly string[];
   /** IF EXISTS, IF NOT EXISTS. */
   readonly lenient: boolean;
@@ -67,7 +67,12 @@ export function indexRemoval(command: TreeNode): EverywhereCommand {
 
 /** REINDEX with CONCURRENTLY. */
 export function reindexing(command: TreeNode): EverywhereCommand {
-  return { ...none, what: 'reindex', tag: 'REINDEX', relation: pathOf(nodeAt(command, 'relation')) };
+  const columns = [textAt(command, 'name') ?? []].flat();
+  const options = nodesAt(command, 'params').map((each) => nodeAt(each, 'DefElem') ?? {});
+  const tablespace = options.findLast((option) => textAt(option, 'defname') === 'tablespace');
+  const name = stringOf(nodeAt(tablespace ?? {}, 'arg') ?? {}) ?? '';
+  const relation = pathOf(nodeAt(command, 'relation'));
+  return { ...none, what: 'reindex', tag: 'REINDEX', relation, name, columns };
 }
 
 /** ALTER TABLE … DETACH PARTITION … CONCURRENTLY; undefined: it is none. */

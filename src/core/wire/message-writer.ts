@@ -1,6 +1,6 @@
 /**
  * Builds protocol messages into one growing buffer, so that many messages leave in one write.
- * Rule: `take()` hands the bytes over; the writer never touches them again.
+ * Rule: `take()` hands the bytes over; the writer touches them again only when they are given back.
  */
 const encoder = new TextEncoder();
 
@@ -8,6 +8,9 @@ const encoder = new TextEncoder();
 const leastGrowth = 512;
 /** Who has just sent more than this probably sends as much again, and gets the room for it at once. */
 const muchBytes = 8192;
+
+/** A larger buffer is not kept for the next message. */
+const mostKept = 262_144;
 
 /** Most writers build one message: a new buffer is made only by the next message after take(). */
 const nothing = new Uint8Array(0);
@@ -17,6 +20,8 @@ export class MessageWriter {
   #size = 0;
   #lengthAt = -1;
   #least = leastGrowth;
+  /** Given back: the next room of this size. */
+  #spare: Uint8Array | undefined;
 
   constructor(capacity = 512) {
     this.#buffer = new Uint8Array(capacity);
@@ -29,9 +34,22 @@ export class MessageWriter {
   #room(bytes: number): void {
     const wanted = this.#size + bytes;
     if (wanted <= this.#buffer.length) return;
-    const grown = new Uint8Array(Math.max(wanted, this.#buffer.length * 2, this.#least));
+    const grown = this.#made(Math.max(wanted, this.#buffer.length * 2, this.#least));
     grown.set(this.#buffer.subarray(0, this.#size));
     this.#buffer = grown;
+  }
+
+  #made(bytes: number): Uint8Array {
+    const spare = this.#spare;
+    if (spare === undefined || spare.length < bytes) return new Uint8Array(bytes);
+    this.#spare = undefined;
+    return spare;
+  }
+
+  /** Nobody needs these bytes of `take` any more. Only much is kept, once, and not more than is usual. */
+  giveBack(taken: Uint8Array): void {
+    if (taken.byteOffset > 0 || taken.length <= muchBytes || taken.buffer.byteLength > mostKept) return;
+    this.#spare = new Uint8Array(taken.buffer);
   }
 
   /** Begins a message; type 0 stands for the startup packets, which have none. */
@@ -99,7 +117,8 @@ export class MessageWriter {
 
   take(): Uint8Array {
     const taken = this.#buffer.subarray(0, this.#size);
-    this.#least = this.#size > muchBytes ? this.#size : leastGrowth;
+    // A little more, or the next one, hardly larger, would grow to twice its room just before its end.
+    this.#least = this.#size > muchBytes ? this.#size + (this.#size >> 3) : leastGrowth;
     this.#buffer = nothing;
     this.#size = 0;
     return taken;

@@ -2,7 +2,7 @@
  * Builders and readers of single protocol messages, as byte arrays. Grammar: manual, "Message Formats".
  * Rule: no state; what is read is checked against the message's end, never beyond.
  */
-import { backend, cancelRequestCode, frontend, protocol30, status } from './codes.ts';
+import { backend, cancelRequestCode, frontend, protocol30, sslRequestCode, status } from './codes.ts';
 import { MessageWriter } from './message-writer.ts';
 
 const decoder = new TextDecoder();
@@ -69,6 +69,9 @@ export function startup(parameters: Iterable<readonly [string, string]>, version
   for (const [name, value] of parameters) writer.cstring(name).cstring(value);
   return writer.byte(0).end().take();
 }
+
+/** SSLRequest (F). */
+export const sslRequest: Uint8Array = new MessageWriter(8).begin(0).int32(sslRequestCode).end().take();
 
 /** CancelRequest (F): Int32 code, Int32 process id, secret key (4 bytes, up to 256 in protocol 3.2). */
 export function cancelRequest(processId: number, key: Uint8Array): Uint8Array {

@@ -11,6 +11,7 @@ import { writeDirectly } from '../wire/direct-writing.ts';
 
 /** Up to this many bytes in all, copying costs less than a list of pieces (writev). */
 const copyLimitBytes = 4096;
+const gatheredBytes = 8192;
 
 export class ByteOutput {
   readonly #socket: Socket;
@@ -46,14 +47,16 @@ export class ByteOutput {
     this.#pieces.push(new Uint8Array(this.#memory, this.#start, bytes));
     this.#pieceBytes += bytes;
     this.#memory = undefined;
+    this.#start = this.#end;
   }
 
   get empty(): boolean {
     return this.#memory === undefined && this.#pieces.length === 0;
   }
 
-  /** Writes what was added. */
-  flush(): void {
+  /** Writes what was added. `gather`: only when it is as much as PostgreSQL's own buffer holds. */
+  flush(gather = false): void {
+    if (gather && this.#pieceBytes + this.#end - this.#start < gatheredBytes) return;
     this.#cut();
     const pieces = this.#pieces;
     const [first] = pieces;

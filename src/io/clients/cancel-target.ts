@@ -4,11 +4,9 @@
  * again.
  */
 import type { Socket } from 'node:net';
-import { sendCancel } from '../postgres/raw-connection.ts';
+import { sendCancel, type ServerPlace } from '../postgres/server-connection.ts';
 
-export interface CancelTarget {
-  readonly host: string;
-  readonly port: number;
+export interface CancelTarget extends ServerPlace {
   readonly pid: number;
   readonly key: Uint8Array;
 }
@@ -18,7 +16,7 @@ const longestWaitMs = 2000;
 
 /** As sendCancel: resolves when the server has dealt with the request, or false. Never rejects. */
 export function sendCancelTo(target: CancelTarget): Promise<boolean> {
-  return sendCancel(target.host, target.port, target.pid, target.key);
+  return sendCancel(target, target.pid, target.key);
 }
 
 /**

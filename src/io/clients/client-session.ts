@@ -15,22 +15,18 @@ import { FrameScanner } from '../../core/wire/frame-scanner.ts';
 import { errorResponse, int32At, startup, terminateMessage } from '../../core/wire/messages.ts';
 import { connectDirectly, readDirectly } from '../wire/direct-reading.ts';
 import { serverAddress } from '../postgres/server-address.ts';
+import { usesTls } from '../postgres/server-connection.ts';
 import { ByteOutput } from './byte-output.ts';
 import { cancelUntilGone, sendCancelTo } from './cancel-target.ts';
 import type { CancelTarget } from './cancel-target.ts';
 import { clientMessageLimit, longestMessageBytes } from './message-limits.ts';
-import { retryDelayMs } from './retry-delay.ts';
+import { ScramBridge } from './scram-bridge.ts';
+import { bypassRefusal, serverUnreachable } from './login-refusal.ts';
+import type { SessionConnections, StartupRequest } from './session-request.ts';
 import { askedOf, type SessionServices } from './session-services.ts';
 
 /** Unsent bytes above which the other side is no longer read. */
 const highWaterBytes = 256 * 1024;
-
-export interface StartupRequest {
-  readonly protocol: number;
-  readonly parameters: ReadonlyMap<string, string>;
-  /** What had arrived behind the startup packet. */
-  readonly rest: Uint8Array;
-}
 
 export class ClientSession {
   readonly #client: Socket;
@@ -43,6 +39,7 @@ export class ClientSession {
   readonly machine: SessionMachine;
   readonly user: string;
   readonly #bypass: boolean;
+  readonly #scram: ScramBridge;
   #backendPid = 0;
   #backendKey: Uint8Array = new Uint8Array(0);
   #openGid: Gid | undefined;
@@ -52,15 +49,12 @@ export class ClientSession {
   #ended = false;
   #loggedIn = false;
   #bypassChecked = false;
-  /**
-   * While the check runs: what the server has said since it let the user in. Neither side hears of the other
-   * before.
-   */
+  /** While the check runs: what the server says since it let the user in. Neither side hears of it before. */
   #heldForCheck: Uint8Array[] | undefined;
   #connected = false;
 
-  constructor(client: Socket, request: StartupRequest, services: SessionServices) {
-    this.#client = readDirectly(client, (chunk) => this.#clientData(chunk));
+  constructor(connections: SessionConnections, request: StartupRequest, services: SessionServices) {
+    this.#client = readDirectly(connections.socket, (chunk) => this.#clientData(chunk));
     this.#services = services;
     const { parameters } = request;
     this.user = parameters.get('user') ?? '';
@@ -70,8 +64,15 @@ export class ClientSession {
       services.limits,
       readOnlyDefault(startupSettings(parameters)),
     );
+    const bothSecure = connections.encrypted && usesTls(services.server);
+    this.#scram = new ScramBridge(bothSecure ? () => services.scramVerifier(this.user) : undefined);
     const { host, port } = services.server;
-    this.#server = connectDirectly(serverAddress(host, port), (chunk) => this.#serverData(chunk));
+    const fromServer = (chunk: Uint8Array): void => this.#serverData(chunk);
+    const { server } = connections;
+    this.#server =
+      server === undefined
+        ? connectDirectly(serverAddress(host, port), fromServer)
+        : readDirectly(server, fromServer);
     this.#toClient = new ByteOutput(this.#client);
     this.#toServer = new ByteOutput(this.#server);
     this.#fromClient = this.#clientScanner();
@@ -88,6 +89,10 @@ export class ClientSession {
     return this.#backendPid;
   }
 
+  get loggedIn(): boolean {
+    return this.#loggedIn;
+  }
+
   get supervised(): boolean {
     return !this.#bypass;
   }
@@ -99,26 +104,19 @@ export class ClientSession {
   #ports(): SessionPorts {
     const services = this.#services;
     return {
-      ...askedOf(services),
+      ...askedOf(services, this),
       toServer: (buffer, start, end) => this.#toServer.add(buffer, start, end),
       toClient: (buffer, start, end) => this.#toClient.add(buffer, start, end),
       close: () => this.close(),
       cancelServer: () => void this.#cancelServer(),
-      waitBeforeRetry: (attempt) => {
-        setTimeout(() => this.#drive(() => this.machine.retryDue()), retryDelayMs(attempt)).unref();
-      },
       newTransaction: (startTime) => {
         this.#openGid = services.newTransaction(this, startTime);
         return this.#openGid;
       },
-      announceSql: (command, tag) => services.announceSql(command, tag, this.#backendPid),
-      heldOpen: (gid, xid) => services.heldOpen(gid, xid, this.#backendPid),
       openEnded: (gid, end) => {
         this.#openGid = undefined;
         services.openEnded(gid, end);
       },
-      ...services.everywherePorts(this),
-      ...services.branchPorts(this),
       prepareEnded: (gid, end) => {
         this.#openGid = undefined;
         services.prepareEnded(gid, end);
@@ -148,7 +146,7 @@ export class ClientSession {
 
   #flush(): void {
     this.#toServer.flush();
-    this.#toClient.flush();
+    this.#toClient.flush(this.machine.client.takeGathering() && !this.#closing);
     if (this.#closing) {
       this.#client.end();
       this.#leaveServer();
@@ -157,9 +155,7 @@ export class ClientSession {
     this.#adjustReading();
   }
 
-  /**
-   * A side that cannot take more stops the other side from being read. Also called when a side has drained.
-   */
+  /** A side that cannot take more stops the other one from being read. Also called when one has drained. */
   #adjustReading(): void {
     if (this.#ended || !this.#connected || this.#heldForCheck !== undefined) return;
     const client = this.#client;
@@ -180,13 +176,16 @@ export class ClientSession {
   #listen(packet: Uint8Array, rest: Uint8Array): void {
     const client = this.#client;
     const server = this.#server;
-    server.on('connect', () => {
+    const connected = (): void => {
       this.#connected = true;
       server.setKeepAlive(true, 30_000);
       server.write(packet);
+      server.resume();
       client.resume();
       if (rest.length > 0) this.#clientData(rest);
-    });
+    };
+    if (server.connecting) server.on('connect', connected);
+    else process.nextTick(connected);
     server.on('drain', () => this.#adjustReading());
     client.on('drain', () => this.#adjustReading());
     server.on('error', (error) => this.#serverEnded(error.message));
@@ -236,9 +235,22 @@ export class ClientSession {
     if (this.#bypass && type !== frontend.password && type !== frontend.terminate) {
       // What came before the check would run unsupervised, or supervised afterwards.
       this.machine.fatal('08P01', `unexpected message type ${type} during authentication`);
+    } else if (type === frontend.password && !this.#loggedIn) {
+      this.#passwordMessage(buffer.subarray(start, end));
     } else {
       this.machine.client.message(type, buffer, start, end);
     }
+  }
+
+  #passwordMessage(message: Uint8Array): void {
+    const converted = this.#scram.fromClient(message);
+    const toServer = (bytes: Uint8Array): void =>
+      this.machine.client.message(frontend.password, bytes, 0, bytes.length);
+    if (converted === undefined) return toServer(message);
+    converted.then(
+      (bytes) => this.#drive(() => toServer(bytes)),
+      (error: Error) => this.#drive(() => this.machine.fatal('08006', error.message)),
+    );
   }
 
   #serverScanner(): FrameScanner {
@@ -258,11 +270,23 @@ export class ClientSession {
         this.#backendKey = buffer.slice(start + 9, end);
       } else if (type === backend.readyForQuery) {
         this.#loggedIn = true;
-      } else if (this.#bypass && type === backend.authentication && int32At(buffer, start + 5) === 0) {
-        this.#heldForCheck = [];
-        void this.#checkBypass();
+      } else if (type === backend.authentication) {
+        return this.#authentication(buffer.subarray(start, end));
       }
     }
+    this.#fromServerToClient(type, buffer, start, end);
+  }
+
+  #authentication(request: Uint8Array): void {
+    if (this.#bypass && int32At(request, 5) === 0) {
+      this.#heldForCheck = [];
+      void this.#checkBypass();
+    }
+    const bytes = this.#scram.fromServer(request);
+    this.#fromServerToClient(backend.authentication, bytes, 0, bytes.length);
+  }
+
+  #fromServerToClient(type: number, buffer: Uint8Array, start: number, end: number): void {
     if (this.#heldForCheck !== undefined) this.#heldForCheck.push(buffer.slice(start, end));
     else if (this.#bypassChecked) this.#toClient.add(buffer, start, end);
     else this.machine.serverMessage(type, buffer, start, end);
@@ -275,31 +299,19 @@ export class ClientSession {
   async #checkBypass(): Promise<void> {
     this.#server.pause();
     this.#client.pause();
-    let allowed = false;
-    try {
-      allowed = await this.#services.mayBypass(this.user);
-    } catch (error) {
-      return this.#refuseBypass(`whether the user may is not known: ${(error as Error).message}`);
-    }
+    const refusal = await bypassRefusal(this.#services, this.user);
     if (this.#ended) return;
-    if (!allowed) return this.#refuseBypass('only superusers and members of multimaster.admin_role may');
     const held = this.#heldForCheck ?? [];
+    if (refusal !== undefined) {
+      this.#toClient.add(refusal, 0, refusal.length);
+      this.close();
+      return this.#flush();
+    }
     this.#heldForCheck = undefined;
     this.#bypassChecked = true;
     for (const message of held) this.#toClient.add(message, 0, message.length);
     this.#server.resume();
     this.#client.resume();
-    this.#flush();
-  }
-
-  #refuseBypass(why: string): void {
-    const error = errorResponse({
-      severity: 'FATAL',
-      sqlstate: '42501',
-      message: `[multimaster] permission denied for a session with application_name=mtm_admin: ${why}`,
-    });
-    this.#toClient.add(error, 0, error.length);
-    this.close();
     this.#flush();
   }
 
@@ -329,11 +341,7 @@ export class ClientSession {
       this.#closing = true; // the server's own FATAL has been relayed
       return;
     }
-    const error = errorResponse({
-      severity: 'FATAL',
-      sqlstate: '57P03',
-      message: `[multimaster] the local PostgreSQL server cannot be reached: ${reason}`,
-    });
+    const error = errorResponse(serverUnreachable(reason));
     this.#toClient.add(error, 0, error.length);
     this.close();
   }

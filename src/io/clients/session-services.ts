@@ -11,10 +11,12 @@ import type {
 } from '../../core/session/ports.ts';
 import type { ParsedText } from '../../core/statement/statement-class.ts';
 import type { ErrorText } from '../../core/wire/messages.ts';
+import type { ServerPlace } from '../postgres/server-connection.ts';
 import type { ClientSession } from './client-session.ts';
+import { retryDelayMs } from './retry-delay.ts';
 
 export interface SessionServices {
-  readonly server: { readonly host: string; readonly port: number };
+  readonly server: ServerPlace;
   readonly limits: SessionLimits;
   /** Settings `multimaster.*` that every session shows. */
   readonly shownSettings: ReadonlyMap<string, string>;
@@ -39,6 +41,8 @@ export interface SessionServices {
   openEnded(gid: Gid, end: Finish | 'failed'): void;
   /** May this user work unsupervised (application_name=mtm_admin)? */
   mayBypass(user: string): Promise<boolean>;
+  /** The user's pg_authid.rolpassword. */
+  scramVerifier(user: string): Promise<string | undefined>;
   /** Why no session may begin now; undefined: it may. */
   admission(): ErrorText | undefined;
   sessionStarted(session: ClientSession): void;
@@ -48,6 +52,11 @@ export interface SessionServices {
 }
 
 type Asked =
+  | 'waitBeforeRetry'
+  | 'announceSql'
+  | 'heldOpen'
+  | keyof EverywherePorts
+  | keyof BranchPorts
   | 'classify'
   | 'hiddenNotify'
   | 'deliveryFailed'
@@ -57,9 +66,16 @@ type Asked =
   | 'headerSql'
   | 'openHeaderSql';
 
-/** What is the same for every session. */
-export function askedOf(services: SessionServices): Pick<SessionPorts, Asked> {
+/** What the node does for a session. */
+export function askedOf(services: SessionServices, session: ClientSession): Pick<SessionPorts, Asked> {
   return {
+    waitBeforeRetry: (attempt) => {
+      setTimeout(() => session.drive((machine) => machine.retryDue()), retryDelayMs(attempt)).unref();
+    },
+    announceSql: (command, tag) => services.announceSql(command, tag, session.backendPid),
+    heldOpen: (gid, xid) => services.heldOpen(gid, xid, session.backendPid),
+    ...services.everywherePorts(session),
+    ...services.branchPorts(session),
     classify: (text) => services.classify(text),
     hiddenNotify: () => services.hiddenNotify(),
     deliveryFailed: (reason) => services.deliveryFailed(reason),

@@ -11,9 +11,8 @@
  * purpose and the role are covered: nothing can be replayed, reflected or changed on the way.
  * Rule: before its proof a stranger gets the same 40 bytes as everybody; after a wrong one, a fixed answer.
  * It must never compare a mac but in constant time, nor say anything about this node to somebody unproved.
- * It authenticates the two ends of the connection at its beginning; the bytes behind it are protected by the
- * network only, until the connection itself is TLS (`dial` in outgoing-link.ts and the server in
- * peer-listener.ts are the two places that open sockets).
+ * It authenticates the two ends of the connection at its beginning; the bytes behind it are protected by TLS,
+ * where there is TLS (peer-encryption.ts), else by the network only.
  */
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { NodeId } from '../../core/identity.ts';
@@ -42,6 +41,7 @@ import {
   type LinkReason,
   type Rejection,
 } from './link-reason.ts';
+import type { PeerTlsMode } from './peer-encryption.ts';
 
 /** Who this gateway is, in handshakes. */
 export interface Identity {
@@ -52,6 +52,8 @@ export interface Identity {
   /** The generation that added this node at run time; 0 for a node of the configuration files. */
   readonly since: number;
   readonly versions: VersionRange;
+  /** Of the connections below. */
+  readonly tls: PeerTlsMode;
 }
 
 /** Whom a dialler means to reach. */

@@ -9,6 +9,7 @@ import type { NodeId } from '../../core/identity.ts';
 import type { PeerMessage } from '../../core/peer/message.ts';
 import { MessageReader } from '../../core/peer/message-reader.ts';
 import { assert } from '../../lib/assert.ts';
+import { readDirectly } from '../wire/direct-reading.ts';
 import { writeDirectly } from '../wire/direct-writing.ts';
 import { ListenerHandshake, type Accepted, type Admission, type Failed, type Identity } from './handshake.ts';
 import { linkReason, type LinkReason } from './link-reason.ts';
@@ -36,7 +37,7 @@ const acknowledgementBytes = Buffer.of(acknowledgement);
 export class IncomingLink {
   /** For the log. */
   readonly address: string;
-  readonly #socket: Socket;
+  #socket: Socket;
   readonly #events: IncomingLinkEvents;
   readonly #handshake: ListenerHandshake;
   readonly #deadline: NodeJS.Timeout;
@@ -56,11 +57,27 @@ export class IncomingLink {
     socket.setNoDelay(true);
     socket.setKeepAlive(true, 10_000);
     socket.on('data', (chunk: Buffer) => this.#received(chunk));
+    this.#listen(socket);
+  }
+
+  #listen(socket: Socket): void {
     socket.on('error', (error) => this.close(linkReason('network', error.message)));
     socket.on('end', () => {
-      if (!this.#ended && this.#peer !== undefined) events.onPeerStopped(this);
+      if (!this.#ended && this.#peer !== undefined) this.#events.onPeerStopped(this);
     });
     socket.on('close', () => this.close(linkReason('closed-by-peer', 'the peer closed the link')));
+  }
+
+  /** From now on bytes come by the hundred thousand: none of them is worth memory of its own. */
+  #readDirectly(): void {
+    const former = this.#socket;
+    former.removeAllListeners('end');
+    this.#socket = readDirectly(former, (chunk) => this.#read(chunk), true);
+    // What it could not write of the handshake it tells only now.
+    if (this.#socket !== former)
+      former.on('error', (error) => this.close(linkReason('network', error.message)));
+    this.#listen(this.#socket);
+    this.#socket.resume();
   }
 
   /** Who it is; undefined as long as it is a stranger. */
@@ -85,7 +102,6 @@ export class IncomingLink {
 
   #received(chunk: Buffer): void {
     if (this.#ended) return;
-    if (this.#peer !== undefined) return this.#read(chunk);
     const { send, result } = this.#handshake.push(chunk);
     if (result?.kind === 'failed') return this.#reject(result, send);
     if (send !== undefined) this.#socket.write(send);
@@ -95,6 +111,7 @@ export class IncomingLink {
     this.#peer = { node: result.peer, incarnation: result.incarnation };
     this.#events.onAccepted(this, result);
     if (result.rest.length > 0 && !this.#ended) this.#read(result.rest);
+    if (!this.#ended) this.#readDirectly();
   }
 
   #handOver(accepted: Accepted): void {
@@ -113,7 +130,9 @@ export class IncomingLink {
     this.#events.onEnded(this, reason, claimed);
   }
 
-  #read(chunk: Buffer): void {
+  /** The chunk is valid during the call only. */
+  #read(chunk: Uint8Array): void {
+    if (this.#ended) return;
     const from = this.#peer?.node;
     assert(from !== undefined, 'a stranger sends no messages');
     this.#acknowledgeTimer ??= setTimeout(() => {

@@ -9,6 +9,7 @@ import { anyNode } from './handshake-message.ts';
 export type LinkReasonKind =
   | 'not-tried'
   | 'network'
+  | 'in-the-clear'
   | 'timeout'
   | 'not-a-peer'
   | 'wrong-secret'
@@ -50,6 +51,7 @@ export function isMisconfiguration(reason: LinkReason): boolean {
     case 'stale-incarnation':
     case 'replaced-node':
     case 'not-a-peer':
+    case 'in-the-clear':
       return true;
     default:
       return false;
@@ -93,11 +95,7 @@ export function rejectionReason(rejection: Rejection, parties: HandshakeParties)
   const address = known ? `${target}'s address` : 'the address that was called';
   switch (rejection) {
     case 'wrong-secret':
-      return linkReason(
-        rejection,
-        `the cluster secret of node ${dialer.node} differs from that of ${target}: ` +
-          'give all gateways the same one',
-      );
+      return linkReason(rejection, differentSecrets(dialer.node, target));
     case 'wrong-version':
       return linkReason(
         rejection,
@@ -152,6 +150,44 @@ export function otherNodeReason(
   return linkReason(
     'replaced-node',
     `a former gateway answers at node ${peer.id}'s address: ${removed(peer.id)}`,
+  );
+}
+
+/** What the dialler's own socket met. */
+export function dialError(
+  error: Error,
+  own: NodeId,
+  peer: { readonly id: NodeId },
+  where: string,
+): LinkReason {
+  // The code is EPROTO when something waits to be written, so OpenSSL's words tell.
+  if (/alert decrypt error/.test(error.message))
+    return linkReason('wrong-secret', differentSecrets(own, `node ${peer.id}`));
+  if (/wrong version number|packet length too long|alert/.test(error.message))
+    return linkReason('not-a-peer', `${where} does not speak TLS as gateways do`);
+  return linkReason('network', `${where}: ${describe(error)}`);
+}
+
+const networkTexts: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'connection refused',
+  ECONNRESET: 'connection reset',
+  EHOSTUNREACH: 'host unreachable',
+  ENETUNREACH: 'network unreachable',
+  ENOTFOUND: 'host name not found',
+  EAI_AGAIN: 'host name lookup failed',
+  EPIPE: 'connection broken',
+  ETIMEDOUT: 'connection timed out',
+};
+
+/** The part of a network error that stays the same from one attempt to the next. */
+function describe(error: Error): string {
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+  return code === undefined ? error.message : (networkTexts[code] ?? code);
+}
+
+function differentSecrets(dialer: NodeId, target: string): string {
+  return (
+    `the cluster secret of node ${dialer} differs from that of ${target}: ` + 'give all gateways the same one'
   );
 }
 

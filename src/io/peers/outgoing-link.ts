@@ -11,15 +11,16 @@
  * Rule: a message given while the link is not up, or still queued when it goes down, is dropped; whoever
  * needs an answer asks again after the next `up`. Nothing is ever queued without a limit.
  */
-import { connect, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import type { NodeId } from '../../core/identity.ts';
 import type { PeerMessage } from '../../core/peer/message.ts';
 import { MessageWriter } from '../../core/peer/message-writer.ts';
 import { assert } from '../../lib/assert.ts';
 import { writeDirectly } from '../wire/direct-writing.ts';
 import { DialerHandshake, type Accepted, type Identity } from './handshake.ts';
-import { isMisconfiguration, linkReason, type LinkReason } from './link-reason.ts';
+import { dialError, isMisconfiguration, linkReason, type LinkReason } from './link-reason.ts';
 import { acknowledgement, type LinkLog, type LinkSettings } from './link-settings.ts';
+import { dialPeer } from './peer-encryption.ts';
 
 export interface PeerAddress {
   readonly id: NodeId;
@@ -186,18 +187,18 @@ export class OutgoingLink {
     const { settings, identity } = this.#options;
     const peer = this.#peer;
     this.#attempts += 1;
-    const socket = connect({ host: peer.host, port: peer.port, noDelay: true, keepAlive: true });
+    const socket = dialPeer(identity, peer.host, peer.port);
     const deadline = setTimeout(() => {
       const text = `${this.#where()} does not answer within ${settings.handshakeTimeoutMs} ms`;
       this.#fail(linkReason('timeout', text));
     }, settings.handshakeTimeoutMs);
     const handshake = new DialerHandshake(identity, peer);
     this.#state = { kind: 'dialling', socket, handshake, deadline };
-    socket.once('connect', () => socket.write(handshake.hello));
+    socket.write(handshake.hello);
     socket.on('data', (chunk: Buffer) => this.#received(socket, handshake, chunk));
     // The state knows the socket that counts; what a former one still says concerns nobody.
     socket.on('error', (error) => {
-      if (this.#isCurrent(socket)) this.#fail(linkReason('network', `${this.#where()}: ${describe(error)}`));
+      if (this.#isCurrent(socket)) this.#fail(dialError(error, identity.nodeId, peer, this.#where()));
     });
     // A living gateway resets what it gives up (see #fail), so this comes from its system, after its end.
     socket.on('end', () => {
@@ -301,11 +302,11 @@ export class OutgoingLink {
     const before = this.#state;
     assert(before.kind === 'dialling' || before.kind === 'up', 'only an attempt or a link fails');
     this.#leave(before);
-    giveUp(before);
     if (before.kind === 'up' && this.#options.now() - before.since >= stableAfterMs) this.#attempts = 0;
     this.#writer = new MessageWriter();
     const timer = setTimeout(() => this.#dial(), this.#backOff());
     this.#state = { kind: 'waiting', timer };
+    giveUp(before); // it may say at once that it is closed
     const news = before.kind === 'up' || reason.text !== this.#reason.text;
     this.#reason = reason;
     if (!news) return;
@@ -340,21 +341,4 @@ export class OutgoingLink {
 function giveUp(state: Extract<State, { kind: 'up' | 'dialling' }>): void {
   if (state.kind === 'up' || state.handshake.proofSent) state.socket.resetAndDestroy();
   else state.socket.destroy();
-}
-
-const networkTexts: Readonly<Record<string, string>> = {
-  ECONNREFUSED: 'connection refused',
-  ECONNRESET: 'connection reset',
-  EHOSTUNREACH: 'host unreachable',
-  ENETUNREACH: 'network unreachable',
-  ENOTFOUND: 'host name not found',
-  EAI_AGAIN: 'host name lookup failed',
-  EPIPE: 'connection broken',
-  ETIMEDOUT: 'connection timed out',
-};
-
-/** The part of a network error that stays the same from one attempt to the next. */
-function describe(error: Error): string {
-  const code = 'code' in error && typeof error.code === 'string' ? error.code : undefined;
-  return code === undefined ? error.message : (networkTexts[code] ?? code);
 }

@@ -19,6 +19,7 @@ import { linkReason, type LinkReason, type Rejection } from './link-reason.ts';
 import { defaultLinkSettings, type LinkLog, type LinkSettings } from './link-settings.ts';
 import { OutgoingLink, type PeerAddress } from './outgoing-link.ts';
 import { PeerListener, type PeerListenerEvents, type SharedPort } from './peer-listener.ts';
+import type { PeerTlsMode } from './peer-encryption.ts';
 import { dialStream, ownStream, type PeerStream } from './peer-stream.ts';
 import { RefusalLog } from './refusal-log.ts';
 
@@ -50,6 +51,8 @@ export interface PeerLinksOptions {
   /** At most 63 bytes of UTF-8. */
   readonly clusterName: string;
   readonly secret: string;
+  /** Left out: `remote`. */
+  readonly tls?: PeerTlsMode;
   readonly nodeId: NodeId;
   readonly incarnation: number;
   /** The generation that added this node at run time; 0 (left out) for one of the configuration files. */
@@ -96,13 +99,14 @@ export class PeerLinks {
   #state: 'new' | 'started' | 'stopped' = 'new';
 
   constructor(options: PeerLinksOptions) {
-    const { clusterName, secret, nodeId, incarnation, since = 0, peers } = options;
+    const { clusterName, secret, tls = 'remote', nodeId, incarnation, since = 0, peers } = options;
     assert(Buffer.byteLength(clusterName) <= maxClusterNameBytes, 'the cluster name is longer than 63 bytes');
     assert(secret !== '', 'the cluster secret is empty');
     assert(new Set(peers.map(({ id }) => id)).size === peers.length, 'two peers have the same id');
     this.#options = options;
     this.#refusals = new RefusalLog(options.log, options.now);
-    this.#identity = { clusterName, secret, nodeId, incarnation, since, versions: protocolVersions };
+    const versions = protocolVersions;
+    this.#identity = { clusterName, secret, tls, nodeId, incarnation, since, versions };
     this.#settings = { ...defaultLinkSettings, ...options.settings };
     const events: PeerListenerEvents = {
       admit: (hello) => this.#admit(hello),
@@ -114,6 +118,7 @@ export class PeerLinks {
         if (peer?.incoming === link) this.#peerStopped(peer, link.peer?.incarnation);
       },
       onEnded: (link, reason, claimed) => this.#ended(link, reason, claimed),
+      onRefused: (address, reason) => this.#refusals.tell(address, reason, undefined),
       onAcceptFailed: (error) =>
         options.log.warn({ err: error }, 'a connection on the peer port could not be accepted'),
     };

@@ -2,14 +2,17 @@
  * The peer port: accepts connections and keeps the number of those that have proved nothing small.
  * Rule: one stranger too many costs the oldest stranger its place, never a peer.
  */
-import { createServer, type Server, type Socket } from 'node:net';
+import type { Server, Socket } from 'node:net';
 import type { Identity } from './handshake.ts';
 import { IncomingLink, type IncomingLinkEvents } from './incoming-link.ts';
-import { linkReason } from './link-reason.ts';
+import { linkReason, type LinkReason } from './link-reason.ts';
 import type { LinkSettings } from './link-settings.ts';
+import { newPeerServer } from './peer-encryption.ts';
 import { listenForPeers, portOf } from './peer-server.ts';
 
 export interface PeerListenerEvents extends IncomingLinkEvents {
+  /** Before it could say who it is. */
+  readonly onRefused: (address: string, reason: LinkReason) => void;
   /** The process is short of something (descriptors); the port stays open. */
   readonly onAcceptFailed: (error: Error) => void;
 }
@@ -58,7 +61,12 @@ export class PeerListener {
         events.onEnded(link, reason, claimed);
       },
     };
-    this.#server = createServer((socket) => this.#connected(socket));
+    const { handshakeTimeoutMs } = settings;
+    this.#server = newPeerServer(
+      identity,
+      { handshakeTimeoutMs, maxStrangers: () => this.#maxStrangers },
+      { connected: (socket) => this.#connected(socket), refused: events.onRefused },
+    );
   }
 
   /** The port that is listened on; 0 when none is. */

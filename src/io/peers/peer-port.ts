@@ -4,30 +4,40 @@
  * nobody had read of it.
  * Rule: a stranger costs what a hello has, and its place when too many come.
  */
-import { createServer, type Server, type Socket } from 'node:net';
+import type { Server, Socket } from 'node:net';
 import { decodeHello, hasMagic, helloBytes } from './handshake-message.ts';
 import { defaultLinkSettings } from './link-settings.ts';
+import type { LinkReason } from './link-reason.ts';
+import { newPeerServer, type PeerSecurity } from './peer-encryption.ts';
 import type { SharedPort } from './peer-listener.ts';
 import { listenForPeers, portOf } from './peer-server.ts';
 
 const { handshakeTimeoutMs, maxStrangers } = defaultLinkSettings;
 
+export interface PeerPortEvents {
+  /** Before it could say who it is. */
+  readonly onRefused: (address: string, reason: LinkReason) => void;
+  /** The process is short of something (descriptors); the port stays open. */
+  readonly onAcceptFailed: (error: Error) => void;
+}
+
 export class PeerPort implements SharedPort {
   readonly #names: readonly string[];
   readonly #server: Server;
-  readonly #onAcceptFailed: (error: Error) => void;
+  readonly #events: PeerPortEvents;
   readonly #clusters = new Map<string, (socket: Socket) => void>();
   /** In the order in which they came. */
   readonly #strangers = new Set<Socket>();
 
-  /**
-   * `names`: of all clusters that will ever be served. `onAcceptFailed`: the process is short of something
-   * (descriptors); the port stays open.
-   */
-  constructor(names: readonly string[], onAcceptFailed: (error: Error) => void) {
+  /** `names`: of all clusters that will ever be served. */
+  constructor(names: readonly string[], security: PeerSecurity, events: PeerPortEvents) {
     this.#names = names;
-    this.#server = createServer((socket) => this.#connected(socket));
-    this.#onAcceptFailed = onAcceptFailed;
+    this.#server = newPeerServer(
+      security,
+      { handshakeTimeoutMs, maxStrangers: () => maxStrangers },
+      { connected: (socket) => this.#connected(socket), refused: events.onRefused },
+    );
+    this.#events = events;
   }
 
   /** The port that is listened on; 0 when none is. */
@@ -37,7 +47,7 @@ export class PeerPort implements SharedPort {
 
   /** Rejects with address-in-use, or config-invalid when the address cannot be listened on at all. */
   async listen(host: string, port: number): Promise<void> {
-    await listenForPeers(this.#server, { host, port }, this.#onAcceptFailed);
+    await listenForPeers(this.#server, { host, port }, this.#events.onAcceptFailed);
   }
 
   serve(clusterName: string, connected: (socket: Socket) => void): () => void {

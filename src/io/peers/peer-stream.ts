@@ -2,11 +2,12 @@
  * A connection on the peer port that carries bytes instead of messages, mutually authenticated by the same
  * handshake. Rule: its owner reads, writes and closes it; nobody here touches it after it was handed over.
  */
-import { connect, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import type { NodeId } from '../../core/identity.ts';
 import { protocolVersions } from '../../core/peer/frame.ts';
 import { DialerHandshake, type Accepted, type Identity, type Target } from './handshake.ts';
 import { anyNode, type ConnectionPurpose } from './handshake-message.ts';
+import { dialPeer, type PeerTlsMode } from './peer-encryption.ts';
 
 export interface PeerStream {
   /** Paused; has no listeners but one that keeps an early error from ending the process. */
@@ -39,6 +40,8 @@ export interface CopyCaller {
   readonly nodeId: NodeId;
   /** The generation that added it; left out (or 0) when it is not known before there is a copy. */
   readonly since?: number;
+  /** As the member's `peer_tls`. */
+  readonly tls: PeerTlsMode;
 }
 
 /** The socket of a handshake that is over. */
@@ -67,8 +70,8 @@ export async function dialCopy(
   source: CopySource,
   timeoutMs: number,
 ): Promise<CopyStream> {
-  const { clusterName, secret, nodeId, since = 0 } = caller;
-  const identity = { clusterName, secret, nodeId, since, incarnation: 0, versions: protocolVersions };
+  const { since = 0 } = caller;
+  const identity = { ...caller, since, incarnation: 0, versions: protocolVersions };
   const { host, port } = source;
   const target = { host, port, id: source.id ?? anyNode, since: source.since };
   const { stream, accepted } = await dialSocket(identity, target, timeoutMs, 'copy');
@@ -88,16 +91,16 @@ function dialSocket(
 ): Promise<{ stream: PeerStream; accepted: Accepted }> {
   return new Promise((resolve, reject) => {
     const { host, port } = peer;
-    const socket = connect({ host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: 10_000 });
+    const socket = dialPeer(identity, host, port);
     const fail = (reason: string): void => {
       clearTimeout(deadline);
+      reject(new Error(reason)); // first: a socket may say at once that it is closed
       socket.destroy();
-      reject(new Error(reason));
     };
     const where = `${host}:${port}`;
     const deadline = setTimeout(() => fail(`${where} does not answer within ${timeoutMs} ms`), timeoutMs);
     const handshake = new DialerHandshake(identity, peer, purpose);
-    socket.once('connect', () => socket.write(handshake.hello));
+    socket.write(handshake.hello);
     socket.on('error', (error) => fail(`${where}: ${error.message}`));
     socket.on('close', () => fail(`${where} closed the connection`));
     socket.on('data', (chunk: Buffer) => {

@@ -185,7 +185,9 @@ export class ApplyWorker {
   }
 
   #send(): void {
-    if (this.#pipeline.size > 0) this.#connection.send(this.#pipeline.take());
+    if (this.#pipeline.size === 0) return;
+    const bytes = this.#pipeline.take();
+    this.#connection.send(bytes, () => this.#pipeline.giveBack(bytes));
   }
 
   #sync(): void {

@@ -1,5 +1,6 @@
 /** Reads what PostgreSQL answers on the gateway's own connections. Grammar: manual, "Message Formats". */
 import type { NodeId, Refusal } from '../../core/identity.ts';
+import { catalogConflict } from '../../core/wire/catalog-conflict.ts';
 import { cstringAt, errorFields, int32At } from '../../core/wire/messages.ts';
 
 const decoder = new TextDecoder();
@@ -25,6 +26,11 @@ export function readRefusal(node: NodeId, buffer: Uint8Array, start: number, end
       node,
       retryable: true,
     };
+  }
+  const conflict = catalogConflict(fields);
+  if (conflict !== undefined) {
+    const { sqlstate: clash, message, detail, hint } = conflict;
+    return { sqlstate: clash, message, detail: `Node ${node}: ${detail}`, hint, node, retryable: true };
   }
   const optional = {
     detail: fields.get('D'),

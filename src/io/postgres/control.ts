@@ -187,6 +187,15 @@ export class Control {
     return rows[0]?.allowed === true;
   }
 
+  /** Undefined: there is no such user, or he has no password. */
+  async scramVerifier(user: string): Promise<string | undefined> {
+    const { rows } = await this.#client.query<{ rolpassword: string | null }>(
+      'SELECT rolpassword FROM pg_authid WHERE rolname = $1',
+      [user],
+    );
+    return rows[0]?.rolpassword ?? undefined;
+  }
+
   async writeRuntime(state: object): Promise<void> {
     await this.#client.query({
       name: 'mtm_runtime',

@@ -7,15 +7,11 @@ import type { Socket } from 'node:net';
 import pg from 'pg';
 import { readDirectly } from '../wire/direct-reading.ts';
 import { writeDirectly } from '../wire/direct-writing.ts';
-import { serverAddress } from './server-address.ts';
+import { pgSsl, sendCancel, type ServerPlace } from './server-connection.ts';
 import { FrameScanner } from '../../core/wire/frame-scanner.ts';
-import { cancelRequest } from '../../core/wire/messages.ts';
-import { connect as connectSocket } from 'node:net';
 import type { NumberedDatabase } from './slot-names.ts';
 
-export interface ServerLogin extends NumberedDatabase {
-  readonly host: string;
-  readonly port: number;
+export interface ServerLogin extends NumberedDatabase, ServerPlace {
   readonly user: string;
   readonly password: string | undefined;
   readonly database: string;
@@ -80,6 +76,7 @@ export class RawConnection {
       user: options.login.user,
       password: options.login.password,
       database: options.login.database,
+      ssl: pgSsl(options.login),
       application_name: options.applicationName,
       connectionTimeoutMillis: options.connectTimeoutMs ?? 5000,
       options: startupOptions(options.settings),
@@ -134,10 +131,13 @@ export class RawConnection {
     this.#socket.once('drain', drained);
   }
 
-  /** False when the caller should wait for `onceDrained`. The bytes are taken in any case. */
-  send(bytes: Uint8Array): boolean {
+  /**
+   * False when the caller should wait for `onceDrained`. The bytes are taken in any case; `sent` is called
+   * when nobody needs them any more, perhaps within the call.
+   */
+  send(bytes: Uint8Array, sent?: () => void): boolean {
     if (this.#closed) return false;
-    return writeDirectly(this.#socket, bytes);
+    return writeDirectly(this.#socket, bytes, sent);
   }
 
   pause(): void {
@@ -155,7 +155,7 @@ export class RawConnection {
   async cancel(): Promise<void> {
     const key = new Uint8Array(4);
     new DataView(key.buffer).setInt32(0, this.#secretKey);
-    const delivered = await sendCancel(this.#login.host, this.#login.port, this.pid, key);
+    const delivered = await sendCancel(this.#login, this.pid, key);
     if (!delivered) this.destroy();
   }
 
@@ -163,29 +163,6 @@ export class RawConnection {
     this.#socket.destroy();
     this.#end('closed by the gateway');
   }
-}
-
-/**
- * A server that stands still takes the request out of its queue when it goes on, whatever became of the
- * connection: until then the request is on its way.
- */
-const cancelLimitMs = 60_000;
-
-/**
- * Sends a CancelRequest; PostgreSQL closes the connection when it has dealt with it. Never rejects: a cancel
- * is a hint. False: it may still come, at any time, and hit whatever runs then.
- */
-export function sendCancel(host: string, port: number, pid: number, key: Uint8Array): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connectSocket(serverAddress(host, port), () => socket.end(cancelRequest(pid, key)));
-    socket.setTimeout(cancelLimitMs, () => {
-      resolve(false);
-      socket.destroy();
-    });
-    socket.on('data', () => undefined);
-    socket.on('error', () => resolve(true));
-    socket.on('close', () => resolve(true));
-  });
 }
 
 /**

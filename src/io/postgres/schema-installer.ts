@@ -30,6 +30,7 @@ const sqlFiles = [
   'status.sql',
   'requests.sql',
   'checks.sql',
+  'ddl-activity.sql',
   'spread.sql',
   'client-prepared.sql',
   'membership.sql',

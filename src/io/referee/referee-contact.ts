@@ -10,7 +10,7 @@ import { openPostgresSession } from './postgres-session.ts';
 import { recordKey, type ClusterIdentity } from './record-key.ts';
 import { openRedisSession } from './redis-session.ts';
 import { RefereeLink, type RefereeCall } from './referee-link.ts';
-import { tlsOptions } from './tls-options.ts';
+import { tlsOptions } from '../wire/tls-options.ts';
 
 export interface RefereeContactOptions {
   readonly address: RefereeAddress;

@@ -7,7 +7,7 @@ import type { RefereePair, RefereeRecord } from '../../core/generation/referee-r
 import type { RefereeAnswer } from '../../core/generation/referee.ts';
 import type { RefereeAddress } from '../../config/referee-address.ts';
 import type { NodeId } from '../../core/identity.ts';
-import type { TlsOptions } from './tls-options.ts';
+import type { TlsOptions } from '../wire/tls-options.ts';
 
 /** Whose record it is about. */
 export interface RefereeClient {

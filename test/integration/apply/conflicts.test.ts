@@ -214,6 +214,27 @@ for (const direction of ['18 to 15', '15 to 18'] as const) {
       expect(await lab.carry(origin, target, [`UPDATE ${s}c SET v = 9`])).toEqual(prepared);
     });
 
+    test('cancel: while a COPY waits for its next piece', async () => {
+      await lab.everywhere(`CREATE TABLE ${s}cp (id int PRIMARY KEY, t text)`);
+      const rows = `INSERT INTO ${s}cp SELECT g, repeat('x', 100) FROM generate_series(1, 3000) g`;
+      const gid = await lab.prepare(origin, [rows]);
+      const pieces = origin.pieces.get(gid)!;
+      expect(pieces.length).toBeGreaterThan(2);
+      const handle = target.applier.open(gid, 'good');
+      const result = applied(handle);
+      for (const piece of pieces.slice(0, 2)) handle.push(piece.data);
+      const waits = `SELECT pid FROM pg_stat_activity WHERE query LIKE 'COPY%' AND wait_event = 'ClientRead'`;
+      await expect.poll(() => target.rows(waits), { timeout: 20_000 }).toEqual([[handle.pid]]);
+      const reason = { sqlstate: '40001', message: 'an older one wins', node: 1, retryable: true };
+      handle.cancel(reason);
+      expect(await result).toEqual({ kind: 'refused', refusal: reason });
+      expect(await lab.apply(origin, target, gid)).toEqual(prepared);
+      await target.finish(gid, 'commit');
+      await origin.finish(gid, 'commit');
+      const sums = `SELECT count(*)::int, sum(id)::int, sum(length(t))::int FROM ${s}cp`;
+      expect(await target.rows(sums)).toEqual(await origin.rows(sums));
+    });
+
     test('a connection that dies is reported as lost, and the next transaction gets another', async () => {
       await lab.everywhere(`CREATE TABLE ${s}l (id int PRIMARY KEY)`);
       await target.admin.query(`BEGIN; LOCK TABLE ${s}l`);

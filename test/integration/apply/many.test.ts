@@ -1,5 +1,9 @@
 /** Many rows that one statement changes arrive as they were, whatever their types, from 18 to 15 and from 15 to 18. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { factsMark, factsQuery, readFacts } from '../../../src/core/apply/facts.ts';
+import { careful } from '../../../src/core/apply/many-rows.ts';
+import { RelationPlan } from '../../../src/core/apply/relation-plan.ts';
+import { applySettings } from '../../../src/io/postgres/pinned-settings.ts';
 import { Lab } from './lab.ts';
 import type { Site } from './lab.ts';
 
@@ -173,6 +177,46 @@ for (const direction of ['18 to 15', '15 to 18'] as const) {
         expect(result).toMatchObject({ kind: 'refused', refusal: { sqlstate: 'XX001' } });
         await origin.finish(gid, 'rollback');
       }
+    });
+
+    test('rows are looked up, whatever an ANALYZE has seen while the table was loaded', async () => {
+      const table = `${s}a`;
+      await target.admin.query(`CREATE TABLE ${table} (id int PRIMARY KEY, n int)`);
+      await target.admin.query(`INSERT INTO ${table} SELECT g, 0 FROM generate_series(1, 5000) g`);
+      await target.admin.query(
+        `UPDATE pg_class SET relpages = 20, reltuples = 0 WHERE relname IN ('${table}', '${table}_pkey')`,
+      );
+      const { rows } = await target.admin.query({
+        text: factsQuery,
+        values: ['public', table],
+        rowMode: 'array',
+      });
+      const facts = readFacts(String(rows[0]![0]).slice(factsMark.length));
+      const column = (name: string, key: boolean) => ({ key, name, typeOid: 23, typmod: -1 });
+      const plan = RelationPlan.bind(
+        {
+          kind: 'relation',
+          oid: 1,
+          schema: 'public',
+          name: table,
+          identity: 'default',
+          columns: [column('id', true), column('n', false)],
+        },
+        facts,
+      ) as RelationPlan;
+      const planned = async (): Promise<string> => {
+        await target.admin.query(`PREPARE careful AS ${plan.many.update('')!.sql}`);
+        const lines = await target.rows(`EXPLAIN EXECUTE careful('{1,2}', '{3,4}', 2)`);
+        await target.admin.query('DEALLOCATE careful');
+        return lines.flat().join('\n');
+      };
+      await target.admin.query('BEGIN');
+      for (const [name, value] of Object.entries(applySettings))
+        await target.admin.query(`SELECT set_config($1, $2, true)`, [name, value]);
+      expect(await planned()).not.toContain('Index Cond');
+      await target.admin.query(careful, [facts.oid]);
+      expect(await planned()).toContain('Index Cond');
+      await target.admin.query('ROLLBACK');
     });
 
     test('foreign keys of many rows are checked', async () => {

@@ -2,6 +2,7 @@
  * Transactions of several nodes that want the same rows: crossed updates, circles, hot rows, locking reads, foreign
  * keys, sessions that hold locks and do nothing; under each deadlock_prevention.
  * Rule: limits are told by what a transaction without conflict takes on the machine at that moment.
+ * MTM_TEST_CONFLICT_ROUNDS=50 repeats each crossing so often, for the figures it prints.
  */
 import type { Client } from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
@@ -9,18 +10,25 @@ import { failureOf, startCluster, type Cluster } from '../../support/cluster.ts'
 import { equalRows, noPrepared } from '../../support/convergence.ts';
 import { isRepeatable, randomBelow, together } from '../../support/load.ts';
 import { timed, eventually, within } from '../../support/polling.ts';
+import type { PostgresMajor } from '../../../src/io/launcher/server-binaries.ts';
 
 type Mode = 'off' | 'simple' | 'smart';
 const blockerTimeoutMs = 1000;
+const rounds = Number(process.env['MTM_TEST_CONFLICT_ROUNDS'] ?? 5);
+
+/** The rows of crossings and hot rows, and behind them those that nobody else touches. */
+const hot = 10;
+const [quietOne, quietTwo] = [hot + 1, hot + 2];
 
 let cluster: Cluster;
 
-async function begin(mode: Mode): Promise<void> {
+async function begin(mode: Mode, major: PostgresMajor): Promise<void> {
   cluster = await startCluster({
+    majors: [major, major, major],
     settings: { deadlock_prevention: mode, blocker_timeout: `${blockerTimeoutMs}ms` },
   });
   await cluster.query(1, 'CREATE TABLE account (id int PRIMARY KEY, n int NOT NULL DEFAULT 0)');
-  await cluster.query(1, 'INSERT INTO account SELECT generate_series(1, 10)');
+  await cluster.query(1, 'INSERT INTO account SELECT generate_series(1, 12)');
   await cluster.query(1, 'CREATE TABLE child (id int PRIMARY KEY, account int REFERENCES account)');
 }
 
@@ -38,8 +46,8 @@ async function usualMs(): Promise<number> {
   for (let run = 0; run < 5; run++) {
     const begun = performance.now();
     await client.query('BEGIN');
-    await client.query(bump(9));
-    await client.query(bump(10));
+    await client.query(bump(quietOne));
+    await client.query(bump(quietTwo));
     await client.query('COMMIT');
     slowest = Math.max(slowest, performance.now() - begun);
   }
@@ -81,18 +89,33 @@ async function stop(): Promise<void> {
   await cluster?.stop();
 }
 
-describe.each(['off', 'simple'] as const)('deadlock_prevention %s', (mode) => {
-  beforeAll(() => begin(mode));
+/** Smallest, middle and largest of the times. */
+function printTimes(what: string, times: readonly number[]): void {
+  const sorted = times.toSorted((a, b) => a - b);
+  const [least, median, most] = [0, Math.floor(sorted.length / 2), sorted.length - 1].map((index) =>
+    sorted[index]!.toFixed(0),
+  );
+  process.stdout.write(`${what}, ${times.length} times: ${least} to ${most} ms, median ${median} ms\n`);
+}
+
+describe.each([
+  ['off', 16],
+  ['simple', 17],
+] as const)('deadlock_prevention %s, PostgreSQL %i', (mode, major) => {
+  beforeAll(() => begin(mode, major));
   afterEach(check);
   afterAll(stop);
 
   test('a circle ends: after blocker_timeout, or by refusing who waits', timed, async () => {
+    const times: number[] = [];
     for (let round = 0; round < 3; round++) {
       const { codes, tookMs, limitMs } = await ring([1, 2, 3]);
+      times.push(tookMs);
       expect(codes.filter((code) => code !== 'committed' && code !== '40001')).toEqual([]);
       // Off: each of the three may have to wait for its turn.
       expect(tookMs).toBeLessThan(mode === 'off' ? limitMs + 3 * blockerTimeoutMs : limitMs);
     }
+    printTimes(`a circle over three nodes, ${mode}`, times);
   });
 
   test('who repeats gets through', async () => {
@@ -101,26 +124,32 @@ describe.each(['off', 'simple'] as const)('deadlock_prevention %s', (mode) => {
   });
 });
 
-describe('smart, the default', () => {
-  beforeAll(() => begin('smart'));
+describe('smart, the default, PostgreSQL 18', () => {
+  beforeAll(() => begin('smart', 18));
   afterEach(check);
   afterAll(stop);
 
   test('crossed updates on two nodes end within a second with one winner', timed, async () => {
-    for (let round = 0; round < 5; round++) {
+    const times: number[] = [];
+    for (let round = 0; round < rounds; round++) {
       const { codes, tookMs, limitMs } = await ring([1, 2]);
+      times.push(tookMs);
       expect(codes.toSorted()).toEqual(['40001', 'committed']);
       expect(tookMs).toBeLessThan(limitMs);
     }
+    printTimes('crossed updates on two nodes', times);
   });
 
   test('a circle over three nodes ends within a second, and somebody wins', timed, async () => {
-    for (let round = 0; round < 5; round++) {
+    const times: number[] = [];
+    for (let round = 0; round < rounds; round++) {
       const { codes, tookMs, limitMs } = await ring([1, 2, 3]);
+      times.push(tookMs);
       expect(codes).toContain('committed');
       expect(new Set(codes.filter((code) => code !== 'committed'))).toEqual(new Set(['40001']));
       expect(tookMs).toBeLessThan(limitMs);
     }
+    printTimes('a circle over three nodes', times);
   });
 
   test('crossed statements without BEGIN all succeed', async () => {
@@ -137,17 +166,41 @@ describe('smart, the default', () => {
 
   test('ten hot rows updated from three nodes: steady progress, nobody starves', timed, async () => {
     await cluster.query(1, 'UPDATE account SET n = 0');
-    const { committed, retries, longestMs } = await hotRows(3, 2, 6000);
+    const { committed, retries, longestMs, seconds } = await hotRows(3, 2, 6000);
     const least = Math.min(...committed);
     const most = Math.max(...committed);
     const sum = committed.reduce((a, b) => a + b, 0);
-    const figures = `committed ${committed.join(', ')}; ${retries} retries; longest gap ${longestMs.toFixed(0)} ms`;
+    const told = [`committed ${committed.join(', ')}`, `each second ${seconds.join(', ')}`];
+    const figures = [...told, `${retries} retries`, `longest gap ${longestMs.toFixed(0)} ms`].join('; ');
     process.stdout.write(`ten hot rows, two workers at each of three nodes, 6 s: ${figures}\n`);
     expect(least, figures).toBeGreaterThan(most / 20);
+    expect(seconds.filter((count) => count === 0).length, figures).toBeLessThan(seconds.length / 2);
     expect(longestMs, figures).toBeLessThan(3000 + 50 * (await usualMs()));
-    expect(await cluster.query(3, 'SELECT sum(n)::int AS n FROM account WHERE id <= 8')).toEqual([
+    expect(await cluster.query(3, 'SELECT sum(n)::int AS n FROM account WHERE id <= 10')).toEqual([
       { n: 2 * sum },
     ]);
+  });
+
+  test('who repeats what has lost keeps its age, and wins against what began meanwhile', async () => {
+    const [older, loser, later] = await Promise.all([2, 1, 3].map((number) => cluster.client(number)));
+    await older!.query('BEGIN');
+    await older!.query(bump(1));
+    await older!.query('SELECT pg_sleep(0.05)');
+    await loser!.query('BEGIN');
+    await loser!.query(bump(2));
+    await loser!.query('SELECT pg_sleep(0.05)');
+    await later!.query('BEGIN');
+    await later!.query(bump(4));
+    await older!.query(bump(2));
+    await older!.query('COMMIT');
+    expect((await failureOf(loser!.query(bump(3)))).code).toBe('40001');
+    await loser!.query('ROLLBACK');
+    await loser!.query('BEGIN');
+    await Promise.all([loser!.query(bump(3)), later!.query(bump(3))]);
+    const ends = await Promise.allSettled([loser!.query('COMMIT'), later!.query('COMMIT')]);
+    const codes = ends.map((end) => (end.status === 'rejected' ? (end.reason as { code: string }).code : ''));
+    expect(codes).toEqual(['', '40001']);
+    await Promise.all([older, loser, later].map((client) => client!.end()));
   });
 
   test('a session that idles on a lock is ended after blocker_timeout, and told so', timed, async () => {
@@ -227,13 +280,18 @@ async function waitsOnNode1(): Promise<void> {
   });
 }
 
-/** Transfers between hot rows; what each worker has committed, all retries, and the longest wait of any of them. */
+/**
+ * Transfers between hot rows; what each worker has committed, and all of them in each second, all retries, and the
+ * longest wait of any of them.
+ */
 async function hotRows(
   nodes: number,
   workers: number,
   forMs: number,
-): Promise<{ committed: number[]; retries: number; longestMs: number }> {
-  const until = performance.now() + forMs;
+): Promise<{ committed: number[]; retries: number; longestMs: number; seconds: number[] }> {
+  const start = performance.now();
+  const until = start + forMs;
+  const seconds = Array.from({ length: Math.floor(forMs / 1000) }, () => 0);
   const committed: number[] = [];
   let retries = 0;
   let longestMs = 0;
@@ -242,7 +300,7 @@ async function hotRows(
     committed[index] = 0;
     while (performance.now() < until) {
       const begun = performance.now();
-      const [a, b] = [1 + randomBelow(8), 1 + randomBelow(8)];
+      const [a, b] = [1 + randomBelow(hot), 1 + randomBelow(hot)];
       for (;;) {
         try {
           await client.query('BEGIN');
@@ -257,10 +315,12 @@ async function hotRows(
         }
       }
       committed[index]!++;
+      const second = Math.floor((performance.now() - start) / 1000);
+      if (second < seconds.length) seconds[second]!++;
       longestMs = Math.max(longestMs, performance.now() - begun);
     }
     await client.end();
   };
   await together(Array.from({ length: nodes * workers }, (_, index) => work(index)));
-  return { committed, retries, longestMs };
+  return { committed, retries, longestMs, seconds };
 }

@@ -13,7 +13,7 @@ const all = ['app', ...more];
 let cluster: Cluster;
 
 beforeAll(async () => {
-  cluster = await startCluster({ databases: more });
+  cluster = await startCluster({ majors: [17, 17, 17], databases: more });
 });
 
 afterAll(async () => {
@@ -105,6 +105,25 @@ test('load on all of them at once, and a gateway that is killed meanwhile', asyn
     expect(await sameEverywhere(database, 'SELECT gid FROM pg_prepared_xacts')).toEqual([]);
     await sameEverywhere(database, 'SELECT label, count(*), sum(n) FROM load GROUP BY label ORDER BY label');
   });
+});
+
+test('a role that was made in one database is there for the others, whichever node they ask', async () => {
+  const app = await cluster.client(1);
+  const other = await Promise.all([2, 3].map((number) => cluster.client(number, { database: 'other' })));
+  for (const name of ['made_1', 'made_2', 'made_3']) {
+    await app.query(`CREATE ROLE ${name}`);
+    await Promise.all(other.map((client) => client.query(`GRANT SELECT ON thing TO ${name}`)));
+  }
+  // What others have given it is seen from everywhere, too.
+  expect((await failureOf(app.query('DROP ROLE made_1'))).code).toBe('2BP01');
+  for (const name of ['made_1', 'made_2', 'made_3']) {
+    await other[0]!.query(`REVOKE ALL ON thing FROM ${name}`);
+    await app.query(`DROP ROLE ${name}`);
+  }
+  expect(
+    await sameEverywhere('other', `SELECT relacl::text FROM pg_class WHERE relname = 'thing'`),
+  ).toHaveLength(1);
+  expect(await sameEverywhere('app', `SELECT rolname FROM pg_roles WHERE rolname ~ '^made'`)).toEqual([]);
 });
 
 test('a cancel request finds its session in whichever database it is', async () => {

@@ -262,6 +262,59 @@ describe.each(majors)('on PostgreSQL %i', (major) => {
     await expectLine(/^column "Mixed Case"\."Select" 3: from /);
   });
 
+  test('LIKE of a temporary table, which the other nodes do not have', async () => {
+    const client = await cluster.client(1);
+    await client.query('CREATE TEMP TABLE pattern (a int, b varchar(7) COLLATE "C" DEFAULT \'x\')');
+    await client.query('CREATE TABLE patterned (LIKE pattern)');
+    await client.query(`INSERT INTO patterned VALUES (1, 'y')`);
+    // With what a definition from the catalog does not say, the other nodes refuse it.
+    expect((await failureOf(client.query('CREATE TABLE more (LIKE pattern INCLUDING ALL)'))).code).toBe(
+      '42P01',
+    );
+    await client.end();
+    await expectLine(/^column public\.patterned 2: b character varying\(7\)/);
+  });
+
+  test('settings and rights of a database that the other nodes do not have', async () => {
+    await cluster.query(2, 'CREATE DATABASE "only Here"');
+    await cluster.query(2, `ALTER DATABASE "only Here" SET work_mem = '5MB'`);
+    await cluster.query(2, 'ALTER DATABASE "only Here" RESET work_mem');
+    await cluster.query(2, 'GRANT TEMPORARY ON DATABASE "only Here" TO PUBLIC');
+    await cluster.query(2, `COMMENT ON DATABASE "only Here" IS 'x'`);
+    await cluster.query(2, 'DROP DATABASE "only Here"');
+  });
+
+  test('a subscription that does not connect is a row in the catalog of all nodes; none is enabled', async () => {
+    const connection = `CONNECTION 'host=nowhere' PUBLICATION p`;
+    const refused = await failureOf(cluster.query(1, `CREATE SUBSCRIPTION sub ${connection}`));
+    expect(refused.code).toBe('0A000');
+    await cluster.query(1, `CREATE SUBSCRIPTION sub ${connection} WITH (connect = false, slot_name = 'x')`);
+    expect((await failureOf(cluster.query(2, 'ALTER SUBSCRIPTION sub ENABLE'))).code).toBe('0A000');
+    await cluster.query(2, 'ALTER SUBSCRIPTION sub SET (slot_name = NONE)');
+    expect(await cluster.onAllServers('SELECT subslotname, subenabled FROM pg_subscription')).toEqual(
+      cluster.numbers.map(() => [{ subslotname: null, subenabled: false }]),
+    );
+    await cluster.query(3, 'DROP SUBSCRIPTION sub');
+    expect(await cluster.onAllServers('SELECT subname FROM pg_subscription')).toEqual(
+      cluster.numbers.map(() => []),
+    );
+  });
+
+  test('what only the grammar of 18 finds wrong is told in its words', async () => {
+    const failure = await failureOf(cluster.query(1, 'CREATE TABLE wrong (a int) PARTITION BY magic (a)'));
+    expect(failure.message).toBe('unrecognized partitioning strategy "magic"');
+  });
+
+  test('two serializable transactions that create tables without a key', async () => {
+    const clients = [await cluster.client(1), await cluster.client(1)];
+    for (const [index, client] of clients.entries()) {
+      await client.query('BEGIN ISOLATION LEVEL SERIALIZABLE');
+      await client.query(`CREATE TABLE serial_${index} (a int)`);
+    }
+    for (const client of clients) await client.query('COMMIT');
+    for (const client of clients) await client.end();
+  });
+
   test('rows of a table without a key', async () => {
     await cluster.query(1, 'CREATE TABLE keyless (a int, b text)');
     await cluster.query(2, `INSERT INTO keyless VALUES (1, 'x'), (1, 'x'), (2, NULL)`);

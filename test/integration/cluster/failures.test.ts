@@ -11,7 +11,7 @@ import { eventually, within } from '../../support/polling.ts';
 let cluster: Cluster;
 
 beforeAll(async () => {
-  cluster = await startCluster();
+  cluster = await startCluster({ majors: [17, 17, 17] });
   await cluster.query(1, 'CREATE TABLE ledger (id uuid, side int, node int, PRIMARY KEY (id, side))');
   await cluster.query(1, 'CREATE TABLE small (id serial PRIMARY KEY, t text)');
   await cluster.query(1, `INSERT INTO small (t) VALUES ('there')`);

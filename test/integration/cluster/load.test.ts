@@ -8,7 +8,7 @@ import { findProgram, needs, pgbench } from '../../support/programs.ts';
 let cluster: Cluster;
 
 beforeAll(async () => {
-  cluster = await startCluster();
+  cluster = await startCluster({ majors: [16, 16, 16] });
 });
 
 afterAll(async () => {

@@ -230,6 +230,16 @@ describe.each(majors)('on PostgreSQL %i', (major) => {
     expect(await cluster.onAllServers('SELECT s::int FROM m')).toEqual(
       cluster.numbers.map(() => [{ s: 156 }]),
     );
+    // In a function it runs as it is, with its temporary table: the transaction commits last at home.
+    await cluster.query(
+      1,
+      `CREATE FUNCTION again() RETURNS void LANGUAGE plpgsql AS $$
+       BEGIN INSERT INTO p VALUES (12); REFRESH MATERIALIZED VIEW CONCURRENTLY m; END $$`,
+    );
+    await cluster.query(2, 'SELECT again()');
+    expect(await cluster.onAllServers('SELECT s::int FROM m')).toEqual(
+      cluster.numbers.map(() => [{ s: 168 }]),
+    );
   });
 
   test('tablespaces', async () => {

@@ -19,7 +19,7 @@ let cluster: Cluster;
 const children: ChildProcess[] = [];
 
 beforeAll(async () => {
-  cluster = await startCluster({ majors: [18] });
+  cluster = await startCluster({ majors: [16] });
   await cluster.query(1, 'CREATE TABLE taken (id bigint PRIMARY KEY)');
 });
 

@@ -39,6 +39,31 @@ async function ids(): Promise<number[]> {
 
 const { parse, bind, execute, describe: describeMessage, sync, flush, close } = serialize;
 
+describe('a string of statements', () => {
+  test('says nothing while one of them waits, as PostgreSQL does, but for notices', async () => {
+    await cluster.query(1, `INSERT INTO t VALUES (1, 'a')`);
+    const holder = await cluster.direct(1);
+    await holder.query('BEGIN; SELECT FROM t FOR UPDATE');
+    const before = raw.socket.bytesRead;
+    raw.send(serialize.query(`BEGIN; SELECT 1; UPDATE t SET v = 'b'; COMMIT`));
+    await eventually('the UPDATE waits', async () => {
+      const text = `SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'`;
+      return (await cluster.directly(1, text)).length === 1;
+    });
+    expect(raw.socket.bytesRead).toBe(before);
+    await holder.query('COMMIT');
+    const tags = words(await raw.ready()).filter((word) => word.startsWith('commandComplete'));
+    expect(tags).toEqual(['BEGIN', 'SELECT 1', 'UPDATE 1', 'COMMIT'].map((tag) => `commandComplete ${tag}`));
+
+    await holder.query('BEGIN; SELECT FROM t FOR UPDATE');
+    raw.send(serialize.query(`BEGIN; DO $$BEGIN RAISE NOTICE 'x'; END$$; UPDATE t SET v = 'c'; COMMIT`));
+    expect(words(await raw.until('notice'))).toContain('notice 00000');
+    await holder.query('COMMIT');
+    await raw.ready();
+    await holder.end();
+  });
+});
+
 describe('startup', () => {
   test('the parameters of the server are reported, the gateway hides its own', () => {
     expect(raw.parameters.get('server_version')).toMatch(/^18\./);

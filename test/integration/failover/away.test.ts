@@ -18,7 +18,7 @@ vi.setConfig({ testTimeout: limitMs });
 let cluster: Cluster;
 
 beforeAll(async () => {
-  cluster = await startCluster();
+  cluster = await startCluster({ majors: [17, 17, 17] });
   await cluster.query(1, 'CREATE TABLE event (id bigserial PRIMARY KEY, node int, t text)');
   await cluster.query(1, 'CREATE TABLE counter (id int PRIMARY KEY, n bigint)');
   await cluster.query(1, 'INSERT INTO counter SELECT i, 0 FROM generate_series(1, 1000) i');

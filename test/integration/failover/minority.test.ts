@@ -21,7 +21,7 @@ interface Status {
 let site: Site;
 
 beforeAll(async () => {
-  site = await loopbackSite();
+  site = await loopbackSite({ majors: [17, 17, 17] });
   await createRegister(site);
 });
 

@@ -19,7 +19,7 @@ let site: Site;
 let workload: Workload;
 
 beforeAll(async () => {
-  site = await loopbackSite();
+  site = await loopbackSite({ majors: [16, 16, 16] });
   workload = await createWorkload(site, random);
 });
 

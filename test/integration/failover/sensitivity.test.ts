@@ -10,7 +10,7 @@ import { createWorkload, startLoad, testSeed } from './fault-rounds.ts';
 import { loopbackSite } from './site.ts';
 
 test('without wait_peer_commits another node shows what was, and the judge says so', async () => {
-  const site = await loopbackSite(3, { wait_peer_commits: false });
+  const site = await loopbackSite({ settings: { wait_peer_commits: false } });
   try {
     const workload = await createWorkload(site, new Prng(testSeed()));
     const load = startLoad(site, workload);

@@ -21,7 +21,8 @@ import { embeddedDatabase, embeddedHost, type NodeLayout } from '../../../src/io
 import { postgresPid, startServer } from '../../../src/io/launcher/postgres-server.ts';
 import { lastLines, spawnLogged } from '../../../src/io/launcher/process-control.ts';
 import { serverBinaries } from '../../../src/io/launcher/server-binaries.ts';
-import { makeCluster, startCluster, type Cluster } from '../../support/cluster.ts';
+import { expectAgreement } from '../../support/agreement.ts';
+import { makeCluster, startCluster, type Cluster, type ClusterWishes } from '../../support/cluster.ts';
 import { NetworkLab } from '../../support/network-lab.ts';
 import { resumeProcesses } from './process-faults.ts';
 
@@ -182,9 +183,8 @@ export function siteOf(cluster: Cluster): Site {
 }
 
 /** All nodes online. */
-export async function loopbackSite(count = 3, settings: ExtraSettings = {}): Promise<Site> {
-  const majors = Array.from({ length: count }, () => 18 as const);
-  return siteOf(await startCluster({ majors, settings }));
+export async function loopbackSite(wishes: ClusterWishes = {}): Promise<Site> {
+  return siteOf(await startCluster(wishes));
 }
 
 // ---- on hosts of their own
@@ -200,6 +200,7 @@ class LabSite implements Site {
   readonly #cluster: Cluster;
   readonly #sockets: string;
   readonly #relays: ChildProcess[] = [];
+  #started = false;
 
   constructor(cluster: Cluster, network: NetworkLab) {
     this.#cluster = cluster;
@@ -304,6 +305,7 @@ class LabSite implements Site {
     await Promise.all(this.numbers.map((number) => this.startServer(number)));
     await Promise.all(this.numbers.map((number) => this.startGateway(number)));
     await wholeAgain(this, 60_000);
+    this.#started = true;
   }
 
   async #startRelay(number: number): Promise<void> {
@@ -323,11 +325,19 @@ class LabSite implements Site {
     resumeProcesses(this.nodes);
     this.network.heal();
     try {
-      await this.#cluster.stop();
+      if (this.#started) await this.#agree();
     } finally {
-      for (const relay of this.#relays) relay.kill('SIGKILL');
-      this.network.close();
+      await this.#cluster.stop().finally(() => {
+        for (const relay of this.#relays) relay.kill('SIGKILL');
+        this.network.close();
+      });
     }
+  }
+
+  /** What a cluster on loopback asks itself when it stops (support/cluster.ts). */
+  async #agree(): Promise<void> {
+    await wholeAgain(this, 30_000);
+    await expectAgreement(this.nodes, { host: this.#sockets, limitMs: 10_000 });
   }
 }
 

@@ -10,7 +10,11 @@ import { eventually } from '../../support/polling.ts';
 let cluster: Cluster;
 
 beforeAll(async () => {
-  cluster = await startCluster({ settings: { max_retained_wal: '4MB', syncpoint_interval: '1MB' } });
+  cluster = await startCluster({
+    majors: [16, 16, 16],
+    settings: { max_retained_wal: '4MB', syncpoint_interval: '1MB' },
+    unequal: [{ away: [3], why: 'what it missed is not kept' }],
+  });
 });
 
 afterAll(async () => {

@@ -13,7 +13,10 @@ import { eventually, within } from '../../support/polling.ts';
 let cluster: Cluster;
 
 beforeAll(async () => {
-  cluster = await startCluster();
+  cluster = await startCluster({
+    majors: [17, 17, 17],
+    unequal: [{ away: [3], why: 'its server is an old copy' }],
+  });
 });
 
 afterAll(async () => {

@@ -32,7 +32,7 @@ describe.skipIf(redisProgram === undefined)(`two nodes and a referee${needsRedis
   beforeAll(async () => {
     redis = await RedisServer.start();
     const settings = { referee_connstring: `redis://127.0.0.1:${redis.port}` };
-    site = await loopbackSite(2, settings);
+    site = await loopbackSite({ majors: [18, 18], settings });
     workload = await createWorkload(site, new Prng(testSeed()));
     // From now on each gateway reaches the other through a link that can be cut.
     for (const node of site.nodes) {

@@ -224,11 +224,10 @@ describe.each(testedMajors)('DDL capture on PostgreSQL %i', (major) => {
     await lab.trace(lab.admin, ['DROP TABLE seen, audit', 'DROP FUNCTION audited()']);
   });
 
-  test('REFRESH CONCURRENTLY cannot be prepared', async () => {
+  test('REFRESH CONCURRENTLY cannot be prepared: such a transaction commits last', async () => {
     await lab.trace(app, ['CREATE MATERIALIZED VIEW rc AS SELECT 1 AS a', 'CREATE UNIQUE INDEX ON rc (a)']);
-    expect(await refusalOf(() => lab.trace(app, ['REFRESH MATERIALIZED VIEW CONCURRENTLY rc']))).toMatch(
-      /^0A000 .*CONCURRENTLY/,
-    );
+    const { header } = await lab.trace(app, ['REFRESH MATERIALIZED VIEW CONCURRENTLY rc']);
+    expect(header).toBe('mixed');
     await lab.trace(app, ['DROP MATERIALIZED VIEW rc']);
   });
 

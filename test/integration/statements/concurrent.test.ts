@@ -1,6 +1,6 @@
 /**
  * DDL from several nodes at once, against each other and against rows: each ends in success or in an error that says to try
- * again, within a bound, also when a node is gone; afterwards all nodes hold the same.
+ * again, within a bound; afterwards all nodes hold the same. What holds it up, and a node that is gone: cluster/ddl-together.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { startCluster, type Cluster } from '../../support/cluster.ts';
@@ -58,8 +58,8 @@ describe('against each other', () => {
       const text = `CREATE TABLE twin_${round} (id int PRIMARY KEY)`;
       const ends = await atOnce([text, text, text]);
       expect(ends.filter((end) => end === 'done').length).toBeLessThanOrEqual(1);
-      // 42P07: exists; 23505: PostgreSQL's own error when two make it at once.
-      for (const end of ends) expect(end).toMatch(/^(done|40001|40P01|42P07|23505)$/);
+      // 42P07: it exists. That two make it at once shows in nothing else.
+      for (const end of ends) expect(end).toMatch(/^(done|40001|40P01|42P07)$/);
       if (!ends.includes('done')) expect(await run(1, text)).toMatch(/^(done|42P07)$/);
     }
   });
@@ -101,8 +101,8 @@ describe('against each other', () => {
     const functions = [1, 2, 3].map(
       (n) => `CREATE OR REPLACE FUNCTION replaced() RETURNS int LANGUAGE sql AS 'SELECT ${n}'`,
     );
-    // XX000: "tuple concurrently updated" of PostgreSQL itself.
-    for (const end of await atOnce(functions)) expect(end).toMatch(/^(done|40001|40P01|23505|XX000)$/);
+    // Where PostgreSQL itself says "tuple concurrently updated" the gateway repeats.
+    expect(await atOnce(functions)).toEqual(['done', 'done', 'done']);
     const grants = [1, 2, 3].map((n) => `CREATE ROLE rival_${n}; GRANT rival_${n} TO postgres`);
     for (const end of await atOnce(grants)) expect(end).toMatch(/^(done|40001|40P01)$/);
   });
@@ -145,24 +145,5 @@ describe('against rows', () => {
     const codes = new Set((await Promise.all(writers)).flatMap((set) => [...set]));
     for (const code of codes) expect(code).toMatch(/^(40001|40P01)$/);
     expect(written).toBeGreaterThan(before);
-  });
-});
-
-describe('with a node down', () => {
-  test('DDL that waits for a node goes on without it, and it gets the DDL when it is back', async () => {
-    const texts = [1, 2].map((n) => `CREATE TABLE without_${n} (id serial PRIMARY KEY)`);
-    const killed = cluster.killGateway(3);
-    const ends = await Promise.all(texts.map((text, index) => run(index + 1, text)));
-    await killed;
-    for (const [index, end] of ends.entries()) {
-      expect(end).toMatch(/^(done|40001|57P03|08007)$/);
-      let again = end;
-      const deadline = performance.now() + boundMs;
-      while (!/^(done|42P07)$/.test(again) && performance.now() < deadline)
-        again = await run(index + 1, texts[index]!);
-      expect(again).toMatch(/^(done|42P07)$/);
-    }
-    await cluster.startGateway(3);
-    await cluster.whole();
   });
 });

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startCluster, type Cluster } from '../../support/cluster.ts';
 import { noPrepared } from '../../support/convergence.ts';
 import type { PostgresMajor } from '../../../src/io/launcher/server-binaries.ts';
-import { expectAgreement } from './agreement.ts';
+import { expectAgreement } from '../../support/agreement.ts';
 import { manualCommands } from './manual-commands.ts';
 import { renderCounts, renderTable, tableInReadme, writeTable } from './readme-table.ts';
 import { readGroups, titleOf } from './statement-cases.ts';

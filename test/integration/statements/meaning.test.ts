@@ -5,7 +5,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { failureOf, startCluster, type Cluster } from '../../support/cluster.ts';
 import { noPrepared } from '../../support/convergence.ts';
-import { expectAgreement } from './agreement.ts';
+import { expectAgreement } from '../../support/agreement.ts';
 
 let cluster: Cluster;
 

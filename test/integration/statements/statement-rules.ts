@@ -25,7 +25,6 @@ export const localRules: readonly Rule[] = [
       'CREATE TABLE | IF NOT EXISTS of one that is there',
       'ALTER TABLE | IF EXISTS of one that is not there',
       'ALTER TABLE | ALL IN TABLESPACE',
-      'DROP SUBSCRIPTION',
       'ALTER ROLE | RESET ALL',
       'ALTER DATABASE | RESET',
       'PREPARE TRANSACTION',
@@ -97,12 +96,6 @@ export const refusalRules: readonly Refusal[] = [
     ],
   },
   {
-    code: '0A000',
-    why: 'it uses temporary tables, and what runs nested cannot be told in another way',
-    forms: nested,
-    titles: ['REFRESH MATERIALIZED VIEW | CONCURRENTLY'],
-  },
-  {
     code: '2D000',
     why: 'the gateway runs it in a transaction, which cannot end inside',
     titles: ['CALL | a procedure that commits', 'COMMIT', 'ROLLBACK', 'COMMIT | AND CHAIN'],
@@ -121,6 +114,7 @@ export const refusalRules: readonly Refusal[] = [
       'DROP ROLE',
       'DROP USER',
       'DROP GROUP',
+      'GRANT | role, another option',
       'GRANT | database',
       'GRANT | tablespace',
       'GRANT | parameter',
@@ -142,11 +136,6 @@ export const refusalRules: readonly Refusal[] = [
     why: 'the database is local, and the rest of the transaction is not',
     forms: ['savepoint'],
     titles: ['ALTER DATABASE | options'],
-  },
-  {
-    code: '0A000',
-    why: 'rows that it applies would bypass the other nodes',
-    titles: ['CREATE SUBSCRIPTION', 'ALTER SUBSCRIPTION'],
   },
   { code: '0A000', why: 'large objects are not replicated', titles: ['SELECT | lo_create'] },
   {

@@ -128,7 +128,7 @@ function withPostgres(number: number): PostgresJsDatabase<Schema> {
 }
 
 beforeAll(async () => {
-  cluster = await startCluster({ majors: [15, 18, 18] });
+  cluster = await startCluster({ majors: [16, 16, 16] });
 });
 
 afterEach(async () => {

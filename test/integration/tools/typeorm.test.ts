@@ -107,7 +107,7 @@ let cluster: Cluster;
 const opened: DataSource[] = [];
 
 beforeAll(async () => {
-  cluster = await startCluster({ majors: [15, 18, 18] });
+  cluster = await startCluster({ majors: [17, 17, 17] });
 });
 
 afterEach(async () => {

@@ -22,11 +22,11 @@ let plainPort: number;
 let gatewayPort: number;
 
 beforeAll(async () => {
-  cluster = await startCluster({ majors: [18] });
+  cluster = await startCluster({ majors: [17] });
   temporary = mkdtempSync(join(tmpdir(), 'mtm-plain-'));
   chmodSync(temporary, 0o755);
-  const port = await freeBasePort([18]);
-  plain = openClusterFolder({ folder: join(temporary, 'data'), nodes: 1, pg: [18], port });
+  const port = await freeBasePort([17]);
+  plain = openClusterFolder({ folder: join(temporary, 'data'), nodes: 1, pg: [17], port });
   await startServers(plain);
   gatewayPort = cluster.node(1).gatewayPort;
   plainPort = plain.nodes[0]!.postgresPort;

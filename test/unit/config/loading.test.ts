@@ -195,3 +195,47 @@ describe('problems are one sentence each', () => {
     expect(problem('- a')).toMatch(/must consist of lines/);
   });
 });
+
+describe('TLS', () => {
+  const files = 'cert_file: a.crt, key_file: a.key';
+
+  test('paths are those of the file, and a Unix socket needs no TLS', () => {
+    const yaml = enough.replace(
+      '{database: app}',
+      '{database: app, host: db, sslmode: verify-full, sslrootcert: ca.pem}',
+    );
+    expect(load(`${yaml}tls: {${files}}\n`)).toMatchObject({
+      clientTls: { certFile: join(folder, 'a.crt'), keyFile: join(folder, 'a.key'), required: false },
+      postgres: { tls: { mode: 'verify-full', rootCertFile: join(folder, 'ca.pem') } },
+      peerTls: 'remote',
+    });
+    const socket = load(
+      enough.replace('{database: app}', '{database: app, host: /run/pg, sslmode: require}'),
+    );
+    expect(socket.postgres.tls.mode).toBe('disable');
+  });
+
+  test.each([
+    ['tls: {cert_file: a.crt}', 'tls needs both cert_file and key_file, or neither'],
+    ['tls: {required: on}', 'tls.required needs tls.cert_file and tls.key_file'],
+    ['tls: {client_ca_file: ca.pem}', 'tls.client_ca_file needs tls.cert_file and tls.key_file'],
+    [`tls: {${files}, client_cert: user}`, 'tls.client_cert: user needs tls.client_ca_file'],
+    [`tls: {${files}, client_users: [x=y]}`, 'tls.client_users is only for tls.client_cert: user'],
+    [
+      `tls: {${files}, client_ca_file: c, client_cert: user, client_users: [x]}`,
+      'tls.client_users: "x" must be name=user',
+    ],
+    ['tls: {min_version: TLSv1.1}', 'FILE: tls.min_version must be one of TLSv1.2, TLSv1.3, not "TLSv1.1"'],
+    ['peer_tls: maybe', 'FILE: peer_tls must be one of off, prefer, remote, on, not "maybe"'],
+  ])('%s', (line, sentence) => {
+    expect(problem(`${enough}${line}\n`)).toBe(sentence);
+  });
+
+  test.each([
+    ['sslmode: verify-ca', 'postgres has sslmode=verify-ca without sslrootcert'],
+    ['sslcert: c, sslmode: require', 'postgres needs both sslcert and sslkey, or neither'],
+    ['sslrootcert: c', 'postgres names certificates and has sslmode=disable'],
+  ])('postgres: {%s}', (words, sentence) => {
+    expect(problem(enough.replace('database: app', `database: app, ${words}`))).toBe(sentence);
+  });
+});

@@ -39,7 +39,7 @@ describe('the report', () => {
     complete: true,
     unequal,
   });
-  const same = { name: 'boolean', difference: '', describes: false };
+  const same = { name: 'boolean', difference: '', describes: false, ended: false };
 
   test('everything the same', () => {
     expect(isAsRecorded(outcome([same]))).toBe(true);
@@ -48,7 +48,9 @@ describe('the report', () => {
 
   test('nodes that differ, and a difference that nobody knows, are not as recorded', () => {
     expect(isAsRecorded(outcome([same], ['only on node 2: x']))).toBe(false);
-    const unknown = outcome([{ name: 'boolean', difference: '@@\n-a\n+b\n', describes: false }]);
+    const unknown = outcome([
+      { name: 'boolean', difference: '@@\n-a\n+b\n', describes: false, ended: false },
+    ]);
     expect(isAsRecorded(unknown)).toBe(false);
     expect(formatReport(unknown)).toContain('boolean is not in differences.yaml');
   });
@@ -59,7 +61,7 @@ describe('the report', () => {
       for (const [name, entry] of Object.entries(known[suite])) {
         if (entry.varies !== true) expect(recorded(suite, name), `${suite}/${name}.diff`).toBeDefined();
         const difference = recorded(suite, name) ?? '';
-        const file = { name, difference, describes: false };
+        const file = { name, difference, describes: false, ended: false };
         expect(isAsRecorded({ ...outcome([file]), suite }), name).toBe(true);
       }
     }

@@ -97,9 +97,9 @@ CREATE OR REPLACE FUNCTION mtm.table_definition(relation oid) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT format('CREATE %sTABLE %I.%I (%s) USING %I%s%s', CASE c.relpersistence WHEN 'u' THEN 'UNLOGGED ' ELSE '' END,
     n.nspname, c.relname,
-    (SELECT string_agg(format('%I %s%s', a.attname, format_type(a.atttypid, a.atttypmod),
-        CASE WHEN a.attcollation <> t.typcollation THEN format(' COLLATE %I.%I', cn.nspname, co.collname) ELSE '' END),
-        ', ' ORDER BY a.attnum)
+    (SELECT string_agg(format('%I %s%s%s', a.attname, format_type(a.atttypid, a.atttypmod),
+        CASE WHEN a.attcollation <> t.typcollation THEN format(' COLLATE %I.%I', cn.nspname, co.collname) ELSE '' END,
+        CASE WHEN a.attnotnull THEN ' NOT NULL' ELSE '' END), ', ' ORDER BY a.attnum)
       FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
       LEFT JOIN pg_collation co ON co.oid = a.attcollation LEFT JOIN pg_namespace cn ON cn.oid = co.collnamespace
       WHERE a.attrelid = c.oid AND a.attnum > 0),
@@ -111,10 +111,21 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = relation
 $$;
 
+-- CREATE TABLE that is nothing but LIKE of a temporary table, which the other nodes do not have: columns, types and NOT NULL
+-- are all that it has copied.
+CREATE OR REPLACE FUNCTION mtm.is_like_temporary(command text, relation oid) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN EXISTS (SELECT FROM pg_class WHERE relpersistence = 't' AND oid = mtm.resolve((regexp_match(command,
+      '^create\s+table\s[^()]*\(\s*like\s+((?:"[^"]+"|[[:alnum:]_$]+)(?:\.(?:"[^"]+"|[[:alnum:]_$]+))?)\s*\)\s*;?\s*$', 'i'))[1]))
+    AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = relation)
+    AND EXISTS (SELECT FROM pg_class WHERE oid = relation AND relkind = 'r' AND relpersistence <> 't' AND reloftype = 0);
+END $$;
+
 -- Commands that stay on this node, or cannot be part of a transaction (the gateway runs them node by node).
 CREATE OR REPLACE FUNCTION mtm.is_local(command text, tag text) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT tag IN ('REINDEX', 'DROP SUBSCRIPTION')
+  SELECT tag = 'REINDEX'
     OR (tag IN ('CREATE INDEX', 'DROP INDEX') AND command ~* '^(create|drop)\s+(unique\s+)?index\s+concurrently\M')
     OR (tag = 'ALTER TABLE' AND command ~* '\mdetach\s+partition\s+\S+\s+concurrently\s*$')
 $$;
@@ -235,13 +246,22 @@ BEGIN
   ELSE command := mtm.command_text(context, tg_tag);
   END IF;
   IF mtm.is_local(command, tg_tag) THEN RETURN; END IF;
-  IF tg_tag = 'REFRESH MATERIALIZED VIEW' AND command ~* '^refresh\s+materialized\s+view\s+concurrently\M' THEN
-    RAISE EXCEPTION '[multimaster] REFRESH MATERIALIZED VIEW CONCURRENTLY cannot be replicated: it uses temporary tables'
-      USING ERRCODE = '0A000', HINT = 'Refresh without CONCURRENTLY.';
+  IF tg_tag = 'CREATE TABLE' AND pg_my_temp_schema() <> 0 AND mtm.is_like_temporary(command, relation) THEN
+    command := mtm.table_definition(relation);
   END IF;
-  IF tg_tag IN ('CREATE SUBSCRIPTION', 'ALTER SUBSCRIPTION') THEN
+  IF tg_tag = 'REFRESH MATERIALIZED VIEW' AND command ~* '^refresh\s+materialized\s+view\s+concurrently\M' THEN
+    -- It works with a temporary table, which PREPARE refuses: the transaction commits here last, and the others refresh the
+    -- view without that word.
+    LOCK TABLE mtm.temporary_mark IN ROW EXCLUSIVE MODE;
+    command := regexp_replace(command, '^(refresh\s+materialized\s+view)\s+concurrently\M', '\1', 'i');
+  END IF;
+  -- One that is not enabled is a row in a catalog.
+  IF (tg_tag = 'CREATE SUBSCRIPTION' AND command !~* '\mconnect\s*=\s*''?(false|off|0)\M')
+    OR tg_tag IN ('CREATE SUBSCRIPTION', 'ALTER SUBSCRIPTION')
+    AND EXISTS (SELECT FROM pg_subscription WHERE oid = relation AND subenabled) THEN
     RAISE EXCEPTION '[multimaster] rows that a subscription applies would bypass the other nodes'
-      USING ERRCODE = '0A000', HINT = 'Feed the cluster with a client that writes through a gateway.';
+      USING ERRCODE = '0A000', HINT = 'Feed the cluster with a client that writes through a gateway; a subscription that is not enabled, '
+        'created with connect = false, is possible.';
   END IF;
   IF tg_tag IN ('CREATE MATERIALIZED VIEW', 'REFRESH MATERIALIZED VIEW') THEN PERFORM mtm.check_materialized(relation); END IF;
   IF tg_tag = 'ALTER TABLE' THEN PERFORM mtm.emit_emptied(); END IF;
@@ -278,6 +298,10 @@ BEGIN
     command := format('%s %s%s', tg_tag, array_to_string(named, ', '),
       CASE WHEN command ~* '\mcascade\s*;?\s*$' THEN ' CASCADE' ELSE '' END);
   END IF;
+  -- It may be of the time before the gateway, and then it is here alone.
+  IF tg_tag = 'DROP SUBSCRIPTION' THEN
+    command := regexp_replace(command, '^drop\s+subscription\s+(if\s+exists\s+)?', 'DROP SUBSCRIPTION IF EXISTS ', 'i');
+  END IF;
   IF NOT mtm.is_local(command, tg_tag) THEN PERFORM mtm.emit_ddl(command, tg_tag); END IF;
 END $$;
 
@@ -306,9 +330,18 @@ BEGIN
     PERFORM mtm.account(-1);
   END;
   PERFORM set_config('mtm.search_path', search_path, true), set_config('mtm.effective_user', effective_user, true);
-  PERFORM mtm.emit_ddl(command, tag);
+  PERFORM mtm.emit_ddl(mtm.where_database_is(command), tag);
   PERFORM mtm.account(-2);
 END $$;
+
+-- Databases are each node's own: a node that lacks this one has nothing to do.
+CREATE OR REPLACE FUNCTION mtm.where_database_is(command text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT CASE WHEN name IS NULL OR name = current_database() THEN command ELSE format('DO %L', format(
+    'BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = %L) THEN EXECUTE %L; END IF; END', name, command)) END
+  FROM (SELECT (parse_ident((regexp_match(command, '^\s*(?:alter|comment\s+on|(?:grant|revoke)\M[^;]*?\mon)\s+database\s+'
+    '("(?:[^"]|"")+"|[[:alnum:]_$]+)\s+(?:set|reset|is|to|from)\M', 'i'))[1]))[1]::name AS name) AS named
+$$;
 
 CREATE OR REPLACE FUNCTION mtm.announce(command text, tag text, proof text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -318,5 +351,6 @@ END $$;
 REVOKE EXECUTE ON FUNCTION mtm.inside_extension(), mtm.inside_own_frame(), mtm.ddl_settings(), mtm.emit_ddl(text, text),
   mtm.write_ddl(text, text, text, jsonb),
   mtm.is_temporary(oid, oid, text), mtm.grants_temporary(text), mtm.table_definition(oid), mtm.is_local(text, text),
+  mtm.is_like_temporary(text, oid), mtm.where_database_is(text),
   mtm.refuse_own_object(text, text, text), mtm.emit_missing_values(oid), mtm.leave_extension(),
   mtm.check_materialized(oid) FROM PUBLIC;

@@ -86,15 +86,28 @@ BEGIN
   END CASE;
 END $$;
 
+-- REINDEX looks at the tablespace before it looks at the table. NULL: there is nothing against it.
+CREATE OR REPLACE FUNCTION mtm.tablespace_obstacle(name text) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT CASE WHEN t.oid IS NULL
+    THEN '{"sqlstate": "42704"}' || jsonb_build_object('message', format('tablespace "%s" does not exist', name))
+    WHEN t.oid <> d.dattablespace AND NOT has_tablespace_privilege(
+      CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END, t.oid, 'CREATE')
+    THEN '{"sqlstate": "42501"}' || jsonb_build_object('message', format('permission denied for tablespace %s', name)) END
+  FROM pg_database d LEFT JOIN pg_tablespace t ON t.spcname = name WHERE d.datname = current_database()
+$$;
+
 CREATE OR REPLACE FUNCTION mtm.everywhere_frame_as(what text, names text[], oids oid[], name text, columns text[],
   lenient boolean, search_path text)
 RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE settings jsonb;
+DECLARE settings jsonb; obstacle constant jsonb := CASE WHEN what = 'reindex' AND name <> '' THEN mtm.tablespace_obstacle(name) END;
 BEGIN
+  IF obstacle IS NOT NULL THEN RETURN jsonb_build_object('error', obstacle)::text; END IF;
   FOR i IN 1 .. cardinality(names) LOOP
     IF oids[i] IS NULL THEN RETURN mtm.missing_relation_frame(what, names[i], lenient)::text; END IF;
   END LOOP;
-  IF EXISTS (SELECT FROM pg_class WHERE oid = ANY (oids) AND relpersistence = 't') THEN
+  IF EXISTS (SELECT FROM pg_class WHERE oid = ANY (oids) AND relpersistence = 't')
+    OR (what = 'reindex' AND columns[1] ~ '^pg_(toast_)?temp') THEN
     RETURN '{"temporary": true}';
   END IF;
   PERFORM set_config('mtm.search_path', search_path, true);
@@ -133,10 +146,15 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     ELSE 'before' END
 $$;
 
--- Invalid indexes that a REINDEX CONCURRENTLY has left behind, in quotes.
-CREATE OR REPLACE FUNCTION mtm.reindex_leftovers() RETURNS SETOF text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT mtm.full_name(c.oid) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+-- Invalid indexes that a REINDEX CONCURRENTLY has left behind, in quotes. busy: somebody works on the table, perhaps the
+-- very REINDEX that makes it.
+DROP FUNCTION IF EXISTS mtm.reindex_leftovers();
+CREATE OR REPLACE FUNCTION mtm.invalid_leftovers(OUT name text, OUT busy boolean) RETURNS SETOF record
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT mtm.full_name(c.oid), EXISTS (SELECT FROM pg_locks l WHERE l.relation = i.indrelid AND l.granted
+    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND l.mode = 'ShareUpdateExclusiveLock')
+  FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
   WHERE NOT i.indisvalid AND c.relname ~ '_cc(new|old)[0-9]*$' AND c.relpersistence <> 't' AND c.relkind = 'i'
 $$;
 
@@ -234,7 +252,8 @@ END $$;
 
 REVOKE EXECUTE ON FUNCTION mtm.full_name(oid), mtm.choose_index_name(oid, text[]),
   mtm.create_index_frame(oid, text, text[], boolean), mtm.missing_relation_frame(text, text, boolean),
-  mtm.target_frame(text, oid, oid, text, text[], boolean), mtm.everywhere_state(text, jsonb), mtm.reindex_leftovers(),
+  mtm.target_frame(text, oid, oid, text, text[], boolean), mtm.tablespace_obstacle(text),
+  mtm.everywhere_state(text, jsonb), mtm.invalid_leftovers(),
   mtm.emit_command(text, text, text, text, jsonb), mtm.emit_own_command(text),
   mtm.note_everywhere(text, integer, text, text, text, text, jsonb), mtm.forget_everywhere(text),
   mtm.begin_everywhere(text, text, text, text, jsonb), mtm.end_everywhere(text, text) FROM PUBLIC;

@@ -139,6 +139,7 @@ BEGIN
       AND k.mode NOT IN ('AccessShareLock', 'RowShareLock')
       AND k.database IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
   LOOP
+    CONTINUE WHEN l.relation = 'pg_subscription'::regclass; -- DROP SUBSCRIPTION; decoding does not need it
     IF l.relation < 16384 AND l.mode IN ('ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
       AND NOT (l.relation = 'pg_collation'::regclass AND l.mode = 'ShareRowExclusiveLock') THEN
       RAISE EXCEPTION '[multimaster] a transaction that holds % on the system catalog "%" cannot be replicated',

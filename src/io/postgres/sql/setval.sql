@@ -122,7 +122,7 @@ BEGIN
   END IF;
   IF wanted THEN
     -- Whatever the built-in function would refuse, or does to a temporary sequence, it does itself.
-    CREATE OR REPLACE FUNCTION pg_catalog.setval(regclass, bigint, boolean) RETURNS bigint LANGUAGE plpgsql STRICT AS $f$
+    CREATE OR REPLACE FUNCTION mtm.call_setval(regclass, bigint, boolean) RETURNS bigint LANGUAGE plpgsql STRICT AS $f$
     BEGIN
       IF NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c
           JOIN pg_catalog.pg_sequence AS s ON s.seqrelid OPERATOR(pg_catalog.=) c.oid
@@ -132,13 +132,16 @@ BEGIN
             AND $2 OPERATOR(pg_catalog.<=) coalesce(r.user_max, s.seqmax))
         OR pg_catalog.current_setting('transaction_read_only') OPERATOR(pg_catalog.=) 'on'
         OR NOT pg_catalog.has_sequence_privilege($1, 'UPDATE') THEN
-        RETURN pg_catalog.mtm_local_setval($1, $2, $3);
+        RETURN NULL;
       END IF;
       INSERT INTO mtm.setval_call (sequence, value, called) VALUES ($1, $2, $3);
       RETURN $2;
     END $f$;
-    CREATE OR REPLACE FUNCTION pg_catalog.setval(regclass, bigint) RETURNS bigint LANGUAGE sql STRICT AS
-      'SELECT pg_catalog.setval($1, $2, true)';
+    -- Not STRICT, so that the planner puts its body in its place: errors of the built-in function come without a context.
+    CREATE OR REPLACE FUNCTION pg_catalog.setval(regclass, bigint, boolean) RETURNS bigint LANGUAGE sql AS
+      'SELECT coalesce(mtm.call_setval($1, $2, $3), pg_catalog.mtm_local_setval($1, $2, $3))';
+    CREATE OR REPLACE FUNCTION pg_catalog.setval(regclass, bigint) RETURNS bigint LANGUAGE sql AS
+      'SELECT coalesce(mtm.call_setval($1, $2, true), pg_catalog.mtm_local_setval($1, $2, true))';
   ELSIF to_regprocedure('mtm.setval(regclass,bigint)') IS NOT NULL THEN
     -- A view may read them still: they are the built-in ones in other words.
     CREATE OR REPLACE FUNCTION mtm.setval(regclass, bigint) RETURNS bigint LANGUAGE sql STRICT AS

@@ -12,7 +12,7 @@ $$;
 
 CREATE OR REPLACE FUNCTION mtm.adjust_table(relation oid) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE c pg_class; keyed boolean; chosen boolean; ours boolean;
+DECLARE c pg_class; keyed boolean; chosen boolean;
 BEGIN
   SELECT * INTO c FROM pg_class
   WHERE oid = relation AND relkind IN ('r', 'p') AND relpersistence <> 't' AND oid >= 16384
@@ -24,14 +24,13 @@ BEGIN
     SELECT i.*, indisvalid AND indimmediate AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = i.indrelid
       AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]) AND a.attgenerated <> '') AS sent
     FROM pg_index i WHERE i.indrelid = relation) AS indexes;
-  ours := EXISTS (SELECT FROM mtm.full_identity WHERE relid = relation);
   IF (c.relreplident = 'd' AND NOT keyed) OR c.relreplident = 'n' OR (c.relreplident = 'i' AND NOT chosen) THEN
     UPDATE pg_class SET relreplident = 'f' WHERE oid = relation;
     INSERT INTO mtm.full_identity VALUES (relation) ON CONFLICT DO NOTHING;
-  ELSIF ours AND c.relreplident = 'f' AND keyed THEN
-    UPDATE pg_class SET relreplident = 'd' WHERE oid = relation;
+  -- What is read here may cost another serializable transaction its commit: only a table with a key needs it.
+  ELSIF keyed OR c.relreplident <> 'f' THEN
     DELETE FROM mtm.full_identity WHERE relid = relation;
-  ELSIF ours AND c.relreplident <> 'f' THEN DELETE FROM mtm.full_identity WHERE relid = relation;
+    IF FOUND AND c.relreplident = 'f' THEN UPDATE pg_class SET relreplident = 'd' WHERE oid = relation; END IF;
   END IF;
   UPDATE pg_trigger SET tgenabled = 'A'
   WHERE tgrelid = relation AND tgisinternal AND tgfoid = 'unique_key_recheck()'::regprocedure AND tgenabled <> 'A';

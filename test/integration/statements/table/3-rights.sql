@@ -48,7 +48,12 @@ DROP GROUP r_drop2_{f}
 GRANT r_group_{f} TO r_{f} WITH ADMIN OPTION
 --# GRANT | role, options of 16
 --@ since 16
-GRANT r_group_{f} TO r_{f} WITH INHERIT FALSE, SET TRUE
+--! CREATE ROLE r_opt_{f}
+GRANT r_opt_{f} TO r_{f} WITH INHERIT FALSE, SET TRUE
+--# GRANT | role, another option
+--! CREATE ROLE r_more_{f}
+--! GRANT r_more_{f} TO r_{f}
+GRANT r_more_{f} TO r_{f} WITH ADMIN OPTION
 --# GRANT | table, columns
 GRANT SELECT, UPDATE (t) ON rights TO r_{f} WITH GRANT OPTION
 --# GRANT | all tables in schema
@@ -243,7 +248,7 @@ ALTER PUBLICATION pub1_{f} SET (publish = 'insert, update')
 --! CREATE PUBLICATION pub2_{f}
 DROP PUBLICATION pub2_{f}
 --# CREATE SUBSCRIPTION
-CREATE SUBSCRIPTION sub_{f} CONNECTION 'host=nowhere' PUBLICATION p WITH (connect = false)
+CREATE SUBSCRIPTION sub_{f} CONNECTION 'host=nowhere' PUBLICATION p WITH (connect = false, slot_name = NONE)
 --# ALTER SUBSCRIPTION
 ALTER SUBSCRIPTION sub_{f} DISABLE
 --# DROP SUBSCRIPTION

@@ -30,7 +30,10 @@ function piece(...messages: Uint8Array[]): Uint8Array {
   return writer.take();
 }
 
-/** How many of the changes went, into which statement, with which values. */
+/**
+ * How many of the changes went, into which statement, with which values; before those stands the relation's OID
+ * for the look at its statistics.
+ */
 function run(plan: RelationPlan, ...changes: Uint8Array[]): { rows: number; sql: string; values: string[] } {
   const pipeline = new StatementPipeline();
   const data = piece(...changes);
@@ -68,6 +71,7 @@ test('updates that keep their key, as one statement', () => {
   expect(sql).toContain(
     'WHERE (SELECT pg_catalog.count(*) FROM u) OPERATOR(pg_catalog.<>) $4::pg_catalog.int8',
   );
+  expect(values.shift()).toBe(String(bind().facts.oid));
   expect(values[0]).toBe('{"0","1","2","3","4","5"}');
   expect(values[2]).toBe('{"x\\"","x\\"",NULL,"x\\"","x\\"","x\\""}');
   expect(values[3]).toBe('6');
@@ -97,7 +101,16 @@ test('deletes by key', () => {
   expect(sql).toContain(
     'DELETE FROM ONLY "public"."T""x" AS t USING unnest($1::pg_catalog.int4[]) AS v(c0) WHERE',
   );
-  expect(values).toEqual(['{"0","1","2","3","4","5"}', '6']);
+  expect(values).toEqual([String(bind().facts.oid), '{"0","1","2","3","4","5"}', '6']);
+});
+
+test('before each statement its planner is kept from reading the whole index', () => {
+  const pipeline = new StatementPipeline();
+  const data = piece(...six((n) => update(String(n), 'a', 'b')));
+  writeRun(pipeline, undefined, bind(), data, 0);
+  const text = new TextDecoder().decode(pipeline.take());
+  expect(text.indexOf("set_config('enable_indexscan', 'off', true)")).toBeGreaterThan(0);
+  expect(text.indexOf("set_config('enable_indexscan', 'off', true)")).toBeLessThan(text.indexOf('WITH u AS'));
 });
 
 test('one by one where the order can be seen, or a value cannot stand in an array', () => {

@@ -91,7 +91,25 @@ test('a transaction: catalog first, then rows, header and PREPARE; the next one 
   const second = make();
   second.push(piece(relation, ...Array.from({ length: 9 }, () => insert)));
   expect(second.step().kind).toBe('hungry');
-  expect(sent(pipeline)).toEqual(['B', 'E', 'B', 'E', 'P COPY "public"."T""x" ("i', 'B', 'E', 'd', 'c']);
+  expect(sent(pipeline)).toEqual(['B', 'E', 'B', 'E', 'P COPY "public"."T""x" ("i', 'B', 'E', 'd']);
+  // The COPY goes on with the next piece, however few rows it has, and ends before anything else.
+  second.push(piece(insert, insert));
+  expect(second.step().kind).toBe('hungry');
+  expect(sent(pipeline)).toEqual(['d']);
+  expect(second.finish().kind).toBe('complete');
+  expect(sent(pipeline)).toEqual(['c', 'B', 'E', "P PREPARE TRANSACTION 'mtm", 'B', 'E']);
+});
+
+test('a refused transaction ends its COPY before the Sync', () => {
+  const { pipeline, facts, make } = fixture();
+  const writer = make();
+  writer.push(piece(relation, ...Array.from({ length: 9 }, () => insert)));
+  writer.step();
+  writer.answer([facts]);
+  expect(writer.step().kind).toBe('hungry');
+  expect(sent(pipeline).at(-1)).toBe('d');
+  pipeline.sync();
+  expect(sent(pipeline)).toEqual(['c', 'S']);
 });
 
 test('what failed is parsed again under another name', () => {

@@ -114,7 +114,7 @@ describe('encode then decode', () => {
     expect(vote).toMatchObject({ refusal: { detail: 'ü'.repeat(maxTextLength) } });
   });
 
-  test('large data are passed on and read in place, without a copy', () => {
+  test('large data are passed on without a copy, and read into memory that nobody else has', () => {
     const data = new Uint8Array(maxDataBytes).fill(7);
     const writer = new MessageWriter();
     writer.write({ kind: 'transaction-data', gid: 'mtm:1:1:1:1', offset: 0, data });
@@ -122,7 +122,8 @@ describe('encode then decode', () => {
     expect(segments.at(-1)).toBe(data);
     const chunk = concat(segments);
     const [message] = readAll([chunk]);
-    expect(message?.kind === 'transaction-data' && message.data.buffer === chunk.buffer).toBe(true);
+    chunk.fill(0);
+    expect(message?.kind === 'transaction-data' && message.data.every((byte) => byte === 7)).toBe(true);
   });
 
   test('data read across chunks stay as they are when more comes', () => {

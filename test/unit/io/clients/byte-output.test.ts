@@ -44,6 +44,22 @@ test('a few small pieces of different memory leave in one write', () => {
   expect(out.empty).toBe(true);
 });
 
+test('what may be gathered waits for more than PostgreSQL would gather', () => {
+  const { socket, out } = output();
+  out.add(new Uint8Array(5000), 0, 5000);
+  out.flush(true);
+  out.add(new Uint8Array(3000), 0, 3000);
+  out.flush(true);
+  expect(socket.writes).toEqual([]);
+  out.add(new Uint8Array(192), 0, 192);
+  out.flush(true);
+  out.add(Uint8Array.of(1), 0, 1);
+  out.flush();
+  const lengths = socket.writes.map((bytes) => bytes.length);
+  expect(lengths.reduce((sum, length) => sum + length, 0)).toBe(8193);
+  expect(lengths.at(-1)).toBe(1);
+});
+
 test('any ranges of any memory, flushed at any time, arrive whole and in order', () => {
   const range = fc.record({
     memory: fc.nat(2),

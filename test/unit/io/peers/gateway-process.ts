@@ -1,12 +1,14 @@
-/** A program: `gateway-process.ts OWN-PORT PEER-PORT` is the peer side of node 2, which talks until it is killed. */
+/** A program: `gateway-process.ts OWN-PORT PEER-PORT [on]` is the peer side of node 2, which talks until it is killed. */
 import { PeerLinks } from '../../../../src/io/peers/peer-links.ts';
 
-const [own, peer] = process.argv.slice(2).map(Number);
+const [own, peer] = process.argv.slice(2, 4).map(Number);
+const tls = process.argv[4] === 'on' ? 'on' : 'remote';
 const nothing = (): void => undefined;
 
 const links = new PeerLinks({
   clusterName: 'shop',
   secret: 's3cret',
+  tls,
   nodeId: 2,
   incarnation: 1,
   listen: { host: '127.0.0.1', port: own ?? 0 },

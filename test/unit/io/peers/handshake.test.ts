@@ -24,6 +24,7 @@ const one: Identity = {
   incarnation: 5,
   since: 0,
   versions: { min: 1, max: 3 },
+  tls: 'off',
 };
 const two: Identity = {
   clusterName: 'shop',
@@ -32,6 +33,7 @@ const two: Identity = {
   incarnation: 9,
   since: 7,
   versions: { min: 2, max: 7 },
+  tls: 'off',
 };
 
 const nodeTwo = { id: 2, since: 7 };

@@ -9,7 +9,7 @@ import { freePort } from '../../../support/free-port.ts';
 afterEach(cleanUp);
 
 const host = '127.0.0.1';
-const caller = { clusterName: 'shop', secret: 's3cret', nodeId: 2 };
+const caller = { clusterName: 'shop', secret: 's3cret', tls: 'remote', nodeId: 2 } as const;
 const timeoutMs = 2000;
 
 /** Node 1, since 3, which knows node 2, since 5, and gives copies. */

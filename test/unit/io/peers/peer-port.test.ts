@@ -13,8 +13,11 @@ afterEach(() => {
     else each.destroy();
 });
 
+const security = { secret: 's3cret', tls: 'remote' } as const;
+const events = { onRefused: () => undefined, onAcceptFailed: () => undefined };
+
 async function newPort(names: readonly string[]): Promise<{ port: PeerPort; call: () => Promise<Socket> }> {
-  const port = new PeerPort(names, () => undefined);
+  const port = new PeerPort(names, security, events);
   await port.listen('127.0.0.1', 0);
   open.push(port);
   const call = async (): Promise<Socket> => {
@@ -95,7 +98,7 @@ test('what is no hello is closed at once, and a place that was left is not calle
 test('a port that is taken is one sentence', async () => {
   const { port } = await newPort(['shop']);
   const { port: number } = port;
-  await expect(new PeerPort(['shop'], () => undefined).listen('127.0.0.1', number)).rejects.toThrow(
+  await expect(new PeerPort(['shop'], security, events).listen('127.0.0.1', number)).rejects.toThrow(
     `cannot listen for peers on 127.0.0.1:${number}: the address is in use`,
   );
 });

@@ -3,7 +3,7 @@ import { infoOf, redisObjection } from '../../../../src/io/referee/redis-suitabi
 import { postgresObjection } from '../../../../src/io/referee/postgres-suitability.ts';
 import { recordKey } from '../../../../src/io/referee/record-key.ts';
 import { addressText, recordOf } from '../../../../src/io/referee/session.ts';
-import { tlsOptions } from '../../../../src/io/referee/tls-options.ts';
+import { tlsOptions } from '../../../../src/io/wire/tls-options.ts';
 import { parseRefereeAddress } from '../../../../src/config/referee-address.ts';
 
 const settings = {

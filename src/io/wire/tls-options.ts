@@ -1,7 +1,7 @@
-/** What node:tls needs for the sslmode of a referee's address; the only reader of its certificate files. */
+/** What node:tls needs for sslmode and its files; they are read at each connection, so that new ones count. */
 import { readFileSync } from 'node:fs';
 import type { ConnectionOptions } from 'node:tls';
-import type { RefereeAddress } from '../../config/referee-address.ts';
+import type { TlsSettings } from '../../config/tls-settings.ts';
 import { GatewayError } from '../../lib/gateway-error.ts';
 
 export type TlsOptions = Pick<
@@ -9,7 +9,8 @@ export type TlsOptions = Pick<
   'ca' | 'cert' | 'key' | 'rejectUnauthorized' | 'checkServerIdentity'
 >;
 
-function read(path: string, name: string): Buffer {
+/** Throws file-unreadable; `name` is that of the setting. */
+export function readPem(path: string, name: string): Buffer {
   try {
     return readFileSync(path);
   } catch (cause) {
@@ -18,13 +19,13 @@ function read(path: string, name: string): Buffer {
 }
 
 /** Undefined: without TLS. Throws file-unreadable. */
-export function tlsOptions({ mode, rootCertFile, certFile, keyFile }: RefereeAddress['tls']) {
+export function tlsOptions({ mode, rootCertFile, certFile, keyFile }: TlsSettings): TlsOptions | undefined {
   if (mode === 'disable') return undefined;
   const options: TlsOptions = { rejectUnauthorized: mode !== 'require' };
   // As libpq does it: the name in the certificate matters only for verify-full.
   if (mode === 'verify-ca') options.checkServerIdentity = () => undefined;
-  if (rootCertFile !== undefined) options.ca = read(rootCertFile, 'sslrootcert');
-  if (certFile !== undefined) options.cert = read(certFile, 'sslcert');
-  if (keyFile !== undefined) options.key = read(keyFile, 'sslkey');
+  if (rootCertFile !== undefined) options.ca = readPem(rootCertFile, 'sslrootcert');
+  if (certFile !== undefined) options.cert = readPem(certFile, 'sslcert');
+  if (keyFile !== undefined) options.key = readPem(keyFile, 'sslkey');
   return options;
 }

@@ -1,0 +1,227 @@
+/**
+ * A connection on the client port until it is a session: requests for encryption are answered, a cancel
+ * request is passed on, a startup packet is checked.
+ * Rule: until it has logged in, a connection costs a socket and at most a startup packet of memory, and one
+ * deadline stands over all of it. What the server would refuse before the login is refused as it does.
+ */
+import type { Socket } from 'node:net';
+import { startupRefusal, startupSettings } from '../../core/session/startup-settings.ts';
+import { protocol30 } from '../../core/wire/codes.ts';
+import { errorResponse } from '../../core/wire/messages.ts';
+import type { ErrorText } from '../../core/wire/messages.ts';
+import { readStartupPacket, type StartupPacket } from '../../core/wire/startup-packet.ts';
+import { connectSecurely, usesTls } from '../postgres/server-connection.ts';
+import { namedProtocol, tlsHandshakeRecord, type ClientEncryption } from './client-encryption.ts';
+import { ClientSession } from './client-session.ts';
+import { serverUnreachable } from './login-refusal.ts';
+import type { OwnSessions } from '../wire/own-sessions.ts';
+import type { SessionServices } from './session-services.ts';
+
+/** PostgreSQL's default authentication_timeout. */
+export const loginTimeoutMs = 60_000;
+const offersTls = Uint8Array.of(0x53);
+const offersNothing = Uint8Array.of(0x4e);
+
+/** Who takes care of a new connection; an error: nobody does, and this is why. */
+export type Reception = SessionServices | ErrorText;
+
+export interface ReceptionDesk {
+  /** Asked for each connection, when its startup packet has come. */
+  reception(database: string): Reception;
+  /** Passes a cancel request on to the session that it fits. */
+  cancel(processId: number, key: Uint8Array): void;
+  /** Sessions of this gateway with itself. */
+  readonly own: OwnSessions;
+  /** Undefined: there is no TLS. */
+  readonly encryption: ClientEncryption | undefined;
+}
+
+type Startup = Extract<StartupPacket, { kind: 'startup' }>;
+
+export class Arrival {
+  readonly #desk: ReceptionDesk;
+  readonly #deadline: NodeJS.Timeout;
+  #socket: Socket;
+  #received: Uint8Array = new Uint8Array(0);
+  #encrypted = false;
+  #sslAnswered = false;
+  #gssAnswered = false;
+  #session: ClientSession | undefined;
+
+  /** `socket`: paused, nothing was read of it. */
+  constructor(socket: Socket, desk: ReceptionDesk) {
+    this.#desk = desk;
+    this.#socket = socket;
+    this.#deadline = setTimeout(() => {
+      if (this.#session?.loggedIn !== true) this.#socket.destroy();
+    }, loginTimeoutMs).unref();
+    this.#listen();
+  }
+
+  readonly #ended = (): void => clearTimeout(this.#deadline);
+  readonly #broken = (): void => void this.#socket.destroy();
+  readonly #data = (chunk: Uint8Array): void => {
+    const begins = this.#received.length === 0 && !this.#encrypted && !this.#sslAnswered;
+    this.#received = this.#received.length === 0 ? chunk : concatenated(this.#received, chunk);
+    if (begins && chunk[0] === tlsHandshakeRecord && this.#desk.encryption !== undefined) {
+      return this.#encrypt(this.#desk.encryption, true);
+    }
+    this.#read();
+  };
+
+  #listen(): void {
+    this.#socket.once('close', this.#ended).on('error', this.#broken).on('data', this.#data).resume();
+  }
+
+  /** Nothing more is read here. */
+  #leave(): void {
+    const socket = this.#socket;
+    socket.off('data', this.#data).off('error', this.#broken);
+    socket.pause();
+  }
+
+  #read(): void {
+    const packet = readStartupPacket(this.#received);
+    switch (packet.kind) {
+      case 'incomplete':
+        return;
+      case 'violation':
+        return this.#refuse({ severity: 'FATAL', sqlstate: '08P01', message: packet.reason });
+      case 'ssl-request':
+      case 'gss-request':
+        return this.#answer(packet);
+      case 'cancel':
+        this.#leave();
+        this.#desk.cancel(packet.processId, packet.key);
+        return void this.#socket.on('error', this.#broken).end();
+      case 'startup':
+        return this.#begin(packet);
+    }
+  }
+
+  #answer({ kind, bytes }: Extract<StartupPacket, { kind: 'ssl-request' | 'gss-request' }>): void {
+    const ssl = kind === 'ssl-request';
+    if (this.#encrypted || (ssl ? this.#sslAnswered : this.#gssAnswered)) {
+      const version = ssl ? '1234.5679' : '1234.5680';
+      const message = `unsupported frontend protocol ${version}: server supports 3.0 to 3.2`;
+      return this.#refuse({ severity: 'FATAL', sqlstate: '0A000', message });
+    }
+    if (this.#received.length > bytes) {
+      // What came in the clear behind a request for encryption may be somebody else's (CVE-2021-23214).
+      const message = 'received unencrypted data after encryption request';
+      return this.#refuse({ severity: 'FATAL', sqlstate: '08P01', message });
+    }
+    this.#received = new Uint8Array(0);
+    const { encryption } = this.#desk;
+    if (ssl) this.#sslAnswered = true;
+    else this.#gssAnswered = true;
+    const offer = ssl && encryption !== undefined;
+    this.#socket.write(offer ? offersTls : offersNothing);
+    if (offer) this.#encrypt(encryption, false);
+  }
+
+  /** `direct`: TLS came first, and must say by ALPN what it is for. */
+  #encrypt(encryption: ClientEncryption, direct: boolean): void {
+    const plain = this.#socket;
+    this.#leave();
+    plain.on('error', this.#broken);
+    if (this.#received.length > 0) plain.unshift(this.#received);
+    this.#received = new Uint8Array(0);
+    encryption.secure(plain, (secure) => {
+      plain.off('close', this.#ended);
+      this.#socket = secure;
+      this.#encrypted = true;
+      if (direct && !namedProtocol(secure)) secure.destroy();
+      else this.#listen();
+    });
+  }
+
+  #begin(packet: Startup): void {
+    this.#leave();
+    const services = this.#admit(packet.parameters);
+    if ('severity' in services) return this.#refuse(services);
+    const { server } = services;
+    if (!usesTls(server)) return this.#open(packet, services, undefined);
+    const socket = this.#socket.on('error', this.#broken);
+    connectSecurely(server, loginTimeoutMs).then(
+      (secure) => {
+        socket.off('error', this.#broken);
+        const refused = socket.destroyed ? undefined : services.admission();
+        if (!socket.destroyed && refused === undefined) return this.#open(packet, services, secure);
+        secure.destroy();
+        if (refused !== undefined) this.#refuse(refused);
+      },
+      (error: Error) => this.#refuse(serverUnreachable(error.message)),
+    );
+  }
+
+  #open(packet: Startup, services: SessionServices, server: Socket | undefined): void {
+    const { parameters, major, minor, bytes } = packet;
+    const protocol = major === 3 ? (major << 16) | minor : protocol30;
+    const rest = this.#received.slice(bytes);
+    this.#received = new Uint8Array(0);
+    const encrypted = this.#encrypted;
+    const session = new ClientSession(
+      { socket: this.#socket, encrypted, server },
+      { protocol, parameters, rest },
+      services,
+    );
+    this.#session = session;
+  }
+
+  #admit(parameters: ReadonlyMap<string, string>): Reception {
+    const user = parameters.get('user') ?? '';
+    if (user === '') {
+      return {
+        severity: 'FATAL',
+        sqlstate: '28000',
+        message: 'no PostgreSQL user name specified in startup packet',
+      };
+    }
+    const settings = startupSettings(parameters);
+    const unfit = this.#desk.own.are(settings) ? undefined : this.#unfit(user);
+    if (unfit !== undefined) return unfit;
+    const admin = parameters.get('application_name') === 'mtm_admin';
+    if (!admin && !/^(?:|false|off|no|0)$/i.test(parameters.get('replication') ?? '')) {
+      return {
+        severity: 'FATAL',
+        sqlstate: '0A000',
+        message: '[multimaster] replication connections through the gateway are not supported',
+        hint: 'Connect to the PostgreSQL server of one node, or with application_name=mtm_admin.',
+      };
+    }
+    const refused = admin ? undefined : startupRefusal(settings);
+    if (refused !== undefined) return refused;
+    const database = parameters.get('database') ?? '';
+    const services = this.#desk.reception(database === '' ? user : database);
+    return 'severity' in services ? services : (services.admission() ?? services);
+  }
+
+  /** What the gateway's own settings ask of the connection. */
+  #unfit(user: string): ErrorText | undefined {
+    const { encryption } = this.#desk;
+    if (encryption === undefined) return undefined;
+    if (!this.#encrypted && encryption.required) {
+      return {
+        severity: 'FATAL',
+        sqlstate: '28000',
+        message: '[multimaster] connections without TLS are not accepted',
+        hint: 'Connect with sslmode=require or stronger.',
+      };
+    }
+    const unfit = encryption.unfit(this.#encrypted ? this.#socket : undefined, user);
+    return unfit === undefined ? undefined : { severity: 'FATAL', sqlstate: '28000', ...unfit };
+  }
+
+  #refuse(error: ErrorText): void {
+    this.#leave();
+    this.#socket.on('error', this.#broken).end(errorResponse(error));
+  }
+}
+
+function concatenated(left: Uint8Array, right: Uint8Array): Uint8Array {
+  const joined = new Uint8Array(left.length + right.length);
+  joined.set(left);
+  joined.set(right, left.length);
+  return joined;
+}
