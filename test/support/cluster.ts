@@ -302,7 +302,7 @@ export class Cluster {
       (await Promise.all(nodes.map((node) => isOnline(node, true)))).every(Boolean);
     await (away.size === 0 ? this.whole() : eventually('the other nodes online', online));
     const databases = [embeddedDatabase, ...this.folder.moreDatabases];
-    await expectAgreement(nodes, { databases, except, limitMs: 10_000 });
+    await expectAgreement(nodes, { databases, except, limitMs: 30_000 });
   }
 }
 

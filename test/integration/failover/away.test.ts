@@ -11,7 +11,7 @@ import { eventually } from '../../support/polling.ts';
 
 const transactions = Number(process.env['MTM_TEST_AWAY_TRANSACTIONS'] ?? 3000);
 const clients = 16;
-const limitMs = 120_000 + transactions * 10;
+const limitMs = 300_000 + transactions * 10;
 
 vi.setConfig({ testTimeout: limitMs });
 
