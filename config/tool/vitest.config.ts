@@ -21,7 +21,7 @@ const faults = [
   'recovery/catch-up',
 ].map((name) => `test/integration/${name}.test.ts`);
 
-const withServers = { hookTimeout: 240_000, globalSetup: ['test/support/test-folder.ts'] };
+const withServers = { hookTimeout: 300_000, globalSetup: ['test/support/test-folder.ts'] };
 
 const project = (name: string, timeoutMs: number, more: Record<string, unknown> = {}) => ({
   root,
@@ -41,11 +41,11 @@ export default defineConfig({
     pool: 'forks',
     sequence: { sequencer: LongestFirst },
     projects: [
-      project('unit', 60_000),
-      project('golden', 60_000),
+      project('unit', 120_000),
+      project('golden', 120_000),
       project('simulation', 300_000),
-      project('integration', 180_000, { ...withServers, exclude: faults }),
-      project('faults', 180_000, { ...withServers, include: faults, fileParallelism: false }),
+      project('integration', 300_000, { ...withServers, exclude: faults }),
+      project('faults', 300_000, { ...withServers, include: faults, fileParallelism: false }),
     ],
   },
 });

@@ -117,8 +117,8 @@ export const fileSchema = z.strictObject({
   peer_tls: choice(
     ['off', 'prefer', 'remote', 'on'],
     'remote',
-    'TLS between gateways, keyed by the cluster secret: off; prefer (also accepts plain connections, while a ' +
-      'cluster changes over); remote: all that leave the machine; on: all.',
+    'TLS between gateways, keyed by the cluster secret: off; prefer (also accepts plain connections, ' +
+      'while a cluster changes over); remote: all that leave the machine; on: all.',
   ),
 
   heartbeat_send_timeout: duration('200ms', 'Time between two heartbeats to each peer.', 3_600_000),

@@ -1,4 +1,4 @@
-/** What libpq's sslmode, sslrootcert, sslcert and sslkey say, for every connection that this gateway opens. */
+/** What libpq's sslmode, sslrootcert, sslcert and sslkey say, for connections that this gateway opens. */
 
 export const tlsModes = ['disable', 'require', 'verify-ca', 'verify-full'] as const;
 /** `require`: encrypted, nobody is recognised. */

@@ -128,8 +128,8 @@ export class EverywhereHands {
   }
 
   /**
-   * Drops the indexes that a REINDEX has left behind which failed or whose gateway or server died, until there
-   * are none. Never rejects.
+   * Drops the indexes that a REINDEX has left behind which failed or whose gateway or server died, until
+   * there are none. Never rejects.
    */
   sweep(): Promise<void> {
     this.#sweeping ??= this.#sweepAll().finally(() => {

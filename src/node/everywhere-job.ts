@@ -103,8 +103,8 @@ export class EverywhereJob {
 const settledNow = 'What was done on other nodes is taken back or carried through.';
 const settledLater = 'What was begun is taken back or carried through as soon as nothing is in the way.';
 const leftIndexes =
-  'Invalid indexes that it may have left (named …_ccnew or …_ccold) are dropped on each node as soon as nothing ' +
-  'is in the way.';
+  'Invalid indexes that it may have left (named …_ccnew or …_ccold) are dropped on each node as soon as ' +
+  'nothing is in the way.';
 
 /** As long as a timer can be, ms. */
 const longestMs = 2 ** 31 - 1;

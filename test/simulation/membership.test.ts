@@ -205,12 +205,12 @@ const mutants: readonly Mutant[] = [
       return () => (broken.majority = undefined);
     },
   },
-  { name: 'takes whoever has the id for its peer', from: 3, sabotage: { takesSinceForGranted: true } },
+  { name: 'takes whoever has the id for its peer', from: 100, sabotage: { takesSinceForGranted: true } },
   { name: 'raises the floor when its generation is over', from: 1736, sabotage: { raisesLate: true } },
-  { name: 'is made of a copy and knows no record', from: 137, sabotage: { copiedState: freshState() } },
+  { name: 'is made of a copy and knows no record', from: 288, sabotage: { copiedState: freshState() } },
   { name: 'does not note what its copy holds', from: 3, sabotage: { seedsOnly: 0 } },
   { name: 'has noted what its copy holds too early', from: 3, sabotage: { seedsOnly: 2 } },
-  { name: 'gives history that it never had', from: 153, sabotage: { givesWhatItLacks: true } },
+  { name: 'gives history that it never had', from: 270, sabotage: { givesWhatItLacks: true } },
   {
     name: 'keeps nothing for who is joining',
     from: 15,

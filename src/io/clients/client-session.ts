@@ -67,21 +67,16 @@ export class ClientSession {
     const bothSecure = connections.encrypted && usesTls(services.server);
     this.#scram = new ScramBridge(bothSecure ? () => services.scramVerifier(this.user) : undefined);
     const { host, port } = services.server;
-    const fromServer = (chunk: Uint8Array): void => this.#serverData(chunk);
-    const { server } = connections;
-    this.#server =
-      server === undefined
-        ? connectDirectly(serverAddress(host, port), fromServer)
-        : readDirectly(server, fromServer);
+    const received = (chunk: Uint8Array): void => this.#serverData(chunk);
+    this.#server = connections.server
+      ? readDirectly(connections.server, received)
+      : connectDirectly(serverAddress(host, port), received);
     this.#toClient = new ByteOutput(this.#client);
     this.#toServer = new ByteOutput(this.#server);
     this.#fromClient = this.#clientScanner();
     this.#fromServer = this.#serverScanner();
-    const packet = startup(
-      this.#bypass ? parameters : supervisedPacket(parameters, services.shownSettings),
-      request.protocol,
-    );
-    this.#listen(packet, request.rest);
+    const asked = this.#bypass ? parameters : supervisedPacket(parameters, services.shownSettings);
+    this.#listen(startup(asked, request.protocol), request.rest);
     services.sessionStarted(this);
   }
 

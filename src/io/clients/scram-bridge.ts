@@ -1,5 +1,6 @@
 /**
- * SCRAM between a client and the server when TLS ends here (RFC 5802, RFC 7677; manual, "SASL Authentication").
+ * SCRAM between a client and the server when TLS ends here (RFC 5802, RFC 7677; manual, "SASL
+ * Authentication").
  *
  * Channel binding cannot pass: SCRAM-SHA-256-PLUS is left out of what the server offers. A client with TLS
  * says then "I can bind, you cannot" (y), which a server with TLS takes for an attack. So between two TLS

@@ -1,4 +1,4 @@
-/** What node:tls needs for sslmode and its files; they are read at each connection, so that new ones count. */
+/** What node:tls needs for sslmode and its files, which are read at each connection: new ones count. */
 import { readFileSync } from 'node:fs';
 import type { ConnectionOptions } from 'node:tls';
 import type { TlsSettings } from '../../config/tls-settings.ts';

@@ -11,7 +11,7 @@ import type { Site } from './lab.ts';
 let lab: Lab;
 beforeAll(async () => {
   lab = await Lab.start([18, 15]);
-}, 120_000);
+});
 afterAll(async () => lab?.stop());
 
 const prepared = { kind: 'prepared' };

@@ -15,7 +15,7 @@ beforeAll(async () => {
     CREATE DOMAIN positive AS int CHECK (VALUE > 0); CREATE DOMAIN list AS int[]; CREATE DOMAIN spot AS place;
     CREATE EXTENSION citext; CREATE EXTENSION hstore; CREATE COLLATION loose (provider = icu, locale = 'und',
       deterministic = false)`);
-}, 120_000);
+});
 afterAll(async () => lab?.stop());
 
 async function same(query: string): Promise<unknown[][]> {

@@ -6,7 +6,7 @@ import type { Site } from './lab.ts';
 let lab: Lab;
 beforeAll(async () => {
   lab = await Lab.start([18, 15]);
-}, 120_000);
+});
 afterAll(async () => lab?.stop());
 
 async function same(query: string): Promise<unknown[][]> {

@@ -5,7 +5,7 @@ import { Lab } from './lab.ts';
 let lab: Lab;
 beforeAll(async () => {
   lab = await Lab.start([18, 18]);
-}, 120_000);
+});
 afterAll(async () => lab?.stop());
 
 test('temporal keys', async () => {

@@ -8,7 +8,7 @@ import { Lab, applied, emitHeader } from './lab.ts';
 let lab: Lab;
 beforeAll(async () => {
   lab = await Lab.start([18, 15]);
-}, 120_000);
+});
 afterAll(async () => lab?.stop());
 
 for (const [from, to] of [

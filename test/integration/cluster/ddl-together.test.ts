@@ -4,13 +4,11 @@
  * Rule: how fast it goes is not looked at, only that all make progress and how it ends.
  */
 import type { Client } from 'pg';
-import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { failureOf, startCluster, type Cluster } from '../../support/cluster.ts';
 import { equalEverywhere, noPrepared } from '../../support/convergence.ts';
 import { isRepeatable, together } from '../../support/load.ts';
 import { eventually, within } from '../../support/polling.ts';
-
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 let cluster: Cluster;
 

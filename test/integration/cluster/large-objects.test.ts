@@ -17,7 +17,7 @@ beforeAll(async () => {
   await cluster.onAllServers(`SELECT lo_from_bytea(${old}, 'before')`);
   await cluster.query(1, 'CREATE TABLE t (id int PRIMARY KEY, o oid)');
   await cluster.query(1, `INSERT INTO t VALUES (1, ${old})`);
-}, 120_000);
+});
 
 afterAll(async () => {
   await cluster?.stop();

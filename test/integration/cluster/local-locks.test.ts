@@ -7,7 +7,7 @@ let cluster: Cluster;
 beforeAll(async () => {
   cluster = await startCluster({ majors: [18, 15, 18] });
   await cluster.query(1, 'CREATE TABLE t (id int PRIMARY KEY)');
-}, 120_000);
+});
 
 afterAll(async () => {
   await cluster?.stop();

@@ -4,12 +4,10 @@
  * Rule: the client hears at once; when nothing is in the way any more all nodes are the same, with nothing invalid.
  */
 import type { Client } from 'pg';
-import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { failureOf, startCluster, type Cluster, type SqlFailure } from '../../support/cluster.ts';
 import { equalEverywhere } from '../../support/convergence.ts';
 import { eventually, within } from '../../support/polling.ts';
-
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 let cluster: Cluster;
 

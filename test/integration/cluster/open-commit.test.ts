@@ -21,7 +21,7 @@ beforeAll(async () => {
      CREATE CONSTRAINT TRIGGER note AFTER INSERT ON child DEFERRABLE INITIALLY DEFERRED
        FOR EACH ROW EXECUTE FUNCTION note()`,
   );
-}, 120_000);
+});
 
 afterAll(async () => {
   await cluster?.stop();

@@ -18,14 +18,12 @@ import { join } from 'node:path';
 import { connect as connectTls, type ConnectionOptions, type TLSSocket } from 'node:tls';
 import { connect } from 'node:net';
 import { Client, type ClientConfig } from 'pg';
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { startGatewayProcess, stopGatewayProcess } from '../../../src/io/launcher/gateway-process.ts';
 import { Authority, type Certificate } from '../../support/certificates.ts';
 import { failureOf, startCluster, type Cluster } from '../../support/cluster.ts';
 import { eventually } from '../../support/polling.ts';
 import { findProgram, needs, runProgram } from '../../support/programs.ts';
-
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
 
 const sslRequest = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47]);
 

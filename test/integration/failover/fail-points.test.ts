@@ -57,7 +57,7 @@ let cluster: Cluster;
 beforeAll(async () => {
   cluster = await startCluster({ majors: [16, 16, 16] });
   await cluster.query(1, 'CREATE TABLE ledger (id uuid, side int, node int, PRIMARY KEY (id, side))');
-}, 90_000);
+});
 
 afterAll(async () => {
   await cluster?.stop();

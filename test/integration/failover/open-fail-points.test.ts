@@ -35,7 +35,7 @@ let cluster: Cluster;
 beforeAll(async () => {
   cluster = await startCluster({ majors: [18, 15, 16] });
   await cluster.query(1, 'CREATE TABLE ledger (id uuid, side int, node int, PRIMARY KEY (id, side))');
-}, 120_000);
+});
 
 afterAll(async () => {
   await cluster?.stop();

@@ -10,7 +10,7 @@ import { eventually } from '../../support/polling.ts';
 import { testSeed } from './fault-rounds.ts';
 
 const rounds = Number(process.env['MTM_TEST_FAULT_ROUNDS'] ?? 4);
-vi.setConfig({ testTimeout: 60_000 + rounds * 40_000, hookTimeout: 120_000 });
+vi.setConfig({ testTimeout: 300_000 + rounds * 40_000 });
 
 const accounts = 12;
 const random = new Prng(testSeed());

@@ -22,7 +22,7 @@ beforeAll(async () => {
     1,
     'CREATE TRIGGER tell AFTER INSERT OR UPDATE ON items FOR EACH ROW EXECUTE FUNCTION tell()',
   );
-}, 120_000);
+});
 
 afterAll(async () => {
   await cluster?.stop();

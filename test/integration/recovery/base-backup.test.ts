@@ -70,7 +70,7 @@ describe.each([15, 18] as const)('PostgreSQL %i', (major) => {
     );
     await lab.sql.query('CREATE PUBLICATION witness FOR TABLE load');
     await lab.sql.query("SELECT pg_create_logical_replication_slot('witness', 'pgoutput')");
-  }, 60_000);
+  });
   afterAll(async () => lab?.stop());
 
   test('under write load: the rows are those that were committed before its end', async () => {

@@ -7,7 +7,7 @@ let lab: RecoveryLab;
 let generation = 0;
 beforeAll(async () => {
   lab = await RecoveryLab.start([18, 15, 18]);
-}, 120_000);
+});
 afterAll(async () => lab?.stop());
 
 /** Site `to` catches up from site `from` to a new mark; resolves with the gids that were replayed. */

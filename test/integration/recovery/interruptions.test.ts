@@ -9,7 +9,7 @@ beforeAll(async () => {
   lab = await RecoveryLab.start([18, 18]);
   await lab.sites[0]!.commit('CREATE TABLE t (id int PRIMARY KEY, v text)');
   await catchUp();
-}, 120_000);
+});
 afterAll(async () => lab?.stop());
 
 /** Site 1 catches up from site 0 to a new mark; resolves with the gids that were replayed. */

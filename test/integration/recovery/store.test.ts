@@ -16,7 +16,7 @@ import { slotNames } from '../../../src/io/postgres/slot-names.ts';
 let lab: RecoveryLab;
 beforeAll(async () => {
   lab = await RecoveryLab.start([15, 18]);
-}, 120_000);
+});
 afterAll(async () => lab?.stop());
 
 const record = {

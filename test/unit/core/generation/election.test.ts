@@ -17,7 +17,7 @@ function violation(seeds: number, mutant?: Mutant): { seed: number; text: string
 
 test('elections among any losses: one record per number, no commit lost or undone', () => {
   expect(violation(400)).toBeUndefined();
-}, 30_000);
+});
 
 test('the runs go somewhere: generations, commits, aborts', () => {
   let online = 0;

@@ -21,7 +21,7 @@ test('whatever fails, nothing is lost and nobody serves too long', () => {
   }
   expect(generations).toBeGreaterThan(3 * seeds.length);
   expect(committed).toBeGreaterThan(5 * seeds.length);
-}, 30_000);
+});
 
 /** The first seed that shows it. */
 function violation(): string | undefined {
@@ -39,10 +39,10 @@ test('whoever votes to leave out a node that it answered is found out', () => {
   const spy = vi.spyOn(Exclusion.prototype, 'blockedBy').mockReturnValue(undefined);
   expect(violation()).toMatch(/serves in \d+ while \d+ is online/);
   spy.mockRestore();
-}, 30_000);
+});
 
 test('a lease that is renewed by any answer is found out', () => {
   const spy = vi.spyOn(Lease.prototype, 'until', 'get').mockReturnValue(Infinity);
   expect(violation()).toMatch(/serves in \d+ while \d+ is online/);
   spy.mockRestore();
-}, 30_000);
+});
