@@ -15,6 +15,8 @@ export interface Difference {
   readonly why: string;
   /** Lines of the comparison. */
   readonly lines?: RegExp;
+  /** Definitions of nodes of other versions; rows are compared all the same. */
+  readonly versions?: true;
   /** Nodes that are away for good. */
   readonly away?: readonly number[];
 }
@@ -92,14 +94,20 @@ function difference(lists: readonly (readonly string[])[], names: readonly strin
 }
 
 /** Line by line, with the number of the node that has what not all others have. */
-export function differences(nodes: readonly Pick<NodeLayout, 'node'>[], held: readonly Held[]): string[] {
+export function differences(
+  nodes: readonly Pick<NodeLayout, 'node'>[],
+  held: readonly Held[],
+  versions = true,
+): string[] {
   const names = nodes.map(({ node }) => `node ${node}`);
   const found = held.flatMap(({ lines }, index) =>
     lines
       .filter((line) => line.startsWith(`prepared ${gidPrefix}`))
       .map((line) => `${names[index]}: ${line}`),
   );
-  const across = held.map(({ lines }) => commonLines(lines));
+  const across = held.map(({ lines }) =>
+    versions ? commonLines(lines) : lines.filter((line) => line.startsWith('rows of ')),
+  );
   found.push(...difference(across, names));
   for (const group of Map.groupBy(held.keys(), (index) => held[index]!.major).values()) {
     const lists = group.map((index) => held[index]!.lines);
@@ -133,11 +141,12 @@ export async function expectAgreement(
   wishes: AgreementWishes = {},
 ): Promise<void> {
   const { databases = [embeddedDatabase], host = embeddedHost, except = [], limitMs = 10_000 } = wishes;
+  const versions = !except.some((one) => one.versions === true);
   const excepted = (line: string): boolean => except.some(({ lines }) => lines?.test(line) === true);
   for (const database of databases) {
     const read = async (): Promise<string[]> => {
       const held = await Promise.all(nodes.map((node) => heldBy(node, host, database)));
-      return differences(nodes, held).filter((line) => !excepted(line));
+      return differences(nodes, held, versions).filter((line) => !excepted(line));
     };
     const found = await settled(read, (lines) => lines.length === 0, limitMs);
     expect(found, `differences between nodes in ${database}`).toEqual([]);

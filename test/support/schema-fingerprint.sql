@@ -78,10 +78,13 @@ SELECT line FROM (
   SELECT format('default privileges of %s in %s for %s: %s', defaclrole::regrole, nullif(defaclnamespace, 0)::regnamespace,
     defaclobjtype, defaclacl) FROM pg_default_acl
   UNION ALL
-  SELECT format('publication %s owner %s all %s actions %s via root %s of %s', pubname, pg_get_userbyid(pubowner), puballtables,
-    (pubinsert, pubupdate, pubdelete, pubtruncate), pubviaroot, CASE WHEN NOT puballtables THEN
-    (SELECT string_agg(format('%I.%I %s %s', t.schemaname, t.tablename, t.attnames, t.rowfilter), ', ' ORDER BY t.schemaname,
-    t.tablename COLLATE "C") FROM pg_publication_tables t WHERE t.pubname = p.pubname) END)
+  SELECT format('publication %s owner %s all %s actions %s via root %s of %s and %s', pubname, pg_get_userbyid(pubowner),
+    puballtables, (pubinsert, pubupdate, pubdelete, pubtruncate), pubviaroot,
+    (SELECT array_agg(format('%s %s %s', r.prrelid::regclass, (SELECT array_agg(attname ORDER BY attnum) FROM pg_attribute
+      WHERE attrelid = r.prrelid AND attnum = ANY (r.prattrs::int2[])), pg_get_expr(r.prqual, r.prrelid))
+      ORDER BY r.prrelid::regclass::text COLLATE "C") FROM pg_publication_rel r WHERE r.prpubid = p.oid),
+    (SELECT array_agg(pnnspid::regnamespace ORDER BY pnnspid::regnamespace::text COLLATE "C") FROM pg_publication_namespace
+      WHERE pnpubid = p.oid))
   FROM pg_publication p WHERE pubname !~ '^mtm_'
   UNION ALL
   SELECT format('wrapper %s owner %s acl %s handler %s validator %s options %s', fdwname, pg_get_userbyid(fdwowner), fdwacl,

@@ -62,16 +62,18 @@ export class IncomingLink {
 
   #listen(socket: Socket): void {
     socket.on('error', (error) => this.close(linkReason('network', error.message)));
-    socket.on('end', () => {
-      if (!this.#ended && this.#peer !== undefined) this.#events.onPeerStopped(this);
-    });
+    socket.on('end', this.#stopped);
     socket.on('close', () => this.close(linkReason('closed-by-peer', 'the peer closed the link')));
   }
+
+  readonly #stopped = (): void => {
+    if (!this.#ended && this.#peer !== undefined) this.#events.onPeerStopped(this);
+  };
 
   /** From now on bytes come by the hundred thousand: none of them is worth memory of its own. */
   #readDirectly(): void {
     const former = this.#socket;
-    former.removeAllListeners('end');
+    former.off('end', this.#stopped);
     this.#socket = readDirectly(former, (chunk) => this.#read(chunk), true);
     // What it could not write of the handshake it tells only now.
     if (this.#socket !== former)

@@ -20,7 +20,9 @@ const majors = [15, 18, 15] as const;
 let cluster: Cluster;
 
 beforeAll(async () => {
-  cluster = await startCluster({ majors });
+  const why =
+    "what extensions have, what partitions inherit and names of their foreign keys are the version's own";
+  cluster = await startCluster({ majors, unequal: [{ versions: true, why }] });
 });
 
 afterAll(async () => {
