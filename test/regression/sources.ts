@@ -23,8 +23,10 @@ export interface Sources {
   readonly isolation: string;
 }
 
+// Root's home is closed to the user that servers of root run as.
+const cacheFolder = process.getuid?.() === 0 ? '/var/cache' : join(homedir(), '.cache');
 /** Where they are kept when nobody says otherwise. */
-export const usualCache = join(homedir(), '.cache', 'mtm-gateway', 'postgresql-15');
+export const usualCache = join(cacheFolder, 'mtm-gateway', 'postgresql-15');
 
 function run(command: string, args: readonly string[], folder: string): string {
   const done = spawnSync(command, args, {

@@ -155,8 +155,7 @@ function* askThenEnd(session: SessionMachine, block: Block): Part<BlockEnd> {
   }
   switch (header.value) {
     case 'empty':
-      // A NOTIFY inside a function leaves no trace that SQL could see: PREPARE refuses it.
-      if (block.notifies === 'says' || (block.notifies === 'may' && session.ports.hiddenNotify())) break;
+      if (yield* isForPrepareToSee(session, block)) break;
       failed(session, block, gid);
       return yield* commitHere(session);
     case 'temporary':
@@ -174,6 +173,18 @@ function* askThenEnd(session: SessionMachine, block: Block): Part<BlockEnd> {
   const prepare = session.sendOwn(`PREPARE TRANSACTION '${gid}'`);
   yield* settled(session, prepare);
   return yield* afterPrepare(session, block, gid, header.value, prepare);
+}
+
+/**
+ * A NOTIFY inside a function leaves no trace that SQL could see: PREPARE refuses it. It refuses temporary
+ * tables that were only read, too: a hidden NOTIFY beside them stays on its node.
+ */
+function* isForPrepareToSee(session: SessionMachine, block: Block): Part<boolean> {
+  if (block.notifies === 'says') return true;
+  if (block.notifies !== 'may' || !session.ports.hiddenNotify()) return false;
+  const question = session.sendOwn('SELECT mtm.is_unpreparable()');
+  yield* settled(session, question);
+  return question.value !== 't';
 }
 
 /** There is nothing to replicate. */

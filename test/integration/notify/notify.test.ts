@@ -525,3 +525,23 @@ describe('gateways that end and begin', () => {
     await end([all[0]!, all[1]!, again]);
   });
 });
+
+test('where functions may hide a NOTIFY, temporary tables can still be read and cursors held', async () => {
+  await cluster.query(
+    1,
+    `CREATE FUNCTION quiet() RETURNS void LANGUAGE plpgsql AS $$ BEGIN /* no NOTIFY */ END $$`,
+  );
+  const client = await cluster.client(2);
+  await client.query('CREATE TEMP TABLE mine (a int)');
+  await client.query('INSERT INTO mine VALUES (1), (2)');
+  expect((await client.query('SELECT * FROM mine ORDER BY a')).rows).toEqual([{ a: 1 }, { a: 2 }]);
+  await client.query('BEGIN');
+  expect((await client.query('SELECT quiet(), count(*)::int AS n FROM mine')).rows).toMatchObject([{ n: 2 }]);
+  await client.query('DECLARE held CURSOR WITH HOLD FOR SELECT a FROM mine ORDER BY a');
+  await client.query('COMMIT');
+  expect((await client.query('FETCH ALL FROM held')).rows).toEqual([{ a: 1 }, { a: 2 }]);
+  await client.query('DECLARE other CURSOR WITH HOLD FOR SELECT 1 AS one');
+  expect((await client.query('FETCH ALL FROM other')).rows).toEqual([{ one: 1 }]);
+  await client.end();
+  await cluster.query(1, 'DROP FUNCTION quiet()');
+});

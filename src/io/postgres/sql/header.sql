@@ -279,6 +279,14 @@ BEGIN
   RETURN pg_current_xact_id()::text;
 END $$;
 
+-- The transaction has used temporary objects, if only to read them, or holds a cursor beyond its end: PREPARE refuses it.
+CREATE OR REPLACE FUNCTION mtm.is_unpreparable() RETURNS boolean
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT EXISTS (SELECT FROM pg_cursors WHERE is_holdable AND creation_time >= transaction_timestamp())
+    OR (pg_my_temp_schema() <> 0 AND EXISTS (SELECT FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+      WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND c.relnamespace = pg_my_temp_schema()))
+$$;
+
 REVOKE EXECUTE ON FUNCTION mtm.seal(text, text), mtm.touched(), mtm.is_own(xid),
   mtm.changed_catalog(), mtm.unseen_object(oid[]), mtm.check_row_types(), mtm.check_transaction(boolean),
   mtm.hides_large_objects(), mtm.emit_clustered(), mtm.is_bound() FROM PUBLIC;
