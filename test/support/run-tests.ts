@@ -126,18 +126,53 @@ async function run(step: Step): Promise<boolean> {
   return good;
 }
 
+interface FailedTest {
+  readonly fullName: string;
+  readonly status: string;
+  readonly failureMessages: readonly string[];
+}
+
 interface Report {
   readonly numPassedTests: number;
   readonly numFailedTests: number;
   readonly numPendingTests: number;
   readonly numTodoTests: number;
+  readonly testResults: readonly {
+    readonly name: string;
+    readonly status: string;
+    /** Why the file failed as a whole. */
+    readonly message: string;
+    readonly assertionResults: readonly FailedTest[];
+  }[];
 }
 
-function counts(steps: readonly Step[]) {
+function writtenReports(steps: readonly Step[]): Report[] {
+  return steps
+    .flatMap(({ report }) => (report !== undefined && existsSync(report) ? [report] : []))
+    .map((report) => JSON.parse(readFileSync(report, 'utf8')) as Report);
+}
+
+const shownLines = 30;
+
+/** Said again at the end: of a long run only the last lines may be kept. */
+function failures(reports: readonly Report[]): string {
+  const shown = (title: string, message: string): string =>
+    `FAILED ${title}\n${message.split('\n').slice(0, shownLines).join('\n')}\n`;
+  return reports
+    .flatMap(({ testResults }) => testResults)
+    .filter(({ status }) => status === 'failed')
+    .flatMap(({ name, message, assertionResults }) => [
+      ...(message === '' ? [] : [shown(name, message)]),
+      ...assertionResults
+        .filter(({ status }) => status === 'failed')
+        .map(({ fullName, failureMessages }) => shown(`${name} > ${fullName}`, failureMessages.join('\n'))),
+    ])
+    .join('');
+}
+
+function counts(reports: readonly Report[]) {
   const sum = { passed: 0, failed: 0, skipped: 0 };
-  for (const { report } of steps) {
-    if (report === undefined || !existsSync(report)) continue;
-    const read = JSON.parse(readFileSync(report, 'utf8')) as Report;
+  for (const read of reports) {
     sum.passed += read.numPassedTests;
     sum.failed += read.numFailedTests;
     sum.skipped += read.numPendingTests + read.numTodoTests;
@@ -148,7 +183,9 @@ function counts(steps: readonly Step[]) {
 const steps = chosenSteps(process.argv.slice(2));
 const failed: string[] = [];
 for (const step of steps) if (!(await run(step))) failed.push(step.name);
-const sum = counts(steps);
+const written = writtenReports(steps);
+const sum = counts(written);
+process.stdout.write(failures(written));
 rmSync(reports, { recursive: true, force: true });
 const tested = steps.some((step) => step.report !== undefined);
 if (tested && sum.passed + sum.failed < 1) failed.push('no test ran');

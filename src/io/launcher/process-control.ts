@@ -71,11 +71,20 @@ export async function spawnLogged(order: ProcessOrder): Promise<RunningProcess> 
       });
     });
     const pid = child.pid ?? 0;
+    await untilNamed(child, pid);
     writeFileSync(order.pidFile, `${pid}\n`);
     return { title: order.title, pid, logFile: order.logFile, child, ended };
   } finally {
     closeSync(log);
   }
+}
+
+/**
+ * Linux tells the parent that the program is being executed a moment before its command line can be read;
+ * until then `livingPid` would take the process for a stranger's.
+ */
+async function untilNamed(child: ChildProcess, pid: number): Promise<void> {
+  while (child.exitCode === null && child.signalCode === null && commandLine(pid) === '') await pause(1);
 }
 
 /**
