@@ -90,9 +90,8 @@ export interface HandshakeParties {
 /** The sentence about a rejection; it reads the same in the logs of both sides. */
 export function rejectionReason(rejection: Rejection, parties: HandshakeParties): LinkReason {
   const { dialer, listener } = parties;
-  const known = parties.target !== anyNode;
-  const target = known ? `node ${parties.target}` : 'the node that was called';
-  const address = known ? `${target}'s address` : 'the address that was called';
+  const target = targetName(parties.target);
+  const address = parties.target === anyNode ? 'the address that was called' : `${target}'s address`;
   switch (rejection) {
     case 'wrong-secret':
       return linkReason(rejection, differentSecrets(dialer.node, target));
@@ -160,12 +159,22 @@ export function dialError(
   peer: { readonly id: NodeId },
   where: string,
 ): LinkReason {
+  return handshakeError(error, own, peer.id, where) ?? linkReason('network', `${where}: ${describe(error)}`);
+}
+
+/** What TLS said while the two met, if it was TLS; `target`: as in HandshakeParties. */
+export function handshakeError(
+  error: Error,
+  own: NodeId,
+  target: NodeId,
+  where: string,
+): LinkReason | undefined {
   // The code is EPROTO when something waits to be written, so OpenSSL's words tell.
   if (/alert decrypt error/.test(error.message))
-    return linkReason('wrong-secret', differentSecrets(own, `node ${peer.id}`));
+    return linkReason('wrong-secret', differentSecrets(own, targetName(target)));
   if (/wrong version number|packet length too long|alert/.test(error.message))
     return linkReason('not-a-peer', `${where} does not speak TLS as gateways do`);
-  return linkReason('network', `${where}: ${describe(error)}`);
+  return undefined;
 }
 
 const networkTexts: Readonly<Record<string, string>> = {
@@ -189,6 +198,10 @@ function differentSecrets(dialer: NodeId, target: string): string {
   return (
     `the cluster secret of node ${dialer} differs from that of ${target}: ` + 'give all gateways the same one'
   );
+}
+
+function targetName(target: NodeId): string {
+  return target === anyNode ? 'the node that was called' : `node ${target}`;
 }
 
 function removed(node: NodeId): string {

@@ -7,6 +7,7 @@ import type { NodeId } from '../../core/identity.ts';
 import { protocolVersions } from '../../core/peer/frame.ts';
 import { DialerHandshake, type Accepted, type Identity, type Target } from './handshake.ts';
 import { anyNode, type ConnectionPurpose } from './handshake-message.ts';
+import { handshakeError } from './link-reason.ts';
 import { dialPeer, type PeerTlsMode } from './peer-encryption.ts';
 
 export interface PeerStream {
@@ -101,7 +102,9 @@ function dialSocket(
     const deadline = setTimeout(() => fail(`${where} does not answer within ${timeoutMs} ms`), timeoutMs);
     const handshake = new DialerHandshake(identity, peer, purpose);
     socket.write(handshake.hello);
-    socket.on('error', (error) => fail(`${where}: ${error.message}`));
+    socket.on('error', (error) =>
+      fail(handshakeError(error, identity.nodeId, peer.id, where)?.text ?? `${where}: ${error.message}`),
+    );
     socket.on('close', () => fail(`${where} closed the connection`));
     socket.on('data', (chunk: Buffer) => {
       const { send, result } = handshake.push(chunk);

@@ -2,9 +2,12 @@
  * Gateways' peer sides on loopback for tests of links. Rule: a test waits for what somebody hears, never for a
  * time; whoever uses it calls `cleanUp` after each test.
  */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import type { Server } from 'node:net';
+import { fileURLToPath } from 'node:url';
 import type { PeerMessage } from '../../../../src/core/peer/message.ts';
-import type { LinkSettings } from '../../../../src/io/peers/link-settings.ts';
+import { acknowledgeDelayMs, type LinkSettings } from '../../../../src/io/peers/link-settings.ts';
 import {
   PeerLinks,
   type PeerLinksHandler,
@@ -101,6 +104,27 @@ export async function twoPorts(): Promise<Record<number, number>> {
 }
 
 export const finished = (gid: string): PeerMessage => ({ kind: 'finished', gid });
+
+/**
+ * Node 2 as a process of its own, known to node 1 and talking to it, is killed with a message unread on the one link and
+ * an acknowledgement unread on the other.
+ */
+export async function killPeer(
+  a: { readonly links: PeerLinks; readonly ear: Ear },
+  ports: Readonly<Record<number, number>>,
+  ...more: readonly string[]
+): Promise<void> {
+  const program = fileURLToPath(new URL('gateway-process.ts', import.meta.url));
+  const args = [program, String(ports[2]), String(ports[1]), ...more];
+  const child = spawn(process.execPath, args, { stdio: 'inherit' });
+  cleanups.push(async () => void child.kill('SIGKILL'));
+  await watchedBy(a.links, 2);
+  await a.ear.hears(/message from 2/);
+  child.kill('SIGSTOP');
+  assert.ok(a.links.send(2, finished('unread')));
+  await new Promise((resolve) => setTimeout(resolve, 2 * acknowledgeDelayMs));
+  child.kill('SIGKILL');
+}
 
 /** Resolves when the end of the peer's process would be noticed. */
 export async function watchedBy(links: PeerLinks, node: number): Promise<void> {

@@ -1,14 +1,12 @@
 /** Links between gateways over TLS: what they promise without it they promise with it. */
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { connect as connectTls } from 'node:tls';
-import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, test } from 'vitest';
 import { isThisMachine } from '../../../../src/io/peers/peer-encryption.ts';
-import { acknowledgeDelayMs } from '../../../../src/io/peers/link-settings.ts';
+import { dialCopy } from '../../../../src/io/peers/peer-stream.ts';
 import { freePort } from '../../../support/free-port.ts';
-import { cleanUp, cleanups, finished, gateway, twoPorts, watchedBy } from './gateways.ts';
+import { cleanUp, finished, gateway, killPeer, twoPorts, watchedBy } from './gateways.ts';
 
 afterEach(cleanUp);
 
@@ -35,16 +33,7 @@ test('messages in order, big ones whole, and the last words before a stop', asyn
 test('a process that is killed is known to have ended', async () => {
   const ports = await twoPorts();
   const a = await gateway(1, ports, on);
-  const program = fileURLToPath(new URL('gateway-process.ts', import.meta.url));
-  const args = [program, String(ports[2]), String(ports[1]), 'on'];
-  const child = spawn(process.execPath, args, { stdio: 'inherit' });
-  cleanups.push(async () => void child.kill('SIGKILL'));
-  await watchedBy(a.links, 2);
-  await a.ear.hears(/message from 2/);
-  child.kill('SIGSTOP');
-  expect(a.links.send(2, finished('unread'))).toBe(true);
-  await new Promise((resolve) => setTimeout(resolve, 2 * acknowledgeDelayMs));
-  child.kill('SIGKILL');
+  await killPeer(a, ports, 'on');
   await a.ear.hears(/stopped 2/);
 });
 
@@ -68,6 +57,14 @@ test('another secret is named by who dials, and nothing was said to it', async (
     kind: 'wrong-secret',
     text: 'the cluster secret of node 1 differs from that of node 2: give all gateways the same one',
   });
+});
+
+test('another secret is named to a command that asks for a copy', async () => {
+  const { links } = await gateway(1, { 1: await freePort() }, on);
+  const caller = { clusterName: 'shop', secret: 'other', nodeId: 2, ...on };
+  await expect(dialCopy(caller, { host: '127.0.0.1', port: links.port }, 2000)).rejects.toThrow(
+    'the cluster secret of node 2 differs from that of the node that was called: give all gateways the same one',
+  );
 });
 
 describe('who dials in the clear', () => {

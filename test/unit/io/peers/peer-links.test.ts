@@ -1,12 +1,9 @@
 /** Links over real sockets on loopback. Waiting is always for an event, never for a time. */
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer, connect, type Socket } from 'node:net';
-import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { PeerMessage } from '../../../../src/core/peer/message.ts';
-import { acknowledgeDelayMs } from '../../../../src/io/peers/link-settings.ts';
-import { cleanUp, cleanups, finished, gateway, portOf, twoPorts, watchedBy } from './gateways.ts';
+import { cleanUp, cleanups, finished, gateway, killPeer, portOf, twoPorts } from './gateways.ts';
 import { freePort } from '../../../support/free-port.ts';
 
 afterEach(cleanUp);
@@ -59,16 +56,7 @@ describe('two gateways', () => {
 test('a process that is killed is known to have ended, whatever it had not read', async () => {
   const ports = await twoPorts();
   const a = await gateway(1, ports);
-  const program = fileURLToPath(new URL('gateway-process.ts', import.meta.url));
-  const child = spawn(process.execPath, [program, String(ports[2]), String(ports[1])], { stdio: 'inherit' });
-  cleanups.push(async () => void child.kill('SIGKILL'));
-  await watchedBy(a.links, 2);
-  await a.ear.hears(/message from 2/);
-  child.kill('SIGSTOP');
-  expect(a.links.send(2, finished('unread'))).toBe(true);
-  // Now there are an unread message on the one link and an unread acknowledgement on the other.
-  await new Promise((resolve) => setTimeout(resolve, 2 * acknowledgeDelayMs));
-  child.kill('SIGKILL');
+  await killPeer(a, ports);
   await Promise.all([a.ear.hears(/down 2: network/), a.ear.hears(/stopped 2/)]);
 });
 
