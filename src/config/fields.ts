@@ -8,7 +8,8 @@ import { z } from 'zod';
 /** What a setting of this kind is, for documents and for SHOW. */
 export type FieldKind = 'duration' | 'size' | 'boolean' | 'integer' | 'text' | 'list' | 'choice';
 
-const durationUnits: Readonly<Record<string, number>> = {
+/** In milliseconds. */
+export const durationUnits: Readonly<Record<string, number>> = {
   us: 0.001,
   ms: 1,
   s: 1000,
@@ -25,7 +26,7 @@ const sizeUnits: Readonly<Record<string, number>> = {
 };
 
 /** A number with a unit of `units`, or undefined. `plainUnit` is the factor of a number without a unit. */
-function quantity(text: string, units: Readonly<Record<string, number>>): number | undefined {
+export function quantity(text: string, units: Readonly<Record<string, number>>): number | undefined {
   const match = /^\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*$/.exec(text);
   if (match === null) return undefined;
   const factor = match[2] === '' ? 1 : units[match[2] ?? ''];

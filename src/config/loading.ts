@@ -5,7 +5,7 @@
  * Rule: this reads the configuration file and the files with secrets, and nothing else.
  */
 import { readFileSync } from 'node:fs';
-import { isAbsolute, dirname, join, resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { parse, YAMLParseError } from 'yaml';
 import type { z } from 'zod';
 import { GatewayError } from '../lib/gateway-error.ts';
@@ -147,7 +147,7 @@ function sentences(
 }
 
 function firstLine(path: string, base: string, what: string): string {
-  const text = readText(isAbsolute(path) ? path : join(base, path), what);
+  const text = readText(resolve(base, path), what);
   return text.split(/\r?\n/, 1)[0] ?? '';
 }
 
@@ -158,16 +158,15 @@ function refereeOf(config: FileConfig, base: string): RefereeAddress | undefined
     file === undefined ? undefined : firstLine(file, base, 'the file named by referee_password_file,');
   const address = parseRefereeAddress(config.referee_connstring);
   if (typeof address === 'string') return undefined;
-  const absolute = (path: string | undefined) => (path === undefined ? undefined : resolve(base, path));
   const { mode, rootCertFile, certFile, keyFile } = address.tls;
   return {
     ...address,
     password: password ?? address.password,
     tls: {
       mode,
-      rootCertFile: absolute(rootCertFile),
-      certFile: absolute(certFile),
-      keyFile: absolute(keyFile),
+      rootCertFile: absolute(base, rootCertFile),
+      certFile: absolute(base, certFile),
+      keyFile: absolute(base, keyFile),
     },
   };
 }
@@ -268,23 +267,26 @@ function tlsProblems({ tls, postgres }: FileConfig): string[] {
 }
 
 /** Relative paths are those of the configuration file's folder. */
+function absolute(base: string, path: string | undefined): string | undefined {
+  return path === undefined ? undefined : resolve(base, path);
+}
+
 function withAbsolutePaths(config: FileConfig, base: string): FileConfig {
-  const absolute = (path: string | undefined) => (path === undefined ? undefined : resolve(base, path));
   const { tls, postgres } = config;
   const { sslrootcert, sslcert, sslkey } = postgres;
   return {
     ...config,
     tls: {
       ...tls,
-      cert_file: absolute(tls.cert_file),
-      key_file: absolute(tls.key_file),
-      client_ca_file: absolute(tls.client_ca_file),
+      cert_file: absolute(base, tls.cert_file),
+      key_file: absolute(base, tls.key_file),
+      client_ca_file: absolute(base, tls.client_ca_file),
     },
     postgres: {
       ...postgres,
-      sslrootcert: absolute(sslrootcert),
-      sslcert: absolute(sslcert),
-      sslkey: absolute(sslkey),
+      sslrootcert: absolute(base, sslrootcert),
+      sslcert: absolute(base, sslcert),
+      sslkey: absolute(base, sslkey),
     },
   };
 }

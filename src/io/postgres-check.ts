@@ -5,7 +5,7 @@
  */
 import { Client } from 'pg';
 import { GatewayError } from '../lib/gateway-error.ts';
-import { pgSsl, type ServerPlace } from './postgres/server-connection.ts';
+import { pgLogin, type ServerAddress } from './postgres/server-connection.ts';
 
 export interface ServerFinding {
   /** The setting or property. */
@@ -247,26 +247,15 @@ export function requireSuitable(findings: readonly ServerFinding[]): void {
   );
 }
 
-export interface ServerAddress extends ServerPlace {
-  readonly user: string;
-  readonly password: string | undefined;
-  readonly database: string;
-}
-
 /**
  * Connects, or says in one sentence why not (server-unreachable, server-refused). The caller ends the
  * client.
  */
 export async function connectForCheck(address: ServerAddress, timeoutMs: number): Promise<Client> {
   const client = new Client({
-    host: address.host,
-    port: address.port,
-    user: address.user,
-    database: address.database,
-    ssl: pgSsl(address),
+    ...pgLogin(address),
     connectionTimeoutMillis: timeoutMs,
     application_name: 'mtm_control',
-    ...(address.password === undefined ? {} : { password: address.password }),
   });
   // Without a listener a connection that breaks later would stop the process; the next query reports it
   // anyway.

@@ -4,6 +4,7 @@
  * Rule: what ends it is told once, the first reason counts; a limit of the client's is one for the command as
  * a whole, not for each node.
  */
+import { durationUnits, quantity } from '../config/fields.ts';
 import type { NodeId } from '../core/identity.ts';
 import type { ErrorText } from '../core/wire/messages.ts';
 import { errorText } from '../io/postgres/command-runner.ts';
@@ -109,18 +110,11 @@ const leftIndexes =
 /** As long as a timer can be, ms. */
 const longestMs = 2 ** 31 - 1;
 
-const unitsMs: Readonly<Record<string, number>> = {
-  ms: 1,
-  s: 1000,
-  min: 60_000,
-  h: 3_600_000,
-  d: 86_400_000,
-};
+const unitsMs = { ...durationUnits, d: 86_400_000 };
 
 /** As PostgreSQL shows a timeout, `5s` or `0`. */
 function durationMs(shown: string | undefined): number {
-  const [, digits, unit = 'ms'] = /^(\d+)(ms|s|min|h|d)?$/u.exec(shown ?? '') ?? [];
-  return Math.min(Number(digits ?? 0) * (unitsMs[unit] ?? 0), longestMs);
+  return Math.min(quantity(shown ?? '', unitsMs) ?? 0, longestMs);
 }
 
 function lockTimedOut({ frame }: EverywhereTask, other: string | undefined): RequestError {

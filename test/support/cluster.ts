@@ -17,7 +17,13 @@ import {
   startServers,
   stopCluster,
 } from '../../src/io/launcher/embedded-cluster.ts';
-import { gatewayPid, isOnline, type ExtraSettings } from '../../src/io/launcher/gateway-process.ts';
+import {
+  gatewayPid,
+  isOnline,
+  startGatewayProcess,
+  stopGatewayProcess,
+  type ExtraSettings,
+} from '../../src/io/launcher/gateway-process.ts';
 import {
   clusterLayout,
   embeddedDatabase,
@@ -213,6 +219,12 @@ export class Cluster {
   /** Resolves when the node is online. */
   async startGateway(number: number): Promise<void> {
     await startNode(this.node(number), ['gateway']);
+  }
+
+  /** In good order, and with this environment; it is not online yet. */
+  async restartGateway(number: number, environment: Readonly<Record<string, string>>): Promise<void> {
+    await stopGatewayProcess(this.node(number));
+    await startGatewayProcess(this.node(number), environment);
   }
 
   /** kill -9 of the postmaster. */

@@ -6,12 +6,12 @@
  */
 import type { Socket } from 'node:net';
 import { startupRefusal, startupSettings } from '../../core/session/startup-settings.ts';
-import { protocol30 } from '../../core/wire/codes.ts';
 import { errorResponse } from '../../core/wire/messages.ts';
 import type { ErrorText } from '../../core/wire/messages.ts';
 import { readStartupPacket, type StartupPacket } from '../../core/wire/startup-packet.ts';
 import { connectSecurely, usesTls } from '../postgres/server-connection.ts';
-import { namedProtocol, tlsHandshakeRecord, type ClientEncryption } from './client-encryption.ts';
+import { tlsHandshakeRecord } from '../wire/tls-server.ts';
+import { namedProtocol, type ClientEncryption } from './client-encryption.ts';
 import { ClientSession } from './client-session.ts';
 import { serverUnreachable } from './login-refusal.ts';
 import type { OwnSessions } from '../wire/own-sessions.ts';
@@ -62,7 +62,7 @@ export class Arrival {
   readonly #broken = (): void => void this.#socket.destroy();
   readonly #data = (chunk: Uint8Array): void => {
     const begins = this.#received.length === 0 && !this.#encrypted && !this.#sslAnswered;
-    this.#received = this.#received.length === 0 ? chunk : concatenated(this.#received, chunk);
+    this.#received = this.#received.length === 0 ? chunk : Buffer.concat([this.#received, chunk]);
     if (begins && chunk[0] === tlsHandshakeRecord && this.#desk.encryption !== undefined) {
       return this.#encrypt(this.#desk.encryption, true);
     }
@@ -157,16 +157,14 @@ export class Arrival {
 
   #open(packet: Startup, services: SessionServices, server: Socket | undefined): void {
     const { parameters, major, minor, bytes } = packet;
-    const protocol = major === 3 ? (major << 16) | minor : protocol30;
+    const protocol = (major << 16) | minor;
     const rest = this.#received.slice(bytes);
     this.#received = new Uint8Array(0);
-    const encrypted = this.#encrypted;
-    const session = new ClientSession(
-      { socket: this.#socket, encrypted, server },
+    this.#session = new ClientSession(
+      { socket: this.#socket, encrypted: this.#encrypted, server },
       { protocol, parameters, rest },
       services,
     );
-    this.#session = session;
   }
 
   #admit(parameters: ReadonlyMap<string, string>): Reception {
@@ -179,7 +177,8 @@ export class Arrival {
       };
     }
     const settings = startupSettings(parameters);
-    const unfit = this.#desk.own.are(settings) ? undefined : this.#unfit(user);
+    const secure = this.#encrypted ? this.#socket : undefined;
+    const unfit = this.#desk.own.are(settings) ? undefined : this.#desk.encryption?.refusal(secure, user);
     if (unfit !== undefined) return unfit;
     const admin = parameters.get('application_name') === 'mtm_admin';
     if (!admin && !/^(?:|false|off|no|0)$/i.test(parameters.get('replication') ?? '')) {
@@ -197,31 +196,8 @@ export class Arrival {
     return 'severity' in services ? services : (services.admission() ?? services);
   }
 
-  /** What the gateway's own settings ask of the connection. */
-  #unfit(user: string): ErrorText | undefined {
-    const { encryption } = this.#desk;
-    if (encryption === undefined) return undefined;
-    if (!this.#encrypted && encryption.required) {
-      return {
-        severity: 'FATAL',
-        sqlstate: '28000',
-        message: '[multimaster] connections without TLS are not accepted',
-        hint: 'Connect with sslmode=require or stronger.',
-      };
-    }
-    const unfit = encryption.unfit(this.#encrypted ? this.#socket : undefined, user);
-    return unfit === undefined ? undefined : { severity: 'FATAL', sqlstate: '28000', ...unfit };
-  }
-
   #refuse(error: ErrorText): void {
     this.#leave();
     this.#socket.on('error', this.#broken).end(errorResponse(error));
   }
-}
-
-function concatenated(left: Uint8Array, right: Uint8Array): Uint8Array {
-  const joined = new Uint8Array(left.length + right.length);
-  joined.set(left);
-  joined.set(right, left.length);
-  return joined;
 }

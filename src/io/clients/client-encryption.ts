@@ -9,12 +9,12 @@ import type { Socket } from 'node:net';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
 import type { GatewayConfig } from '../../config/schema.ts';
 import { GatewayError } from '../../lib/gateway-error.ts';
+import type { ErrorText } from '../../core/wire/messages.ts';
 import { readPem } from '../wire/tls-options.ts';
+import { socketBelow } from '../wire/tls-server.ts';
 
 type ClientTls = GatewayConfig['clientTls'];
 
-/** The first byte of a TLS connection. */
-export const tlsHandshakeRecord = 0x16;
 const protocolName = 'postgresql';
 /** New files are looked for when a client comes, this often at most, ms. */
 const lookMs = 1000;
@@ -22,9 +22,6 @@ const lookMs = 1000;
 export interface EncryptionLog {
   warn(fields: object, message: string): void;
 }
-
-/** Why a client is not let in as this user. */
-export type Unfit = { readonly message: string };
 
 export class ClientEncryption {
   readonly #settings: ClientTls;
@@ -66,10 +63,6 @@ export class ClientEncryption {
     this.#server.on('tlsClientError', (_error, secure) => secure.destroy());
   }
 
-  get required(): boolean {
-    return this.#settings.required;
-  }
-
   /** `secured` gets the connection when it is encrypted; one that never is ends by itself. */
   secure(socket: Socket, secured: (secure: TLSSocket) => void): void {
     this.#look();
@@ -78,7 +71,7 @@ export class ClientEncryption {
   }
 
   #secured(secure: TLSSocket): void {
-    const below = (secure as unknown as { readonly _parent?: Socket })._parent;
+    const below = socketBelow(secure);
     const secured = below === undefined ? undefined : this.#waiting.get(below);
     // Who shows a certificate shows a good one, as with PostgreSQL.
     const shown = secure.getPeerCertificate().subject !== undefined;
@@ -86,17 +79,23 @@ export class ClientEncryption {
     else secured(secure);
   }
 
-  /** Undefined: the client may try to log in as `user`. */
-  unfit(secure: Socket | undefined, user: string): Unfit | undefined {
-    const { clientCert } = this.#settings;
+  /**
+   * What the settings have against this client's logging in as `user`; undefined: nothing. `secure`:
+   * undefined without TLS.
+   */
+  refusal(secure: Socket | undefined, user: string): ErrorText | undefined {
+    const { clientCert, required } = this.#settings;
+    if (secure === undefined && required) {
+      const hint = 'Connect with sslmode=require or stronger.';
+      return { ...notLetIn('connections without TLS are not accepted'), hint };
+    }
     if (clientCert === 'optional') return undefined;
-    if (secure === undefined)
-      return { message: '[multimaster] a client certificate is needed, and so is TLS' };
+    if (secure === undefined) return notLetIn('a client certificate is needed, and so is TLS');
     if (clientCert === 'required') return undefined; // without one TLS would not be there
     const { subject } = (secure as TLSSocket).getPeerCertificate();
     const name = [subject?.CN ?? ''].flat()[0] ?? '';
     if (name === user || this.#settings.clientUsers.includes(`${name}=${user}`)) return undefined;
-    return { message: `[multimaster] certificate authentication failed for user "${user}"` };
+    return notLetIn(`certificate authentication failed for user "${user}"`);
   }
 
   #context() {
@@ -138,4 +137,8 @@ export class ClientEncryption {
 /** A connection that began with TLS must have named the protocol: anything else is no PostgreSQL client. */
 export function namedProtocol(secure: TLSSocket): boolean {
   return secure.alpnProtocol === protocolName;
+}
+
+function notLetIn(why: string): ErrorText {
+  return { severity: 'FATAL', sqlstate: '28000', message: `[multimaster] ${why}` };
 }

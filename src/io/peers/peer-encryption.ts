@@ -14,6 +14,7 @@ import { hkdfSync } from 'node:crypto';
 import { connect, createServer, isIP, type Server, type Socket } from 'node:net';
 import { connect as connectTls, createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { assert } from '../../lib/assert.ts';
+import { socketBelow, tlsHandshakeRecord } from '../wire/tls-server.ts';
 import { linkReason, type LinkReason } from './link-reason.ts';
 
 export type PeerTlsMode = 'off' | 'prefer' | 'remote' | 'on';
@@ -30,8 +31,6 @@ const tls13Only = {
   minVersion: 'TLSv1.3',
   ALPNProtocols: ['mtm-peer'],
 } as const;
-/** The first byte of a TLS connection: a record of the handshake. */
-const tlsHandshakeRecord = 0x16;
 
 const wrongSecret = linkReason('wrong-secret', 'it has another cluster secret');
 const inTheClearReason = linkReason('in-the-clear', 'it came without TLS (peer_tls)');
@@ -97,7 +96,7 @@ export function newPeerServer(
       pskCallback: (_socket, identity) => (identity === pskIdentity ? keyOf(secret) : null),
     },
     (secure) => {
-      const below = (secure as unknown as { readonly _parent?: Socket })._parent;
+      const below = socketBelow(secure);
       assert(below !== undefined, 'a TLS connection knows the one below');
       strangers.delete(below);
       connected(resettable(secure, below));

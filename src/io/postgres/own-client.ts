@@ -6,7 +6,7 @@ import pg from 'pg';
 import { noTimeouts } from './pinned-settings.ts';
 import { startupOptions } from './raw-connection.ts';
 import type { ServerLogin } from './raw-connection.ts';
-import { pgSsl } from './server-connection.ts';
+import { pgLogin } from './server-connection.ts';
 
 /** A client whose queries wait for each other (pg's own queue is deprecated). */
 class QueuedClient extends pg.Client {
@@ -27,12 +27,7 @@ export async function openOwnClient(
   more: Readonly<Record<string, string>> = {},
 ): Promise<pg.Client> {
   const client = new QueuedClient({
-    host: login.host,
-    port: login.port,
-    user: login.user,
-    password: login.password,
-    database: login.database,
-    ssl: pgSsl(login),
+    ...pgLogin(login),
     application_name: applicationName,
     connectionTimeoutMillis: 5000,
     keepAlive: true,

@@ -7,15 +7,11 @@ import type { Socket } from 'node:net';
 import pg from 'pg';
 import { readDirectly } from '../wire/direct-reading.ts';
 import { writeDirectly } from '../wire/direct-writing.ts';
-import { pgSsl, sendCancel, type ServerPlace } from './server-connection.ts';
+import { pgLogin, sendCancel, type ServerAddress } from './server-connection.ts';
 import { FrameScanner } from '../../core/wire/frame-scanner.ts';
 import type { NumberedDatabase } from './slot-names.ts';
 
-export interface ServerLogin extends NumberedDatabase, ServerPlace {
-  readonly user: string;
-  readonly password: string | undefined;
-  readonly database: string;
-}
+export interface ServerLogin extends NumberedDatabase, ServerAddress {}
 
 export interface RawHandler {
   /** One whole message: buffer[start…end) with the type byte at `start`; valid during the call only. */
@@ -71,12 +67,7 @@ export class RawConnection {
   /** Rejects with the server's own error (pg.DatabaseError) or the socket's. */
   static async open(options: RawOptions): Promise<RawConnection> {
     const client = new pg.Client({
-      host: options.login.host,
-      port: options.login.port,
-      user: options.login.user,
-      password: options.login.password,
-      database: options.login.database,
-      ssl: pgSsl(options.login),
+      ...pgLogin(options.login),
       application_name: options.applicationName,
       connectionTimeoutMillis: options.connectTimeoutMs ?? 5000,
       options: startupOptions(options.settings),

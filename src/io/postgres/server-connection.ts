@@ -17,11 +17,18 @@ export interface ServerPlace {
   readonly tls?: TlsSettings;
 }
 
-/** What `pg` takes as `ssl`. Throws file-unreadable. */
-export function pgSsl({ host, tls }: ServerPlace) {
+/** As whom the gateway itself works there, and in which database. */
+export interface ServerAddress extends ServerPlace {
+  readonly user: string;
+  readonly password: string | undefined;
+  readonly database: string;
+}
+
+/** What `pg` needs to log in. Throws file-unreadable. */
+export function pgLogin({ host, port, user, password, database, tls }: ServerAddress) {
   const options = tls === undefined ? undefined : tlsOptions(tls);
   // pg checks a certificate against the host only when that is a name.
-  return options === undefined ? false : { ...options, host };
+  return { host, port, user, password, database, ssl: options === undefined ? false : { ...options, host } };
 }
 
 export function usesTls({ tls }: ServerPlace): boolean {

@@ -83,8 +83,7 @@ async function prepareServer(): Promise<void> {
 const viaTls = { MTM_POSTGRES_HOST: 'localhost', MTM_POSTGRES_SSLMODE: 'verify-full' };
 
 async function restart(environment: Record<string, string>): Promise<void> {
-  await stopGatewayProcess(cluster.node(1));
-  await startGatewayProcess(cluster.node(1), {
+  await cluster.restartGateway(1, {
     MTM_TLS_CERT_FILE: ofGateway.cert,
     MTM_TLS_KEY_FILE: ofGateway.key,
     ...environment,

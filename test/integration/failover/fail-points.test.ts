@@ -5,7 +5,6 @@
  * all points, else every fourth.
  */
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { startGatewayProcess, stopGatewayProcess } from '../../../src/io/launcher/gateway-process.ts';
 import { waitUntilGone } from '../../../src/io/launcher/process-control.ts';
 import { startCluster, type Cluster } from '../../support/cluster.ts';
 import { ledgerRows, outcomesHold, writeLedger, type ToldEntry } from '../../support/ledger.ts';
@@ -75,8 +74,7 @@ function write(number: number, goOn: () => boolean): Promise<ToldEntry[]> {
 
 test.each(chosen)('node 1 dies just before %s', async (point) => {
   await cluster.whole();
-  await stopGatewayProcess(cluster.node(1));
-  await startGatewayProcess(cluster.node(1), { MTM_FAIL_POINT: point });
+  await cluster.restartGateway(1, { MTM_FAIL_POINT: point });
   const pid = cluster.gatewayPid(1);
   let goOn = true;
   const writers = [1, 1, 2, 2, 3, 3].map((number) => write(number, () => goOn));

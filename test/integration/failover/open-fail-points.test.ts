@@ -5,7 +5,6 @@
  */
 import type { Client } from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { startGatewayProcess, stopGatewayProcess } from '../../../src/io/launcher/gateway-process.ts';
 import { waitUntilGone } from '../../../src/io/launcher/process-control.ts';
 import { startCluster, type Cluster } from '../../support/cluster.ts';
 import { ledgerRows, outcomesHold, writeLedger, type ToldEntry } from '../../support/ledger.ts';
@@ -54,8 +53,7 @@ function write(number: number, goOn: () => boolean): Promise<ToldEntry[]> {
 
 test.each(chosen)('node %i dies just before %s', async (number, point) => {
   await cluster.whole();
-  await stopGatewayProcess(cluster.node(number));
-  await startGatewayProcess(cluster.node(number), { MTM_FAIL_POINT: point });
+  await cluster.restartGateway(number, { MTM_FAIL_POINT: point });
   const pid = cluster.gatewayPid(number);
   let goOn = true;
   const writers = [1, 1, 2, 3].map((node) => write(node, () => goOn));

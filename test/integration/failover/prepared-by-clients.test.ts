@@ -8,7 +8,7 @@ import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { startGatewayProcess, stopGatewayProcess } from '../../../src/io/launcher/gateway-process.ts';
+import { stopGatewayProcess } from '../../../src/io/launcher/gateway-process.ts';
 import { waitUntilGone } from '../../../src/io/launcher/process-control.ts';
 import { failureOf, startCluster, type Cluster } from '../../support/cluster.ts';
 import { eventually } from '../../support/polling.ts';
@@ -241,9 +241,8 @@ const finisher = ['effect:finish', 'branch:finishing', 'branch:forgetting', 'eve
 
 async function restartWith(number: number, point: string): Promise<number> {
   await cluster.whole();
-  await stopGatewayProcess(cluster.node(number));
   armed = number;
-  await startGatewayProcess(cluster.node(number), { MTM_FAIL_POINT: point });
+  await cluster.restartGateway(number, { MTM_FAIL_POINT: point });
   await cluster.whole();
   return cluster.gatewayPid(number);
 }

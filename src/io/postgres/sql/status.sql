@@ -14,13 +14,14 @@ CREATE OR REPLACE FUNCTION mtm.status(
   OUT gen_members_online integer[], OUT gen_configured integer[], OUT reason text, OUT retained_wal_bytes bigint,
   OUT unsupervised_writes bigint)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  SELECT n.my_id, CASE WHEN a.age < 10 THEN r.status ELSE 'disabled' END, r.connected, r.gen_num, r.gen_members,
-    CASE WHEN a.age < 10 THEN r.gen_members_online ELSE '{}' END, r.gen_configured,
+  SELECT n.my_id, CASE WHEN a.fresh THEN r.status ELSE 'disabled' END, r.connected, r.gen_num, r.gen_members,
+    CASE WHEN a.fresh THEN r.gen_members_online ELSE '{}' END, r.gen_configured,
     CASE WHEN r.status IS NULL THEN 'the gateway has not reported yet'
-      WHEN a.age < 10 THEN r.reason ELSE format('the gateway has not reported for %s s', floor(a.age)) END,
+      WHEN a.fresh THEN r.reason ELSE format('the gateway has not reported for %s s', floor(a.age)) END,
     r.retained_wal_bytes, r.unsupervised_writes
   FROM mtm.node n LEFT JOIN mtm.runtime s ON true LEFT JOIN LATERAL (
-    SELECT extract(epoch FROM clock_timestamp()) - (s.state ->> 'written')::numeric AS age) AS a ON true
+    SELECT age, age < 10 AS fresh
+    FROM (SELECT extract(epoch FROM clock_timestamp()) - (s.state ->> 'written')::numeric AS age) AS r) AS a ON true
   LEFT JOIN LATERAL jsonb_to_record(s.state -> 'status') AS r(
     status text, connected integer[], gen_num bigint, gen_members integer[], gen_members_online integer[],
     gen_configured integer[], reason text, retained_wal_bytes bigint, unsupervised_writes bigint) ON true
