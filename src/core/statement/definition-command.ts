@@ -26,7 +26,6 @@ const localKinds: ReadonlySet<string> = new Set([
   'AlterDatabaseStmt',
   'AlterDatabaseRefreshCollStmt',
   'AlterSystemStmt',
-  'DropSubscriptionStmt',
 ]);
 
 const announcedTags: Readonly<Record<string, string>> = {
@@ -93,18 +92,21 @@ function everywhereDefinition(kind: string, command: TreeNode): EverywhereComman
   }
 }
 
-function refusedDefinition(kind: string): StatementClass | undefined {
-  switch (kind) {
-    case 'CreateSubscriptionStmt':
-    case 'AlterSubscriptionStmt':
-      return refused(
-        '0A000',
-        'rows that a subscription applies would bypass the other nodes',
-        'Feed the cluster with a client that writes through a gateway.',
-      );
-    default:
-      return undefined;
+/** A subscription that connects; whether one is enabled later, the server sees (sql/capture.sql). */
+function refusedDefinition(kind: string, command: TreeNode): StatementClass | undefined {
+  if (kind !== 'CreateSubscriptionStmt') return undefined;
+  for (const option of nodesAt(command, 'options')) {
+    const element = nodeAt(option, 'DefElem') ?? {};
+    const argument = nodeAt(element, 'arg');
+    if (textAt(element, 'defname') !== 'connect' || argument === undefined) continue;
+    if (isFalse(argumentText(argument))) return undefined;
   }
+  return refused(
+    '0A000',
+    'rows that a subscription applies would bypass the other nodes',
+    'Feed the cluster with a client that writes through a gateway; a subscription that is not enabled, ' +
+      'created with connect = false, is possible.',
+  );
 }
 
 function announcedDefinition(kind: string, command: TreeNode): StatementClass | undefined {

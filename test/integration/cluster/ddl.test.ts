@@ -284,6 +284,22 @@ describe.each(majors)('on PostgreSQL %i', (major) => {
     await cluster.query(2, 'DROP DATABASE "only Here"');
   });
 
+  test('a subscription that does not connect is a row in the catalog of all nodes; none is enabled', async () => {
+    const connection = `CONNECTION 'host=nowhere' PUBLICATION p`;
+    const refused = await failureOf(cluster.query(1, `CREATE SUBSCRIPTION sub ${connection}`));
+    expect(refused.code).toBe('0A000');
+    await cluster.query(1, `CREATE SUBSCRIPTION sub ${connection} WITH (connect = false, slot_name = 'x')`);
+    expect((await failureOf(cluster.query(2, 'ALTER SUBSCRIPTION sub ENABLE'))).code).toBe('0A000');
+    await cluster.query(2, 'ALTER SUBSCRIPTION sub SET (slot_name = NONE)');
+    expect(await cluster.onAllServers('SELECT subslotname, subenabled FROM pg_subscription')).toEqual(
+      cluster.numbers.map(() => [{ subslotname: null, subenabled: false }]),
+    );
+    await cluster.query(3, 'DROP SUBSCRIPTION sub');
+    expect(await cluster.onAllServers('SELECT subname FROM pg_subscription')).toEqual(
+      cluster.numbers.map(() => []),
+    );
+  });
+
   test('what only the grammar of 18 finds wrong is told in its words', async () => {
     const failure = await failureOf(cluster.query(1, 'CREATE TABLE wrong (a int) PARTITION BY magic (a)'));
     expect(failure.message).toBe('unrecognized partitioning strategy "magic"');

@@ -25,12 +25,12 @@ export const localRules: readonly Rule[] = [
       'CREATE TABLE | IF NOT EXISTS of one that is there',
       'ALTER TABLE | IF EXISTS of one that is not there',
       'ALTER TABLE | ALL IN TABLESPACE',
-      'DROP SUBSCRIPTION',
       'ALTER ROLE | RESET ALL',
       'ALTER DATABASE | RESET',
       'PREPARE TRANSACTION',
     ],
   },
+  { why: 'nothing was changed', forms: ['user'], titles: ['DROP SUBSCRIPTION'] },
   {
     why: 'temporary objects are those of the session',
     titles: [
@@ -137,11 +137,6 @@ export const refusalRules: readonly Refusal[] = [
     why: 'the database is local, and the rest of the transaction is not',
     forms: ['savepoint'],
     titles: ['ALTER DATABASE | options'],
-  },
-  {
-    code: '0A000',
-    why: 'rows that it applies would bypass the other nodes',
-    titles: ['CREATE SUBSCRIPTION', 'ALTER SUBSCRIPTION'],
   },
   { code: '0A000', why: 'large objects are not replicated', titles: ['SELECT | lo_create'] },
   {

@@ -12,3 +12,12 @@ $fail$;
 
 -- A replicated command runs in a function of this schema that is owned by the command's own role (core/apply/ddl-plan.ts).
 GRANT USAGE ON SCHEMA mtm TO PUBLIC;
+
+-- Each worker has one. They are made before anybody can prepare a DROP SUBSCRIPTION, which keeps their table locked (on 15)
+-- until it is decided: who waits for that must not be the one who decides.
+DO $$
+BEGIN
+  PERFORM pg_replication_origin_create('mtm_apply_' || n) FROM generate_series(1, 100) AS n
+  WHERE pg_replication_origin_oid('mtm_apply_' || n) IS NULL;
+EXCEPTION WHEN unique_violation OR duplicate_object THEN NULL; -- by the gateway's node of another database
+END $$;

@@ -125,7 +125,7 @@ END $$;
 -- Commands that stay on this node, or cannot be part of a transaction (the gateway runs them node by node).
 CREATE OR REPLACE FUNCTION mtm.is_local(command text, tag text) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT tag IN ('REINDEX', 'DROP SUBSCRIPTION')
+  SELECT tag = 'REINDEX'
     OR (tag IN ('CREATE INDEX', 'DROP INDEX') AND command ~* '^(create|drop)\s+(unique\s+)?index\s+concurrently\M')
     OR (tag = 'ALTER TABLE' AND command ~* '\mdetach\s+partition\s+\S+\s+concurrently\s*$')
 $$;
@@ -255,9 +255,13 @@ BEGIN
     LOCK TABLE mtm.temporary_mark IN ROW EXCLUSIVE MODE;
     command := regexp_replace(command, '^(refresh\s+materialized\s+view)\s+concurrently\M', '\1', 'i');
   END IF;
-  IF tg_tag IN ('CREATE SUBSCRIPTION', 'ALTER SUBSCRIPTION') THEN
+  -- One that is not enabled is a row in a catalog.
+  IF (tg_tag = 'CREATE SUBSCRIPTION' AND command !~* '\mconnect\s*=\s*''?(false|off|0)\M')
+    OR tg_tag IN ('CREATE SUBSCRIPTION', 'ALTER SUBSCRIPTION')
+    AND EXISTS (SELECT FROM pg_subscription WHERE oid = relation AND subenabled) THEN
     RAISE EXCEPTION '[multimaster] rows that a subscription applies would bypass the other nodes'
-      USING ERRCODE = '0A000', HINT = 'Feed the cluster with a client that writes through a gateway.';
+      USING ERRCODE = '0A000', HINT = 'Feed the cluster with a client that writes through a gateway; a subscription that is not enabled, '
+        'created with connect = false, is possible.';
   END IF;
   IF tg_tag IN ('CREATE MATERIALIZED VIEW', 'REFRESH MATERIALIZED VIEW') THEN PERFORM mtm.check_materialized(relation); END IF;
   IF tg_tag = 'ALTER TABLE' THEN PERFORM mtm.emit_emptied(); END IF;
@@ -293,6 +297,10 @@ BEGIN
   IF mixed THEN
     command := format('%s %s%s', tg_tag, array_to_string(named, ', '),
       CASE WHEN command ~* '\mcascade\s*;?\s*$' THEN ' CASCADE' ELSE '' END);
+  END IF;
+  -- It may be of the time before the gateway, and then it is here alone.
+  IF tg_tag = 'DROP SUBSCRIPTION' THEN
+    command := regexp_replace(command, '^drop\s+subscription\s+(if\s+exists\s+)?', 'DROP SUBSCRIPTION IF EXISTS ', 'i');
   END IF;
   IF NOT mtm.is_local(command, tg_tag) THEN PERFORM mtm.emit_ddl(command, tg_tag); END IF;
 END $$;

@@ -132,6 +132,7 @@ DECLARE
     AND classid = 'pg_largeobject'::regclass AND mode = 'AccessExclusiveLock'
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database()));
   marked boolean := false; locked oid[] := '{}'; unseen text; accounted bigint; new_collations text;
+  drops constant boolean := pg_stat_get_xact_tuples_deleted('pg_subscription'::regclass) > 0;
 BEGIN
   FOR l IN
     SELECT k.relation, k.mode, c.relname, c.relisshared, c.relpersistence FROM pg_locks k JOIN pg_class c ON c.oid = k.relation
@@ -139,6 +140,9 @@ BEGIN
       AND k.mode NOT IN ('AccessShareLock', 'RowShareLock')
       AND k.database IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
   LOOP
+    CONTINUE WHEN l.relation = 'pg_subscription'::regclass; -- DROP SUBSCRIPTION; decoding does not need it
+    -- Each subscription has an origin, which goes with it.
+    CONTINUE WHEN drops AND l.relation = 'pg_replication_origin'::regclass AND l.mode <> 'AccessExclusiveLock';
     IF l.relation < 16384 AND l.mode IN ('ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
       AND NOT (l.relation = 'pg_collation'::regclass AND l.mode = 'ShareRowExclusiveLock') THEN
       RAISE EXCEPTION '[multimaster] a transaction that holds % on the system catalog "%" cannot be replicated',
