@@ -7,6 +7,7 @@
 import type { StatementClass } from '../statement/statement-class.ts';
 import { frontend, status } from '../wire/codes.ts';
 import { syncMessage } from '../wire/messages.ts';
+import { runCluster } from './clustering.ts';
 import { needsBlock, placeOf, runPieces } from './group-pieces.ts';
 import { readPiece } from './group-reader.ts';
 import type { Piece, Place } from './group-reader.ts';
@@ -131,7 +132,10 @@ function* runWhole(session: SessionMachine, segment: Segment, first: Piece): Tas
   const { classes, texts } = first;
   const unit = wholeUnit(session, segment, first);
   if (session.block === undefined && needsBlock(classes)) {
-    if (classes.length === 1 && classes[0]!.kind === 'local') return yield* runLocalUnit(session, unit);
+    const [only] = classes;
+    if (classes.length === 1 && only?.kind === 'local') return yield* runLocalUnit(session, unit);
+    if (classes.length === 1 && only?.kind === 'write' && only.clusters !== undefined)
+      return yield* runCluster(session, only.clusters, unit);
     return yield* runAutocommit(session, unit);
   }
   if (classes.length === 0 && isUntold(session) && !first.messages.some(isBind)) {

@@ -10,7 +10,12 @@ import type { SessionMachine, Task } from './session.ts';
 import { endPassing, refuseUnit } from './unit.ts';
 import type { Unit } from './unit.ts';
 
-export function* runLocalUnit(session: SessionMachine, unit: Unit): Task {
+/** `behind`: runs when the command has ended, well or not, before its client is told; it tells errors itself. */
+export function* runLocalUnit(
+  session: SessionMachine,
+  unit: Unit,
+  behind?: () => Generator<void, boolean, void>,
+): Task {
   const obstacle = yield* admission(session, false);
   if (obstacle !== undefined) return yield* refuseUnit(session, obstacle);
   session.sensor.suspended = true;
@@ -24,6 +29,7 @@ export function* runLocalUnit(session: SessionMachine, unit: Unit): Task {
   session.sendOwn('SELECT pg_catalog.pg_stat_force_next_flush()');
   yield* restoreSensor(session);
   session.sensor.suspended = false;
+  if (behind !== undefined) yield* behind();
   yield* endPassing(session, reply, unit);
 }
 

@@ -9,6 +9,7 @@ import { frontend, status } from '../wire/codes.ts';
 import { query, syncMessage, withText } from '../wire/messages.ts';
 import type { ErrorText } from '../wire/messages.ts';
 import { isSetting, runsAsIs } from './block.ts';
+import { runCluster } from './clustering.ts';
 import { runEverywhere } from './everywhere.ts';
 import { settled } from './server-reply.ts';
 import { translated } from './interruption.ts';
@@ -86,6 +87,8 @@ function planSingle(
     case 'notify':
       return planNotify(session, unit, kind);
     case 'write': {
+      if (kind.clusters !== undefined && !inExplicitBlock(session))
+        return runCluster(session, kind.clusters, unit);
       const own = kind.instead === undefined ? unit : unitOf(query(kind.instead), [kind], [kind.instead]);
       return inExplicitBlock(session) ? runPassing(session, own) : runAutocommit(session, own);
     }

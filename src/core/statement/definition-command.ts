@@ -7,6 +7,7 @@ import {
   detaching,
   indexCreation,
   indexRemoval,
+  pathOf,
   reindexing,
   tablespaceCommand,
   type EverywhereCommand,
@@ -147,11 +148,14 @@ export function definitionClass(kind: string, command: TreeNode, temporary: bool
   }
   const everywhere = everywhereDefinition(kind, command);
   if (everywhere !== undefined) return { kind: 'everywhere', command: everywhere };
-  const special = refusedDefinition(kind) ?? announcedDefinition(kind, command);
+  const special = refusedDefinition(kind, command) ?? announcedDefinition(kind, command);
   if (special !== undefined) return special;
   // Its rows are each node's own business, the mark on the index is that of all: the header tells it.
-  if (kind === 'ClusterStmt' && nodeAt(command, 'relation') !== undefined)
-    return { kind: 'write', certain: false, temporary, copyIn: false };
+  const relation = nodeAt(command, 'relation');
+  if (kind === 'ClusterStmt' && relation !== undefined) {
+    const clusters = { relation: pathOf(relation), index: textAt(command, 'indexname') ?? '' };
+    return { kind: 'write', certain: false, temporary, copyIn: false, clusters };
+  }
   if (localKinds.has(kind) || kind === 'ReindexStmt') return local;
   return { kind: 'write', certain: true, temporary, copyIn: false };
 }

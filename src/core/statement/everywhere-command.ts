@@ -26,7 +26,8 @@ export interface EverywhereCommand {
 
 const none = { relation: [], partition: [], name: '', columns: [], lenient: false } as const;
 
-function pathOf(relation: TreeNode | undefined): string[] {
+/** The names of a RangeVar, without the database. */
+export function pathOf(relation: TreeNode | undefined): string[] {
   if (relation === undefined) return [];
   const schema = textAt(relation, 'schemaname');
   const name = textAt(relation, 'relname') ?? '';

@@ -35,6 +35,8 @@ export type StatementClass =
       readonly notifies?: true;
       /** The text to run instead: without the word CONCURRENTLY. */
       readonly instead?: string;
+      /** CLUSTER of a relation: what it is decides how it runs (session/clustering.ts). */
+      readonly clusters?: ClusterTarget;
     }
   /**
    * DDL that no event trigger sees (roles, GRANT on shared objects…): in a block, announced with an
@@ -82,6 +84,13 @@ export type StatementClass =
   | { readonly kind: 'everywhere'; readonly command: EverywhereCommand }
   /** Refused before the server sees it. */
   | { readonly kind: 'refused'; readonly sqlstate: string; readonly message: string; readonly hint: string };
+
+/** What CLUSTER names. */
+export interface ClusterTarget {
+  readonly relation: readonly string[];
+  /** Empty: the one by which it was clustered last. */
+  readonly index: string;
+}
 
 export interface Statement {
   readonly class: StatementClass;

@@ -21,6 +21,7 @@ const sqlFiles = [
   'capture.sql',
   'explained.sql',
   'everywhere.sql',
+  'cluster.sql',
   'local-tables.sql',
   'rewrite.sql',
   'sequences.sql',

@@ -300,6 +300,36 @@ describe.each(majors)('on PostgreSQL %i', (major) => {
     );
   });
 
+  test('CLUSTER of a partitioned table marks the indexes of its partitions on all nodes, one of a catalog nothing', async () => {
+    await cluster.query(
+      1,
+      `CREATE TABLE heap (a int, b int) PARTITION BY LIST (a); CREATE TABLE heap_1 PARTITION OF heap FOR VALUES IN (1);
+       CREATE TABLE heap_2 PARTITION OF heap FOR VALUES IN (2) PARTITION BY LIST (b);
+       CREATE TABLE heap_3 PARTITION OF heap_2 DEFAULT; CREATE INDEX heap_a ON heap (a); CREATE INDEX heap_b ON heap (b);
+       INSERT INTO heap SELECT 1 + i % 2, i FROM generate_series(10, 1, -1) AS i`,
+    );
+    const marks = `SELECT indrelid::regclass::text || ' ' || indexrelid::regclass AS mark FROM pg_index
+      WHERE indisclustered AND indrelid::regclass::text LIKE 'heap%' ORDER BY 1`;
+    const everywhere = (by: string) =>
+      cluster.numbers.map(() =>
+        ['heap_1', 'heap_3'].map((table) => ({ mark: `${table} ${table}_${by}_idx` })),
+      );
+    await cluster.query(1, 'CLUSTER heap USING heap_a');
+    expect(await cluster.onAllServers(marks)).toEqual(everywhere('a'));
+    const client = await cluster.client(2);
+    await client.query({ name: 'extended', text: 'CLUSTER heap USING heap_b' });
+    expect(await cluster.onAllServers(marks)).toEqual(everywhere('b'));
+    expect((await client.query('SELECT b FROM heap_1')).rows.map((row: { b: number }) => row.b)).toEqual([
+      2, 4, 6, 8, 10,
+    ]);
+    expect((await failureOf(client.query('CLUSTER heap USING nowhere'))).code).toBe('42704');
+    await client.query('CLUSTER pg_catalog.pg_description USING pg_description_o_c_o_index');
+    await client.query('BEGIN');
+    expect((await failureOf(client.query('CLUSTER heap USING heap_a'))).code).toBe('25001');
+    await client.end();
+    expect(await cluster.onAllServers(marks)).toEqual(everywhere('b'));
+  });
+
   test('what only the grammar of 18 finds wrong is told in its words', async () => {
     const failure = await failureOf(cluster.query(1, 'CREATE TABLE wrong (a int) PARTITION BY magic (a)'));
     expect(failure.message).toBe('unrecognized partitioning strategy "magic"');

@@ -290,7 +290,11 @@ BEGIN
   END LOOP;
   IF NOT starts_with(tg_tag, 'DROP ') OR tg_tag = 'DROP OWNED' THEN RETURN; END IF;
   -- Also what goes with a schema or a table: PREPARE would refuse it.
-  IF temporary OR named = '{}' THEN LOCK TABLE mtm.temporary_mark IN ROW EXCLUSIVE MODE; END IF;
+  IF temporary OR named = '{}' THEN
+    LOCK TABLE mtm.temporary_mark IN ROW EXCLUSIVE MODE;
+    -- It may commit here alone: what it deletes from pg_shdepend is not to be held against the next transaction.
+    PERFORM pg_stat_force_next_flush();
+  END IF;
   IF named = '{}' THEN RETURN; END IF;
   command := mtm.command_text(context, tg_tag);
   -- The others have no temporary ones.

@@ -118,6 +118,11 @@ ANALYZE work
 CLUSTER work
 --# CLUSTER | USING
 CLUSTER work_2 USING work_2_pkey
+--# CLUSTER | partitioned
+--+ CREATE TABLE parted_{f} (a int) PARTITION BY LIST (a)
+--+ CREATE TABLE parted_{f}_1 PARTITION OF parted_{f} FOR VALUES IN (1)
+--+ CREATE INDEX parted_{f}_a ON parted_{f} (a)
+CLUSTER parted_{f} USING parted_{f}_a
 --# CHECKPOINT
 CHECKPOINT
 --# BEGIN
