@@ -14,7 +14,7 @@ import type { EverywhereOrder, EverywhereResult } from '../core/session/ports.ts
 import type { ErrorText } from '../core/wire/messages.ts';
 import type { CommandEnd } from '../io/postgres/command-runner.ts';
 import { cleaningPatienceMs } from './everywhere-hands.ts';
-import type { EverywhereFrame, EverywhereHands, EverywhereTask } from './everywhere-hands.ts';
+import type { EverywhereFrame, EverywhereHands, EverywhereTask, TaskEnd } from './everywhere-hands.ts';
 import { EverywhereJob, takenBack, told } from './everywhere-job.ts';
 import { EverywhereRecord } from './everywhere-record.ts';
 import type { Outcome } from './everywhere-record.ts';
@@ -131,6 +131,7 @@ export class EverywhereDesk {
     const { task } = job;
     const here = await this.#hands.run(task, true);
     if (here.error !== undefined) {
+      job.unclean = here.clean !== true;
       const cancelled = here.error.sqlstate === '57014';
       const given = cancelled && job.stopped === undefined && this.#members() === undefined;
       const error = (cancelled ? job.stopped : undefined) ?? here.error;
@@ -163,10 +164,12 @@ export class EverywhereDesk {
   /** It is done there, or has failed there (the others are halted then), or the node is lost. */
   async #runAt(member: NodeId, job: EverywhereJob, done: Set<NodeId>): Promise<void> {
     try {
-      const end = (await this.#peers.ask(member, verbs.run, job.task, commandLimitMs)) as CommandEnd;
+      const end = (await this.#peers.ask(member, verbs.run, job.task, commandLimitMs)) as TaskEnd;
+      if (end.error !== undefined && end.clean !== true) job.unclean = true;
       if (end.error === undefined) done.add(member);
       else this.#fails(job, end.error, member);
     } catch (error) {
+      job.unclean = true;
       if (!(error instanceof RequestError)) throw error;
       if (error.sqlstate !== '57P03') this.#fails(job, told(error), member);
     }

@@ -23,8 +23,13 @@ export interface EverywhereTask {
 
 export type EverywhereState = 'before' | 'halfway' | 'after';
 
+export interface TaskEnd extends CommandEnd {
+  /** After an error of a REINDEX: no invalid index is left on this node. */
+  readonly clean?: boolean;
+}
+
 interface Running {
-  readonly ended: Promise<CommandEnd>;
+  readonly ended: Promise<TaskEnd>;
   pid: number | undefined;
   cancelled: boolean;
 }
@@ -61,7 +66,7 @@ export class EverywhereHands {
   /**
    * Until the command is done here, or has failed. `first`: whatever the state is, the server shall judge.
    */
-  run(task: EverywhereTask, first = false): Promise<CommandEnd> {
+  run(task: EverywhereTask, first = false): Promise<TaskEnd> {
     const { id, what } = task;
     const known = this.#running.get(id);
     if (known !== undefined) return known.ended;
@@ -73,7 +78,7 @@ export class EverywhereHands {
     return running.ended;
   }
 
-  async #run(task: EverywhereTask, first: boolean): Promise<CommandEnd> {
+  async #run(task: EverywhereTask, first: boolean): Promise<TaskEnd> {
     const { id, what, text, frame } = task;
     const began = performance.now();
     const state = first ? 'before' : await this.state(task);
@@ -82,8 +87,6 @@ export class EverywhereHands {
     // A DETACH that was half done is whole now.
     const ready = state === 'halfway' && (await this.state(task)) === 'after';
     const end = ready ? done : await this.#command(id, frame, text);
-    if (end.error !== undefined && what === 'reindex')
-      await Promise.race([this.sweep(), pause(cleaningPatienceMs)]);
     const seconds = Math.round(performance.now() - began) / 1000;
     const { log } = this.#parts;
     if (end.error === undefined)
@@ -93,7 +96,17 @@ export class EverywhereHands {
         { id, what, seconds, error: end.error.message },
         'a command that runs node by node failed here',
       );
-    return end;
+    if (end.error === undefined || what !== 'reindex') return end;
+    await Promise.race([this.sweep(), pause(cleaningPatienceMs)]);
+    return { ...end, clean: await this.#isClean() };
+  }
+
+  async #isClean(): Promise<boolean> {
+    try {
+      return (await this.#leftovers()).length === 0;
+    } catch {
+      return false; // nobody knows
+    }
   }
 
   async #command(id: string, frame: CommandFrame | undefined, text: string): Promise<CommandEnd> {

@@ -34,6 +34,8 @@ export class EverywhereJob {
   readonly task: EverywhereTask;
   /** The first error at another node. */
   failure: ErrorText | undefined;
+  /** A REINDEX that failed may have left an invalid index somewhere. */
+  unclean = false;
   /** What it has left is being cleaned up. */
   settling = false;
   readonly #stop = new AbortController();
@@ -95,7 +97,7 @@ export class EverywhereJob {
 
   /** The error that its client gets: with what becomes of what it had begun. */
   told(error: ErrorText): ErrorText {
-    if (this.task.what === 'reindex') return withHint(error, leftIndexes);
+    if (this.task.what === 'reindex') return this.unclean ? withHint(error, leftIndexes) : error;
     if (this.settling) return withHint(error, settledLater);
     return error === this.failure ? withHint(error, settledNow) : error;
   }

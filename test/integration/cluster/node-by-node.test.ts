@@ -123,6 +123,8 @@ describe.each(majors)('on PostgreSQL %i', (major) => {
     expect(await fails('DROP INDEX CONCURRENTLY nothing')).toBe('42704 index "nothing" does not exist');
     expect(await fails('DROP INDEX CONCURRENTLY t_pkey')).toMatch(/^2BP01 /);
     expect(await fails('REINDEX INDEX CONCURRENTLY nothing')).toMatch(/^42P01 /);
+    const refused = await failureOf(cluster.query(1, 'REINDEX TABLE CONCURRENTLY pg_catalog.pg_class'));
+    expect(refused).toMatchObject({ code: '0A000', hint: undefined });
     expect(await fails('CREATE UNIQUE INDEX CONCURRENTLY i ON t ((a % 7))')).toMatch(/^23505 /);
     const client = await cluster.client(1);
     for (const [before, text] of [

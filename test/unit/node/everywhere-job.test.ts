@@ -1,12 +1,17 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import type { EverywhereKind } from '../../../src/core/statement/everywhere-command.ts';
 import { EverywhereJob } from '../../../src/node/everywhere-job.ts';
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
-function job(settings: Record<string, string>, expired = (): void => undefined): EverywhereJob {
+function job(
+  settings: Record<string, string>,
+  expired = (): void => undefined,
+  what: EverywhereKind = 'create-index',
+): EverywhereJob {
   const frame = { target: '', subject: 'relation t', sessionUser: 'u', role: 'none', settings };
-  return new EverywhereJob({ id: '1', what: 'create-index', text: 'CREATE INDEX', frame }, expired);
+  return new EverywhereJob({ id: '1', what, text: 'the command', frame }, expired);
 }
 
 describe('a command that runs node by node', () => {
@@ -48,6 +53,14 @@ describe('a command that runs node by node', () => {
     });
     await vi.advanceTimersByTimeAsync(1000);
     await failed;
+  });
+
+  test('a REINDEX speaks of invalid indexes only when one may be left', () => {
+    const one = job({}, undefined, 'reindex');
+    const error = { severity: 'ERROR', sqlstate: '42P01', message: 'there is no such table' } as const;
+    expect(one.told(error)).toEqual(error);
+    one.unclean = true;
+    expect(one.told(error)).toMatchObject({ hint: expect.stringMatching(/_ccnew/) });
   });
 
   test('of failures at other nodes the first is told, with its node', () => {
