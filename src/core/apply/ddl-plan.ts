@@ -92,6 +92,11 @@ export const keepCommandSql = "SELECT pg_catalog.pg_logical_emit_message(true, '
 /** $1: the content of a message `mtm-follow` (sql/rewrite.sql). */
 export const followSql = 'SELECT mtm.follow($1)';
 
+/** A message `mtm-follow`: its client's session was a replica's, in which foreign keys are not checked. */
+export function isUnchecked(content: Uint8Array): boolean {
+  return new TextDecoder().decode(content) === '{"do": "unchecked"}';
+}
+
 /** Reads the JSON of a message; undefined when it is not one. */
 export function readDdlMessage(content: Uint8Array): DdlMessage | undefined {
   let value: unknown;

@@ -17,8 +17,8 @@ import { frameEnd } from '../pgoutput/piece-writer.ts';
 import { isWholeBody, writeBranchEnd, writeBranchStart } from './client-branch.ts';
 import type { ClientBranch } from './client-branch.ts';
 import { ClientSteps } from './client-steps.ts';
-import { ddlUserMark, ddlUserQuery, followSql, keepCommandSql, planDdl } from './ddl-plan.ts';
-import { readDdlMessage } from './ddl-plan.ts';
+import { ddlUserMark, ddlUserQuery, followSql, isUnchecked, keepCommandSql } from './ddl-plan.ts';
+import { planDdl, readDdlMessage } from './ddl-plan.ts';
 import type { DdlMessage } from './ddl-message.ts';
 import { factsMark, factsQuery, readFacts } from './facts.ts';
 import type { RelationFacts } from './facts.ts';
@@ -48,7 +48,7 @@ export class TransactionWriter {
   /** Tells apart functions that two connections make at the same time. */
   readonly #unique: number;
   readonly #relations = new Map<number, KnownRelation>();
-  readonly #checks: ForeignKeyChecks | undefined;
+  #checks: ForeignKeyChecks | undefined;
   readonly #held = new HeldRows();
   readonly notifications = new Notifications();
   readonly #pieces = new PieceQueue();
@@ -240,8 +240,12 @@ export class TransactionWriter {
         return true;
       case 'logical-message':
         if (message.prefix === notifyPrefix) this.notifications.add(message.content);
-        if (message.prefix === 'mtm-follow') this.#pipeline.run(followSql, [textOid], [message.content]);
-        return message.prefix === 'mtm-ddl' ? this.#command(message.content) : true;
+        if (message.prefix !== 'mtm-follow')
+          return message.prefix !== 'mtm-ddl' || this.#command(message.content);
+        // Behind the last row, before any check was written.
+        if (isUnchecked(message.content)) this.#checks = undefined;
+        else this.#pipeline.run(followSql, [textOid], [message.content]);
+        return true;
       default: {
         const what = message.kind === 'malformed' ? message.reason : `unexpected message ${message.kind}`;
         this.#refuse('08P01', `peer data: ${what}`);

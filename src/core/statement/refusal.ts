@@ -80,17 +80,22 @@ function ownSettingRefusal(name: string, value: string): Refusal | undefined {
 
 /**
  * Values of settings that the gateway's own work depends on; undefined (RESET, TO DEFAULT) is always allowed.
+ * `forOthers`: sessions of a role, a database or the server begin with it, also the gateway's own.
  */
-export function settingRefusal(name: string, value: string | undefined): Refusal | undefined {
+export function settingRefusal(
+  name: string,
+  value: string | undefined,
+  forOthers = false,
+): Refusal | undefined {
   if (value === undefined) return undefined;
   if (/^multimaster\./iu.test(name)) return ownSettingRefusal(name.toLowerCase(), value);
   switch (name.toLowerCase()) {
     case 'session_replication_role':
-      if (/^(?:origin|local)$/iu.test(value.trim())) return undefined;
+      if (!forOthers || /^(?:origin|local)$/iu.test(value.trim())) return undefined;
       return refused(
         '0A000',
-        'session_replication_role = replica is not possible in a supervised session',
-        'Use ALTER TABLE … DISABLE TRIGGER, which all nodes run, or leave the setting at origin.',
+        'session_replication_role = replica cannot be what sessions begin with',
+        'Use SET, or the options of the connection.',
       );
     case 'event_triggers':
       if (isTrue(value)) return undefined;
@@ -154,7 +159,7 @@ export function findRefusal(statement: TreeNode): Refusal | undefined {
     if ('funcname' in node && (key === 'FuncCall' || key === 'funccall' || key === 'func'))
       found = callRefusal(node);
     else if (key === 'VariableSetStmt' || key === 'setstmt') {
-      found = settingRefusal(textAt(node, 'name') ?? '', setValue(node));
+      found = settingRefusal(textAt(node, 'name') ?? '', setValue(node), key === 'setstmt');
       // What is sent at the beginning of each session outranks what roles and databases have.
       if (key === 'setstmt' && /^multimaster\./iu.test(textAt(node, 'name') ?? '')) found ??= notForRoles();
     } else if (changes.has(key)) {

@@ -232,7 +232,7 @@ describe.each(testedMajors)('adjustment on PostgreSQL %i', (major) => {
       FROM pg_proc WHERE proname = 'pg_logical_emit_message' LIMIT 1); END $$`);
     expect(await verifySensors(lab.admin, slotNames({}))).toEqual([
       'event trigger !mtm_rewrite is missing',
-      'event trigger !mtm_end_2_capture is disabled (D instead of O)',
+      'event trigger !mtm_end_2_capture is not enabled always (D)',
       'pg_logical_emit_message can be executed by PUBLIC',
     ]);
     await install(2);

@@ -70,6 +70,7 @@ export const localRules: readonly Rule[] = [
       ...['TABLE', 'VALUES', 'COPY | TO', 'COPY | query TO', 'EXPLAIN'],
       ...['PREPARE', 'DEALLOCATE', 'DECLARE', 'FETCH', 'MOVE', 'CLOSE', 'SET', 'SET ROLE'],
       ...[
+        'SET | session_replication_role',
         'SET SESSION AUTHORIZATION',
         'SET TRANSACTION',
         'SET CONSTRAINTS',
@@ -151,7 +152,6 @@ export const refusalRules: readonly Refusal[] = [
     ],
   },
   { code: '0A000', why: 'in code it is not the message that travels', forms: nested, titles: ['NOTIFY'] },
-  { code: '0A000', why: 'it would hide writes', titles: ['SET | session_replication_role'] },
   {
     code: '22023',
     why: 'the name is one of the gateway',

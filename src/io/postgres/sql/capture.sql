@@ -2,7 +2,8 @@
 -- transaction. The message is written when the command has succeeded (sql_drop for DROP, else ddl_command_end), because only
 -- then is known what it touched: temporary objects are left out, IF [NOT] EXISTS that did nothing too. CREATE and ALTER
 -- EXTENSION are written at their start and end, because their scripts also insert rows.
--- Rule: what cannot be replicated raises 0A000; nothing is dropped silently. Not fired in replica sessions.
+-- Rule: what cannot be replicated raises 0A000; nothing is dropped silently. All of it is silent where the gateway applies,
+-- and in replica sessions past it: mtm.is_silent().
 
 -- What only a function without SET and without SECURITY DEFINER can see. Fires before the others of the same event;
 -- no code of a user runs between them, so what it notes cannot be feigned.
@@ -21,6 +22,14 @@ $$;
 CREATE OR REPLACE FUNCTION mtm.inside_own_frame() RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT EXISTS (SELECT FROM mtm.own_frame WHERE transaction = pg_current_xact_id_if_assigned())
+$$;
+
+-- A replica session that is no client's, or one of our own functions in one that is: nothing is to be captured. Users run
+-- code here too, so a client's session is told by what its startup packet has set, which no SET can undo.
+CREATE OR REPLACE FUNCTION mtm.is_silent() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT current_setting('session_replication_role') = 'replica' AND (current_setting('multimaster.node_id', true) IS NULL
+    OR pg_replication_origin_session_is_setup() OR mtm.inside_own_frame())
 $$;
 
 -- The settings (those that are not empty) that change what the text of a command means or what it leaves in the catalog.
@@ -182,11 +191,11 @@ BEGIN
   END LOOP;
 END $$;
 
--- At the peers: puts that value in place. Only in replica sessions, which only a superuser can open.
+-- At the peers: puts that value in place. Only in replica sessions of the gateway, which only a superuser can open.
 CREATE OR REPLACE FUNCTION mtm.set_missing_value(relation text, name text, value text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF current_setting('session_replication_role') <> 'replica'
+  IF NOT mtm.is_silent()
     OR NOT (SELECT pg_has_role(session_user, relowner, 'MEMBER') FROM pg_class WHERE oid = relation::regclass) THEN
     RAISE EXCEPTION '[multimaster] set_missing_value is the gateway''s own' USING ERRCODE = '42501';
   END IF;
@@ -198,6 +207,7 @@ CREATE OR REPLACE FUNCTION mtm.capture_start() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lc_messages = 'C' AS $$
 DECLARE context text;
 BEGIN
+  IF mtm.is_silent() THEN RETURN; END IF;
   IF NOT mtm.inside_extension() THEN
     GET DIAGNOSTICS context = PG_CONTEXT;
     PERFORM mtm.emit_ddl(mtm.command_text(context, tg_tag), tg_tag);
@@ -220,6 +230,7 @@ CREATE OR REPLACE FUNCTION mtm.capture_end() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lc_messages = 'C' AS $$
 DECLARE context text; command text; o record; objects integer := 0; temporary integer := 0; relation oid;
 BEGIN
+  IF mtm.is_silent() THEN RETURN; END IF;
   IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') THEN PERFORM mtm.leave_extension(); RETURN; END IF;
   IF mtm.inside_extension() OR (starts_with(tg_tag, 'DROP ') AND tg_tag <> 'DROP OWNED') THEN RETURN; END IF;
   GET DIAGNOSTICS context = PG_CONTEXT;
@@ -260,8 +271,8 @@ BEGIN
     OR tg_tag IN ('CREATE SUBSCRIPTION', 'ALTER SUBSCRIPTION')
     AND EXISTS (SELECT FROM pg_subscription WHERE oid = relation AND subenabled) THEN
     RAISE EXCEPTION '[multimaster] rows that a subscription applies would bypass the other nodes'
-      USING ERRCODE = '0A000', HINT = 'Feed the cluster with a client that writes through a gateway; a subscription that is not enabled, '
-        'created with connect = false, is possible.';
+      USING ERRCODE = '0A000', HINT = 'Feed the cluster with a client that writes through a gateway; a subscription that is '
+        'not enabled, created with connect = false, is possible.';
   END IF;
   IF tg_tag IN ('CREATE MATERIALIZED VIEW', 'REFRESH MATERIALIZED VIEW') THEN PERFORM mtm.check_materialized(relation); END IF;
   IF tg_tag = 'ALTER TABLE' THEN PERFORM mtm.emit_emptied(); END IF;
@@ -274,7 +285,7 @@ CREATE OR REPLACE FUNCTION mtm.capture_drop() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lc_messages = 'C' AS $$
 DECLARE context text; command text; o record; named text[] := '{}'; temporary boolean := false; mixed boolean := false;
 BEGIN
-  IF mtm.inside_extension() THEN RETURN; END IF;
+  IF mtm.is_silent() OR mtm.inside_extension() THEN RETURN; END IF;
   GET DIAGNOSTICS context = PG_CONTEXT;
   FOR o IN SELECT d.*, d.is_temporary OR d.object_identity ~ ' on pg_temp\.' AS goes_alone
     FROM pg_event_trigger_dropped_objects() d
@@ -352,7 +363,8 @@ BEGIN
   PERFORM mtm.announce_as(command, tag, proof, pg_catalog.current_setting('search_path'), current_user::pg_catalog.text);
 END $$;
 
-REVOKE EXECUTE ON FUNCTION mtm.inside_extension(), mtm.inside_own_frame(), mtm.ddl_settings(), mtm.emit_ddl(text, text),
+REVOKE EXECUTE ON FUNCTION mtm.inside_extension(), mtm.inside_own_frame(), mtm.is_silent(), mtm.ddl_settings(),
+  mtm.emit_ddl(text, text),
   mtm.write_ddl(text, text, text, jsonb),
   mtm.is_temporary(oid, oid, text), mtm.grants_temporary(text), mtm.table_definition(oid), mtm.is_local(text, text),
   mtm.is_like_temporary(text, oid), mtm.where_database_is(text),

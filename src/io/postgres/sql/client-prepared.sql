@@ -63,6 +63,7 @@ BEGIN
     AND relation = 'mtm.notify_mark'::regclass AND mode = 'RowExclusiveLock') THEN
     RAISE EXCEPTION 'cannot PREPARE a transaction that has executed LISTEN, UNLISTEN, or NOTIFY' USING ERRCODE = '0A000';
   END IF;
+  PERFORM mtm.emit_unchecked();
   PERFORM mtm.mark_client(id, hmac);
 END $$;
 

@@ -58,7 +58,11 @@ BEGIN
   FOR p IN SELECT relation, index FROM mtm.clustered_partitions(target, index_name, mtm.current_role_name()) LOOP
     name := mtm.full_name(p.relation);
     EXECUTE format('LOCK TABLE %s IN SHARE UPDATE EXCLUSIVE MODE', name);
-    IF setting THEN PERFORM mtm.ensure_clustered(name, (SELECT relname FROM pg_class WHERE oid = p.index)); END IF;
+    IF setting THEN
+      INSERT INTO mtm.own_frame VALUES (pg_current_xact_id());
+      PERFORM mtm.ensure_clustered(name, (SELECT relname FROM pg_class WHERE oid = p.index));
+      DELETE FROM mtm.own_frame WHERE transaction = pg_current_xact_id();
+    END IF;
     SELECT i.relname INTO mark FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
     WHERE x.indrelid = p.relation AND x.indisclustered;
     PERFORM mtm.emit_own_command(format('SELECT mtm.ensure_clustered(%L, %L)', name, mark));

@@ -18,6 +18,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   ) AS locks
 $$;
 
+-- The client's session is a replica's: nobody has checked its foreign keys, and nobody is to check them elsewhere.
+CREATE OR REPLACE FUNCTION mtm.emit_unchecked() RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+  SELECT pg_logical_emit_message(true, 'mtm-follow', '{"do": "unchecked"}')
+  WHERE current_setting('session_replication_role') = 'replica'
+$$;
+
 -- Called just before PREPARE, or by one of the two functions that are. Returns
 --   'empty'      no transaction id: nothing to replicate, nothing emitted: COMMIT
 --   'temporary'  only temporary objects were touched: COMMIT
@@ -34,6 +41,7 @@ BEGIN
     kind := mtm.touched();
     IF kind <> 'write' THEN RETURN kind; END IF;
   END IF;
+  PERFORM mtm.emit_unchecked();
   PERFORM pg_logical_emit_message(true, 'mtm', json_build_object('gid', gid, 'hmac', hmac)::text);
   RETURN CASE current_setting('multimaster.wait_peer_commits', true) WHEN 'off' THEN 'early' ELSE 'write' END;
 END $$;
@@ -278,6 +286,7 @@ BEGIN
     PERFORM set_config(timeout, '0', true);
   END LOOP;
   IF current_setting('synchronous_commit') = 'off' THEN PERFORM set_config('synchronous_commit', 'local', true); END IF;
+  PERFORM mtm.emit_unchecked();
   PERFORM pg_logical_emit_message(true, 'mtm', json_build_object('gid', gid, 'hmac', hmac)::text);
   PERFORM pg_logical_emit_message(true, 'mtm-open', repeat(' ', 262144));
   RETURN pg_current_xact_id()::text;
@@ -291,7 +300,7 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
       WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND c.relnamespace = pg_my_temp_schema()))
 $$;
 
-REVOKE EXECUTE ON FUNCTION mtm.seal(text, text), mtm.touched(), mtm.is_own(xid),
+REVOKE EXECUTE ON FUNCTION mtm.seal(text, text), mtm.emit_unchecked(), mtm.touched(), mtm.is_own(xid),
   mtm.changed_catalog(), mtm.unseen_object(oid[]), mtm.check_row_types(), mtm.check_transaction(boolean),
   mtm.hides_large_objects(), mtm.emit_clustered(), mtm.is_bound() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION mtm.header(text, text), mtm.header_checked(text, text, boolean),

@@ -30,6 +30,7 @@ DECLARE
   context text; rel regclass := pg_event_trigger_table_rewrite_oid(); reason integer := pg_event_trigger_table_rewrite_reason();
   filled boolean; culprit text; differs boolean := false;
 BEGIN
+  IF mtm.is_silent() THEN RETURN; END IF;
   GET DIAGNOSTICS context = PG_CONTEXT;
   IF mtm.inside_extension() OR (SELECT relpersistence = 't' FROM pg_class WHERE oid = rel) THEN RETURN; END IF;
   -- The size, not a query: at this moment the indexes, which a planner would open, are empty files.
@@ -106,6 +107,8 @@ BEGIN
       PERFORM pg_logical_emit_message(true, 'mtm-follow', content);
       PERFORM mtm.place_sequence(name::regclass, (m ->> 'value')::bigint, (m ->> 'called')::boolean,
         (m ->> 'onward')::boolean);
+    -- Whoever applies it has not checked foreign keys (transaction-writer.ts).
+    WHEN 'unchecked' THEN NULL;
     WHEN 'empty' THEN EXECUTE format('DELETE FROM ONLY %s', name);
     WHEN 'rows' THEN
       SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) INTO columns FROM pg_attribute

@@ -79,7 +79,7 @@ BEGIN
   SELECT * INTO STRICT s FROM pg_sequence WHERE seqrelid = NEW.sequence;
   forward := mtm.place_sequence(NEW.sequence, NEW.value, NEW.called, false);
   -- What a trigger or a command does again at the peers, its home has told them.
-  IF current_setting('session_replication_role') <> 'replica' THEN
+  IF NOT mtm.is_silent() THEN
     -- Forward: another node may be ahead already. Round about: nothing is ahead of anything.
     PERFORM mtm.emit_sequence(NEW.sequence, NEW.value, NEW.called, forward AND NOT s.seqcycle);
   END IF;

@@ -161,12 +161,12 @@ BEGIN
   END LOOP;
 END $$;
 
--- At the peers. Only in replica sessions, which only a superuser can open.
+-- At the peers. Only in replica sessions of the gateway, which only a superuser can open.
 CREATE OR REPLACE FUNCTION mtm.apply_fences(nodes integer, fences jsonb) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE recovering constant boolean := current_setting('application_name') = 'mtm_recovery';
 BEGIN
-  IF current_setting('session_replication_role') <> 'replica' THEN
+  IF NOT mtm.is_silent() THEN
     RAISE EXCEPTION '[multimaster] apply_fences is the gateway''s own' USING ERRCODE = '42501';
   END IF;
   -- What has been decided is not judged again: the setting may be another one meanwhile.

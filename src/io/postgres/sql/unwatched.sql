@@ -121,7 +121,7 @@ END $$;
 CREATE OR REPLACE FUNCTION mtm.before_drop_owned() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  PERFORM mtm.emit_unwatched(), mtm.check_transaction(false);
+  IF NOT mtm.is_silent() THEN PERFORM mtm.emit_unwatched(), mtm.check_transaction(false); END IF;
 END $$;
 
 REVOKE EXECUTE ON FUNCTION mtm.unwatched_changes(), mtm.tellable_changes(), mtm.account(bigint), mtm.role_definition(oid),
