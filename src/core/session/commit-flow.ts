@@ -182,6 +182,7 @@ function* askThenEnd(session: SessionMachine, block: Block): Part<BlockEnd> {
 function* isForPrepareToSee(session: SessionMachine, block: Block): Part<boolean> {
   if (block.notifies === 'says') return true;
   if (block.notifies !== 'may' || !session.ports.hiddenNotify()) return false;
+  if (session.unpreparable === block.startTime) return false; // the attempt before: PREPARE has said so
   const question = session.sendOwn('SELECT mtm.is_unpreparable()');
   yield* settled(session, question);
   return question.value !== 't';
@@ -222,7 +223,7 @@ function* notPrepared(session: SessionMachine, block: Block, gid: Gid, reply: Re
   // A cancelled PREPARE may leave the block open.
   if (session.serverStatus !== status.idle) yield* rollBack(session);
   const refusal = withdrawn ?? (reply.error === undefined ? interruption?.refusal : undefined);
-  const said = isNotifyRefusal(reply) ? notifyRefused : (reply.error ?? rolledBack);
+  const said = saysRoutine(reply, 'AtPrepare_Notify') ? notifyRefused : (reply.error ?? rolledBack);
   const error = refusal === undefined ? translated(session, said) : errorResponse(refusalText(refusal));
   return { kind: 'error', error, retryable: given || isConflict(reply.sqlstate) };
 }
@@ -245,6 +246,11 @@ export function* afterPrepare(
 ): Part<BlockEnd> {
   if (prepare.tag !== 'PREPARE TRANSACTION') {
     const end = yield* notPrepared(session, block, gid, prepare);
+    if (kind === 'empty' && end.kind === 'error' && saysRoutine(prepare, 'PrepareTransaction')) {
+      // Row types of temporary tables leave no lock: only PREPARE knows. Nothing was written, so it may run again.
+      session.unpreparable = block.startTime;
+      return { ...end, retryable: true };
+    }
     if (kind !== 'temporary' && kind !== 'mixed') return end;
     // The session has temporary tables after all: from now on it is asked before PREPARE, and this unit may
     // run again.
@@ -272,12 +278,10 @@ const notifyRefused = errorResponse({
   hint: 'Call pg_notify() there, which notifies the listeners of all nodes; LISTEN at top level.',
 });
 
-/** The routine's name is the same in every language. */
-function isNotifyRefusal({ error, sqlstate }: Reply): boolean {
+/** PREPARE was refused there. The routine's name is the same in every language. */
+function saysRoutine({ error, sqlstate }: Reply, routine: string): boolean {
   return (
-    sqlstate === '0A000' &&
-    error !== undefined &&
-    errorFields(error, 0, error.length).get('R') === 'AtPrepare_Notify'
+    sqlstate === '0A000' && error !== undefined && errorFields(error, 0, error.length).get('R') === routine
   );
 }
 

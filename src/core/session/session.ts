@@ -54,6 +54,8 @@ export class SessionMachine {
   everywhere: EverywhereResult | undefined;
   /** What is being prepared under a name of the client's. */
   branch: PreparedBranch | undefined;
+  /** The start of the unit that used temporary objects, as PREPARE has said: its repeat commits without it. */
+  unpreparable: number | undefined;
   retryIsDue = false;
   /** The client has asked to cancel the unit that runs: it is not repeated. */
   clientCancelled = false;

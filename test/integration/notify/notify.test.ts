@@ -540,6 +540,12 @@ test('where functions may hide a NOTIFY, temporary tables can still be read and 
   await client.query('DECLARE held CURSOR WITH HOLD FOR SELECT a FROM mine ORDER BY a');
   await client.query('COMMIT');
   expect((await client.query('FETCH ALL FROM held')).rows).toEqual([{ a: 1 }, { a: 2 }]);
+  // These leave no lock on the table.
+  const sizes = await client.query<{ n: number }>(`SELECT pg_relation_size('mine')::int AS n, quiet()`);
+  expect(sizes.rows[0]!.n).toBeGreaterThan(0);
+  expect((await client.query(`SELECT quiet(), ROW(7)::mine AS r`)).rows).toMatchObject([{ r: '(7)' }]);
+  const named = { name: 'one', text: `SELECT quiet(), (ROW(7)::mine).a AS a` };
+  expect((await client.query(named)).rows).toMatchObject([{ a: 7 }]);
   await client.query('DECLARE other CURSOR WITH HOLD FOR SELECT 1 AS one');
   expect((await client.query('FETCH ALL FROM other')).rows).toEqual([{ one: 1 }]);
   await client.end();
