@@ -42,7 +42,7 @@ BEGIN
     CROSS JOIN regexp_split_to_table(btrim(m[1]), ' +') o(id) JOIN pg_operator p ON p.oid = o.id::oid
     WHERE mtm.is_foreign_function(p.oprcode, author_is_superuser)
   ) OR EXISTS (
-    SELECT FROM (SELECT DISTINCT m[1]::oid AS id FROM regexp_matches(tree, ':\w*typ\w* (\d+)', 'g') m) t
+    SELECT FROM (SELECT DISTINCT m[1]::oid AS id FROM regexp_matches(tree, ':(?!\w*typmod)\w*typ\w* (\d+)', 'g') m) t
     WHERE mtm.is_foreign_type(t.id, seen)
   );
 END
@@ -60,6 +60,9 @@ BEGIN
     RETURN false;
   END IF;
   SELECT * INTO t FROM pg_type p WHERE p.oid = type;
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
   RETURN CASE t.typtype
     WHEN 'd' THEN mtm.is_foreign_type(t.typbasetype, known) OR EXISTS (SELECT FROM pg_constraint c
       WHERE c.contypid = type AND c.contype = 'c' AND mtm.is_foreign_expression(c.conbin::text, t.typowner, known))
