@@ -5,7 +5,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, describe } from 'vitest';
+import { afterAll, beforeAll, describe } from 'vitest';
 import { embeddedDatabase } from '../../../src/io/launcher/node-layout.ts';
 import { Authority } from '../../support/certificates.ts';
 import { startCluster, type Cluster } from '../../support/cluster.ts';
@@ -16,10 +16,14 @@ import { drizzleDriver } from './npm/drizzle.ts';
 import { duties, table, type Site } from './npm/duties.ts';
 import { knexDriver } from './npm/knex.ts';
 import { kyselyDriver } from './npm/kysely.ts';
+import { kyselyMigrations } from './npm/kysely-migrations.ts';
 import { pgDriver } from './npm/pg.ts';
+import { pgStreams } from './npm/pg-streams.ts';
 import { postgresDriver } from './npm/postgres.ts';
 import { forgetPrisma, prismaDriver } from './npm/prisma.ts';
+import { prismaModels } from './npm/prisma-models.ts';
 import { sequelizeDriver } from './npm/sequelize.ts';
+import { sequelizeModels } from './npm/sequelize-models.ts';
 import { typeormDriver } from './npm/typeorm.ts';
 
 const drivers: readonly Driver[] = [
@@ -68,15 +72,28 @@ describe.skipIf(findProgram('openssl') === undefined)(`through gateways${needs('
     }
     await cluster.query(1, `SET ROLE app; ${table}; RESET ROLE`);
   });
-  afterEach(async () => {
+  /** Behind the tests of one driver. */
+  const level = async (): Promise<void> => {
     await noPrepared(cluster);
     await equalRows(cluster);
-  });
+  };
   afterAll(async () => {
     await forgetPrisma();
     await cluster?.stop();
     rmSync(folder, { recursive: true, force: true });
   });
 
-  describe.each(drivers)('$name', (driver) => duties(driver, site));
+  describe.each(drivers)('$name', (driver) => {
+    duties(driver, site);
+    afterAll(level);
+  });
+  describe.each([
+    ['pg: cursors, streams, LISTEN', pgStreams],
+    ['kysely: migrations and queries', kyselyMigrations],
+    ['sequelize: models', sequelizeModels],
+    ['prisma: models', prismaModels],
+  ])('%s', (_, own) => {
+    own(site);
+    afterAll(level);
+  });
 });

@@ -45,7 +45,7 @@ export interface Driver {
   /** A pool of at most so many connections. */
   open(access: Access, most: number): Session | Promise<Session>;
   /** How it tells the server's error, when not as pg does. */
-  fault?(error: unknown): Fault;
+  readonly fault?: (error: unknown) => Fault;
 }
 
 type Wrapped = Readonly<Record<string, unknown>>;

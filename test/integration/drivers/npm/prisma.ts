@@ -9,6 +9,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { PrismaPg } from '@prisma/adapter-pg';
+import type * as ClientGenerator from '@prisma/client-generator-ts';
+import type * as Internals from '@prisma/internals';
 import type { Access, Driver, Fault, Row, Session, Statements, Transaction } from './driver.ts';
 
 interface Asks {
@@ -48,9 +50,8 @@ async function generate(): Promise<{ folder: string; Client: MakeClient }> {
   copyFileSync(here('schema.prisma'), join(folder, 'schema.prisma'));
   // Their modules for import do not load in Node.js.
   const require = createRequire(import.meta.url);
-  const { getGenerators } = require('@prisma/internals') as typeof import('@prisma/internals');
-  const { PrismaClientTsGenerator } =
-    require('@prisma/client-generator-ts') as typeof import('@prisma/client-generator-ts');
+  const { getGenerators } = require('@prisma/internals') as typeof Internals;
+  const { PrismaClientTsGenerator } = require('@prisma/client-generator-ts') as typeof ClientGenerator;
   const generator = { type: 'in-process' as const, generator: new PrismaClientTsGenerator() };
   const generators = await getGenerators({
     schemaPath: join(folder, 'schema.prisma'),
