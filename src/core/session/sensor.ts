@@ -20,6 +20,18 @@ export class Sensor {
   /** A statement that must run outside a block and read-write is under way. */
   suspended = false;
   #failures = 0;
+  /** What the server has reported while a unit runs, the last of each setting. */
+  readonly #reports = new Map<string, Uint8Array>();
+
+  /** The client hears of it as from a server: just before ReadyForQuery, whatever is held until then. */
+  reportLater(name: string, message: Uint8Array): void {
+    this.#reports.set(name, message);
+  }
+
+  report(session: SessionMachine): void {
+    for (const message of this.#reports.values()) session.toClient(message);
+    this.#reports.clear();
+  }
 
   /** At each ReadyForQuery. */
   watch(session: SessionMachine): void {
@@ -51,7 +63,10 @@ export function relayParameter(
   if (name === 'client_encoding') {
     session.clientEncoding = cstringAt(buffer, start + 6 + name.length, end);
   }
-  if (name !== sensorName) return session.ports.toClient(buffer, start, end);
+  if (name !== sensorName) {
+    if (!session.client.loggedIn || !session.groupIsOpen) return session.ports.toClient(buffer, start, end);
+    return session.sensor.reportLater(name, buffer.slice(start, end));
+  }
   session.sensor.isOff = cstringAt(buffer, start + 6 + name.length, end) === 'off';
   if (!session.client.loggedIn) session.toClient(parameterStatus(name, session.wish.value ? 'on' : 'off'));
 }

@@ -224,6 +224,7 @@ export class SessionMachine {
   reportWish(): void {
     if (this.clientStatus === status.idle) this.registry.transactionEnded();
     this.delivery.release(this);
+    this.sensor.report(this);
     if (this.wish.value === this.#wishReported) return;
     this.#wishReported = this.wish.value;
     this.toClient(parameterStatus(sensorName, this.#wishReported ? 'on' : 'off'));
