@@ -72,8 +72,8 @@ export function relayParameter(
 }
 
 /**
- * What role and database set it to, the nearest first. Everything is qualified: they may set search_path, too; and the
- * session may be in a database that has no schema of ours.
+ * What role and database set it to, the nearest first. Everything is qualified: they may set search_path,
+ * too; and the session may be in a database that has no schema of ours.
  */
 const defaultOfRole = `SELECT pg_catalog.substr(entry, 31)
   FROM pg_catalog.pg_db_role_setting, pg_catalog.unnest(setconfig) AS entry
@@ -86,8 +86,9 @@ const defaultOfRole = `SELECT pg_catalog.substr(entry, 31)
   LIMIT 1`;
 
 /**
- * The end of a login whose packet does not say the default: ours hides what role and database give it. The client is told
- * of one that is on before its first ReadyForQuery; it has heard of `off` in its place among the settings.
+ * The end of a login whose packet does not say the default: ours hides what role and database give it. The
+ * client is told of one that is on before its first ReadyForQuery; it has heard of `off` in its place among
+ * the settings.
  */
 export function* learnDefault(session: SessionMachine): Task {
   const asked = session.sendOwn(defaultOfRole);

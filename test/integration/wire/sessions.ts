@@ -43,7 +43,8 @@ export const sessions: Readonly<Record<string, Session>> = {
       application_name: 'Ä app',
       DateStyle: 'German',
       options:
-        '-c work_mem=7MB --search-path=pg_catalog,public -cTimeZone=Asia/Tokyo -c IntervalStyle=iso_8601 -c my.own=x\\ y -fs',
+        '-c work_mem=7MB --search-path=pg_catalog,public -cTimeZone=Asia/Tokyo ' +
+        '-c IntervalStyle=iso_8601 -c my.own=x\\ y -fs',
     },
     steps: each(
       ...['work_mem', 'search_path', 'my.own', 'application_name', 'enable_seqscan'].map(

@@ -6,8 +6,9 @@ import { openPrisma, type Prisma } from './prisma.ts';
 /** What `prisma migrate` makes of schema.prisma. */
 const migration = [
   `CREATE TYPE "prisma_mood" AS ENUM ('good', 'bad')`,
-  `CREATE TABLE "prisma_writer" ("id" SERIAL NOT NULL, "name" TEXT NOT NULL, "mood" "prisma_mood" NOT NULL DEFAULT 'good',
-    "about" JSONB, "born" TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP, CONSTRAINT "prisma_writer_pkey" PRIMARY KEY ("id"))`,
+  `CREATE TABLE "prisma_writer" ("id" SERIAL NOT NULL, "name" TEXT NOT NULL,
+    "mood" "prisma_mood" NOT NULL DEFAULT 'good', "about" JSONB,
+    "born" TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP, CONSTRAINT "prisma_writer_pkey" PRIMARY KEY ("id"))`,
   `CREATE TABLE "prisma_text" ("id" UUID NOT NULL DEFAULT gen_random_uuid(), "title" TEXT NOT NULL,
     "likes" BIGINT NOT NULL DEFAULT 0, "by" INTEGER NOT NULL, CONSTRAINT "prisma_text_pkey" PRIMARY KEY ("id"))`,
   `CREATE UNIQUE INDEX "prisma_writer_name_key" ON "prisma_writer"("name")`,

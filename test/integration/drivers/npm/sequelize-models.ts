@@ -1,4 +1,4 @@
-/** Sequelize's models: sync and alter from both nodes, associations, its upserts, and findOrCreate, which makes a function. */
+/** Sequelize's models: sync and alter from both nodes, associations, upserts, findOrCreate (a function of its own). */
 import { DataTypes, Op, type ModelStatic, type Model, type Sequelize } from 'sequelize';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Row } from './driver.ts';
