@@ -8,6 +8,8 @@ import type { Block } from './block.ts';
 const keptMs = 2000;
 
 export class Seniority {
+  /** The start of a unit that has used temporary objects, as PREPARE said: its repeat commits without it. */
+  unpreparable: number | undefined;
   #lost: { readonly startTime: number; readonly at: number } | undefined;
 
   /** A transaction of the client's was ended by a conflict, now. */
