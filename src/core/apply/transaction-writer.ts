@@ -214,10 +214,8 @@ export class TransactionWriter {
   #hold({ message }: KnownRelation, piece: Uint8Array, start: number, end: number): void {
     const name = `${message.schema}.${message.name}`;
     if (this.#held.add(name, piece, start, end)) return;
-    this.#refuse(
-      '54000',
-      `more than ${heldBytesLimit >> 20} MB of rows for "${name}" before it exists on this node`,
-    );
+    const size = `${heldBytesLimit >> 20} MB`;
+    this.#refuse('54000', `more than ${size} of rows for "${name}" before it exists on this node`);
   }
 
   /** False when the message must wait for an answer: it is looked at again then. */

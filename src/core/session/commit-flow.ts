@@ -182,7 +182,7 @@ function* askThenEnd(session: SessionMachine, block: Block): Part<BlockEnd> {
 function* isForPrepareToSee(session: SessionMachine, block: Block): Part<boolean> {
   if (block.notifies === 'says') return true;
   if (block.notifies !== 'may' || !session.ports.hiddenNotify()) return false;
-  if (session.seniority.unpreparable === block.startTime) return false; // the attempt before: PREPARE has said so
+  if (session.seniority.unpreparable === block.startTime) return false; // PREPARE has said so
   const question = session.sendOwn('SELECT mtm.is_unpreparable()');
   yield* settled(session, question);
   return question.value !== 't';
@@ -247,7 +247,7 @@ export function* afterPrepare(
   if (prepare.tag !== 'PREPARE TRANSACTION') {
     const end = yield* notPrepared(session, block, gid, prepare);
     if (kind === 'empty' && end.kind === 'error' && saysRoutine(prepare, 'PrepareTransaction')) {
-      // Row types of temporary tables leave no lock: only PREPARE knows. Nothing was written, so it may run again.
+      // Row types of temporary tables leave no lock: only PREPARE knows. Nothing was written.
       session.seniority.unpreparable = block.startTime;
       return { ...end, retryable: true };
     }

@@ -10,7 +10,7 @@ import type { SessionMachine, Task } from './session.ts';
 import { endPassing, refuseUnit } from './unit.ts';
 import type { Unit } from './unit.ts';
 
-/** `behind`: runs when the command has ended, well or not, before its client is told; it tells errors itself. */
+/** `behind`: runs when the command has ended, well or not; it tells errors itself. */
 export function* runLocalUnit(
   session: SessionMachine,
   unit: Unit,

@@ -92,8 +92,8 @@ async function firstRow(
 }
 
 /**
- * 17 can switch event triggers off. Before, capture is silent in a replica session; what is adjusted passes the
- * schema mtm over.
+ * 17 can switch event triggers off. Before, capture is silent in a replica session; what is adjusted passes
+ * the schema mtm over.
  */
 async function silenceTriggers(client: Client): Promise<void> {
   const row = await firstRow(client, `SELECT current_setting('server_version_num')::int AS version`);
