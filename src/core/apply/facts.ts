@@ -131,8 +131,8 @@ const columnsQuery = `(SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object
   WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)`;
 
 /**
- * ALTER TABLE … DISABLE TRIGGER ALL switches foreign keys off, too. The triggers' functions have the same oids
- * on every version: RI_FKey_check_ins, RI_FKey_check_upd; those of the parent.
+ * ALTER TABLE … DISABLE TRIGGER ALL switches foreign keys off, too. The functions of their triggers have the
+ * same oids on every version: RI_FKey_check_ins, RI_FKey_check_upd; those of the parent.
  */
 function disabled(table: string, first: number, last: number): string {
   return `EXISTS (SELECT FROM pg_catalog.pg_trigger g WHERE g.tgconstraint = k.oid AND g.tgrelid = ${table}
