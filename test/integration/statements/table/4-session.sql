@@ -88,8 +88,7 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ
 --# SET CONSTRAINTS
 SET CONSTRAINTS ALL DEFERRED
 --# SET | session_replication_role
---@ afterwards RESET session_replication_role
-SET session_replication_role = replica
+SET LOCAL session_replication_role = replica
 --# RESET
 RESET work_mem
 --# SHOW
