@@ -8,7 +8,9 @@ const copied = Array.from({ length: 1000 }, (_, index) => `${index + 1}\tcopied 
 
 export type Answer = Readonly<Record<string, unknown>>;
 
-export const duties: Readonly<Record<string, Answer>> = {
+export type Duties = Readonly<Record<string, Answer>>;
+
+export const duties: Duties = {
   /** Encrypted and in the clear; the certificate is for localhost only. */
   tls: { modes: [1, 1], otherName: 'refused' },
   /** SCRAM with a wrong password; all others are with the right one. */
