@@ -163,9 +163,11 @@ describe.skipIf(findProgram('openssl') === undefined)(`the driver matrix${needs(
     rmSync(folder, { recursive: true, force: true });
   });
 
-  for (const driver of drivers) {
+  const only = process.env['MTM_TEST_DRIVER'];
+  for (const driver of drivers.filter(({ name }) => only === undefined || name === only)) {
     const version = versionOf(driver);
     const why = version ?? `(not run: this machine has no ${driver.packages})`;
+    if (version === undefined) process.stdout.write(`${driver.name} ${why}\n`);
     describe.skipIf(version === undefined)(`${driver.name} ${why}`, () => {
       let direct: Run;
       let through: Run;

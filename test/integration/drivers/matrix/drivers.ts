@@ -96,7 +96,7 @@ export const drivers: readonly Driver[] = [
     probe: [
       '/bin/sh',
       '-c',
-      `/usr/bin/javac -version > /dev/null 2>&1 && /usr/bin/java -cp ${jar} org.postgresql.util.PGJDBCMain | grep -o '[0-9.]*$' -m 1`,
+      `/usr/bin/javac -version > /dev/null 2>&1 && /usr/bin/java -cp ${jar} org.postgresql.util.PGJDBCMain | grep -o 'Driver [0-9.]*'`,
     ],
     build: (folder) => {
       const source = join(here, 'jdbc/Duties.java');

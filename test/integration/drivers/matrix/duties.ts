@@ -49,7 +49,7 @@ export const duties: Duties = {
   },
   /** Notified on another node. */
   notify: { told: ['news', 'ä from another'] },
-  /** 10 MB each. */
+  /** 10 MB of bytes, 5 MB of text. */
   large: { data: true, text: true },
   /** Savepoint, rollback, isolation levels, a write in a transaction that is read only. */
   transactions: {

@@ -129,13 +129,13 @@ async def errors(db, other):
 
 async def notify(db, other):
     told = asyncio.get_running_loop().create_future()
-    await db.add_listener("news", lambda connection, pid, channel, payload: told.set_result([channel, payload]))
+    await db.add_listener("news", lambda _, pid, channel, payload: told.set_result([channel, payload]))
     await other.execute("SELECT pg_notify('news', $1)", "ä from another")
     return {"told": await told}
 
 
 async def large(db, other):
-    data, text = os.urandom(10 << 20), "ä€" * (2 << 20)
+    data, text = os.urandom(10 << 20), "ä€" * (1 << 20)
     await db.execute("INSERT INTO big VALUES (1, $1, $2)", data, text)
     got, written = await db.fetchrow("SELECT data, text FROM big")
     return {"data": got == data, "text": written == text}

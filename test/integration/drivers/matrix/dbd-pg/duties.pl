@@ -147,7 +147,7 @@ sub notify {
 sub large {
     open my $random, '<:raw', '/dev/urandom' or die $!;
     read $random, my $data, 10 << 20;
-    my $text = 'ä€' x (2 << 20);
+    my $text = 'ä€' x (1 << 20);
     my $put  = $db->prepare('INSERT INTO big VALUES (1, ?, ?)');
     $put->bind_param(1, $data, { pg_type => PG_BYTEA });
     $put->bind_param(2, $text);

@@ -249,7 +249,7 @@ public final class Duties {
   static Object large() throws Exception {
     var data = new byte[10 << 20];
     new Random(1).nextBytes(data);
-    String text = "ä€".repeat(2 << 20);
+    String text = "ä€".repeat(1 << 20);
     update(db, "INSERT INTO big VALUES (1, ?, ?)", data, text);
     try (var statement = db.createStatement();
         var row = statement.executeQuery("SELECT data, text FROM big")) {

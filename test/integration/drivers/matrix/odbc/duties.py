@@ -130,7 +130,7 @@ def errors():
 
 
 def large():
-    data, text = os.urandom(10 << 20), "ä€" * (2 << 20)
+    data, text = os.urandom(10 << 20), "ä€" * (1 << 20)
     db.execute("INSERT INTO big VALUES (1, ?, ?)", data, text)
     got, written = db.execute("SELECT data, text FROM big").fetchone()
     return {"data": got == data, "text": written == text}
@@ -205,6 +205,7 @@ def elsewhere():
 db = connect()
 other = connect(Port=os.environ["OTHER_PORT"])
 for duty in (
-    tls, login, hosts, values, prepared, pipeline, cancel, errors, large, transactions, conflict, cursor, elsewhere,
+    tls, login, hosts, values, prepared, pipeline, cancel, errors, large, transactions, conflict, cursor,
+    elsewhere,
 ):
     print(json.dumps({"duty": duty.__name__, "answer": duty()}), flush=True)

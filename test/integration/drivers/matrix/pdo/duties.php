@@ -10,7 +10,6 @@ const COUNT = 'SELECT count(*) FROM items WHERE id BETWEEN 101 AND 199';
 /** What is not given comes from PGHOST, PGPORT and so on. */
 function connect(string $parameters = '', ?string $password = null): PDO
 {
-    // The driver puts a space behind each part: values stand in quotes.
     return new PDO("pgsql:$parameters", null, $password, [PDO::ATTR_ERRMODE => PDO::ERRMODE_EXCEPTION]);
 }
 
@@ -160,7 +159,7 @@ function notify(PDO $db, PDO $other): array
 function large(PDO $db, PDO $other): array
 {
     $data = random_bytes(10 << 20);
-    $text = str_repeat('ä€', 2 << 20);
+    $text = str_repeat('ä€', 1 << 20);
     $put = $db->prepare('INSERT INTO big VALUES (1, ?, ?)');
     $put->bindValue(1, $data, PDO::PARAM_LOB);
     $put->bindValue(2, $text);
@@ -220,16 +219,14 @@ function conflict(PDO $db, PDO $other): array
 
 function cursor(PDO $db, PDO $other): array
 {
+    $fetch = fn(int $count) => run($db, "FETCH $count FROM numbers")->fetchAll(PDO::FETCH_COLUMN);
     $db->beginTransaction();
-    $scroll = [PDO::ATTR_CURSOR => PDO::CURSOR_SCROLL]; // A cursor of the server; each fetch asks for one row.
-    $numbers = $db->prepare('SELECT g FROM generate_series(1, 2500) g', $scroll);
-    $numbers->execute();
-    $sum = $numbers->fetchColumn();
+    $db->exec('DECLARE numbers CURSOR FOR SELECT g FROM generate_series(1, 2500) g');
+    $sum = array_sum($fetch(1));
     run($db, ADD, [401, 'in between']);
-    while (($number = $numbers->fetchColumn()) !== false) {
-        $sum += $number;
+    while ($portion = $fetch(100)) {
+        $sum += array_sum($portion);
     }
-    $numbers->closeCursor();
     $db->commit();
     return ['sum' => $sum];
 }

@@ -244,7 +244,7 @@ func notify() answer {
 }
 
 func large() answer {
-	data, text := make([]byte, 10<<20), strings.Repeat("ä€", 2<<20)
+	data, text := make([]byte, 10<<20), strings.Repeat("ä€", 1<<20)
 	_, err := rand.Read(data)
 	must(err)
 	run(db, "INSERT INTO big VALUES (1, $1, $2)", data, text)

@@ -1,5 +1,6 @@
 #!/bin/sh
-# The duties of a driver with psql: here what needs more than one of it, the others in duties.sql. One line of JSON for each.
+# The duties of a driver with psql: here what needs more than one of it, the others in duties.sql. One line of JSON for
+# each. Rule: no loop without an end, as nobody would end it.
 set -eu
 here=$(dirname "$0")
 work=$(mktemp -d)
@@ -34,8 +35,12 @@ WORK=$work psql -f "$here/duties.sql" 2> "$work/complaints"
 # Ctrl-C, when it sleeps: then it ends.
 PGAPPNAME=sleeper command psql -X -v VERBOSITY=sqlstate -c 'SELECT pg_sleep(60)' > "$work/slept" 2>&1 &
 sleeper=$!
-asked="SELECT await_sleep(pid) FROM pg_stat_activity WHERE application_name = 'sleeper' AND usename = current_user"
-until [ "$(psql -c "$asked")" = t ]; do sleep 0.05; done
+of_mine="application_name = 'sleeper' AND usename = current_user"
+asked="SELECT await_sleep(pid) FROM pg_stat_activity WHERE $of_mine"
+for _ in $(seq 600); do
+  [ "$(psql -c "$asked")" != t ] || break
+  sleep 0.05
+done
 kill -INT "$sleeper"
 wait "$sleeper" || true
 printf '{"duty":"cancel","answer":{"error":"%s"}}\n' "$(sed -n 's/^ERROR: *//p' "$work/slept")"
@@ -44,13 +49,14 @@ printf '{"duty":"cancel","answer":{"error":"%s"}}\n' "$(sed -n 's/^ERROR: *//p' 
 {
   echo 'LISTEN news;'
   echo "\\! psql -X -q -p $OTHER_PORT -c \"NOTIFY news, 'ä from another'\""
-  until grep -q Asynchronous "$work/told"; do
+  for _ in $(seq 600); do
+    ! grep -q Asynchronous "$work/told" || break
     echo "SELECT 'still listening';"
     sleep 0.05
   done
 } | psql > "$work/told"
-sed -n 's/^Asynchronous.* "\(.*\)" with payload "\(.*\)" received.*/{"duty":"notify","answer":{"told":["\1","\2"]}}/p' \
-  "$work/told" | head -1
+told='{"duty":"notify","answer":{"told":["\1","\2"]}}'
+sed -n "s/^Asynchronous.* \"\(.*\)\" with payload \"\(.*\)\" received.*/$told/p" "$work/told" | head -1
 
 # An own write is seen on another node at once.
 seen=$(

@@ -1,6 +1,7 @@
 -- values
 \set t 'it''s "ä€😀" \\ %'
-INSERT INTO kinds VALUES (1, -7, 9223372036854775807, 12345678901234567890.123, 0.1, :'t', true, NULL, '2024-02-29', '\x0001ff5c27');
+INSERT INTO kinds VALUES
+  (1, -7, 9223372036854775807, 12345678901234567890.123, 0.1, :'t', true, NULL, '2024-02-29', '\x0001ff5c27');
 SELECT * FROM kinds \gset
 SELECT json_build_object('duty', 'values', 'answer', json_build_object('row', json_build_array(
   :i, :'b', :'n', :f, :'t', :'o'::bool, NULL, :'d', substr(:'y', 3))));
@@ -22,8 +23,12 @@ SELECT json_build_object('duty', 'prepared', 'answer', json_build_object('count'
   WHERE (:star_id, :'star_name') = (7, 'name 7');
 
 -- pipeline: several statements in one message
-INSERT INTO items VALUES (101, 'piped 101')\; INSERT INTO items SELECT g, 'piped ' || g FROM generate_series(102, 110) g\; SELECT count(*) FROM items WHERE id BETWEEN 101 AND 199 \gset
-INSERT INTO items VALUES (111, 'again 111')\; INSERT INTO items VALUES (101, 'again 101')\; INSERT INTO items VALUES (112, 'again 112');
+INSERT INTO items VALUES (101, 'piped 101')\;
+INSERT INTO items SELECT g, 'piped ' || g FROM generate_series(102, 110) g\;
+SELECT count(*) FROM items WHERE id BETWEEN 101 AND 199 \gset
+INSERT INTO items VALUES (111, 'again 111')\;
+INSERT INTO items VALUES (101, 'again 101')\;
+INSERT INTO items VALUES (112, 'again 112');
 \set refused :SQLSTATE
 SELECT json_build_object('duty', 'pipeline', 'answer', json_build_object('count', :count, 'error', :'refused',
   'after', (SELECT count(*) FROM items WHERE id BETWEEN 101 AND 199)));
@@ -55,11 +60,11 @@ SELECT json_build_object('duty', 'errors', 'answer', json_build_object('syntax',
   'division', :'division', 'failed', :'failed'));
 
 -- large
-\set text `yes ä€ | head -n 1500000 | tr -d '\n'`
+\set text `yes ä€ | head -n 1000000 | tr -d '\n'`
 INSERT INTO big VALUES (1, decode(repeat('00ff5c27', 2621440), 'hex'), :'text');
 SELECT data, text FROM big \gset
 SELECT json_build_object('duty', 'large', 'answer', json_build_object(
-  'data', :'data' = '\x' || repeat('00ff5c27', 2621440), 'text', :'text' = repeat('ä€', 1500000)));
+  'data', :'data' = '\x' || repeat('00ff5c27', 2621440), 'text', :'text' = repeat('ä€', 1000000)));
 
 -- transactions
 BEGIN;
@@ -87,7 +92,8 @@ INSERT INTO items VALUES (304, 'refused');
 ROLLBACK;
 SELECT json_build_object('duty', 'transactions', 'answer', json_build_object(
   'kept', (SELECT json_agg(id ORDER BY id) FROM items WHERE id BETWEEN 301 AND 399),
-  'levels', json_build_array(:'first_transaction_isolation', :'second_transaction_isolation', :'third_transaction_isolation'),
+  'levels', json_build_array(
+    :'first_transaction_isolation', :'second_transaction_isolation', :'third_transaction_isolation'),
   'readOnly', :'refused'));
 
 -- conflict: a serialization failure, and the same transaction once more

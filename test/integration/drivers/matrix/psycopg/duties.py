@@ -101,7 +101,8 @@ def copy():
     with db.cursor() as cursor, cursor.copy("COPY (SELECT * FROM copied ORDER BY id) TO STDOUT") as out:
         text = b"".join(out)
     error = failure(copy_in, [(1001, "good"), ("x", "bad")]).sqlstate
-    return {"out": hashlib.md5(text).hexdigest(), "error": error, "count": one(db, "SELECT count(*) FROM copied")}
+    count = one(db, "SELECT count(*) FROM copied")
+    return {"out": hashlib.md5(text).hexdigest(), "error": error, "count": count}
 
 
 def cancel():
@@ -144,7 +145,7 @@ def notify():
 
 
 def large():
-    data, text = os.urandom(10 << 20), "ä€" * (2 << 20)
+    data, text = os.urandom(10 << 20), "ä€" * (1 << 20)
     db.execute("INSERT INTO big VALUES (1, %b, %s)", (data, text))
     with db.cursor(binary=True) as cursor:
         got, written = cursor.execute("SELECT data, text FROM big").fetchone()
@@ -220,7 +221,7 @@ def elsewhere():
 db = connect()
 other = connect(port=OTHER)
 for duty in (
-    tls, login, hosts, values, prepared, pipeline, copy, cancel, errors, notify, large, transactions, conflict,
-    cursor, elsewhere,
+    tls, login, hosts, values, prepared, pipeline, copy, cancel, errors, notify, large, transactions,
+    conflict, cursor, elsewhere,
 ):
     print(json.dumps({"duty": duty.__name__, "answer": duty()}), flush=True)

@@ -165,7 +165,7 @@ end
 
 def large
   data = SecureRandom.bytes(10 << 20)
-  text = 'ä€' * (2 << 20)
+  text = 'ä€' * (1 << 20)
   DB.exec_params('INSERT INTO big VALUES (1, $1, $2)', [PG::BasicTypeMapForQueries::BinaryData.new(data), text])
   got, written = DB.exec('SELECT data, text FROM big').values.first
   { data: got == data, text: written == text }

@@ -148,7 +148,7 @@ def errors():
 
 
 def large():
-    data, words = os.urandom(10 << 20), "ä€" * (2 << 20)
+    data, words = os.urandom(10 << 20), "ä€" * (1 << 20)
     committed(Big(id=1, data=data, text=words))
     with Session(engine) as session:
         found = session.get(Big, 1)
@@ -221,5 +221,7 @@ def elsewhere():
 
 engine = engine_for()
 elsewhere_engine = engine_for(port=os.environ["OTHER_PORT"])
-for duty in (tls, login, hosts, values, pipeline, cancel, errors, large, transactions, conflict, cursor, elsewhere):
+for duty in (
+    tls, login, hosts, values, pipeline, cancel, errors, large, transactions, conflict, cursor, elsewhere,
+):
     print(json.dumps({"duty": duty.__name__, "answer": duty()}), flush=True)
