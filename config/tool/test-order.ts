@@ -26,6 +26,7 @@ const long = [
   'cluster/client-two-phase',
   'sensors/ddl-capture',
   'tools/restore',
+  'drivers/npm',
   'notify/notify',
   'cluster/ddl',
   'cluster/open-commit',
