@@ -1,6 +1,6 @@
 /** Lengths of texts in bytes: PostgreSQL counts UTF-8, a JavaScript string counts UTF-16 units. */
 
-/** Above it: the encoder of the platform, by pieces, which takes a twentieth of the time where all is ASCII. */
+/** Above it: the encoder of the platform, piece by piece: a twentieth of the time where all is ASCII. */
 const pieceLength = 16 * 1024;
 const encoder = new TextEncoder();
 const scratch = new Uint8Array(3 * pieceLength);
