@@ -124,7 +124,8 @@ export class ClientSide {
       case frontend.sync:
         return this.#give(intake.cut('sync', message));
       case frontend.flush:
-        if (collecting) this.#give(intake.cut('flush', message));
+        // One with a body is an error of the server's, and what follows is skipped up to a Sync.
+        if (collecting || message.bytes.length > 5) this.#give(intake.cut('flush', message));
         return;
       case frontend.query:
         if (collecting) return this.#give(intake.cut('query', message));
