@@ -91,7 +91,8 @@ export class WireClient {
   }
 }
 
-function describe(type: number, buffer: Uint8Array, start: number, end: number): string {
+/** A message in one line. */
+export function describe(type: number, buffer: Uint8Array, start: number, end: number): string {
   const name = names.get(type) ?? String.fromCharCode(type);
   if (type === backend.errorResponse || type === backend.noticeResponse) {
     const fields = [...errorFields(buffer, start, end)].filter(([code]) => !'FLR'.includes(code));

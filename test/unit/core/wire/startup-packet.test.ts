@@ -83,10 +83,8 @@ describe('readStartupPacket', () => {
     );
     const latin1 = Uint8Array.from(Buffer.from('m\xfcller', 'latin1'));
     const packet = readStartupPacket(startup([['user', anyText(latin1)]]));
-    expect(packet).toMatchObject({ kind: 'startup' });
-    expect(bytesOfText((packet as { parameters: Map<string, string> }).parameters.get('user')!)).toEqual(
-      latin1,
-    );
+    if (packet.kind !== 'startup') throw new Error(packet.kind);
+    expect(bytesOfText(packet.parameters.get('user')!)).toEqual(latin1);
     for (const text of ['\ufeffmtm_admin', '\ud83d\ude00', 'müller'])
       expect(anyText(bytesOfText(text))).toBe(text);
   });
