@@ -4,10 +4,12 @@
  * OID of a table in RowDescription, and the place in the server's source in errors and notices (fields F, L,
  * R).
  */
+import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
-import { backend } from '../../../src/core/wire/codes.ts';
+import { backend, protocol30 } from '../../../src/core/wire/codes.ts';
 import { FrameScanner } from '../../../src/core/wire/frame-scanner.ts';
-import { errorFields, startup } from '../../../src/core/wire/messages.ts';
+import { cancelRequest, errorFields, int32At, startup } from '../../../src/core/wire/messages.ts';
+import { within } from '../../support/polling.ts';
 
 const names = new Map<number, string>(Object.entries(backend).map(([name, code]) => [code, name]));
 
@@ -29,6 +31,7 @@ export class WireClient {
   #left = 0;
   #awaited = 0;
   #closed = false;
+  #cancel: Uint8Array = new Uint8Array(0);
 
   private constructor(socket: Socket) {
     this.#socket = socket;
@@ -47,11 +50,12 @@ export class WireClient {
     });
   }
 
-  static async open(port: number, parameters: Record<string, string> = {}): Promise<WireClient> {
+  /** `minor`: of protocol 3. */
+  static async open(port: number, parameters: Record<string, string> = {}, minor = 0): Promise<WireClient> {
     const socket = connect({ host: '127.0.0.1', port, noDelay: true });
     const client = new WireClient(socket);
     const all = { user: 'postgres', database: 'app', ...parameters };
-    await client.step({ send: [startup(Object.entries(all))] });
+    await client.step({ send: [startup(Object.entries(all), protocol30 + minor)] });
     return client;
   }
 
@@ -80,12 +84,28 @@ export class WireClient {
     }
   }
 
+  /** Sends the cancel request there; resolves when that connection is closed. `wrong`: the last bit of its key is. */
+  async cancel(port: number, wrong = false): Promise<void> {
+    const request = Uint8Array.from(this.#cancel);
+    if (wrong) request[request.length - 1]! ^= 1;
+    const socket = connect({ host: '127.0.0.1', port, noDelay: true });
+    socket.on('error', () => undefined).resume();
+    socket.write(request);
+    await within('the end of a cancel request', stepLimitMs, once(socket, 'close'));
+  }
+
+  get keyBytes(): number {
+    return this.#cancel.length - 12;
+  }
+
   end(): void {
     this.#socket.destroy();
   }
 
   #message(type: number, buffer: Uint8Array, start: number, end: number): void {
-    if (type !== backend.backendKeyData) this.lines.push(describe(type, buffer, start, end));
+    if (type === backend.backendKeyData) {
+      this.#cancel = cancelRequest(int32At(buffer, start + 5), buffer.slice(start + 9, end));
+    } else this.lines.push(describe(type, buffer, start, end));
     if (type !== this.#awaited || --this.#left !== 0) return;
     this.#wake?.();
   }
