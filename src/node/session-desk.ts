@@ -321,8 +321,8 @@ export class SessionDesk {
   }
 
   /**
-   * No new sessions; those that do nothing end now, the others when their transaction does, at the latest
-   * after `limitMs`.
+   * No new sessions; those that do nothing or have not logged in end now, the others when their transaction
+   * does, at the latest after `limitMs`.
    */
   async drain(limitMs: number): Promise<void> {
     this.#draining = true;
@@ -330,7 +330,7 @@ export class SessionDesk {
     for (;;) {
       const late = performance.now() > until;
       for (const session of [...this.#sessions]) {
-        if (!late && session.supervised && !session.machine.idle) continue;
+        if (!late && session.supervised && session.loggedIn && !session.machine.idle) continue;
         session.shutDown('57P01', 'terminating connection due to administrator command');
         session.finish();
       }

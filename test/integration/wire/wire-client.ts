@@ -59,6 +59,10 @@ export class WireClient {
     return client;
   }
 
+  get processId(): number {
+    return int32At(this.#cancel, 8);
+  }
+
   get closed(): boolean {
     return this.#closed;
   }
