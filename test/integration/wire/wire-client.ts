@@ -5,6 +5,7 @@
  * R).
  */
 import { once } from 'node:events';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { connect, type Socket } from 'node:net';
 import { backend, protocol30 } from '../../../src/core/wire/codes.ts';
 import { FrameScanner } from '../../../src/core/wire/frame-scanner.ts';
@@ -21,6 +22,9 @@ export interface Step {
   /** How many of them; 1 when absent. */
   readonly count?: number;
 }
+
+/** The bytes in the pieces in which they are sent, each in a packet of its own. */
+export type Cutter = (bytes: Buffer) => readonly Buffer[];
 
 const stepLimitMs = 15_000;
 
@@ -68,12 +72,12 @@ export class WireClient {
   }
 
   /** Resolves when the answer is there; rejects when it does not come. */
-  async step({ send, until = 'readyForQuery', count = 1 }: Step): Promise<void> {
+  async step({ send, until = 'readyForQuery', count = 1 }: Step, cut?: Cutter): Promise<void> {
     if (this.#closed) return;
     this.#awaited = backend[until];
     this.#left = count;
     const done = new Promise<void>((resolve) => (this.#wake = resolve));
-    this.#socket.write(Buffer.concat(send));
+    const sent = this.#write(cut === undefined ? [Buffer.concat(send)] : cut(Buffer.concat(send)));
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(
@@ -83,8 +87,17 @@ export class WireClient {
     });
     try {
       await Promise.race([done, late]);
+      await sent;
     } finally {
       clearTimeout(timer);
+    }
+  }
+
+  /** Between two pieces others of this process have their turn. */
+  async #write(pieces: readonly Buffer[]): Promise<void> {
+    for (const [index, piece] of pieces.entries()) {
+      if (index > 0) await nextTurn();
+      if (!this.#closed) this.#socket.write(piece);
     }
   }
 
