@@ -1,8 +1,8 @@
 /**
- * Cancel requests that fit no session here: the other gateways are asked, because whoever stands behind a load
- * balancer, or has a list of hosts, sends them to any of them.
- * Rules: what a peer passes on goes no further. Strangers can send such requests: few are under way at once, and
- * the rest is dropped, because a cancel is a hint. Who asks learns nothing from the answer.
+ * Cancel requests that fit no session here: the other gateways are asked, because whoever stands behind a
+ * load balancer, or has a list of hosts, sends them to any of them.
+ * Rules: what a peer passes on goes no further. Strangers can send such requests: few are under way at once,
+ * and the rest is dropped, because a cancel is a hint. Who asks learns nothing from the answer.
  */
 import type { NodeId } from '../core/identity.ts';
 import type { SessionServices } from '../io/clients/session-services.ts';

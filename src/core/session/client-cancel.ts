@@ -1,9 +1,9 @@
 /**
  * The client's own cancel request.
- * Rules: it ends what runs now, or nothing. The server is asked only while it works on something of the client's, or on
- * the end of its transaction: never in the middle of what the gateway does beside it. Until the server has dealt with
- * the request nothing else of the session begins (SessionMachine.cancelling), so that it cannot hit the next statement.
- * What is prepared is refused by the node, unless it is decided: then the request has come too late.
+ * Rules: it ends what runs now, or nothing. The server is asked only while it works on something of the
+ * client's or on the end of its transaction: never in the middle of what the gateway does beside it. Until
+ * the server has dealt with the request nothing else of the session begins, so that it cannot hit the next
+ * statement. What is prepared is refused by the node, unless it is decided: then the request came too late.
  */
 import type { SessionMachine } from './session.ts';
 

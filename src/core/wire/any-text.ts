@@ -1,7 +1,7 @@
 /**
- * Text of a startup packet, which comes before any encoding is agreed on: a role may be named in LATIN1. What is
- * UTF-8 becomes a string as usual; in anything else each byte above 127 becomes half of a surrogate pair, which no
- * valid text is made of.
+ * Text of a startup packet, which comes before any encoding is agreed on: a role may be named in LATIN1. What
+ * is UTF-8 becomes a string as usual; in anything else each byte above 127 becomes half of a surrogate pair,
+ * which no valid text is made of.
  * Rule: `bytesOfText(anyText(bytes))` are the same bytes.
  */
 const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });

@@ -111,8 +111,8 @@ export class Control {
 
   /**
    * Ends all other sessions of the database but administrators' (mtm_admin), and waits until their processes
-   * are gone. Whoever connects meanwhile, past the gateways, is not waited for. The name alone spares nobody: any
-   * session of the former gateway may have taken it by SET.
+   * are gone. Whoever connects meanwhile, past the gateways, is not waited for. The name alone spares nobody:
+   * any session of the former gateway may have taken it by SET.
    */
   async endSessions(adminRole: string): Promise<void> {
     const { rows } = await this.#client.query<{ pid: number; begun: string }>(
