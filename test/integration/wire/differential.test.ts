@@ -103,7 +103,7 @@ describe('generated', () => {
 });
 
 /** In CI always the same ones: another seed may find what nobody has seen yet. A failure prints what brings it back. */
-const pairs = Number(process.env['MTM_WIRE_PAIRS'] ?? 30);
+const pairs = Number(process.env['MTM_WIRE_PAIRS'] ?? 60);
 const seedOfPairs = Number(process.env['MTM_WIRE_SEED'] ?? 1);
 
 /** The same conversation about tables of its own, so that two can be held at once: `t` is `t_b`. */
