@@ -33,7 +33,7 @@ import { relay, relayNotice, relayPart, tellError } from './relay.ts';
 import { ownReply } from './reply.ts';
 import { Delivery } from './delivery.ts';
 import { Seniority } from './seniority.ts';
-import { relayParameter, Sensor, sensorName } from './sensor.ts';
+import { learnDefault, relayParameter, Sensor, sensorName } from './sensor.ts';
 import type { Reply } from './reply.ts';
 
 export type Task = Generator<void, void, void>;
@@ -55,9 +55,8 @@ export class SessionMachine {
   /** What is being prepared under a name of the client's. */
   branch: PreparedBranch | undefined;
   retryIsDue = false;
-  /** The client has asked to cancel the unit that runs: it is not repeated. */
+  /** The client has asked to cancel the unit that runs: it is not repeated. Due: the server is to be asked. */
   clientCancelled = false;
-  /** The server is to be asked when it works on what may be cancelled. */
   cancelDue = false;
   /** The open transaction was ended by the gateway. */
   interruption: Interruption | undefined;
@@ -79,11 +78,11 @@ export class SessionMachine {
   #serverLost = false;
   #ended = false;
 
-  constructor(ports: SessionPorts, limits: SessionLimits, readOnlyDefault: boolean) {
+  constructor(ports: SessionPorts, limits: SessionLimits, readOnlyDefault: boolean | undefined) {
     this.ports = ports;
     this.limits = limits;
     this.wish = new ReadOnlyWish(readOnlyDefault);
-    this.#wishReported = readOnlyDefault;
+    this.#wishReported = this.wish.value;
     this.client = new ClientSide(this);
   }
 
@@ -238,6 +237,7 @@ export class SessionMachine {
   reportWish(): void {
     if (this.clientStatus === status.idle) this.registry.transactionEnded();
     this.delivery.release(this);
+    this.sensor.report(this);
     if (this.wish.value === this.#wishReported) return;
     this.#wishReported = this.wish.value;
     this.toClient(parameterStatus(sensorName, this.#wishReported ? 'on' : 'off'));
@@ -301,6 +301,7 @@ export class SessionMachine {
   #ready(reply: Reply | undefined, buffer: Uint8Array, start: number, end: number): void {
     if (reply === undefined) {
       if (this.client.loggedIn) return;
+      if (!this.wish.isKnown) return this.start(learnDefault(this));
       this.ports.toClient(buffer, start, end);
       this.sensor.watch(this);
       return this.client.login();
@@ -380,7 +381,6 @@ export class SessionMachine {
     if (!this.#cancelling) this.#cancelServer();
   }
 
-  /** The server has dealt with the cancel request. */
   cancelDelivered(): void {
     this.#cancelling = false;
     if (this.client.copying && this.interruption !== undefined) {
