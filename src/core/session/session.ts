@@ -55,7 +55,7 @@ export class SessionMachine {
   /** What is being prepared under a name of the client's. */
   branch: PreparedBranch | undefined;
   retryIsDue = false;
-  /** The client has asked to cancel the unit that runs: it is not repeated. Due: the server is to be asked. */
+  /** The client has cancelled the unit that runs: it is not repeated. Due: the server is to be asked. */
   clientCancelled = false;
   cancelDue = false;
   /** The open transaction was ended by the gateway. */
