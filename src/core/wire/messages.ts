@@ -2,10 +2,11 @@
  * Builders and readers of single protocol messages, as byte arrays. Grammar: manual, "Message Formats".
  * Rule: no state; what is read is checked against the message's end, never beyond.
  */
+import { bytesOfText } from './any-text.ts';
 import { backend, cancelRequestCode, frontend, protocol30, sslRequestCode, status } from './codes.ts';
 import { MessageWriter } from './message-writer.ts';
 
-const decoder = new TextDecoder();
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 
 /** Query (F): 'Q', String. */
 export function query(text: string): Uint8Array {
@@ -66,7 +67,9 @@ export const terminateMessage = new MessageWriter(8).begin(frontend.terminate).e
 /** StartupMessage (F): Int32 version, pairs of strings, zero byte. */
 export function startup(parameters: Iterable<readonly [string, string]>, version = protocol30): Uint8Array {
   const writer = new MessageWriter(256).begin(0).int32(version);
-  for (const [name, value] of parameters) writer.cstring(name).cstring(value);
+  for (const [name, value] of parameters) {
+    writer.bytes(bytesOfText(name)).byte(0).bytes(bytesOfText(value)).byte(0);
+  }
   return writer.byte(0).end().take();
 }
 
@@ -134,6 +137,11 @@ export function errorResponse(error: ErrorText): Uint8Array {
     if (value !== undefined && value !== '') writer.byte(code.charCodeAt(0)).cstring(value);
   }
   return writer.byte(0).end().take();
+}
+
+/** An error for a client of protocol 1 or 2: 'E', String. */
+export function oldErrorResponse({ severity, message }: ErrorText): Uint8Array {
+  return new MessageWriter(128).byte(backend.errorResponse).cstring(`${severity}:  ${message}\n`).take();
 }
 
 /** The fields of an ErrorResponse or NoticeResponse at buffer[start…end), type byte at `start`. */

@@ -6,6 +6,7 @@
 import type { Socket } from 'node:net';
 import { timingSafeEqual } from 'node:crypto';
 import type { Gid } from '../../core/identity.ts';
+import { clientCancel } from '../../core/session/client-cancel.ts';
 import { SessionMachine } from '../../core/session/session.ts';
 import { relayPlainAnswer, sendPlainRead } from '../../core/session/plain-read.ts';
 import type { SessionPorts } from '../../core/session/ports.ts';
@@ -13,14 +14,14 @@ import { readOnlyDefault, startupSettings, supervisedPacket } from '../../core/s
 import { backend, frontend } from '../../core/wire/codes.ts';
 import { FrameScanner } from '../../core/wire/frame-scanner.ts';
 import { errorResponse, int32At, startup, terminateMessage } from '../../core/wire/messages.ts';
-import { connectDirectly, readDirectly } from '../wire/direct-reading.ts';
+import { connectDirectly, readDirectly, setPaused } from '../wire/direct-reading.ts';
 import { serverAddress } from '../postgres/server-address.ts';
 import { usesTls } from '../postgres/server-connection.ts';
 import { ByteOutput } from './byte-output.ts';
 import { cancelUntilGone, sendCancelTo } from './cancel-target.ts';
 import type { CancelTarget } from './cancel-target.ts';
 import { clientMessageLimit, longestMessageBytes } from './message-limits.ts';
-import { ScramBridge } from './scram-bridge.ts';
+import { endsAuthentication, ScramBridge } from './scram-bridge.ts';
 import { bypassRefusal, serverUnreachable } from './login-refusal.ts';
 import type { SessionConnections, StartupRequest } from './session-request.ts';
 import { askedOf, type SessionServices } from './session-services.ts';
@@ -49,9 +50,11 @@ export class ClientSession {
   #ended = false;
   #loggedIn = false;
   #bypassChecked = false;
+  #awaitsPassword = false;
   /** While the check runs: what the server says since it let the user in. Neither side hears of it before. */
   #heldForCheck: Uint8Array[] | undefined;
   #connected = false;
+  #cancelSent: Promise<void> | undefined;
 
   constructor(connections: SessionConnections, request: StartupRequest, services: SessionServices) {
     this.#client = readDirectly(connections.socket, (chunk) => this.#clientData(chunk));
@@ -103,7 +106,7 @@ export class ClientSession {
       toServer: (buffer, start, end) => this.#toServer.add(buffer, start, end),
       toClient: (buffer, start, end) => this.#toClient.add(buffer, start, end),
       close: () => this.close(),
-      cancelServer: () => void this.#cancelServer(),
+      cancelServer: () => void (this.#cancelSent = this.#cancelServer()),
       newTransaction: (startTime) => {
         this.#openGid = services.newTransaction(this, startTime);
         return this.#openGid;
@@ -156,16 +159,10 @@ export class ClientSession {
     const client = this.#client;
     const server = this.#server;
     const full = client.writableLength > highWaterBytes && !this.#clientGone && !this.machine.mustReadServer;
-    if (full !== server.isPaused()) {
-      if (full) server.pause();
-      else server.resume();
-    }
+    setPaused(server, full);
     const wait =
       server.writableLength > highWaterBytes || this.machine.client.wantsPause(this.#fromClient.heldBytes);
-    if (wait !== client.isPaused()) {
-      if (wait) client.pause();
-      else client.resume();
-    }
+    setPaused(client, wait);
   }
 
   #listen(packet: Uint8Array, rest: Uint8Array): void {
@@ -199,7 +196,8 @@ export class ClientSession {
     this.#drive(() => {
       if (this.#fromClient.idle && sendPlainRead(this.machine, chunk)) return;
       const result = this.#fromClient.push(chunk);
-      if (result.kind === 'violation') this.machine.fatal('08P01', result.reason);
+      // As PostgreSQL, without a word: where the next message begins is not known any more.
+      if (result.kind === 'violation') this.machine.end();
     });
   }
 
@@ -232,6 +230,8 @@ export class ClientSession {
       this.machine.fatal('08P01', `unexpected message type ${type} during authentication`);
     } else if (type === frontend.password && !this.#loggedIn) {
       this.#passwordMessage(buffer.subarray(start, end));
+    } else if (this.#awaitsPassword && type !== frontend.terminate) {
+      this.#toServer.add(buffer, start, end); // which says what it thinks of it
     } else {
       this.machine.client.message(type, buffer, start, end);
     }
@@ -277,6 +277,7 @@ export class ClientSession {
       this.#heldForCheck = [];
       void this.#checkBypass();
     }
+    this.#awaitsPassword = !endsAuthentication(int32At(request, 5));
     const bytes = this.#scram.fromServer(request);
     this.#fromServerToClient(backend.authentication, bytes, 0, bytes.length);
   }
@@ -374,11 +375,12 @@ export class ClientSession {
     return key.length === this.#backendKey.length && timingSafeEqual(key, this.#backendKey);
   }
 
-  /** The client's own cancel request. */
-  cancel(): void {
-    let passOn = true;
-    if (!this.#bypass) this.#drive(() => (passOn = this.machine.clientCancel()));
-    if (passOn && this.#backendPid !== 0) void sendCancelTo(this.#cancelTarget);
+  /** The client's own cancel request. Resolves when nothing of it is on its way any more. */
+  async cancel(): Promise<void> {
+    if (this.#bypass) return void (await sendCancelTo(this.#cancelTarget));
+    let sent = false;
+    this.#drive(() => (sent = clientCancel(this.machine)));
+    if (sent) await this.#cancelSent;
   }
 
   close(): void {

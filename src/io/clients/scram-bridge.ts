@@ -21,6 +21,11 @@ const withBinding = 'SCRAM-SHA-256-PLUS';
 const bindingWished = 'eSws'; // y,,
 const bindingUnknown = 'biws'; // n,,
 
+/** After a request with this code the client has nothing to answer. */
+export function endsAuthentication(code: number): boolean {
+  return code === 0 || code === authenticationSaslFinal;
+}
+
 interface Keys {
   readonly stored: Buffer;
   readonly server: Buffer;

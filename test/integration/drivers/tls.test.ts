@@ -143,7 +143,7 @@ describe.skipIf(findProgram('openssl') === undefined)(`TLS${needs('openssl')}`, 
       const socket = connect(cluster.node(1).gatewayPort, 'localhost');
       socket.write(Buffer.concat([sslRequest, Buffer.from('injected')]));
       const [answer] = (await once(socket, 'data')) as [Buffer];
-      expect(answer.toString('latin1')).toContain('received unencrypted data after encryption request');
+      expect(answer.toString('latin1')).toContain('received unencrypted data after SSL request');
       await once(socket.resume(), 'close');
     });
 
