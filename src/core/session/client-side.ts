@@ -51,6 +51,11 @@ export class ClientSide {
     return this.gathers && !urgent;
   }
 
+  /** Bytes of messages that wait for their turn or for the rest of their group. */
+  get waitingBytes(): number {
+    return this.#intake.bytes + this.#intake.groupBytes;
+  }
+
   /** `partialBytes`: of a message that is still arriving. */
   wantsPause(partialBytes: number): boolean {
     return !this.copying && this.#busy && this.#intake.bytes + partialBytes > this.#session.limits.inboxBytes;

@@ -17,8 +17,6 @@ import { serverUnreachable } from './login-refusal.ts';
 import type { OwnSessions } from '../wire/own-sessions.ts';
 import type { SessionServices } from './session-services.ts';
 
-/** PostgreSQL's default authentication_timeout. */
-export const loginTimeoutMs = 60_000;
 const offersTls = Uint8Array.of(0x53);
 const offersNothing = Uint8Array.of(0x4e);
 
@@ -34,6 +32,8 @@ export interface ReceptionDesk {
   readonly own: OwnSessions;
   /** Undefined: there is no TLS. */
   readonly encryption: ClientEncryption | undefined;
+  /** From the connection to the end of the login. */
+  readonly loginTimeoutMs: number;
 }
 
 type Startup = Extract<StartupPacket, { kind: 'startup' }>;
@@ -46,19 +46,34 @@ export class Arrival {
   #encrypted = false;
   #sslAnswered = false;
   #gssAnswered = false;
+  readonly #settled: () => void;
   #session: ClientSession | undefined;
 
-  /** `socket`: paused, nothing was read of it. */
-  constructor(socket: Socket, desk: ReceptionDesk) {
+  /** `socket`: paused, nothing was read of it. `settled`: it has logged in, or is gone. */
+  constructor(socket: Socket, desk: ReceptionDesk, settled: () => void) {
     this.#desk = desk;
     this.#socket = socket;
-    this.#deadline = setTimeout(() => {
-      if (this.#session?.loggedIn !== true) this.#socket.destroy();
-    }, loginTimeoutMs).unref();
+    this.#settled = settled;
+    this.#deadline = setTimeout(() => this.giveUp(), desk.loginTimeoutMs).unref();
     this.#listen();
   }
 
-  readonly #ended = (): void => clearTimeout(this.#deadline);
+  /** Has said what it wants, and the server is asked for it. */
+  get asked(): boolean {
+    return this.#session !== undefined;
+  }
+
+  /** Its time is over, or its place is needed. */
+  giveUp(): void {
+    if (this.#session === undefined) this.#socket.destroy();
+    else this.#session.loginExpired();
+  }
+
+  readonly #ended = (): void => {
+    clearTimeout(this.#deadline);
+    this.#session = undefined;
+    this.#settled();
+  };
   readonly #broken = (): void => void this.#socket.destroy();
   readonly #data = (chunk: Uint8Array): void => {
     const begins = this.#received.length === 0 && !this.#encrypted && !this.#sslAnswered;
@@ -93,7 +108,7 @@ export class Arrival {
       case 'cancel':
         this.#leave();
         this.#desk.cancel(packet.processId, packet.key);
-        return void this.#socket.on('error', this.#broken).end();
+        return this.#socket.on('error', this.#broken).destroySoon();
       case 'startup':
         return this.#begin(packet);
     }
@@ -131,8 +146,8 @@ export class Arrival {
       plain.off('close', this.#ended);
       this.#socket = secure;
       this.#encrypted = true;
+      this.#listen();
       if (direct && !namedProtocol(secure)) secure.destroy();
-      else this.#listen();
     });
   }
 
@@ -143,10 +158,10 @@ export class Arrival {
     const { server } = services;
     if (!usesTls(server)) return this.#open(packet, services, undefined);
     const socket = this.#socket.on('error', this.#broken);
-    connectSecurely(server, loginTimeoutMs).then(
+    connectSecurely(server, this.#desk.loginTimeoutMs).then(
       (secure) => {
         socket.off('error', this.#broken);
-        const refused = socket.destroyed ? undefined : services.admission();
+        const refused = socket.destroyed ? undefined : services.admission(isAdmin(packet.parameters));
         if (!socket.destroyed && refused === undefined) return this.#open(packet, services, secure);
         secure.destroy();
         if (refused !== undefined) this.#refuse(refused);
@@ -161,7 +176,7 @@ export class Arrival {
     const rest = this.#received.slice(bytes);
     this.#received = new Uint8Array(0);
     this.#session = new ClientSession(
-      { socket: this.#socket, encrypted: this.#encrypted, server },
+      { socket: this.#socket, encrypted: this.#encrypted, server, settled: this.#ended },
       { protocol, parameters, rest },
       services,
     );
@@ -180,7 +195,7 @@ export class Arrival {
     const secure = this.#encrypted ? this.#socket : undefined;
     const unfit = this.#desk.own.are(settings) ? undefined : this.#desk.encryption?.refusal(secure, user);
     if (unfit !== undefined) return unfit;
-    const admin = parameters.get('application_name') === 'mtm_admin';
+    const admin = isAdmin(parameters);
     if (!admin && !/^(?:|false|off|no|0)$/i.test(parameters.get('replication') ?? '')) {
       return {
         severity: 'FATAL',
@@ -193,11 +208,18 @@ export class Arrival {
     if (refused !== undefined) return refused;
     const database = parameters.get('database') ?? '';
     const services = this.#desk.reception(database === '' ? user : database);
-    return 'severity' in services ? services : (services.admission() ?? services);
+    return 'severity' in services ? services : (services.admission(admin) ?? services);
   }
 
   #refuse(error: ErrorText): void {
     this.#leave();
-    this.#socket.on('error', this.#broken).end(errorResponse(error));
+    const socket = this.#socket.on('error', this.#broken);
+    socket.write(errorResponse(error));
+    socket.destroySoon();
   }
+}
+
+/** Wants to work unsupervised; whether the user may is asked when he has proved who he is. */
+function isAdmin(parameters: ReadonlyMap<string, string>): boolean {
+  return parameters.get('application_name') === 'mtm_admin';
 }
