@@ -94,6 +94,13 @@ export class ClientSide {
     session.ports.toServer(buffer, from, end);
   }
 
+  /** The server waits for an answer to its request for authentication, and takes what comes next for one. */
+  challenged(): void {
+    if (!this.#intake.waiting) return;
+    const { bytes } = this.#intake.take();
+    this.#session.toServer(bytes);
+  }
+
   login(): void {
     this.loggedIn = true;
     this.pump();

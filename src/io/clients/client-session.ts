@@ -289,6 +289,7 @@ export class ClientSession {
         this.#toClient.add(error, 0, error.length);
         this.finish();
       },
+      challenged: () => this.machine.client.challenged(),
       answered: (message) =>
         this.#drive(() => this.machine.client.message(frontend.password, message, 0, message.length)),
       failed: (reason) => this.#drive(() => this.machine.fatal('08006', reason)),

@@ -23,6 +23,8 @@ export interface LoginOwner {
   goOn(): void;
   /** He may not: his session ends with these last words. */
   refused(error: Uint8Array): void;
+  /** The server waits for an answer: what the client has said already is one, for better or worse. */
+  challenged(): void;
   /** The client's answer, for the server. */
   answered(message: Uint8Array): void;
   failed(reason: string): void;
@@ -89,6 +91,7 @@ export class Login {
     }
     const bytes = this.#scram.fromServer(request);
     this.#pass(backend.authentication, bytes, 0, bytes.length);
+    if (this.#challenged) this.#owner.challenged();
   }
 
   #pass(type: number, buffer: Uint8Array, start: number, end: number): void {
