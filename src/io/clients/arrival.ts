@@ -46,21 +46,16 @@ export class Arrival {
   #encrypted = false;
   #sslAnswered = false;
   #gssAnswered = false;
-  readonly #settled: () => void;
+  readonly #asked: () => void;
   #session: ClientSession | undefined;
 
-  /** `socket`: paused, nothing was read of it. `settled`: it has logged in, or is gone. */
-  constructor(socket: Socket, desk: ReceptionDesk, settled: () => void) {
+  /** `socket`: paused, nothing was read of it. `asked`: it has a session, or is gone; maybe twice. */
+  constructor(socket: Socket, desk: ReceptionDesk, asked: () => void) {
     this.#desk = desk;
     this.#socket = socket;
-    this.#settled = settled;
+    this.#asked = asked;
     this.#deadline = setTimeout(() => this.giveUp(), desk.loginTimeoutMs).unref();
     this.#listen();
-  }
-
-  /** Has said what it wants, and the server is asked for it. */
-  get asked(): boolean {
-    return this.#session !== undefined;
   }
 
   /** Its time is over, or its place is needed. */
@@ -72,7 +67,7 @@ export class Arrival {
   readonly #ended = (): void => {
     clearTimeout(this.#deadline);
     this.#session = undefined;
-    this.#settled();
+    this.#asked();
   };
   readonly #broken = (): void => void this.#socket.destroy();
   readonly #data = (chunk: Uint8Array): void => {
@@ -175,6 +170,7 @@ export class Arrival {
     const protocol = (major << 16) | minor;
     const rest = this.#received.slice(bytes);
     this.#received = new Uint8Array(0);
+    this.#asked();
     this.#session = new ClientSession(
       { socket: this.#socket, encrypted: this.#encrypted, server, settled: this.#ended },
       { protocol, parameters, rest },

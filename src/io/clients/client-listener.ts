@@ -1,10 +1,11 @@
 /**
  * The client port: what connects is an arrival (arrival.ts) until it is a session.
- * Rule: one stranger too many costs the oldest stranger its place, never a session.
+ * Rule: one stranger too many costs another stranger its place (strangers.ts), never a session.
  */
 import { createServer } from 'node:net';
 import type { Server } from 'node:net';
 import { GatewayError } from '../../lib/gateway-error.ts';
+import { Strangers } from '../wire/strangers.ts';
 import { Arrival, type ReceptionDesk } from './arrival.ts';
 
 /** Connections that have not asked for a session yet: more than any good crowd, and little memory. */
@@ -12,8 +13,7 @@ const maxStrangers = 2000;
 
 export class ClientListener {
   readonly #server: Server;
-  /** In the order in which they came. */
-  readonly #arrivals = new Set<Arrival>();
+  readonly #strangers = new Strangers<Arrival>();
 
   constructor(desk: ReceptionDesk) {
     this.#server = createServer({
@@ -23,9 +23,9 @@ export class ClientListener {
       pauseOnConnect: true,
     });
     this.#server.on('connection', (socket) => {
-      if (this.#arrivals.size >= maxStrangers) this.#makeRoom();
-      const arrival = new Arrival(socket, desk, () => this.#arrivals.delete(arrival));
-      this.#arrivals.add(arrival);
+      if (this.#strangers.size >= maxStrangers) this.#strangers.oldestOfCrowd?.giveUp();
+      const arrival = new Arrival(socket, desk, () => this.#strangers.delete(arrival));
+      this.#strangers.add(arrival, socket.remoteAddress);
     });
   }
 
@@ -49,9 +49,5 @@ export class ClientListener {
 
   close(): void {
     this.#server.close();
-  }
-
-  #makeRoom(): void {
-    for (const arrival of this.#arrivals) if (!arrival.asked) return arrival.giveUp();
   }
 }

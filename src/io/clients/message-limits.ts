@@ -19,7 +19,7 @@ const loginMessageBytes = 65_535;
 /** What waits for the end of the login; above it the client is not read. */
 export const waitingForLoginBytes = 65_536;
 
-/** The largest length (field value) that a message of this type may claim; undefined: there is no such type. */
+/** The largest length (field value) of a message of this type; undefined: there is no such type. */
 export function clientMessageLimit(type: number, loggedIn: boolean): number | undefined {
   const usual = usualLimit(type);
   return usual === undefined || loggedIn ? usual : loginMessageBytes;

@@ -180,6 +180,23 @@ describe('what takes its time', () => {
       for (const stranger of silent) stranger.reset();
     }));
 
+  test('as many on the peer port', () =>
+    cost.of('2000 half-open handshakes on the peer port', 1, { megabytes: 60 }, async () => {
+      const begun = cost.sockets(1);
+      const strangers: Stranger[] = [];
+      for (let index = 0; index < 2000; index++) {
+        const stranger = await Stranger.connect(cluster.node(1).peerPort);
+        // Nothing, the beginning of a hello, the beginning of a TLS handshake, a frame of 4 GB.
+        const bytes = ['', 'mtmpeer2', '160301', 'ffffffff'][index % 4]!;
+        stranger.send(Buffer.from(bytes, index % 4 === 1 ? 'latin1' : 'hex'));
+        strangers.push(stranger);
+      }
+      await eventually('few of them are left', () => cost.sockets(1) < begun + 200);
+      await cluster.whole();
+      for (const stranger of strangers) stranger.reset();
+      return `${strangers.filter(({ closed }) => closed).length} hung up on`;
+    }));
+
   test('the limits of the server on idle sessions are those of its sessions here', async () => {
     const kinds = [
       [`SET idle_session_timeout = '200ms'`, '57P05'],
