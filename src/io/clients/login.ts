@@ -6,7 +6,7 @@
 import { backend, frontend } from '../../core/wire/codes.ts';
 import { int32At } from '../../core/wire/messages.ts';
 import { bypassRefusal } from './login-refusal.ts';
-import { authenticationOk, authenticationSaslFinal, ScramBridge } from './scram-bridge.ts';
+import { authenticationOk, authenticationSaslFinal, type ScramBridge } from './scram-bridge.ts';
 import type { ServerProcess } from './server-process.ts';
 import type { SessionServices } from './session-services.ts';
 

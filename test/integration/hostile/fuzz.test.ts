@@ -182,7 +182,7 @@ function peerBytes(random: Prng): Buffer {
     incarnation: random.below(1000),
     since: random.below(3),
     nonce: noise(random, 32),
-    clusterName: random.chance(0.8) ? 'mtm' : 'other',
+    clusterName: random.chance(0.8) ? 'embedded' : 'other',
   });
   const frames = Array.from({ length: random.below(4) }, () => frame(random));
   const parts = [good, noise(random, 32), ...frames];
