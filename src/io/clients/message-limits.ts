@@ -7,8 +7,8 @@ import { backend, frontend } from '../../core/wire/codes.ts';
 /** PQ_LARGE_MESSAGE_LIMIT, for messages with user data. */
 const longestMessageBytes = 0x3fffffff;
 
-/** What is read as one text: a longer one would not fit into a string of this process. */
-const longestTextBytes = 0x0fffffff;
+/** What is read as one text (128 MB): reading it takes a second, and a peer waits for two. */
+const longestTextBytes = 0x07ffffff;
 
 /** PQ_SMALL_MESSAGE_LIMIT, for the others. */
 const smallMessageBytes = 10_000;

@@ -7,7 +7,7 @@ const codeOf = (type: string): number => type.charCodeAt(0);
 
 test('the limits of PostgreSQL by type; before the login those of a password', () => {
   for (const type of 'BFd') expect(clientMessageLimit(codeOf(type), true)).toBe(0x3fffffff);
-  for (const type of 'QP') expect(clientMessageLimit(codeOf(type), true)).toBe(0x0fffffff);
+  for (const type of 'QP') expect(clientMessageLimit(codeOf(type), true)).toBe(0x07ffffff);
   for (const type of 'SHEDCXcf') expect(clientMessageLimit(codeOf(type), true)).toBe(10_000);
   for (const type of 'QPBSHEDCXdcfFp') expect(clientMessageLimit(codeOf(type), false)).toBe(65_535);
   for (const type of [0, 0xff, codeOf('R'), codeOf('Z')]) {
