@@ -25,6 +25,7 @@ const long = [
   'cluster/client-two-phase',
   'sensors/ddl-capture',
   'tools/restore',
+  'drivers/npm',
   'notify/notify',
   'cluster/ddl',
   'cluster/open-commit',

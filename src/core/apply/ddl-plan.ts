@@ -8,7 +8,8 @@
  * effective role, that lives only within this transaction; only what a superuser runs under no other role
  * needs none.
  * Rules: one statement per text (extended protocol); after an error the transaction is rolled back, which
- * undoes all of it.
+ * undoes all of it. Whoever sends them restores the session's settings, which the command may have changed,
+ * and does not trust what is prepared in it any more (StatementPipeline).
  */
 import type { DdlMessage } from './ddl-message.ts';
 import { quoteLiteral, quoteName } from './quoting.ts';
@@ -31,14 +32,13 @@ const relaxed: Readonly<Record<string, string>> = { enable_seqscan: 'on', plan_c
 /** The origin has checked the body; it may name temporary objects of the session there. */
 const unchecked: Readonly<Record<string, string>> = { check_function_bodies: 'off' };
 
-/** `unique` tells apart functions of different connections. */
-export function planDdl(message: DdlMessage, user: DdlUser, unique: number): DdlPlan {
+/** `unique` tells apart functions of transactions that are not finished. */
+export function planDdl(message: DdlMessage, user: DdlUser, unique: string): DdlPlan {
   const bad = Object.keys(message.settings).find((name) => forbidden.has(name.toLowerCase()));
   if (bad !== undefined)
     return { kind: 'refused', reason: `a replicated command must not carry the setting ${bad}` };
   const asRole = message.role !== 'none' && message.role !== '';
   const settings = { ...relaxed, ...message.settings, ...unchecked };
-  const names = Object.keys(settings);
   const enter = [
     `SET LOCAL SESSION AUTHORIZATION ${quoteName(message.sessionUser)}`,
     ...(asRole ? [`SET LOCAL ROLE ${quoteName(message.role)}`] : []),
@@ -46,14 +46,10 @@ export function planDdl(message: DdlMessage, user: DdlUser, unique: number): Ddl
       ([name, value]) => `SELECT pg_catalog.set_config(${quoteLiteral(name)}, ${quoteLiteral(value)}, true)`,
     ),
   ];
-  const leave = [
-    'SET LOCAL ROLE NONE',
-    'SET LOCAL SESSION AUTHORIZATION DEFAULT',
-    ...names.map((name) => `SET LOCAL ${settingName(name)} TO DEFAULT`),
-  ];
+  const leave = ['SET LOCAL ROLE NONE', 'SET LOCAL SESSION AUTHORIZATION DEFAULT'];
   if (user.superuser && !asRole)
     return { kind: 'statements', statements: [...enter, message.command, ...leave] };
-  const wrapper = `mtm.${quoteName(`run_${unique}`)}`;
+  const wrapper = `mtm.${quoteName(`run ${unique}`)}`;
   const owner = quoteName(asRole ? message.role : message.sessionUser);
   const statements = [
     `CREATE FUNCTION ${wrapper}(command text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER ` +
@@ -66,11 +62,6 @@ export function planDdl(message: DdlMessage, user: DdlUser, unique: number): Ddl
     `DROP FUNCTION IF EXISTS ${wrapper}(text)`,
   ];
   return { kind: 'statements', statements };
-}
-
-/** A custom setting may have several parts: each is a name of its own. */
-function settingName(name: string): string {
-  return name.split('.').map(quoteName).join('.');
 }
 
 export const ddlUserMark = 'mtm-user:';

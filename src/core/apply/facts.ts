@@ -9,6 +9,10 @@ export interface ColumnFacts {
   readonly typeOid: number;
   /** Quoted and qualified, without a modifier (a cast to `bpchar` must not cut). */
   readonly type: string;
+  /** The type under all domains. */
+  readonly baseTypeOid: number;
+  /** To read a value, even one of the base type, is to run code of others. */
+  readonly foreign: boolean;
   /** Name of the type when it lives in pg_catalog, else empty. */
   readonly builtin: string;
   /** Equal texts and equal values are the same thing as far as the collation goes. */
@@ -24,6 +28,7 @@ export interface ColumnFacts {
 
 export interface ForeignKeyColumn {
   readonly child: string;
+  /** Types here are those under all domains, so that to read a key runs no CHECK. */
   readonly childType: string;
   readonly parent: string;
   readonly parentType: string;
@@ -70,6 +75,15 @@ export interface RelationFacts {
    * the replica identity, or a trigger fires at applied changes.
    */
   readonly oneByOne: boolean;
+  readonly owner: string;
+  /** The owner is a superuser. */
+  readonly superusers: boolean;
+  /** To write a row is to run code of others than superusers (sql/apply.sql). */
+  readonly foreignCode: boolean;
+  /** To TRUNCATE it is. */
+  readonly foreignTruncate: boolean;
+  /** FORCE ROW LEVEL SECURITY: the owner sees what policies let through. */
+  readonly forcedRowSecurity: boolean;
   readonly columns: readonly ColumnFacts[];
   readonly foreignKeys: readonly ForeignKeyFacts[];
 }
@@ -92,6 +106,8 @@ export const factsMark = 'mtm-facts:';
 const columnsQuery = `(SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
     'name', a.attname, 'typeOid', a.atttypid::pg_catalog.int8,
     'type', pg_catalog.format('%I.%I', tn.nspname, t.typname),
+    'baseTypeOid', mtm.base_type(a.atttypid)::pg_catalog.int8,
+    'foreign', mtm.is_foreign_type(mtm.base_type(a.atttypid), '{}'),
     'builtin', CASE WHEN tn.nspname = 'pg_catalog' THEN t.typname ELSE '' END,
     'deterministic', COALESCE(co.collisdeterministic, true),
     'inArrays', t.typarray <> 0 AND t.typdelim = ',' AND t.typcategory <> 'C',
@@ -134,10 +150,10 @@ const foreignKeysQuery = `(SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_ob
         pg_catalog.unnest(k.conppeqop), pg_catalog.unnest(k.conffeqop))
         WITH ORDINALITY AS u(child, parent, pf, pp, ff, position)
       JOIN pg_catalog.pg_attribute ca ON ca.attrelid = k.conrelid AND ca.attnum = u.child
-      JOIN pg_catalog.pg_type ct ON ct.oid = ca.atttypid
+      JOIN pg_catalog.pg_type ct ON ct.oid = mtm.base_type(ca.atttypid)
       JOIN pg_catalog.pg_namespace ctn ON ctn.oid = ct.typnamespace
       JOIN pg_catalog.pg_attribute pa ON pa.attrelid = k.confrelid AND pa.attnum = u.parent
-      JOIN pg_catalog.pg_type pt ON pt.oid = pa.atttypid
+      JOIN pg_catalog.pg_type pt ON pt.oid = mtm.base_type(pa.atttypid)
       JOIN pg_catalog.pg_namespace ptn ON ptn.oid = pt.typnamespace
       JOIN pg_catalog.pg_operator o1 ON o1.oid = u.pf
       JOIN pg_catalog.pg_namespace on1 ON on1.oid = o1.oprnamespace
@@ -166,10 +182,13 @@ export const factsQuery = `SELECT '${factsMark}' || COALESCE((SELECT pg_catalog.
     WHERE i.indrelid = c.oid AND (i.indisunique OR i.indisexclusion))
     OR EXISTS (SELECT FROM pg_catalog.pg_trigger g
       WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgenabled IN ('A', 'R')),
+  'owner', o.rolname, 'superusers', o.rolsuper, 'forcedRowSecurity', c.relforcerowsecurity,
+  'foreignCode', mtm.runs_foreign_code(c.oid, l.line), 'foreignTruncate', mtm.has_foreign_trigger(c.oid, 32),
   'columns', COALESCE(${columnsQuery}, '[]'),
   'foreignKeys', COALESCE(${foreignKeysQuery}, '[]'))::pg_catalog.text
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_roles o ON o.oid = c.relowner
 CROSS JOIN LATERAL (SELECT ARRAY(SELECT c.oid
   UNION SELECT pg_catalog.pg_partition_ancestors(c.oid)::pg_catalog.oid) AS line) l
 WHERE n.nspname = $1::pg_catalog.name AND c.relname = $2::pg_catalog.name AND c.relkind IN ('r', 'p')), '')`;

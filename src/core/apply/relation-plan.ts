@@ -16,6 +16,7 @@ import type {
   UpdateMessage,
 } from '../pgoutput/messages.ts';
 import type { ColumnFacts, ForeignKeyFacts, RelationFacts } from './facts.ts';
+import { parameterMark, whyUnguardable } from './row-writer.ts';
 import { divergence, ManyRows } from './many-rows.ts';
 import { quoteLiteral, quoteName, quoteQualified } from './quoting.ts';
 import { statementKey } from './statement-pipeline.ts';
@@ -27,12 +28,16 @@ export interface Parameter {
 }
 
 export interface Statement {
+  /** Of a guarded relation (row-writer.ts) the parameters stand in it as `parameterMark` gives them. */
   readonly sql: string;
   /** Of text and types: under which the connection remembers it. */
   readonly key: string;
   /** Type OIDs of the parameters, on this node. */
   readonly types: readonly number[];
   readonly parameters: readonly Parameter[];
+  /** Of a guarded relation: the types as text, and what to run when no row was hit. */
+  readonly casts: readonly string[];
+  readonly otherwise: string;
 }
 
 /** Where a foreign key's columns are in the relation message. */
@@ -60,12 +65,16 @@ export class RelationPlan {
   readonly asChild: readonly KeyPlaces[];
   readonly asParent: readonly KeyPlaces[];
   readonly insert: Statement;
+  /** Its text before the values. */
+  readonly insertHead: string;
   /** COPY takes what INSERT takes, in the same order, also for GENERATED ALWAYS identities. */
   readonly copy: string;
   /** Columns of the message that COPY takes, in its order. */
   readonly copyColumns: readonly number[];
   /** Many rows at a time. */
   readonly many: ManyRows;
+  /** Its rows are written in a function of its owner's, by RowWriter. */
+  readonly guarded: boolean;
   readonly #columns: readonly (ColumnFacts | undefined)[];
   readonly #target: string;
   readonly #statements = new Map<string, Statement>();
@@ -75,11 +84,13 @@ export class RelationPlan {
   private constructor(message: RelationMessage, facts: RelationFacts, columns: readonly ColumnFacts[]) {
     this.message = message;
     this.facts = facts;
+    this.guarded = facts.foreignCode;
     this.#columns = columns.map((column) => (column.generated ? undefined : column));
     this.#target = relationTarget(facts.schema, facts.name, facts.kind === 'p');
     this.#fixed = this.#columns.flatMap((column, index) => (column?.identityAlways === true ? [index] : []));
     this.asChild = facts.foreignKeys.filter((key) => key.isChild).map((key) => this.#places(key, 'child'));
     this.asParent = facts.foreignKeys.filter((key) => key.isParent).map((key) => this.#places(key, 'parent'));
+    this.insertHead = this.#insertHead();
     this.insert = this.#insert();
     this.copyColumns = this.#sent();
     const names = this.copyColumns.map((index) => quoteName(message.columns[index]!.name));
@@ -106,6 +117,8 @@ export class RelationPlan {
       columns.push(fact);
     }
     const plan = new RelationPlan(message, facts, columns);
+    const unguardable = whyUnguardable(plan, where);
+    if (unguardable !== undefined) return unguardable;
     const lost = plan.asParent.find((places) => places.columns.includes(-1));
     if (lost === undefined) return plan;
     const key = lost.foreignKey.name;
@@ -130,16 +143,16 @@ export class RelationPlan {
     return this.message.columns.flatMap((_, index) => (this.#columns[index] === undefined ? [] : [index]));
   }
 
+  #insertHead(): string {
+    const names = this.#sent().map((index) => quoteName(this.message.columns[index]!.name));
+    if (names.length === 0) return `INSERT INTO ${this.#name()} DEFAULT VALUES`;
+    return `INSERT INTO ${this.#name()} (${names.join(', ')}) OVERRIDING SYSTEM VALUE VALUES `;
+  }
+
   #insert(): Statement {
     const draft = new Draft(this);
-    const sent = this.#sent();
-    if (sent.length === 0) return draft.statement(`INSERT INTO ${this.#name()} DEFAULT VALUES`);
-    const names = sent.map((index) => quoteName(this.message.columns[index]!.name));
-    const values = sent.map((index) => draft.value('new', index));
-    return draft.statement(
-      `INSERT INTO ${this.#name()} (${names.join(', ')}) OVERRIDING SYSTEM VALUE ` +
-        `VALUES (${values.join(', ')})`,
-    );
+    const values = this.#sent().map((index) => draft.value('new', index));
+    return draft.statement(this.insertHead + (values.length === 0 ? '' : `(${values.join(', ')})`));
   }
 
   update(change: UpdateMessage): Statement {
@@ -154,9 +167,7 @@ export class RelationPlan {
     return this.#cached(`D${mask}`, () => {
       const draft = new Draft(this);
       const where = this.#where(draft, change.old, undefined);
-      return draft.statement(
-        this.#exactlyOne(`DELETE FROM ${this.#target} AS t WHERE ${where} RETURNING 1`, 'delete'),
-      );
+      return this.#exactlyOne(draft, `DELETE FROM ${this.#target} AS t WHERE ${where} RETURNING 1`, 'delete');
     });
   }
 
@@ -167,7 +178,7 @@ export class RelationPlan {
   lookup(places: KeyPlaces, change: UpdateMessage | DeleteMessage, mark: string): Statement {
     const mask = change.old?.kind === 'full' ? nullMask(change.old.row) : (change.old?.kind ?? '');
     return this.#cached(`L${places.foreignKey.oid} ${mask}`, () => {
-      const draft = new Draft(this);
+      const draft = new Draft(this, false);
       const names = places.columns.map((index) => `t.${quoteName(this.message.columns[index]!.name)}`);
       const texts = names.map((name) => `pg_catalog.format('%s', ${name})`);
       const present = names.map((name) => `${name} IS NOT NULL`);
@@ -200,10 +211,10 @@ export class RelationPlan {
     if (sets.length === 0) {
       // Nothing but unchanged values: the row is still looked for and locked.
       const row = `SELECT 1 AS one FROM ${this.#target} AS t WHERE ${where} FOR NO KEY UPDATE`;
-      return draft.statement(this.#exactlyOne(row, 'update'));
+      return this.#exactlyOne(draft, row, 'update');
     }
     const sql = `UPDATE ${this.#target} AS t SET ${sets.join(', ')} WHERE ${where} RETURNING 1`;
-    return draft.statement(this.#exactlyOne(sql, 'update'));
+    return this.#exactlyOne(draft, sql, 'update');
   }
 
   /**
@@ -231,12 +242,15 @@ export class RelationPlan {
     const inserted =
       `INSERT INTO ${this.#name()} (${names.join(', ')}) OVERRIDING SYSTEM VALUE ` +
       `SELECT ${values.join(', ')} FROM d RETURNING 1`;
-    return draft.statement(this.#exactlyOne(inserted, 'update', `${deleted}, `));
+    return this.#exactlyOne(draft, inserted, 'update', deleted);
   }
 
-  #exactlyOne(dml: string, verb: string, before = ''): string {
-    const failure = divergence(this.facts, verb);
-    return `WITH ${before}u AS (${dml}) SELECT ${failure} WHERE NOT EXISTS (SELECT FROM u)`;
+  /** Fails when no row was hit. `before`: what the statement reads from. */
+  #exactlyOne(draft: Draft, dml: string, verb: string, before = ''): Statement {
+    const failure = `SELECT ${divergence(this.facts, verb)}`;
+    if (this.guarded) return draft.statement(before === '' ? dml : `WITH ${before} ${dml}`, failure);
+    const first = before === '' ? '' : `${before}, `;
+    return draft.statement(`WITH ${first}u AS (${dml}) ${failure} WHERE NOT EXISTS (SELECT FROM u)`);
   }
 
   /**
@@ -254,7 +268,7 @@ export class RelationPlan {
     return keys
       .map((index) => {
         const operator = this.#fact(index).keyOperator ?? 'OPERATOR(pg_catalog.=)';
-        return `t.${quoteName(this.message.columns[index]!.name)} ${operator} ${draft.value(row, index)}`;
+        return `t.${quoteName(this.message.columns[index]!.name)} ${operator} ${draft.key(row, index)}`;
       })
       .join(' AND ');
   }
@@ -270,7 +284,7 @@ export class RelationPlan {
     if (value === null) return [`${name} IS NULL`];
     const exact = exactTypes.has(fact.builtin) && (fact.deterministic || !collatable.has(fact.builtin));
     const equal = exact || equalTypes.has(fact.builtin);
-    const terms = equal ? [`${name} OPERATOR(pg_catalog.=) ${draft.value('old', index)}`] : [];
+    const terms = equal ? [`${name} OPERATOR(pg_catalog.=) ${draft.key('old', index)}`] : [];
     if (!exact) {
       const bytes = `pg_catalog.format('%s', ${name}) COLLATE pg_catalog."C"`;
       terms.push(`${bytes} OPERATOR(pg_catalog.=) ${draft.text('old', index)}`);
@@ -282,37 +296,51 @@ export class RelationPlan {
     return this.facts.columns.find((fact) => fact.name === this.message.columns[index]!.name)!;
   }
 
-  typeOid(index: number): number {
-    return this.#fact(index).typeOid;
+  columnFacts(index: number): ColumnFacts {
+    return this.#fact(index);
   }
 }
 
 /** Gathers the parameters of one statement while its text is put together. */
 class Draft {
   readonly #plan: RelationPlan;
+  readonly #guarded: boolean;
   readonly #parameters: Parameter[] = [];
   readonly #types: number[] = [];
+  readonly #casts: string[] = [];
 
-  constructor(plan: RelationPlan) {
+  constructor(plan: RelationPlan, guarded = plan.guarded) {
     this.#plan = plan;
+    this.#guarded = guarded;
   }
 
+  /** To be stored in the column. */
   value(row: 'new' | 'old', column: number): string {
-    return this.#add(row, column, this.#plan.typeOid(column));
+    const { typeOid, type } = this.#plan.columnFacts(column);
+    return this.#add(row, column, typeOid, type);
+  }
+
+  /** To be compared with the column. */
+  key(row: 'new' | 'old', column: number): string {
+    const { baseTypeOid, type } = this.#plan.columnFacts(column);
+    return this.#add(row, column, baseTypeOid, type);
   }
 
   text(row: 'new' | 'old', column: number): string {
-    return this.#add(row, column, textOid);
+    return this.#add(row, column, textOid, 'pg_catalog.text');
   }
 
-  #add(row: 'new' | 'old', column: number, type: number): string {
-    this.#parameters.push({ row, column });
+  #add(row: 'new' | 'old', column: number, type: number, cast: string): string {
     this.#types.push(type);
-    return `$${this.#parameters.length}`;
+    this.#casts.push(cast);
+    const count = this.#parameters.push({ row, column });
+    return this.#guarded ? `${parameterMark}${count - 1}${parameterMark}` : `$${count}`;
   }
 
-  statement(sql: string): Statement {
-    return { sql, key: statementKey(sql, this.#types), types: this.#types, parameters: this.#parameters };
+  statement(sql: string, otherwise = ''): Statement {
+    const types = this.#types;
+    const key = statementKey(sql, types);
+    return { sql, key, types, parameters: this.#parameters, casts: this.#casts, otherwise };
   }
 }
 

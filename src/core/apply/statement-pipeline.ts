@@ -5,6 +5,10 @@
  * may not exist on the server: `forget` drops every name that is not confirmed yet and closes it, which is
  * allowed for names that do not exist. The number of statements kept on the server is bounded (least recently
  * used is closed).
+ *
+ * Code of others may run in the session, of commands and of rows (row-writer.ts): it can change settings,
+ * and close a prepared statement and put its own in that place. From then on the session is *tainted*: every
+ * statement is an unnamed one, until `clean` has discarded everything.
  */
 import type { Tuple, TupleValue } from '../pgoutput/messages.ts';
 import { frontend } from '../wire/codes.ts';
@@ -15,6 +19,12 @@ interface Prepared {
   readonly name: string;
   confirmed: boolean;
 }
+
+/** The one setting of the session that is not in its startup packet: before 17 there is none. */
+export const noTransactionTimeout =
+  "SELECT pg_catalog.set_config('transaction_timeout', '0', false) " +
+  "WHERE pg_catalog.current_setting('transaction_timeout', true) IS NOT NULL";
+const restoring = ['RESET ALL', noTransactionTimeout];
 
 const statementKind = 0x53; // 'S' in Close
 const copyChunkBytes = 65_536;
@@ -33,11 +43,42 @@ export class StatementPipeline {
   #closed: string[] = [];
   readonly #writer = new MessageWriter(4096);
   #counter = 0;
+  #tainted = false;
+  /** Sent since the last `confirm`: an error before it may have kept it from happening. */
+  #cleaning = false;
   /** The COPY that is open: rows may still follow; whatever else is written ends it. */
   #copying: string | undefined;
 
   constructor(limit = 500) {
     this.#limit = limit;
+  }
+
+  /** Code of others runs in the session. */
+  taint(): void {
+    this.#tainted = true;
+  }
+
+  /** Behind code of others: the settings are what they were when the session began. */
+  restoreSettings(): void {
+    for (const sql of restoring) this.runOnce(sql);
+  }
+
+  /** Runs statements that may run code of others. */
+  runForeign(statements: readonly string[]): void {
+    this.taint();
+    for (const sql of statements) this.runOnce(sql);
+    this.restoreSettings();
+  }
+
+  /** Before a transaction: nothing is left of what code of others did to the session. */
+  clean(): void {
+    if (!this.#tainted) return;
+    this.#tainted = false;
+    this.#cleaning = true;
+    this.#prepared.clear();
+    this.#fresh = [];
+    this.#closed = [];
+    for (const sql of ['DISCARD ALL', 'BEGIN', noTransactionTimeout, 'COMMIT']) this.runOnce(sql);
   }
 
   get size(): number {
@@ -75,6 +116,7 @@ export class StatementPipeline {
     }
     this.#fresh = [];
     this.#closed = [];
+    this.#cleaning = false;
   }
 
   /** Something failed since the last `confirm`. Must be followed by a Sync before it takes effect. */
@@ -87,6 +129,8 @@ export class StatementPipeline {
     }
     this.#fresh = [];
     for (const name of this.#closed.splice(0)) this.#close(name);
+    this.#tainted ||= this.#cleaning;
+    this.#cleaning = false;
   }
 
   #close(name: string): void {
@@ -95,6 +139,10 @@ export class StatementPipeline {
 
   /** Name of the prepared statement; parses it when it is new. */
   #statement(sql: string, types: readonly number[], key = statementKey(sql, types)): string {
+    if (this.#tainted) {
+      this.#parse('', sql, types);
+      return '';
+    }
     const known = this.#prepared.get(key);
     if (known !== undefined) {
       if (this.#prepared.size * 2 > this.#limit) {

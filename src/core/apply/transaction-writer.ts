@@ -14,22 +14,19 @@ import type { DeleteMessage, InsertMessage, PgoutputMessage } from '../pgoutput/
 import type { TruncateMessage, UpdateMessage } from '../pgoutput/messages.ts';
 import { peekOid, pgoutputType } from '../pgoutput/peek.ts';
 import { frameEnd } from '../pgoutput/piece-writer.ts';
-import { isWholeBody, writeBranchEnd, writeBranchStart } from './client-branch.ts';
-import type { ClientBranch } from './client-branch.ts';
+import { isWholeBody, writeBranchEnd, writeBranchStart, type ClientBranch } from './client-branch.ts';
 import { ClientSteps } from './client-steps.ts';
-import { ddlUserMark, ddlUserQuery, followSql, keepCommandSql, planDdl } from './ddl-plan.ts';
-import { readDdlMessage } from './ddl-plan.ts';
+import { ddlUserMark, ddlUserQuery, followSql, keepCommandSql, planDdl, readDdlMessage } from './ddl-plan.ts';
 import type { DdlMessage } from './ddl-message.ts';
-import { factsMark, factsQuery, readFacts } from './facts.ts';
-import type { RelationFacts } from './facts.ts';
+import { factsMark, factsQuery, readFacts, type RelationFacts } from './facts.ts';
 import { ForeignKeyChecks } from './foreign-key-checks.ts';
 import { HeldRows, heldBytesLimit } from './held-rows.ts';
 import { PieceQueue } from './piece-queue.ts';
-import { relationKey } from './plan-store.ts';
-import type { PlanStore } from './plan-store.ts';
+import { relationKey, type PlanStore } from './plan-store.ts';
 import { quoteLiteral } from './quoting.ts';
 import { RelationPlan, truncateSql } from './relation-plan.ts';
 import { writeRun } from './row-runs.ts';
+import { RowWriter } from './row-writer.ts';
 import type { StatementPipeline } from './statement-pipeline.ts';
 import { full, hungry, waiting, type KnownRelation, type Step, type Waiting } from './writer-step.ts';
 
@@ -45,8 +42,9 @@ export class TransactionWriter {
   readonly #store: PlanStore;
   readonly #gid: Gid | undefined;
   readonly #hmac: string;
-  /** Tells apart functions that two connections make at the same time. */
-  readonly #unique: number;
+  /** Tells apart functions of transactions that are not finished. */
+  readonly #unique: string;
+  readonly #rows: RowWriter;
   readonly #relations = new Map<number, KnownRelation>();
   readonly #checks: ForeignKeyChecks | undefined;
   readonly #held = new HeldRows();
@@ -68,26 +66,27 @@ export class TransactionWriter {
 
   /**
    * Without a gid it replays what was decided before: its owner writes the boundaries, and foreign keys are
-   * not checked again. `branch`: it writes this one, whose name the gid is.
+   * not checked again. `branch`: it writes this one, whose name the gid is. `session`: the server's process.
    */
   constructor(
     pipeline: StatementPipeline,
     store: PlanStore,
     gid: Gid | undefined,
     hmac: string,
-    unique: number,
+    session: number,
     branch?: ClientBranch,
   ) {
     this.#pipeline = pipeline;
     this.#self = branch;
     this.#clients = new ClientSteps(pipeline, this.#pieces, gid === undefined, (client) => {
-      return new TransactionWriter(pipeline, store, client.gid, '', unique, client);
+      return new TransactionWriter(pipeline, store, client.gid, '', session, client);
     });
     this.#checks = gid === undefined ? undefined : new ForeignKeyChecks(pipeline);
     this.#store = store;
     this.#gid = gid;
     this.#hmac = hmac;
-    this.#unique = unique;
+    this.#unique = branch?.id ?? gid ?? String(session);
+    this.#rows = new RowWriter(pipeline, this.#unique);
     if (gid !== undefined) pipeline.run(begin);
     if (branch === undefined) return;
     writeBranchStart(pipeline, branch);
@@ -158,6 +157,7 @@ export class TransactionWriter {
       this.#refuseAbsent(absent);
       return this.finish();
     }
+    this.#rows.end();
     if (this.#checks?.takeOpen() === true) {
       this.#pipeline.run(`SELECT '${barrierMark}'`);
       return this.#wait({ kind: 'barrier' });
@@ -199,6 +199,7 @@ export class TransactionWriter {
     if (client !== false) return;
     if (this.#run(piece, end)) return;
     const message = decodePgoutput(piece, start, end);
+    if (message.kind !== 'insert') this.#rows.flush();
     const absent = 'relation' in message ? this.#relations.get(message.relation) : undefined;
     if (absent?.absent === true && this.#insideExtension)
       this.#pieces.at = end; // made and dropped by the script
@@ -305,7 +306,7 @@ export class TransactionWriter {
     const plan = this.#plan(message.relation);
     if (plan === undefined) return false;
     if (this.#leftOut(plan)) return true;
-    this.#pipeline.row(plan.insert, message.row, undefined);
+    this.#rows.insert(plan, message.row);
     this.#checks?.inserted(plan, message.row);
     return true;
   }
@@ -315,7 +316,7 @@ export class TransactionWriter {
     if (plan === undefined) return false;
     if (this.#leftOut(plan)) return true;
     this.#checks?.parentGoes(plan, message);
-    this.#pipeline.row(plan.update(message), message.row, message.old?.row);
+    this.#rows.change(plan, plan.update(message), message.row, message.old?.row);
     this.#checks?.updated(plan, message);
     return true;
   }
@@ -325,7 +326,7 @@ export class TransactionWriter {
     if (plan === undefined) return false;
     if (this.#leftOut(plan)) return true;
     this.#checks?.parentGoes(plan, message);
-    this.#pipeline.row(plan.delete(message), undefined, message.old.row);
+    this.#rows.change(plan, plan.delete(message), undefined, message.old.row);
     return true;
   }
 
@@ -336,7 +337,8 @@ export class TransactionWriter {
       if (plan === undefined) return false;
       if (!this.#leftOut(plan)) facts.push(plan.facts);
     }
-    if (facts.length > 0) this.#pipeline.runOnce(truncateSql(message, facts));
+    const refusal = facts.length > 0 ? this.#rows.truncate(truncateSql(message, facts), facts) : undefined;
+    if (refusal !== undefined) this.#refuse('0A000', refusal);
     return true;
   }
 
@@ -344,7 +346,8 @@ export class TransactionWriter {
   #run(piece: Uint8Array, firstEnd: number): boolean {
     if (!rowTypes.has(piece[this.#pieces.at + 4])) return false;
     const plan = this.#relations.get(peekOid(piece, this.#pieces.at + 4, firstEnd))?.plan;
-    if (plan === undefined || this.#leftOut(plan)) return false;
+    if (plan === undefined || plan.guarded || this.#leftOut(plan)) return false;
+    this.#rows.flush();
     const end = writeRun(this.#pipeline, this.#checks, plan, piece, this.#pieces.at);
     if (end === undefined) return false;
     if (end === 'malformed') this.#refuse('08P01', 'peer data: a row that cannot be read');
@@ -370,12 +373,13 @@ export class TransactionWriter {
       this.#wait({ kind: 'user', message });
       return false;
     }
+    this.#rows.end();
     const plan = planDdl(message, this.#user, this.#unique);
     this.#user = undefined;
     this.#pipeline.run(keepCommandSql, [textOid], [content]);
     if (message.tag === 'CREATE EXTENSION' || message.tag === 'ALTER EXTENSION') this.#insideExtension = true;
     if (plan.kind === 'refused') this.#refuse('42501', plan.reason);
-    else for (const statement of plan.statements) this.#pipeline.runOnce(statement);
+    else this.#pipeline.runForeign(plan.statements);
     // Whatever was known of any relation may be different now, in this transaction.
     for (const relation of this.#relations.values()) {
       relation.plan = undefined;

@@ -13,6 +13,7 @@ export function noteSettings(
 ): void {
   for (const [index, each] of classes.entries()) {
     if (each.kind === 'set-guarded') session.wish.set(each, session.block !== undefined);
+    else if (each.kind === 'savepoint') session.wish.savepoint(each);
     else if (each.kind === 'session') noteSessionCommand(session, texts[index] ?? '');
   }
 }

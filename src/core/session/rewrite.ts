@@ -27,6 +27,7 @@ export function rewritten(
       const value = wish.valueOf(statement);
       // A value that is no boolean goes through: the server says so in its own words.
       if (value === undefined) return undefined;
+      if (statement.reset === true) return `RESET ${shadow}`;
       return `SET ${statement.local ? 'LOCAL ' : ''}${shadow} = ${value ? 'on' : 'off'}`;
     }
     case 'show-guarded':
@@ -51,5 +52,6 @@ function quoted(text: string): string {
 /** The command tag that the client expects where the statement that runs in its place has another. */
 export function tagShown(statement: StatementClass): string | undefined {
   if (statement.kind === 'listen') return statement.entry.startsWith('+') ? 'LISTEN' : 'UNLISTEN';
+  if (statement.kind === 'show-guarded') return 'SHOW';
   return statement.kind === 'notify' ? 'NOTIFY' : undefined;
 }

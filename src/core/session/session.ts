@@ -33,7 +33,7 @@ import { relay, relayNotice, relayPart, tellError } from './relay.ts';
 import { newReply } from './reply.ts';
 import { Delivery } from './delivery.ts';
 import { Seniority } from './seniority.ts';
-import { relayParameter, Sensor, sensorName } from './sensor.ts';
+import { learnDefault, relayParameter, Sensor, sensorName } from './sensor.ts';
 import type { Reply } from './reply.ts';
 
 export type Task = Generator<void, void, void>;
@@ -77,11 +77,11 @@ export class SessionMachine {
   #serverLost = false;
   #ended = false;
 
-  constructor(ports: SessionPorts, limits: SessionLimits, readOnlyDefault: boolean) {
+  constructor(ports: SessionPorts, limits: SessionLimits, readOnlyDefault: boolean | undefined) {
     this.ports = ports;
     this.limits = limits;
     this.wish = new ReadOnlyWish(readOnlyDefault);
-    this.#wishReported = readOnlyDefault;
+    this.#wishReported = this.wish.value;
     this.client = new ClientSide(this);
   }
 
@@ -224,6 +224,7 @@ export class SessionMachine {
   reportWish(): void {
     if (this.clientStatus === status.idle) this.registry.transactionEnded();
     this.delivery.release(this);
+    this.sensor.report(this);
     if (this.wish.value === this.#wishReported) return;
     this.#wishReported = this.wish.value;
     this.toClient(parameterStatus(sensorName, this.#wishReported ? 'on' : 'off'));
@@ -287,6 +288,7 @@ export class SessionMachine {
   #ready(reply: Reply | undefined, buffer: Uint8Array, start: number, end: number): void {
     if (reply === undefined) {
       if (this.client.loggedIn) return;
+      if (!this.wish.isKnown) return this.start(learnDefault(this));
       this.ports.toClient(buffer, start, end);
       this.sensor.watch(this);
       return this.client.login();

@@ -8,6 +8,8 @@ import { settingRefusal, waitPeerCommits } from '../statement/refusal.ts';
 import type { ErrorText } from '../wire/messages.ts';
 import { booleanOf } from './read-only-wish.ts';
 
+const readOnly = 'default_transaction_read_only';
+
 export type StartupSettings = ReadonlyMap<string, string>;
 
 export function startupSettings(parameters: ReadonlyMap<string, string>): StartupSettings {
@@ -38,9 +40,9 @@ function splitOptions(options: string): string[] {
   return words;
 }
 
-/** What the client takes default_transaction_read_only for. */
-export function readOnlyDefault(settings: StartupSettings): boolean {
-  return booleanOf(settings.get('default_transaction_read_only') ?? '') ?? false;
+/** What the client takes default_transaction_read_only for; undefined: it leaves it to its role and database. */
+export function readOnlyDefault(settings: StartupSettings): boolean | undefined {
+  return booleanOf(settings.get(readOnly) ?? '');
 }
 
 /** Settings that would hide writes from the other nodes; undefined: there are none. */
@@ -64,13 +66,16 @@ export function supervisedPacket(
 ): Map<string, string> {
   const forced = new Map([
     // The sensor.
-    ['default_transaction_read_only', 'on'],
+    [readOnly, 'on'],
     // The parser reads strings by the standard; a session that did not would be understood wrongly.
     ['standard_conforming_strings', 'on'],
   ]);
   for (const [name, value] of shown) forced.set(`multimaster.${name}`, value);
   const wished = startupSettings(parameters).get(waitPeerCommits);
   if (wished !== undefined) forced.set(waitPeerCommits, wished);
+  // What is no boolean goes through: the server refuses the session in its own words.
+  const asked = [...parameters].find(([name]) => name.toLowerCase() === readOnly)?.[1];
+  if (asked !== undefined && booleanOf(asked) === undefined) forced.set(readOnly, asked);
   const packet = new Map<string, string>();
   for (const [name, value] of parameters) if (!forced.has(name.toLowerCase())) packet.set(name, value);
   for (const [name, value] of forced) packet.set(name, value);

@@ -58,8 +58,12 @@ export function transactionClass(command: TreeNode): StatementClass {
       return gidRefusal(gid) ?? { kind: 'finish-prepared', gid, commit: true };
     case 'TRANS_STMT_ROLLBACK_PREPARED':
       return gidRefusal(gid) ?? { kind: 'finish-prepared', gid, commit: false };
+    case 'TRANS_STMT_SAVEPOINT':
+      return { kind: 'savepoint', act: 'savepoint', name: textAt(command, 'savepoint_name') ?? '' };
+    case 'TRANS_STMT_RELEASE':
+      return { kind: 'savepoint', act: 'release', name: textAt(command, 'savepoint_name') ?? '' };
     default:
-      return { kind: 'savepoint' };
+      return { kind: 'savepoint', act: 'rollback', name: textAt(command, 'savepoint_name') ?? '' };
   }
 }
 
@@ -87,7 +91,9 @@ export function settingClass(command: TreeNode): StatementClass {
   const name = written.toLowerCase();
   // SET … FROM CURRENT gives a setting the value that it has: nothing changes.
   if (!guardedSettings.has(name) || kind === 'VAR_SET_CURRENT') return session;
-  return { kind: 'set-guarded', name, value: setValue(command), local: command['is_local'] === true };
+  const local = command['is_local'] === true;
+  const reset = kind === 'VAR_RESET' && ({ reset: true } as const);
+  return { kind: 'set-guarded', name, value: setValue(command), local, ...reset };
 }
 
 export function showClass(command: TreeNode): StatementClass {

@@ -44,7 +44,11 @@ export type StatementClass =
   | { readonly kind: 'begin'; readonly tag: 'BEGIN' | 'START TRANSACTION'; readonly modes: TransactionModes }
   | { readonly kind: 'commit'; readonly chain: boolean }
   | { readonly kind: 'rollback'; readonly chain: boolean }
-  | { readonly kind: 'savepoint' }
+  | {
+      readonly kind: 'savepoint';
+      readonly act: 'savepoint' | 'release' | 'rollback';
+      readonly name: string;
+    }
   | { readonly kind: 'set-transaction'; readonly modes: TransactionModes }
   | { readonly kind: 'prepare-transaction'; readonly gid: string }
   | { readonly kind: 'finish-prepared'; readonly gid: string; readonly commit: boolean }
@@ -58,6 +62,8 @@ export type StatementClass =
       readonly name: string;
       readonly value: string | undefined;
       readonly local: boolean;
+      /** RESET, whose tag is another one than that of SET. */
+      readonly reset?: true;
       /** A statement that the server must get as well: the other modes of a SET SESSION CHARACTERISTICS. */
       readonly also?: string;
     }

@@ -11,6 +11,7 @@ import type { ClientBranch } from '../../core/apply/client-branch.ts';
 import { quoteLiteral } from '../../core/apply/quoting.ts';
 import { ApplyWorker } from './apply-worker.ts';
 import type { ApplyJob, ApplyResult } from './apply-worker.ts';
+import { noTransactionTimeout } from '../../core/apply/statement-pipeline.ts';
 import { applySettings } from './pinned-settings.ts';
 import { RawConnection } from './raw-connection.ts';
 import type { ServerLogin } from './raw-connection.ts';
@@ -179,8 +180,7 @@ export class Applier {
     const { login, node } = this.#options;
     const connection = await RawConnection.open({ login, applicationName: 'mtm_apply', settings });
     try {
-      const version = await simpleQuery(connection, 'SHOW server_version_num');
-      if (Number(version[0]?.[0]) >= 170_000) await simpleQuery(connection, 'SET transaction_timeout = 0');
+      await simpleQuery(connection, noTransactionTimeout);
       await this.#takeOrigin(connection);
     } catch (error) {
       connection.destroy();

@@ -139,6 +139,7 @@ export class ApplyWorker {
     this.#cancelled = false;
     this.#settled = true;
     const { gid, hmac, branch } = job;
+    this.#pipeline.clean();
     this.#writer = new TransactionWriter(this.#pipeline, this.#catalog, gid, hmac, this.pid, branch);
   }
 

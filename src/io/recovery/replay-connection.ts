@@ -227,6 +227,7 @@ export class ReplayConnection {
   #begin(gid: Gid | undefined, data: Uint8Array | undefined, position: Lsn): void {
     if (this.#open === undefined) {
       this.#open = newCommit(gid === undefined);
+      this.#pipeline.clean();
       writeBegin(this.#pipeline);
       if (gid !== undefined) this.#openTimer = setTimeout(() => this.#overdue(), openLimitMs);
     }

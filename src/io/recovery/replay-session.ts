@@ -2,6 +2,7 @@
  * Opens the server session that replays: the settings of an apply connection, commits that do not wait for
  * the disk, and the recovery's own replication origin, by which its commits are told from others.
  */
+import { noTransactionTimeout } from '../../core/apply/statement-pipeline.ts';
 import { applySettings } from '../postgres/pinned-settings.ts';
 import { RawConnection } from '../postgres/raw-connection.ts';
 import type { ServerLogin } from '../postgres/raw-connection.ts';
@@ -16,8 +17,7 @@ const originWaitMs = 15_000;
 export async function openReplaySession(login: ServerLogin): Promise<RawConnection> {
   const connection = await RawConnection.open({ login, applicationName: 'mtm_recovery', settings });
   try {
-    const version = await simpleQuery(connection, 'SHOW server_version_num');
-    if (Number(version[0]?.[0]) >= 170_000) await simpleQuery(connection, 'SET transaction_timeout = 0');
+    await simpleQuery(connection, noTransactionTimeout);
     await takeOrigin(connection, recoveryOrigin(login));
   } catch (error) {
     connection.destroy();

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { embeddedDatabase, embeddedHost } from '../../../src/io/launcher/node-layout.ts';
 import { startCluster, type Cluster } from '../../support/cluster.ts';
 import { equalRows, noPrepared } from '../../support/convergence.ts';
-import { findProgram, needs, psql } from '../../support/programs.ts';
+import { findProgram, needs, psql, runProgram } from '../../support/programs.ts';
 
 let cluster: Cluster;
 let sql: Sql;
@@ -155,6 +155,23 @@ describe.skipIf(findProgram('psql') === undefined)(`psql${needs('psql')}`, () =>
     ).toEqual(['1', '00000', 'ab']);
     expect(run.stderr).toMatch(/column "nothing" does not exist/);
     expect(await cluster.directly(1, 'SELECT 1 FROM people WHERE id >= 50')).toEqual([]);
+  });
+
+  test.each([
+    ['any', 'off', true],
+    ['read-write', 'off', true],
+    ['primary', 'off', true],
+    ['prefer-standby', 'off', true],
+    ['read-only', 'off', false],
+    ['standby', 'off', false],
+    ['read-write', 'on', false],
+    ['read-only', 'on', true],
+  ])('target_session_attrs=%s, read-only by default %s: %s', async (wanted, readOnly, found) => {
+    const { gatewayPort: port } = cluster.node(1);
+    const options = `'-c default_transaction_read_only=${readOnly}'`;
+    const to = `host=${embeddedHost} port=${port} user=postgres dbname=${embeddedDatabase} options=${options}`;
+    const run = await runProgram('psql', ['-XAtc', 'SELECT 1', `${to} target_session_attrs=${wanted}`]);
+    expect([run.stdout.trim(), run.code]).toEqual(found ? ['1', 0] : ['', 2]);
   });
 
   test('-1 runs a file as one transaction, -c each string as one', async () => {

@@ -13,6 +13,7 @@ import { conversations, reset, setup } from './conversations.ts';
 import { freeBasePort } from '../../support/free-port.ts';
 import { q } from '../../support/frontend-messages.ts';
 import { generated } from './generated.ts';
+import { roles, sessions, type Session } from './sessions.ts';
 import { WireClient, type Step } from './wire-client.ts';
 
 let cluster: Cluster;
@@ -33,7 +34,7 @@ beforeAll(async () => {
   for (const port of [gatewayPort, plainPort])
     await talk(
       port,
-      setup.map((text) => ({ send: [q(text)] })),
+      [...setup, ...roles].map((text) => ({ send: [q(text)] })),
     );
 });
 
@@ -43,8 +44,12 @@ afterAll(async () => {
   if (temporary !== undefined) rmSync(temporary, { recursive: true, force: true });
 });
 
-async function talk(port: number, steps: readonly Step[]): Promise<string[]> {
-  const client = await WireClient.open(port);
+async function talk(
+  port: number,
+  steps: readonly Step[],
+  parameters: Session['parameters'] = {},
+): Promise<string[]> {
+  const client = await WireClient.open(port, parameters);
   try {
     for (const step of steps) {
       client.lines.push('---');
@@ -90,6 +95,50 @@ async function compare(steps: readonly Step[]): Promise<void> {
   expect(got).toEqual(wanted);
   expect(await cluster.directly(1, 'SELECT gid FROM pg_prepared_xacts')).toEqual([]);
 }
+
+/**
+ * Of the login the settings in any order, the last value of each: that a role is read-only by default, the gateway tells
+ * behind the others.
+ */
+function settled(lines: readonly string[]): string[] {
+  const end = lines.indexOf('---');
+  const login = lines.slice(0, end < 0 ? undefined : end);
+  const last = new Map(login.map((line) => [line.split(String.raw`\u0000`)[0]!, line]));
+  return [...[...last.values()].toSorted(), ...(end < 0 ? [] : lines.slice(end))];
+}
+
+const writes = { default_transaction_read_only: 'off' };
+const rows = 'SELECT * FROM t ORDER BY id';
+
+async function compareSessions({ parameters, steps }: Session): Promise<void> {
+  const both = [];
+  for (const port of [plainPort, gatewayPort]) {
+    await talk(port, [{ send: [q(reset)] }], writes);
+    const [told, found] = [await talk(port, steps, parameters), await talk(port, [{ send: [q(rows)] }])];
+    both.push(settled(told), settled(found));
+  }
+  expect(both.slice(2)).toEqual(both.slice(0, 2));
+}
+
+describe('sessions', () => {
+  test.each(Object.entries(sessions))('%s', async (_, session) => compareSessions(session));
+
+  test('read-only by the database', async () => {
+    const alter = (text: string): Step[] => [{ send: [q(`ALTER DATABASE app ${text}`)] }];
+    for (const port of [plainPort, gatewayPort])
+      await talk(port, alter('SET default_transaction_read_only = on'));
+    await compareSessions({
+      parameters: { user: 'reader' },
+      steps: [{ send: [q('SHOW default_transaction_read_only')] }],
+    });
+    await compareSessions({
+      parameters: { user: 'writer' },
+      steps: [{ send: [q("INSERT INTO t VALUES (56, 'a')")] }],
+    });
+    for (const port of [plainPort, gatewayPort])
+      await talk(port, alter('RESET default_transaction_read_only'), writes);
+  });
+});
 
 describe('recorded', () => {
   test.each(Object.entries(conversations))('%s', async (_, steps) => compare(steps));

@@ -312,6 +312,8 @@ BEGIN
     PERFORM mtm.account(NULL);
     RETURN;
   END IF;
+  -- What comes next is refused, in the server's own words.
+  IF current_setting('transaction_read_only')::boolean THEN RETURN; END IF;
   PERFORM pg_stat_force_next_flush(); -- should it be rolled back: see mtm.changed_catalog
   -- What a function has changed before must not pass for what is announced now. Nobody hears an error of this call, so
   -- that the end of the transaction tells it.

@@ -34,11 +34,18 @@ export function describeRelation(
       extensionMember: false,
       deferrable: false,
       oneByOne: false,
+      owner: 'ann',
+      superusers: false,
+      foreignCode: false,
+      foreignTruncate: false,
+      forcedRowSecurity: false,
       foreignKeys: [],
       columns: columns.map(
         ({ name, type = 'int4', oid = 23, key, generated = false, identityAlways = false }) => ({
           name,
           typeOid: oid,
+          baseTypeOid: oid,
+          foreign: false,
           type: `pg_catalog.${type}`,
           builtin: type,
           deterministic: true,

@@ -27,6 +27,46 @@ describe('the read-only default that the client sees', () => {
     expect(wish.value).toBe(false);
   });
 
+  test('SET LOCAL hides what SET has set, until the end of the transaction', () => {
+    const wish = new ReadOnlyWish(false);
+    wish.set(setting('on'), true);
+    wish.set(setting('off', true), true);
+    expect(wish.value).toBe(false);
+    wish.blockEnded(true);
+    expect(wish.value).toBe(true);
+  });
+
+  test('what was set behind a savepoint is undone with it', () => {
+    const wish = new ReadOnlyWish(false);
+    const savepoint = (act: 'savepoint' | 'release' | 'rollback', name: string) =>
+      wish.savepoint({ kind: 'savepoint', act, name });
+    savepoint('savepoint', 'a');
+    wish.set(setting('on'), true);
+    savepoint('savepoint', 'b');
+    wish.set(setting('off', true), true);
+    savepoint('rollback', 'b');
+    expect(wish.value).toBe(true);
+    savepoint('savepoint', 'c');
+    savepoint('release', 'b');
+    savepoint('rollback', 'unknown');
+    expect(wish.value).toBe(true);
+    savepoint('rollback', 'a');
+    expect(wish.value).toBe(false);
+    wish.set(setting('on'), true);
+    savepoint('rollback', 'a');
+    wish.blockEnded(true);
+    expect(wish.value).toBe(false);
+  });
+
+  test('what role and database say is what RESET returns to', () => {
+    const wish = new ReadOnlyWish(undefined);
+    expect([wish.isKnown, wish.value]).toEqual([false, false]);
+    wish.begin(true);
+    wish.set(setting('off'), false);
+    wish.reset(false);
+    expect([wish.isKnown, wish.value]).toEqual([true, true]);
+  });
+
   test('RESET returns to what the session began with', () => {
     const wish = new ReadOnlyWish(true);
     wish.set(setting('off'), false);

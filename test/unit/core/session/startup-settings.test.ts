@@ -15,9 +15,9 @@ describe('startup settings', () => {
     ['--default-transaction-read-only=yes', true],
     ['-c work_mem=1MB  -c Default_Transaction_Read_Only=t', true],
     ['-c default_transaction_read_only=on -c default_transaction_read_only=off', false],
-    ['-c search_path=a\\ --default-transaction-read-only=on', false],
-    ['-c', false],
-    ['', false],
+    ['-c search_path=a\\ --default-transaction-read-only=on', undefined],
+    ['-c', undefined],
+    ['', undefined],
   ])('options %j: read-only by default %s', (options, wanted) => {
     expect(readOnlyDefault(settings({ options }))).toBe(wanted);
   });
@@ -56,5 +56,10 @@ describe('startup settings', () => {
       ['standard_conforming_strings', 'on'],
       ['multimaster.max_workers', '7'],
     ]);
+  });
+
+  test('a default that is no boolean is left to the server, which refuses it', () => {
+    const packet = supervisedPacket(new Map([['Default_Transaction_Read_Only', 'maybe']]), new Map());
+    expect(packet.get('default_transaction_read_only')).toBe('maybe');
   });
 });
