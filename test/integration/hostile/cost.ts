@@ -11,7 +11,7 @@ import type { Cluster } from '../../support/cluster.ts';
 import { settled } from '../../support/polling.ts';
 
 /** Sockets that come and go by themselves: links and connections of the gateway's own that are renewed. */
-const ownSockets = 4;
+const ownSockets = 12;
 const megabyte = 1024 * 1024;
 
 export interface Limits {
