@@ -38,7 +38,7 @@ export interface Held {
 /** The lines that all versions print alike. */
 export function commonLines(lines: readonly string[]): string[] {
   return lines
-    .filter((line) => !/^constraint .*: NOT NULL /.test(line)) // 18 has constraints for NOT NULL
+    .filter((line) => !/^constraint .*: NOT NULL /s.test(line)) // 18 has constraints for NOT NULL
     .filter((line) => !/^role pg_|^member pg_/.test(line)) // newer versions bring more of them
     .map(
       (line) =>
