@@ -81,8 +81,10 @@ const defaultOfRole = `SELECT pg_catalog.substr(entry, 31)
     AND (setrole OPERATOR(pg_catalog.=) 0::pg_catalog.oid OR setrole OPERATOR(pg_catalog.=)
       (SELECT oid FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) session_user))
     AND (setdatabase OPERATOR(pg_catalog.=) 0::pg_catalog.oid OR setdatabase OPERATOR(pg_catalog.=)
-      (SELECT oid FROM pg_catalog.pg_database WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()))
-  ORDER BY setrole OPERATOR(pg_catalog.=) 0::pg_catalog.oid, setdatabase OPERATOR(pg_catalog.=) 0::pg_catalog.oid
+      (SELECT oid FROM pg_catalog.pg_database
+        WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()))
+  ORDER BY setrole OPERATOR(pg_catalog.=) 0::pg_catalog.oid,
+    setdatabase OPERATOR(pg_catalog.=) 0::pg_catalog.oid
   LIMIT 1`;
 
 /**

@@ -40,7 +40,7 @@ function splitOptions(options: string): string[] {
   return words;
 }
 
-/** What the client takes default_transaction_read_only for; undefined: it leaves it to its role and database. */
+/** What the client takes default_transaction_read_only for; undefined: its role and database say. */
 export function readOnlyDefault(settings: StartupSettings): boolean | undefined {
   return booleanOf(settings.get(readOnly) ?? '');
 }

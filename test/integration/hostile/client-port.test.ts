@@ -304,6 +304,21 @@ describe('more than fits', () => {
       return `${made} made`;
     }));
 
+  test('as many statements as a string may have, and comments that can be read in many ways', async () => {
+    const pid = cluster.gatewayPid(1);
+    const stranger = await Stranger.login(port(1));
+    for (const text of [`${'/**/'.repeat(200)}DO $$BEGIN END$$; SELECT 1`, 'SELECT;'.repeat(140_000)]) {
+      const before = stranger.ready;
+      stranger.send(q(text));
+      await stranger.until('an answer', () => stranger.ready > before || stranger.closed, 60_000);
+    }
+    expect(stranger.heard).not.toContain('closed');
+    stranger.reset();
+    // Reading it may take as long as peers wait, on a machine that is busy: then the node comes back.
+    await cluster.whole();
+    expect(cluster.gatewayPid(1)).toBe(pid);
+  });
+
   test('a message that never ends', () =>
     cost.of('256 MB of one message', 3, { megabytes: 128 }, async () => {
       const stranger = await Stranger.login(port(3));
