@@ -1,14 +1,32 @@
 #!/bin/sh
-# Installs psql, pgbench, redis-server and openssl where they are missing and we may (Debian, root). Tests that need them skip by name
-# otherwise.
+# Installs what tests need and the machine lacks, when we may (Debian, root): psql, pgbench, redis-server, openssl, and the drivers of
+# test/integration/drivers/matrix. Tests that need what is not there are skipped by name.
 set -eu
 missing=
-command -v psql >/dev/null 2>&1 || missing="postgresql-client"
-if ! command -v pgbench >/dev/null 2>&1 && ! ls /usr/lib/postgresql/*/bin/pgbench >/dev/null 2>&1; then
-  missing="$missing postgresql-contrib"
-fi
-command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server"
-command -v openssl >/dev/null 2>&1 || missing="$missing openssl"
+
+# want PACKAGES COMMAND…: the packages are missing when the command fails.
+want() {
+  packages=$1
+  shift
+  "$@" >/dev/null 2>&1 || missing="$missing $packages"
+}
+
+want postgresql-client command -v psql
+ls /usr/lib/postgresql/*/bin/pgbench >/dev/null 2>&1 || want postgresql-contrib command -v pgbench
+want redis-server command -v redis-server
+want openssl command -v openssl
+# Debian's interpreters, whatever else is on the PATH.
+want python3-psycopg2 /usr/bin/python3 -c 'import psycopg2'
+want python3-psycopg /usr/bin/python3 -c 'import psycopg'
+want python3-asyncpg /usr/bin/python3 -c 'import asyncpg'
+want python3-sqlalchemy /usr/bin/python3 -c 'import sqlalchemy'
+want 'unixodbc odbc-postgresql python3-pyodbc' /usr/bin/python3 -c 'import pyodbc; pyodbc.drivers().index("PostgreSQL Unicode")'
+want default-jdk-headless /usr/bin/javac -version
+want libpostgresql-jdbc-java test -e /usr/share/java/postgresql.jar
+want 'golang-go golang-github-jackc-pgx-v4-dev' test -e /usr/bin/go -a -e /usr/share/gocode/src/github.com/jackc/pgx/v4
+want ruby-pg /usr/bin/ruby -rpg -e 1
+want 'php-cli php-pgsql' /usr/bin/php -r 'exit(extension_loaded("pdo_pgsql") ? 0 : 1);'
+want libdbd-pg-perl /usr/bin/perl -MDBD::Pg -e 1
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
   echo "not installed:$missing (tests that need them are skipped)" >&2
@@ -24,4 +42,9 @@ if [ ! -e "$policy" ]; then
 fi
 apt-get update -qq >/dev/null
 # shellcheck disable=SC2086
-apt-get install -y -qq --no-install-recommends $missing >/dev/null
+if ! apt-get install -y -qq --no-install-recommends $missing >/dev/null; then
+  # Of another release one may have another name: the others all the same.
+  for package in $missing; do
+    apt-get install -y -qq --no-install-recommends "$package" >/dev/null || echo "not installed: $package" >&2
+  done
+fi

@@ -7,6 +7,7 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
 /** From a run in CI, about half a minute or more each. */
 const long = [
   'simulation/membership',
+  'drivers/matrix',
   'tables/types',
   'statements/matrix',
   'referee/cluster',

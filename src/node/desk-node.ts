@@ -31,6 +31,7 @@ export function deskNode(node: DeskNodeParts): DeskNode {
     incarnation: takeOver.incarnation,
     branches: node.server.branchDesk,
     announceKey,
+    newestMinor: takeOver.serverVersion >= 180_000 ? 2 : 0,
     generation: () => node.generation(),
     clock: () => clock.read(Date.now()),
     notOnline: () => {
@@ -55,6 +56,7 @@ export function deskNode(node: DeskNodeParts): DeskNode {
         ? node.server.open.sessionLost(gid)
         : node.server.prepareLost(gid, pid));
     },
+    giveUp: (gid) => drain.push({ kind: 'client-cancelled', gid }),
     deliveryFailed: (reason) => node.server.notifier.lost(1, reason),
     mayBypass: (user) => control.mayBypass(user, config.adminRole),
     scramVerifier: (user) => control.scramVerifier(user),

@@ -10,6 +10,7 @@ import type { GatewayConfig } from '../config/schema.ts';
 import type { Reception } from '../io/clients/arrival.ts';
 import { ClientEncryption } from '../io/clients/client-encryption.ts';
 import { ClientListener } from '../io/clients/client-listener.ts';
+import type { SessionServices } from '../io/clients/session-services.ts';
 import { ownSessions } from '../io/wire/own-sessions.ts';
 import { loadClassifier } from '../io/parser.ts';
 import { PeerPort } from '../io/peers/peer-port.ts';
@@ -60,7 +61,7 @@ export async function startGateway(config: GatewayConfig, log: Logger): Promise<
   const done = Promise.all(all.map((keeper) => keeper.run())).then(() => undefined);
   return {
     stop: async () => {
-      listener.close();
+      // The port stays open meanwhile: who comes is told why not, and who is still at work may cancel.
       await Promise.all(all.map((keeper) => keeper.stop()));
       closePorts();
     },
@@ -93,11 +94,19 @@ function newListener(
     encryption: ClientEncryption.of(config.clientTls, log, config.authenticationTimeoutMs),
     reception: (database): Reception =>
       keepers.get(database)?.reception() ?? keepers.get(first)!.reception(database),
-    cancel: (processId, key) => {
-      for (const keeper of keepers.values()) {
-        const services = keeper.reception();
-        if (!('severity' in services)) services.cancel(processId, key);
-      }
+    newestMinor: () => Math.max(...reachable(keepers).map(({ newestMinor }) => newestMinor), 0),
+    cancel: async (processId, key) => {
+      const nodes = reachable(keepers);
+      for (const node of nodes) if (await node.cancel(processId, key)) return;
+      // Whoever has a list of hosts, or a load balancer, cancels anywhere.
+      await Promise.all(nodes.map((node) => node.cancelElsewhere(processId, key)));
     },
+  });
+}
+
+function reachable(keepers: ReadonlyMap<string, NodeKeeper>): SessionServices[] {
+  return [...keepers.values()].flatMap((keeper) => {
+    const services = keeper.reception();
+    return 'severity' in services ? [] : [services];
   });
 }

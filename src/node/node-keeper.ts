@@ -130,9 +130,9 @@ async function startNode(surroundings: NodeSurroundings, holding: Holding): Prom
   try {
     const positionAtStart = await readPosition(control.client);
     if (!(await control.claim(holding))) throw superseded(config);
-    await control.endSessions();
+    await control.endSessions(config.adminRole);
     const seed = await equip(control, config, positionAtStart);
-    const takeOver = await control.takeOver(holding);
+    const takeOver = await control.takeOver(holding, config.adminRole);
     if (takeOver === undefined) throw superseded(config);
     const observer = await open();
     const probe = await open();

@@ -1,6 +1,7 @@
 /** The questions that this node answers and asks, put together. */
 import type { NodeId } from '../core/identity.ts';
 import type { NodeMachine } from '../core/node/node-machine.ts';
+import { cancelAnswerers, CancelQuestion } from './cancel-question.ts';
 import { ddlAnswerers, ddlHandlers } from './ddl-desk.ts';
 import { everywhereAnswerers, EverywhereDesk } from './everywhere-desk.ts';
 import { EverywhereHands } from './everywhere-hands.ts';
@@ -17,6 +18,7 @@ export class Questions {
   readonly #desk: RequestDesk;
   readonly #peers: PeerQuestions;
   readonly everywhere: EverywhereDesk;
+  readonly cancels: CancelQuestion;
 
   constructor(node: VerbNode, members: Members, desk: SessionDesk) {
     const { announceKey, takeOver, log, control } = node.parts;
@@ -30,10 +32,12 @@ export class Questions {
         ...everywhereAnswerers(node, hands),
         ...ddlAnswerers(node),
         ...snapshotAnswerers(snapshots),
+        ...cancelAnswerers(desk),
       },
       linked: (to) => members.linked(to),
       send: (to, message) => members.send(to, message),
     });
+    this.cancels = new CancelQuestion(this.#peers, () => node.contacts());
     this.everywhere = new EverywhereDesk(node, this.#peers, hands);
     const note = (id: string, reply: object | undefined, error: object | undefined): Promise<void> =>
       control.noteReply({ id, incarnation, reply, error });
@@ -83,5 +87,6 @@ export function newQuestions(
   };
   const questions = new Questions(node, members, desk);
   desk.everywhere = questions.everywhere;
+  desk.cancels = questions.cancels;
   return questions;
 }

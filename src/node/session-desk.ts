@@ -16,17 +16,19 @@ import type { ClientSession } from '../io/clients/client-session.ts';
 import type { SessionServices } from '../io/clients/session-services.ts';
 import type { GatewayConfig } from '../config/schema.ts';
 import type { BranchDesk } from './branch-desk.ts';
+import type { CancelQuestion } from './cancel-question.ts';
 import { frameSql } from './everywhere-frame.ts';
 import { headerProof, keyProof } from './header-proof.ts';
 
 const cancelRepeatMs = 50;
-/** Sessions with application_name=mtm_admin beyond max_connections, as superuser_reserved_connections. */
-const adminReserve = 3;
+const adminReserve = 3; // sessions of mtm_admin beyond max_connections
 
 export interface DeskNode {
   readonly classifier: Classifier;
   readonly incarnation: number;
   readonly announceKey: Uint8Array;
+  /** Of protocol 3, the newest that the server speaks. */
+  readonly newestMinor: number;
   /** Undefined while nothing may be prepared. */
   generation(): number | undefined;
   clock(): number;
@@ -41,6 +43,8 @@ export interface DeskNode {
   heldOpen(gid: Gid, xid: string, backendPid: number): void;
   /** COMMIT or ROLLBACK was executed as ordered, or COMMIT has failed. */
   openEnded(gid: Gid, end: Finish | 'failed'): void;
+  /** The client has cancelled it. */
+  giveUp(gid: Gid): void;
   mayBypass(user: string): Promise<boolean>;
   scramVerifier(user: string): Promise<string | undefined>;
   deliveryFailed(reason: string): void;
@@ -71,6 +75,8 @@ export class SessionDesk {
   everywhere: EverywhereRunner | undefined;
   /** Gids of one server are different, whichever of its databases they are of. */
   #counter: number;
+  /** Where sessions of other gateways are cancelled. */
+  cancels: CancelQuestion | undefined;
   #draining = false;
   #heldUntil = 0;
 
@@ -141,6 +147,9 @@ export class SessionDesk {
         node.branches.sessionEnded(session);
       },
       cancel: (processId, key) => this.#cancel(processId, key),
+      cancelElsewhere: async (processId, key) => this.cancels?.ask(processId, key),
+      newestMinor: node.newestMinor,
+      giveUp: (gid) => node.giveUp(gid),
     };
   }
 
@@ -236,10 +245,13 @@ export class SessionDesk {
     return undefined;
   }
 
-  #cancel(processId: number, key: Uint8Array): void {
+  async #cancel(processId: number, key: Uint8Array): Promise<boolean> {
     for (const session of this.#sessions) {
-      if (session.backendPid === processId && session.keyFits(key)) session.cancel();
+      if (session.backendPid !== processId || !session.keyFits(key)) continue;
+      await session.cancel();
+      return true;
     }
+    return false;
   }
 
   /** The outcome of a transaction is known: the session that waits for it may answer its client. */
@@ -314,8 +326,8 @@ export class SessionDesk {
   }
 
   /**
-   * No new sessions; those that do nothing end now, the others when their transaction does, at the latest
-   * after `limitMs`.
+   * No new sessions; those that do nothing or have not logged in end now, the others when their transaction
+   * does, at the latest after `limitMs`.
    */
   async drain(limitMs: number): Promise<void> {
     this.#draining = true;
@@ -323,8 +335,8 @@ export class SessionDesk {
     for (;;) {
       const late = performance.now() > until;
       for (const session of [...this.#sessions]) {
-        if (!late && session.supervised && !session.machine.idle) continue;
-        session.shutDown('57P01', '[multimaster] terminating connection: the gateway is shutting down');
+        if (!late && session.supervised && session.loggedIn && !session.machine.idle) continue;
+        session.shutDown('57P01', 'terminating connection due to administrator command');
         session.finish();
       }
       if (this.#sessions.size === 0) return;

@@ -33,7 +33,7 @@ export type Decision = 'commit' | 'rollback';
 const textOid = 25;
 const int4Oid = 23;
 const encoder = new TextEncoder();
-const decoder = new TextDecoder();
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 const nothing = new Uint8Array(0);
 
 export class ClientRows {

@@ -87,7 +87,7 @@ export const followSql = 'SELECT mtm.follow($1)';
 export function readDdlMessage(content: Uint8Array): DdlMessage | undefined {
   let value: unknown;
   try {
-    value = JSON.parse(new TextDecoder().decode(content));
+    value = JSON.parse(new TextDecoder('utf-8', { ignoreBOM: true }).decode(content));
   } catch {
     return undefined; // refused by the caller, with the gid
   }

@@ -7,7 +7,7 @@ import type { Tuple, TupleValue } from '../pgoutput/messages.ts';
 import type { ForeignKeyFacts } from './facts.ts';
 import type { KeyPlaces } from './relation-plan.ts';
 
-const decoder = new TextDecoder();
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 const encoder = new TextEncoder();
 /** No text value contains it. */
 const separator = '\0';

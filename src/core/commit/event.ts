@@ -55,6 +55,8 @@ export type CommitEvent =
    * It is not open any more and certainly not committed: its session is gone, or its COMMIT has failed.
    */
   | { readonly kind: 'open-lost'; readonly gid: Gid; readonly refusal: Refusal }
+  /** The client does not want it any more. */
+  | { readonly kind: 'client-cancelled'; readonly gid: Gid }
   /** Its changes cannot be read. */
   | { readonly kind: 'capture-failed'; readonly gid: Gid; readonly refusal: Refusal }
   /** A piece of the transaction's changes came out of the slot; `last` with its Prepare message. */

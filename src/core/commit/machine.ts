@@ -20,7 +20,7 @@ import { assert, unreachable } from '../../lib/assert.ts';
 import { Coordinator } from './coordinator.ts';
 import type { CommitEffect, CommitEvent, Holder } from './event.ts';
 import { Participant } from './participant.ts';
-import { chainRefusal, conflictRefusal, lockRefusal, undecodable } from './refusal.ts';
+import { chainRefusal, cancelRefusal, conflictRefusal, lockRefusal, undecodable } from './refusal.ts';
 
 /** How long a transaction waits for a session that waits itself, ms. */
 const chainPatienceMs = 20;
@@ -152,6 +152,9 @@ export class CommitMachine {
         return this.#coordinator.heldOpen(event.gid);
       case 'open-lost':
         return this.#coordinator.openLost(event.gid, event.refusal);
+      case 'client-cancelled':
+        this.#coordinator.refuse(event.gid, cancelRefusal(this.#options.self));
+        return undefined;
       case 'capture-failed':
         this.#coordinator.refuse(event.gid, event.refusal);
         return undefined;

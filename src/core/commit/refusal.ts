@@ -35,6 +35,16 @@ export function conflictRefusal(loser: Gid, winner: Gid, node: NodeId): Refusal 
   };
 }
 
+/** In the words of PostgreSQL. */
+export function cancelRefusal(node: NodeId): Refusal {
+  return {
+    sqlstate: '57014',
+    message: 'canceling statement due to user request',
+    node,
+    retryable: false,
+  };
+}
+
 /** A lock that nobody here can take away was not released in time. */
 export function lockRefusal(gid: Gid, node: NodeId, holder: { pid: number } | { prepared: string }): Refusal {
   const who =

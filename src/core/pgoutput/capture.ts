@@ -55,7 +55,7 @@ const namesKept = 20;
 const aliensKept = 1000;
 /** Of the changes of a client's prepared transaction: every node keeps them until it is finished. */
 const bodyLimit = 33_554_432;
-const decoder = new TextDecoder();
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 
 export class Capture {
   readonly #node: NodeId;

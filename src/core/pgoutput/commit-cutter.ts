@@ -62,7 +62,7 @@ interface OpenCommit {
 }
 
 const pieceBytes = 65_536;
-const decoder = new TextDecoder();
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 
 export class CommitCutter {
   readonly #handler: CutterHandler;

@@ -19,7 +19,7 @@ export const payloadLimit = 8000;
 /** Of one transaction; PostgreSQL's own queue is as large by far. */
 const keptBytes = 32 * 1024 * 1024;
 
-const decoder = new TextDecoder();
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 const encoder = new TextEncoder();
 
 /** NUL, and halves of characters: no text of PostgreSQL has them. */

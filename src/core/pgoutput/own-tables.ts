@@ -18,7 +18,7 @@ export function isSharedTable(schema: string, name: string): boolean {
 /** Prefixes of messages that say which transaction this is. */
 export const headerPrefix = { supervised: 'mtm', client: 'mtm-client' } as const;
 
-const decoder = new TextDecoder();
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 
 /** The content of a header message, or undefined when it is not one: anybody may write our prefix. */
 export function readHeader(content: Uint8Array): { readonly gid: Gid; readonly hmac: string } | undefined {

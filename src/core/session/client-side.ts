@@ -63,7 +63,7 @@ export class ClientSide {
 
   /** Copy data need not be collected: they go straight through, or nobody wants them. */
   get streamsCopyData(): boolean {
-    return this.copying || !this.#busy;
+    return this.copying || (!this.#busy && !this.#intake.collecting);
   }
 
   get leaving(): boolean {
@@ -136,7 +136,8 @@ export class ClientSide {
       case frontend.sync:
         return this.#give(intake.cut('sync', message));
       case frontend.flush:
-        if (collecting) this.#give(intake.cut('flush', message));
+        // One with a body is an error of the server's, and what follows is skipped up to a Sync.
+        if (collecting || message.bytes.length > 5) this.#give(intake.cut('flush', message));
         return;
       case frontend.query:
         if (collecting) return this.#give(intake.cut('query', message));
@@ -147,6 +148,7 @@ export class ClientSide {
       case frontend.copyData:
       case frontend.copyDone:
       case frontend.copyFail:
+        if (intake.collecting) return this.#runBefore(message);
         return; // the rest of a COPY that has failed: the server ignores it too
       case frontend.terminate:
         return this.#session.end();
@@ -156,6 +158,12 @@ export class ClientSide {
   }
 
   // ---- groups
+
+  /** Copy data right behind an Execute: whether anybody wants them is known when that has run. */
+  #runBefore(message: ClientMessage): void {
+    this.#intake.putBack([message]);
+    this.#give(this.#intake.cut('part', undefined));
+  }
 
   #give(segment: Segment): void {
     const session = this.#session;

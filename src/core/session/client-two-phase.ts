@@ -21,7 +21,7 @@ import { rolledBack, sendPrepare } from './commit-flow.ts';
 import { rollBack, settled } from './server-reply.ts';
 import type { BlockEnd } from './commit-flow.ts';
 import { refusalText, translated } from './interruption.ts';
-import { newReply } from './reply.ts';
+import { ownReply } from './reply.ts';
 import type { Reply } from './reply.ts';
 import type { SessionMachine } from './session.ts';
 import { commitFails, noTransaction, relayStatement } from './transaction-control.ts';
@@ -120,7 +120,7 @@ function unfit(isTooBig: boolean): BlockEnd {
 function sendAsOwn(session: SessionMachine, bytes: Uint8Array): Reply {
   session.registry.simpleQuerySent(false);
   session.toServer(bytes);
-  return session.expect(newReply('own', false));
+  return session.expect(ownReply(true));
 }
 
 /** The supervised transaction that brings the rows: when it commits, 'x' is prepared on all members. */
@@ -131,7 +131,7 @@ function* commitRows(session: SessionMachine, block: Block, branch: PreparedBran
   session.sendOwn(beginWrite);
   const rows = sendAsOwn(session, session.ports.branchRows(branch.id, gid));
   const header = session.ports.headerSql(gid, false, false);
-  const prepare = session.sendOwn(`${header}; PREPARE TRANSACTION '${gid}'`);
+  const prepare = session.sendOwn(`${header}; PREPARE TRANSACTION '${gid}'`, true);
   yield* settled(session, rows);
   yield* settled(session, prepare);
   if (rows.error === undefined) return yield* afterPrepare(session, block, gid, prepare.value, prepare);
@@ -183,7 +183,7 @@ function* decide(session: SessionMachine, kind: FinishPrepared, startTime: numbe
   const block = newBlock(false, startTime, undefined, undefined);
   session.block = block;
   session.sendOwn(beginWrite);
-  const decision = session.sendOwn(session.ports.decisionSql(kind.gid, kind.commit));
+  const decision = session.sendOwn(session.ports.decisionSql(kind.gid, kind.commit), true);
   const flight = sendPrepare(session, block);
   yield* settled(session, decision);
   return yield* endAttempt(session, block, decision, flight);

@@ -9,7 +9,7 @@ import type { Answer } from '../commit/event.ts';
 import { status } from '../wire/codes.ts';
 import { errorFields, errorResponse } from '../wire/messages.ts';
 import type { ErrorText } from '../wire/messages.ts';
-import { pause } from './admission.ts';
+import { cancelled, pause } from './admission.ts';
 import { noteReply } from './block.ts';
 import type { Block } from './block.ts';
 import { refusalText, translated } from './interruption.ts';
@@ -45,7 +45,7 @@ export function sendPrepare(session: SessionMachine, block: Block): Flight | und
   if (gid === undefined) return undefined;
   block.gid = gid;
   const header = session.ports.headerSql(gid, false, isAnnounced(block));
-  const prepare = session.sendOwn(`${header}; PREPARE TRANSACTION '${gid}'`);
+  const prepare = session.sendOwn(`${header}; PREPARE TRANSACTION '${gid}'`, true);
   return { gid, prepare };
 }
 
@@ -86,6 +86,7 @@ function* commitBlock(session: SessionMachine, block: Block, flight: Flight | un
   while (session.cancelling) yield;
   if (flight === undefined) {
     yield* whileHeld(session);
+    if (session.clientCancelled) return yield* givenUp(session);
     if (session.interruption !== undefined) return yield* interrupted(session, session.interruption.refusal);
     if (block.temporary) session.mayHaveTemporary = true;
     if (!block.wrote || block.uncertain || session.mayHaveTemporary) return yield* askThenEnd(session, block);
@@ -119,6 +120,12 @@ export function* generationEnded(session: SessionMachine): Part<BlockEnd> {
   return { kind: 'error', error, retryable: true };
 }
 
+/** The client does not want to wait any longer for the moment of its commit. */
+function* givenUp(session: SessionMachine): Part<BlockEnd> {
+  if (session.serverStatus !== status.idle) yield* rollBack(session);
+  return { kind: 'error', error: errorResponse(cancelled), retryable: false };
+}
+
 function* interrupted(session: SessionMachine, refusal: Refusal): Part<BlockEnd> {
   const error = errorResponse(refusalText(refusal));
   if (session.serverStatus !== status.idle) yield* rollBack(session);
@@ -140,7 +147,7 @@ export function failed(session: SessionMachine, block: Block, gid: Gid): void {
 function* askThenEnd(session: SessionMachine, block: Block): Part<BlockEnd> {
   const gid = session.ports.newTransaction(block.startTime);
   if (gid === undefined) return yield* generationEnded(session);
-  const header = session.sendOwn(session.ports.headerSql(gid, block.uncertain, isAnnounced(block)));
+  const header = session.sendOwn(session.ports.headerSql(gid, block.uncertain, isAnnounced(block)), true);
   yield* settled(session, header);
   if (header.error !== undefined) {
     failed(session, block, gid);
@@ -170,7 +177,7 @@ function* askThenEnd(session: SessionMachine, block: Block): Part<BlockEnd> {
   }
   block.preparing = true;
   block.gid = gid;
-  const prepare = session.sendOwn(`PREPARE TRANSACTION '${gid}'`);
+  const prepare = session.sendOwn(`PREPARE TRANSACTION '${gid}'`, true);
   yield* settled(session, prepare);
   return yield* afterPrepare(session, block, gid, header.value, prepare);
 }
@@ -189,7 +196,7 @@ function* isForPrepareToSee(session: SessionMachine, block: Block): Part<boolean
 
 /** There is nothing to replicate. */
 function* commitHere(session: SessionMachine): Part<BlockEnd> {
-  const commit = session.sendOwn('COMMIT');
+  const commit = session.sendOwn('COMMIT', true);
   yield* settled(session, commit);
   if (commit.tag === 'COMMIT') return { kind: 'committed', voted: false };
   if (session.serverStatus !== status.idle) yield* rollBack(session);

@@ -17,7 +17,7 @@ import type { Piece, Place } from './group-reader.ts';
 import { sendMessages, syncOpen, tellPending } from './group-run.ts';
 import type { Run } from './group-run.ts';
 import type { Segment } from './intake.ts';
-import { newReply } from './reply.ts';
+import { ownReply } from './reply.ts';
 import type { SessionMachine } from './session.ts';
 import {
   blocksOnly,
@@ -177,5 +177,5 @@ function* runControl(session: SessionMachine, run: Run, control: NonNullable<Pie
 function closeQuietly(session: SessionMachine, portal: string): void {
   session.toServer(closePortal(portal));
   session.toServer(syncMessage);
-  session.expect(newReply('own', false));
+  session.expect(ownReply());
 }

@@ -21,7 +21,7 @@ export type OpenEnd =
 /** In place of PREPARE. The gid is used up when it is refused. */
 export function* commitLast(session: SessionMachine, block: Block, gid: Gid): Part<OpenEnd> {
   // Deferred triggers run now: what they say is the client's, and COMMIT has little left to do.
-  const constraints = session.sendOwn('SET CONSTRAINTS ALL IMMEDIATE');
+  const constraints = session.sendOwn('SET CONSTRAINTS ALL IMMEDIATE', true);
   yield* settled(session, constraints);
   if (constraints.tag !== 'SET CONSTRAINTS' || session.interruption !== undefined)
     return { kind: 'refused', reply: constraints };

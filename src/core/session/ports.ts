@@ -95,6 +95,8 @@ export interface SessionPorts extends BranchPorts, EverywherePorts {
   heldOpen(gid: Gid, xid: string): void;
   /** What was ordered was executed, or the COMMIT has failed. */
   openEnded(gid: Gid, end: Finish | 'failed'): void;
+  /** The client does not want it any more: it is refused, unless that is decided. The answer tells. */
+  giveUp(gid: Gid): void;
   /** How the PREPARE of the gid ended. */
   prepareEnded(gid: Gid, end: PrepareEnd): void;
 }

@@ -19,7 +19,7 @@ import { queryTextAt, sliceStatements } from './query-text.ts';
 import type { QueryText } from './query-text.ts';
 import { runString } from './query-string.ts';
 import type { StringStatement } from './query-string.ts';
-import { newReply } from './reply.ts';
+import { ownReply } from './reply.ts';
 import { rewritten } from './rewrite.ts';
 import type { SessionMachine, Task } from './session.ts';
 import { account, announce, inExplicitBlock, refuse, runAutocommit, runPassing, sendReady } from './unit.ts';
@@ -112,7 +112,7 @@ function* runAnnounced(session: SessionMachine, unit: Unit): Task {
   yield* runPassing(session, unit);
 }
 
-const decoder = new TextDecoder();
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 
 /**
  * One query or row change: several of them may run in one string, because no event trigger has to tell them
@@ -183,7 +183,7 @@ function* runUnparsed(session: SessionMachine, source: QueryText): Task {
   // Parse (F): no name, the text, no parameter types.
   session.toServer(withText(frontend.parse, Uint8Array.of(0), source.bytes, Uint8Array.of(0, 0)));
   session.toServer(syncMessage);
-  const reply = session.expect(newReply('own', false));
+  const reply = session.expect(ownReply());
   yield* settled(session, reply);
   if (reply.error === undefined) {
     yield* refuse(session, unparsedText(source.text));

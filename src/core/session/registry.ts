@@ -46,6 +46,8 @@ interface Pending {
   readonly place: number;
 }
 
+const parsesUnnamed = ({ name, closes }: Pending): boolean => name === '' && !closes;
+
 /** The names that a group has touched, and what stood there before. */
 export type Journal = Map<string, Prepared | undefined>;
 
@@ -65,11 +67,16 @@ export class Registry {
    * is bound.
    */
   unnamedDropped = false;
+  /** The one was, that stands there when the server skips the Parse of a new one. */
+  #droppedBefore = false;
 
   parse(name: string, prepared: Prepared): void {
     this.#note(name);
+    if (name === '') {
+      if (!this.#pending.some(parsesUnnamed)) this.#droppedBefore = this.unnamedDropped;
+      this.unnamedDropped = false;
+    }
     this.#pending.push({ closes: false, name, prepared, journal: this.#journal, place: this.#read });
-    if (name === '') this.unnamedDropped = false;
   }
 
   closeStatement(name: string): void {
@@ -108,6 +115,7 @@ export class Registry {
     if (oldest?.closes !== closes) return;
     this.#pending.shift();
     if (oldest.name === undefined) return;
+    if (parsesUnnamed(oldest)) this.#droppedBefore = false;
     this.#put(oldest.name, oldest.prepared);
   }
 
@@ -133,6 +141,7 @@ export class Registry {
       if (failed && next.name === '' && !next.closes && next.place === this.#answered) {
         this.#put('', undefined);
       }
+      if (this.#pending.some(parsesUnnamed)) this.unnamedDropped ||= this.#droppedBefore;
       this.#pending = [];
     }
     this.#read = 0;

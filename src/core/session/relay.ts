@@ -236,6 +236,8 @@ function relayError(
   session.client.copyEnded();
   if (reply.error !== undefined) return; // after a loss of the lease; otherwise there is one error in a reply
   takeError(reply, buffer, start, end);
+  // What was to be parsed again has failed, as everything does in a failed transaction.
+  if (reply.prefix > 0) session.registry.unnamedDropped = true;
   reply.prefix = 0;
   reply.skip = 0;
   if (reply.open) tellError(session, reply, reply.error!);

@@ -9,6 +9,8 @@ import { backend } from '../wire/codes.ts';
 
 export interface Reply {
   readonly kind: 'own' | 'client';
+  /** A cancel request of the client may end what this is the reply to. */
+  cancellable: boolean;
   /** Hold everything until release: the client must not hear of success before the outcome. */
   hold: boolean;
   /**
@@ -75,6 +77,7 @@ export interface Reply {
 export function newReply(kind: 'own' | 'client', hold: boolean, prefix = 0): Reply {
   return {
     kind,
+    cancellable: kind === 'client',
     hold,
     open: false,
     prefix,
@@ -105,6 +108,11 @@ export function newReply(kind: 'own' | 'client', hold: boolean, prefix = 0): Rep
     byCommit: false,
     dropped: false,
   };
+}
+
+/** To a statement of the gateway's own. */
+export function ownReply(cancellable = false): Reply {
+  return { ...newReply('own', false), cancellable };
 }
 
 /** Messages after which a repeat would tell the client something twice, or something else. */

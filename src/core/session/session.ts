@@ -30,7 +30,7 @@ import { PlainRead } from './plain-read.ts';
 import { ReadOnlyWish } from './read-only-wish.ts';
 import { Registry } from './registry.ts';
 import { relay, relayNotice, relayPart, tellError } from './relay.ts';
-import { newReply } from './reply.ts';
+import { ownReply } from './reply.ts';
 import { Delivery } from './delivery.ts';
 import { Seniority } from './seniority.ts';
 import { learnDefault, relayParameter, Sensor, sensorName } from './sensor.ts';
@@ -55,8 +55,9 @@ export class SessionMachine {
   /** What is being prepared under a name of the client's. */
   branch: PreparedBranch | undefined;
   retryIsDue = false;
-  /** The client has asked to cancel the unit that runs: it is not repeated. */
+  /** The client has cancelled the unit that runs: it is not repeated. Due: the server is to be asked. */
   clientCancelled = false;
+  cancelDue = false;
   /** The open transaction was ended by the gateway. */
   interruption: Interruption | undefined;
   /** Its transactions may touch temporary tables, which PREPARE refuses: the server is asked before. */
@@ -130,7 +131,7 @@ export class SessionMachine {
 
   // ---- tasks
 
-  /** A unit runs: its client's next messages wait, unless it is a group that waits for them. */
+  /** The client's next messages wait, unless it is a group that waits for them. */
   get busy(): boolean {
     return this.#cancelling || (this.#task !== undefined && !this.client.groupWaits);
   }
@@ -153,6 +154,7 @@ export class SessionMachine {
       this.#running = false;
       if (done === true) {
         this.#task = undefined;
+        this.cancelDue = false;
         this.client.groupWorks();
         this.#failIfInterrupted();
       }
@@ -173,11 +175,22 @@ export class SessionMachine {
     this.ports.toServer(bytes, 0, bytes.length);
   }
 
-  /** Sends a statement of the gateway's own. */
-  sendOwn(sql: string): Reply {
+  /** Sends a statement of the gateway's own; `cancellable`: it ends the client's transaction, or fails it. */
+  sendOwn(sql: string, cancellable = false): Reply {
     this.registry.simpleQuerySent(false);
     this.toServer(query(sql));
-    return this.expect(newReply('own', false));
+    return this.expect(ownReply(cancellable));
+  }
+
+  cancelIfDue(): void {
+    if (!this.cancelDue || this.#cancelling || this.#replies[0]?.cancellable !== true) return;
+    this.cancelDue = false;
+    this.#cancelServer();
+  }
+
+  #cancelServer(): void {
+    this.#cancelling = true;
+    this.ports.cancelServer();
   }
 
   expect(reply: Reply): Reply {
@@ -294,6 +307,7 @@ export class SessionMachine {
       return this.client.login();
     }
     this.#replies.shift();
+    this.cancelIfDue();
     reply.statusBefore = this.serverStatus;
     this.serverStatus = buffer[start + 5]!;
     reply.status = this.serverStatus;
@@ -313,7 +327,6 @@ export class SessionMachine {
     this.end();
   }
 
-  /** The server connection is gone. */
   serverGone(): void {
     if (this.#ended || this.#serverLost) return;
     if (this.block?.prepared === true) this.#serverLost = true;
@@ -340,18 +353,9 @@ export class SessionMachine {
     this.resume();
   }
 
-  /** The client's cancel request: false when there is nothing that the server could cancel. */
-  clientCancel(): boolean {
-    if (this.#task === undefined || this.preparing) return false;
-    this.clientCancelled = true;
-    this.resume();
-    return this.awaitsServer;
-  }
-
   /**
-   * An older transaction of another node needs a lock that this session holds: its transaction ends now, with
-   * 40001. False when there is none to end, or its PREPARE is on the way (then the conflict is judged between
-   * the two transactions).
+   * An older transaction of another node needs a lock of this session: its transaction ends now, with 40001.
+   * False: there is none to end, or its PREPARE is on the way (the conflict is judged between the two then).
    */
   interrupt(refusal: Refusal): boolean {
     if (this.block === undefined || this.block.preparing) return false;
@@ -359,8 +363,7 @@ export class SessionMachine {
     this.interruption ??= newInterruption(refusal, this.serverStatus === status.failed);
     if (this.#cancelling || this.interruption.rolledBack) return true;
     if (this.#replies.length > 0) {
-      this.#cancelling = true;
-      this.ports.cancelServer();
+      this.#cancelServer();
     } else {
       this.resume();
       this.#failIfInterrupted();
@@ -369,18 +372,15 @@ export class SessionMachine {
   }
 
   /**
-   * The generation ends: a PREPARE that is on its way is cancelled, or has just succeeded. A request that
-   * comes before it has begun is lost, so this is to be repeated until the end of PREPARE was told.
+   * The generation ends: a PREPARE on its way is cancelled, or has just succeeded. To be repeated until its
+   * end was told: a request that comes before it has begun is lost.
    */
   withdraw(refusal: Refusal): void {
     if (this.interrupt(refusal) || this.block?.preparing !== true || this.block.prepared) return;
     this.block.withdrawn ??= refusal;
-    if (this.#cancelling) return;
-    this.#cancelling = true;
-    this.ports.cancelServer();
+    if (!this.#cancelling) this.#cancelServer();
   }
 
-  /** The server has dealt with the cancel request. */
   cancelDelivered(): void {
     this.#cancelling = false;
     if (this.client.copying && this.interruption !== undefined) {

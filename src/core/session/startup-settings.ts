@@ -40,7 +40,7 @@ function splitOptions(options: string): string[] {
   return words;
 }
 
-/** What the client takes default_transaction_read_only for; undefined: its role and database say. */
+/** What the client takes default_transaction_read_only for; undefined: role and database decide. */
 export function readOnlyDefault(settings: StartupSettings): boolean | undefined {
   return booleanOf(settings.get(readOnly) ?? '');
 }

@@ -14,6 +14,8 @@ import type { Statement, StatementClass } from './statement-class.ts';
 import { utf8Length } from './utf8-length.ts';
 import { nodeAt, nodesAt, stringsAt, textAt, unwrap, walk, type Tree, type TreeNode } from './tree.ts';
 
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+
 const read: StatementClass = { kind: 'read' };
 const session: StatementClass = { kind: 'session' };
 
@@ -183,7 +185,7 @@ function statementClass(statement: TreeNode, context: ClassifyContext): Statemen
 /** REFRESH MATERIALIZED VIEW CONCURRENTLY runs without its last word. */
 function withText(found: StatementClass, text: string, start: number, end: number): StatementClass {
   if (found.kind !== 'write' || found.instead === undefined) return found;
-  const own = new TextDecoder().decode(new TextEncoder().encode(text).subarray(start, end));
+  const own = decoder.decode(new TextEncoder().encode(text).subarray(start, end));
   return { ...found, instead: withoutConcurrently(own) };
 }
 

@@ -6,7 +6,8 @@
  */
 import type { Socket } from 'node:net';
 import { startupRefusal, startupSettings } from '../../core/session/startup-settings.ts';
-import { errorResponse } from '../../core/wire/messages.ts';
+import { booleanOf } from '../../core/session/read-only-wish.ts';
+import { errorResponse, oldErrorResponse } from '../../core/wire/messages.ts';
 import type { ErrorText } from '../../core/wire/messages.ts';
 import { readStartupPacket, type StartupPacket } from '../../core/wire/startup-packet.ts';
 import { connectSecurely, usesTls } from '../postgres/server-connection.ts';
@@ -26,8 +27,10 @@ export type Reception = SessionServices | ErrorText;
 export interface ReceptionDesk {
   /** Asked for each connection, when its startup packet has come. */
   reception(database: string): Reception;
-  /** Passes a cancel request on to the session that it fits. */
-  cancel(processId: number, key: Uint8Array): void;
+  /** Passes a cancel request on to the session that it fits; resolves when that is done. Never rejects. */
+  cancel(processId: number, key: Uint8Array): Promise<void>;
+  /** Of protocol 3, the newest that the server speaks. */
+  newestMinor(): number;
   /** Sessions of this gateway with itself. */
   readonly own: OwnSessions;
   /** Undefined: there is no TLS. */
@@ -95,15 +98,17 @@ export class Arrival {
     switch (packet.kind) {
       case 'incomplete':
         return;
+      case 'alien':
+        return void this.#socket.destroy();
       case 'violation':
         return this.#refuse({ severity: 'FATAL', sqlstate: '08P01', message: packet.reason });
+      case 'unsupported':
+        return this.#refuseProtocol(packet.major, packet.minor);
       case 'ssl-request':
       case 'gss-request':
         return this.#answer(packet);
       case 'cancel':
-        this.#leave();
-        this.#desk.cancel(packet.processId, packet.key);
-        return this.#socket.on('error', this.#broken).destroySoon();
+        return void this.#cancel(packet.processId, packet.key);
       case 'startup':
         return this.#begin(packet);
     }
@@ -111,23 +116,33 @@ export class Arrival {
 
   #answer({ kind, bytes }: Extract<StartupPacket, { kind: 'ssl-request' | 'gss-request' }>): void {
     const ssl = kind === 'ssl-request';
-    if (this.#encrypted || (ssl ? this.#sslAnswered : this.#gssAnswered)) {
-      const version = ssl ? '1234.5679' : '1234.5680';
-      const message = `unsupported frontend protocol ${version}: server supports 3.0 to 3.2`;
-      return this.#refuse({ severity: 'FATAL', sqlstate: '0A000', message });
-    }
-    if (this.#received.length > bytes) {
-      // What came in the clear behind a request for encryption may be somebody else's (CVE-2021-23214).
-      const message = 'received unencrypted data after encryption request';
-      return this.#refuse({ severity: 'FATAL', sqlstate: '08P01', message });
-    }
-    this.#received = new Uint8Array(0);
-    const { encryption } = this.#desk;
+    // Each once, and none inside TLS: then it is a version like any other.
+    if (this.#encrypted || (ssl ? this.#sslAnswered : this.#gssAnswered))
+      return this.#refuseProtocol(1234, ssl ? 5679 : 5680);
     if (ssl) this.#sslAnswered = true;
     else this.#gssAnswered = true;
+    const { encryption } = this.#desk;
     const offer = ssl && encryption !== undefined;
-    this.#socket.write(offer ? offersTls : offersNothing);
+    const injected = this.#received.length > bytes;
+    this.#received = new Uint8Array(0);
+    if (!injected || !offer) this.#socket.write(offer ? offersTls : offersNothing);
+    if (injected) return this.#refuse(injectedError(ssl ? 'SSL' : 'GSSAPI encryption'));
     if (offer) this.#encrypt(encryption, false);
+  }
+
+  /** As PostgreSQL: that the connection ends tells that the request cannot hit anything later. */
+  async #cancel(processId: number, key: Uint8Array): Promise<void> {
+    this.#leave();
+    this.#socket.on('error', this.#broken);
+    await this.#desk.cancel(processId, key);
+    this.#socket.destroySoon();
+  }
+
+  #refuseProtocol(major: number, minor: number): void {
+    const message =
+      `unsupported frontend protocol ${major}.${minor}: server supports 3.0 to ` +
+      `3.${this.#desk.newestMinor()}`;
+    this.#refuse({ severity: 'FATAL', sqlstate: '0A000', message }, major < 3);
   }
 
   /** `direct`: TLS came first, and must say by ALPN what it is for. */
@@ -192,7 +207,7 @@ export class Arrival {
     const unfit = this.#desk.own.are(settings) ? undefined : this.#desk.encryption?.refusal(secure, user);
     if (unfit !== undefined) return unfit;
     const admin = isAdmin(parameters);
-    if (!admin && !/^(?:|false|off|no|0)$/i.test(parameters.get('replication') ?? '')) {
+    if (!admin && wantsReplication(parameters.get('replication'))) {
       return {
         severity: 'FATAL',
         sqlstate: '0A000',
@@ -207,10 +222,11 @@ export class Arrival {
     return 'severity' in services ? services : (services.admission(admin) ?? services);
   }
 
-  #refuse(error: ErrorText): void {
+  /** `old`: in the words of protocol 2. */
+  #refuse(error: ErrorText, old = false): void {
     this.#leave();
     const socket = this.#socket.on('error', this.#broken);
-    socket.write(errorResponse(error));
+    socket.write(old ? oldErrorResponse(error) : errorResponse(error));
     socket.destroySoon();
   }
 }
@@ -218,4 +234,20 @@ export class Arrival {
 /** Wants to work unsupervised; whether the user may is asked when he has proved who he is. */
 function isAdmin(parameters: ReadonlyMap<string, string>): boolean {
   return parameters.get('application_name') === 'mtm_admin';
+}
+
+/** What is no such value is for the server to refuse. */
+function wantsReplication(value = ''): boolean {
+  return value === 'database' || booleanOf(value) === true;
+}
+
+/** What came in the clear behind a request for encryption may be somebody else's (CVE-2021-23214). */
+function injectedError(request: 'SSL' | 'GSSAPI encryption'): ErrorText {
+  return {
+    severity: 'FATAL',
+    sqlstate: '08P01',
+    message: `received unencrypted data after ${request} request`,
+    detail:
+      'This could be either a client-software bug or evidence of an attempted man-in-the-middle attack.',
+  };
 }

@@ -5,6 +5,7 @@
  */
 import type { Socket } from 'node:net';
 import type { Gid } from '../../core/identity.ts';
+import { clientCancel } from '../../core/session/client-cancel.ts';
 import { SessionMachine } from '../../core/session/session.ts';
 import { relayPlainAnswer, sendPlainRead } from '../../core/session/plain-read.ts';
 import type { SessionPorts } from '../../core/session/ports.ts';
@@ -12,7 +13,7 @@ import { readOnlyDefault, startupSettings, supervisedPacket } from '../../core/s
 import { backend, frontend } from '../../core/wire/codes.ts';
 import { FrameScanner } from '../../core/wire/frame-scanner.ts';
 import { errorResponse, startup, terminateMessage } from '../../core/wire/messages.ts';
-import { connectDirectly, readDirectly } from '../wire/direct-reading.ts';
+import { connectDirectly, readDirectly, setPaused } from '../wire/direct-reading.ts';
 import { serverAddress } from '../postgres/server-address.ts';
 import { usesTls } from '../postgres/server-connection.ts';
 import { ByteOutput } from './byte-output.ts';
@@ -49,6 +50,7 @@ export class ClientSession {
   readonly #settled: () => void;
   readonly #memory: MemoryShare;
   #connected = false;
+  #cancelSent: Promise<void> | undefined;
 
   constructor(connections: SessionConnections, request: StartupRequest, services: SessionServices) {
     this.#client = readDirectly(connections.socket, (chunk) => this.#clientData(chunk));
@@ -98,7 +100,7 @@ export class ClientSession {
       toServer: (buffer, start, end) => this.#toServer.add(buffer, start, end),
       toClient: (buffer, start, end) => this.#toClient.add(buffer, start, end),
       close: () => this.close(),
-      cancelServer: () => void this.#cancelServer(),
+      cancelServer: () => void (this.#cancelSent = this.#cancelServer()),
       newTransaction: (startTime) => {
         this.#openGid = services.newTransaction(this, startTime);
         return this.#openGid;
@@ -152,15 +154,8 @@ export class ClientSession {
     const client = this.#client;
     const server = this.#server;
     const full = client.writableLength > highWaterBytes && !this.#clientGone && !this.machine.mustReadServer;
-    if (full !== server.isPaused()) {
-      if (full) server.pause();
-      else server.resume();
-    }
-    const wait = full || server.writableLength > highWaterBytes || this.#waitsEnough;
-    if (wait !== client.isPaused()) {
-      if (wait) client.pause();
-      else client.resume();
-    }
+    setPaused(server, full);
+    setPaused(client, full || server.writableLength > highWaterBytes || this.#waitsEnough);
   }
 
   /** What the client has sent waits, and no more of it is needed now. */
@@ -215,7 +210,8 @@ export class ClientSession {
     this.#drive(() => {
       if (this.#fromClient.idle && sendPlainRead(this.machine, chunk)) return;
       const result = this.#fromClient.push(chunk);
-      if (result.kind === 'violation') this.machine.abandon('08P01', result.reason);
+      // As PostgreSQL, without a word: where the next message begins is not known any more.
+      if (result.kind === 'violation') this.machine.end();
     });
   }
 
@@ -365,11 +361,12 @@ export class ClientSession {
     return this.#process.keyFits(key);
   }
 
-  /** The client's own cancel request. */
-  cancel(): void {
-    let passOn = true;
-    if (!this.#bypass) this.#drive(() => (passOn = this.machine.clientCancel()));
-    if (passOn && this.#process.pid !== 0) void this.#process.cancel();
+  /** The client's own cancel request. Resolves when nothing of it is on its way any more. */
+  async cancel(): Promise<void> {
+    if (this.#bypass) return void (await this.#process.cancel());
+    let sent = false;
+    this.#drive(() => (sent = clientCancel(this.machine)));
+    if (sent) await this.#cancelSent;
   }
 
   /** All clients together hold too much, and this one most of it. */

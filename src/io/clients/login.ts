@@ -6,7 +6,7 @@
 import { backend, frontend } from '../../core/wire/codes.ts';
 import { int32At } from '../../core/wire/messages.ts';
 import { bypassRefusal } from './login-refusal.ts';
-import { authenticationOk, authenticationSaslFinal, type ScramBridge } from './scram-bridge.ts';
+import { endsAuthentication, type ScramBridge } from './scram-bridge.ts';
 import type { ServerProcess } from './server-process.ts';
 import type { SessionServices } from './session-services.ts';
 
@@ -84,8 +84,8 @@ export class Login {
 
   #authentication(request: Uint8Array): void {
     const code = int32At(request, 5);
-    this.#challenged = code !== authenticationOk && code !== authenticationSaslFinal;
-    if (this.#owner.bypass && code === authenticationOk) {
+    this.#challenged = !endsAuthentication(code);
+    if (this.#owner.bypass && code === 0) {
       this.#held = [];
       void this.#check();
     }

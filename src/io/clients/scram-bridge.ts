@@ -13,14 +13,18 @@ import { backend, frontend } from '../../core/wire/codes.ts';
 import { int32At } from '../../core/wire/messages.ts';
 import { MessageWriter } from '../../core/wire/message-writer.ts';
 
-export const authenticationOk = 0;
 const authenticationSasl = 10;
 const authenticationSaslContinue = 11;
-export const authenticationSaslFinal = 12;
+const authenticationSaslFinal = 12;
 const withBinding = 'SCRAM-SHA-256-PLUS';
 /** base64 of the two headers. */
 const bindingWished = 'eSws'; // y,,
 const bindingUnknown = 'biws'; // n,,
+
+/** After a request with this code the client has nothing to answer. */
+export function endsAuthentication(code: number): boolean {
+  return code === 0 || code === authenticationSaslFinal;
+}
 
 interface Keys {
   readonly stored: Buffer;

@@ -40,6 +40,8 @@ export interface SessionServices {
   heldOpen(gid: Gid, xid: string, backendPid: number): void;
   /** That was executed, or the COMMIT has failed. */
   openEnded(gid: Gid, end: Finish | 'failed'): void;
+  /** The client has cancelled what is prepared, or held open. */
+  giveUp(gid: Gid): void;
   /** May this user work unsupervised (application_name=mtm_admin)? */
   mayBypass(user: string): Promise<boolean>;
   /** The user's pg_authid.rolpassword. */
@@ -50,8 +52,12 @@ export interface SessionServices {
   readonly memory: ClientMemory;
   sessionStarted(session: ClientSession): void;
   sessionEnded(session: ClientSession): void;
-  /** Finds a session by its backend's pid and passes the cancel on if the key fits. */
-  cancel(processId: number, key: Uint8Array): void;
+  /** Resolves when the server has dealt with it. False: a session with this backend and key is not here. */
+  cancel(processId: number, key: Uint8Array): Promise<boolean>;
+  /** Asks the other gateways to do the same. Never rejects. */
+  cancelElsewhere(processId: number, key: Uint8Array): Promise<void>;
+  /** Of protocol 3, the newest that the server speaks. */
+  readonly newestMinor: number;
 }
 
 type Asked =
@@ -67,7 +73,8 @@ type Asked =
   | 'hasLease'
   | 'clock'
   | 'headerSql'
-  | 'openHeaderSql';
+  | 'openHeaderSql'
+  | 'giveUp';
 
 /** What the node does for a session. */
 export function askedOf(services: SessionServices, session: ClientSession): Pick<SessionPorts, Asked> {
@@ -87,5 +94,6 @@ export function askedOf(services: SessionServices, session: ClientSession): Pick
     clock: () => services.clock(),
     headerSql: (gid, checked, announced) => services.headerSql(gid, checked, announced),
     openHeaderSql: (gid, announced) => services.openHeaderSql(gid, announced),
+    giveUp: (gid) => services.giveUp(gid),
   };
 }

@@ -3,7 +3,7 @@ import type { NodeId, Refusal } from '../../core/identity.ts';
 import { catalogConflict } from '../../core/wire/catalog-conflict.ts';
 import { cstringAt, errorFields, int32At } from '../../core/wire/messages.ts';
 
-const decoder = new TextDecoder();
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 
 /** Clashes that every application knows how to repeat. */
 const retryableStates = new Set(['40001', '40P01']);

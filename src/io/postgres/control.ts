@@ -94,13 +94,13 @@ export class Control {
    * durably, every session of the database that a former gateway may have left is ended, and only then is
    * looked at what is prepared. Undefined when another process has taken over since this one did.
    */
-  async takeOver(holding: Holding): Promise<TakeOver | undefined> {
+  async takeOver(holding: Holding, adminRole: string): Promise<TakeOver | undefined> {
     const incarnation = await this.#raise(holding);
     if (incarnation === undefined) return undefined;
     const version = await this.#client.query<{ v: string }>(
       "SELECT current_setting('server_version_num') AS v",
     );
-    await this.endSessions();
+    await this.endSessions(adminRole);
     const prepared = await this.preparedGids();
     return {
       incarnation,
@@ -111,13 +111,17 @@ export class Control {
 
   /**
    * Ends all other sessions of the database but administrators' (mtm_admin), and waits until their processes
-   * are gone. Whoever connects meanwhile, past the gateways, is not waited for.
+   * are gone. Whoever connects meanwhile, past the gateways, is not waited for. The name alone spares nobody:
+   * any session of the former gateway may have taken it by SET.
    */
-  async endSessions(): Promise<void> {
+  async endSessions(adminRole: string): Promise<void> {
     const { rows } = await this.#client.query<{ pid: number; begun: string }>(
       `SELECT pid, backend_start::text AS begun, pg_terminate_backend(pid) FROM pg_stat_activity
        WHERE datname = current_database() AND pid <> pg_backend_pid()
-         AND backend_type IN ('client backend', 'walsender') AND application_name <> 'mtm_admin'`,
+         AND backend_type IN ('client backend', 'walsender')
+         AND NOT (application_name = 'mtm_admin' AND EXISTS (SELECT FROM pg_roles r
+           WHERE r.oid = usesysid AND ${mayBypass('$1')}))`,
+      [adminRole],
     );
     await this.#untilGone(
       `SELECT count(*)::int AS left FROM pg_stat_activity
@@ -180,8 +184,7 @@ export class Control {
 
   async mayBypass(user: string, adminRole: string): Promise<boolean> {
     const { rows } = await this.#client.query<{ allowed: boolean }>(
-      `SELECT r.rolsuper OR EXISTS (SELECT 1 FROM pg_roles a WHERE a.rolname = $2
-         AND pg_has_role(r.oid, a.oid, 'MEMBER')) AS allowed FROM pg_roles r WHERE r.rolname = $1`,
+      `SELECT ${mayBypass('$2')} AS allowed FROM pg_roles r WHERE r.rolname = $1`,
       [user, adminRole],
     );
     return rows[0]?.allowed === true;
@@ -224,4 +227,10 @@ export class Control {
     const { rows } = await this.#client.query<{ key: Buffer }>('SELECT announce_key AS key FROM mtm.secret');
     return rows[0]!.key;
   }
+}
+
+/** SQL about the role `r`; `adminRole`: a parameter. */
+function mayBypass(adminRole: string): string {
+  return `(r.rolsuper OR EXISTS (SELECT FROM pg_roles a WHERE a.rolname = ${adminRole}
+    AND pg_has_role(r.oid, a.oid, 'MEMBER')))`;
 }

@@ -28,7 +28,7 @@ const blockBytes = 512;
 const magicAt = 257;
 const checksumAt = 148;
 const checksumBytes = 8;
-const decoder = new TextDecoder();
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 
 export class TarReader {
   readonly #header = new Uint8Array(blockBytes);

@@ -96,3 +96,9 @@ export function readDirectly(socket: Socket, received: (chunk: Uint8Array) => vo
   direct.pause();
   return direct;
 }
+
+export function setPaused(socket: Socket, paused: boolean): void {
+  if (paused === socket.isPaused()) return;
+  if (paused) socket.pause();
+  else socket.resume();
+}

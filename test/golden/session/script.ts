@@ -17,6 +17,7 @@
  * Limits: 2 repeats, 64 bytes of results are held.
  */
 import { relayPlainAnswer, sendPlainRead } from '../../../src/core/session/plain-read.ts';
+import { clientCancel } from '../../../src/core/session/client-cancel.ts';
 import { orderOpen } from '../../../src/core/session/open-commit.ts';
 import { SessionMachine } from '../../../src/core/session/session.ts';
 import { backend, frontend } from '../../../src/core/wire/codes.ts';
@@ -101,6 +102,7 @@ class Stage {
         endBranch: (id) => this.lines.push(`  roll back ${id}`),
         decisionSql: (name, commit) => `SELECT DECISION ${commit ? 'commit' : 'rollback'} ${name}`,
         prepareEnded: (gid, end) => this.lines.push(`  prepare ${gid} ${end}`),
+        giveUp: (gid) => this.lines.push(`  give up ${gid}`),
         deliveryFailed: (reason) => this.lines.push(`  not delivered: ${reason}`),
       },
       { conflictRetries: 2, holdBytes: 64, inboxBytes: 4096 },
@@ -172,7 +174,7 @@ class Stage {
     const [who, what = '', more] = line.split(' ');
     const machine = this.#machine;
     if (who === 'client' && what === 'cancels') {
-      this.lines.push(`  passed on: ${machine.clientCancel()}`);
+      this.lines.push(`  passed on: ${clientCancel(machine)}`);
     } else if (who === 'client') {
       this.#clientSends(Buffer.concat(line.slice(7).split(' | ').map(frontendMessage)));
     } else if (who === 'lease') {

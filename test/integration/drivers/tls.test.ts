@@ -2,16 +2,7 @@
  * TLS: from clients to the gateway, from the gateway to its server, and both, with passwords. One node; the server is
  * a 18 with certificates of an authority of the test's own.
  */
-import {
-  chmodSync,
-  chownSync,
-  copyFileSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -24,6 +15,7 @@ import { Authority, type Certificate } from '../../support/certificates.ts';
 import { failureOf, startCluster, type Cluster } from '../../support/cluster.ts';
 import { eventually } from '../../support/polling.ts';
 import { findProgram, needs, runProgram } from '../../support/programs.ts';
+import { askForPasswords, offerTls } from '../../support/server-login.ts';
 
 const sslRequest = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47]);
 
@@ -46,38 +38,13 @@ function makeCertificates(): void {
 
 /** TLS at the server, and passwords for everybody but the gateway's own superuser. */
 async function prepareServer(): Promise<void> {
-  const data = cluster.node(1).dataFolder;
-  const { cert, key } = authority.issue('server', 'server', ['DNS:localhost']);
-  const owner = statSync(data);
-  for (const [from, name] of [
-    [cert, 'server.crt'],
-    [key, 'server.key'],
-  ] as const) {
-    copyFileSync(from, join(data, name));
-    chownSync(join(data, name), owner.uid, owner.gid);
-    chmodSync(join(data, name), 0o600);
-  }
   const admin = await cluster.direct(1);
-  await admin.query('ALTER SYSTEM SET ssl = on');
+  await offerTls(cluster.node(1), authority.issue('server', 'server', ['DNS:localhost']), admin);
   await admin.query("SELECT set_config('default_transaction_read_only', 'off', false)");
   await cluster.query(1, "CREATE ROLE alice LOGIN PASSWORD 'wonder land'");
   await cluster.query(1, "CREATE ROLE bob LOGIN PASSWORD 'builder'");
   await cluster.query(1, 'GRANT ALL ON SCHEMA public TO PUBLIC');
-  const hba = [
-    'local all postgres trust',
-    'local all all scram-sha-256',
-    'host all postgres 127.0.0.1/32 trust',
-    'host all all 127.0.0.1/32 scram-sha-256',
-  ];
-  writeFileSync(
-    join(data, 'pg_hba.conf'),
-    `${[...hba, 'host replication postgres 127.0.0.1/32 trust'].join('\n')}\n`,
-  );
-  await admin.query('SELECT pg_reload_conf()');
-  await eventually('the server offers TLS', async () => {
-    const { rows } = await admin.query<{ ssl: string }>('SHOW ssl');
-    return rows[0]?.ssl === 'on';
-  });
+  await askForPasswords(cluster.node(1), admin);
 }
 
 const viaTls = { MTM_POSTGRES_HOST: 'localhost', MTM_POSTGRES_SSLMODE: 'verify-full' };
@@ -176,7 +143,7 @@ describe.skipIf(findProgram('openssl') === undefined)(`TLS${needs('openssl')}`, 
       const socket = connect(cluster.node(1).gatewayPort, 'localhost');
       socket.write(Buffer.concat([sslRequest, Buffer.from('injected')]));
       const [answer] = (await once(socket, 'data')) as [Buffer];
-      expect(answer.toString('latin1')).toContain('received unencrypted data after encryption request');
+      expect(answer.toString('latin1')).toContain('received unencrypted data after SSL request');
       await once(socket.resume(), 'close');
     });
 

@@ -7,8 +7,6 @@ import { b, cp, cs, dp, e, message, p, q, s } from '../../support/frontend-messa
 export interface Malformed {
   readonly name: string;
   readonly send: Uint8Array;
-  /** SQLSTATE of the answer; empty: closed without a word. */
-  readonly code: string;
   /** The first answer is one byte about encryption. */
   readonly requestsEncryption?: boolean;
 }
@@ -43,36 +41,34 @@ const cancel = (keyBytes: number): Buffer =>
 
 /** As the first bytes of a connection. */
 export const beforeLogin: readonly Malformed[] = [
-  ...[0, 3, 7, 10_001, 0x7fffffff, -1, -(2 ** 31)].map((length) => ({
+  ...[0, 3, 7, 10_005, 0x7fffffff, -1, -(2 ** 31)].map((length) => ({
     name: `a startup packet of ${length} bytes`,
     send: packet(version(196_608), length),
-    code: '08P01',
   })),
-  { name: 'no terminator', send: startupOf('user\0postgres\0x'), code: '08P01' },
-  { name: 'a name without a value', send: startupOf('user\0postgres\0database\0'), code: '08P01' },
-  { name: 'nothing behind the version', send: startupOf(''), code: '08P01' },
-  { name: 'no user', send: startupOf('database\0app\0\0'), code: '28000' },
-  { name: 'bytes behind the end', send: startupOf('user\0postgres\0\0\0\0'), code: '08P01' },
+  { name: 'no terminator', send: startupOf('user\0postgres\0x') },
+  { name: 'a name without a value', send: startupOf('user\0postgres\0database\0') },
+  { name: 'nothing behind the version', send: startupOf('') },
+  { name: 'no user', send: startupOf('database\0app\0\0') },
+  { name: 'bytes behind the end', send: startupOf('user\0postgres\0\0\0\0') },
   {
     name: '800 parameters',
     send: startup(Object.entries({ user: 'postgres', database: 'app', ...manyParameters })),
-    code: '42704',
   },
-  { name: 'a cancel request without a key', send: cancel(0), code: '08P01' },
-  { name: 'a cancel request with a key of 257 bytes', send: cancel(257), code: '08P01' },
-  { name: 'a web browser', send: Buffer.from('GET / HTTP/1.1\r\nHost: x\r\n\r\n'), code: '08P01' },
-  { name: 'a query', send: q('SELECT 1'), code: '08P01' },
-  { name: 'a password', send: serialize.password('secret'), code: '08P01' },
-  { name: '64 kB of noise', send: Buffer.concat([Buffer.of(0x80), randomBytes(65_535)]), code: '08P01' },
+  { name: 'a cancel request without a key', send: cancel(0) },
+  { name: 'a cancel request with a key of 257 bytes', send: cancel(257) },
+  { name: 'a web browser', send: Buffer.from('GET / HTTP/1.1\r\nHost: x\r\n\r\n') },
+  { name: 'a query', send: q('SELECT 1') },
+  { name: 'a password', send: serialize.password('secret') },
+  { name: '64 kB of noise', send: Buffer.concat([Buffer.of(0x80), randomBytes(65_535)]) },
   {
     name: 'bytes in plain behind a request for encryption',
+    requestsEncryption: true,
     send: Buffer.concat([sslRequest, startupOf('user\0postgres\0\0')]),
-    code: '08P01',
   },
   {
     name: 'two requests for encryption in one packet',
+    requestsEncryption: true,
     send: Buffer.concat([sslRequest, sslRequest]),
-    code: '08P01',
   },
 ];
 

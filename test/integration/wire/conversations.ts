@@ -12,6 +12,11 @@ export const setup = [
   'CREATE CONSTRAINT TRIGGER late AFTER INSERT ON noisy DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION shout()',
 ];
 
+/** Its tables once more, under the names of the second session. */
+export const setupOfPair = setup.slice(1).map((text) => ({
+  send: [q(text.replaceAll(/\b(TABLE |ON |REFERENCES )(t|noisy|deferred)\b/g, '$1$2_b'))],
+}));
+
 export const reset = "TRUNCATE t, noisy, deferred; INSERT INTO t VALUES (1, 'one'), (2, 'two'), (3, 'drei')";
 
 const each = (...texts: string[]): Step[] => texts.map((text) => ({ send: [q(text)] }));
@@ -79,6 +84,17 @@ export const conversations: Readonly<Record<string, readonly Step[]>> = {
     'ROLLBACK AND CHAIN',
     'SAVEPOINT a',
     'SELECT count(*) FROM t',
+  ),
+  'a transaction that has written and becomes read-only': each(
+    'BEGIN',
+    "INSERT INTO t VALUES (25, 'a')",
+    'SET TRANSACTION READ ONLY',
+    "INSERT INTO t VALUES (26, 'a')",
+    'ROLLBACK',
+    "BEGIN; INSERT INTO t VALUES (25, 'a'); SET TRANSACTION READ ONLY",
+    'SELECT count(*) FROM t',
+    'COMMIT',
+    "BEGIN; DO $$ BEGIN INSERT INTO t VALUES (27, 'a'); END $$; SET TRANSACTION READ ONLY; COMMIT",
   ),
   'failed transaction, then chain': each('BEGIN', 'SELECT 1/0', 'COMMIT AND CHAIN', 'SELECT 1', 'ROLLBACK'),
   'strings of several': each(

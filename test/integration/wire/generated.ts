@@ -3,7 +3,8 @@
  * pipelines.
  */
 import { Prng } from '../../../src/lib/prng.ts';
-import { b, c, cs, d, dp, e, p, q, s, x } from '../../support/frontend-messages.ts';
+import { serialize } from 'pg-protocol';
+import { b, c, cp, cs, d, dp, ds, e, f, h, message, p, q, s, x } from '../../support/frontend-messages.ts';
 import type { Step } from './wire-client.ts';
 
 const stepsEach = 14;
@@ -82,7 +83,67 @@ function execution(random: Prng, withPoints: boolean): Uint8Array[] {
 
 function copy(random: Prng): Step {
   const rows = Array.from({ length: random.below(4) }, () => d(`${random.below(30)}\tcopied\n`));
-  return { send: [q('COPY t FROM STDIN'), ...rows, c()] };
+  // It is ignored while the data come.
+  const between = random.chance(0.5) ? [h()] : [];
+  const end = random.pick([c(), c(), f('enough')]);
+  switch (random.below(4)) {
+    case 0:
+      return { send: [q('COPY (SELECT id, v FROM t ORDER BY id) TO STDOUT')] };
+    case 1:
+      // Named, so that nobody executes it by mistake.
+      return {
+        send: [cs('cp'), p('COPY t FROM STDIN', 'cp'), b([], 'cp'), e(), ...rows, ...between, end, s()],
+      };
+    case 2:
+      return {
+        send: [
+          q("INSERT INTO t VALUES (40, 'before'); COPY t FROM STDIN; SELECT count(*) FROM t"),
+          ...rows,
+          end,
+        ],
+      };
+    default:
+      return { send: [q('COPY t FROM STDIN'), ...rows, ...between, end] };
+  }
+}
+
+/** FunctionCall (F): Int32 oid, formats of arguments, arguments, format of the result; abs and division, by oid. */
+function call(random: Prng): Step {
+  const int4 = (value: number): Buffer => {
+    const bytes = Buffer.alloc(8);
+    bytes.writeInt32BE(4, 0);
+    bytes.writeInt32BE(value, 4);
+    return bytes;
+  };
+  const head = (oid: number, args: number): Buffer => {
+    const bytes = Buffer.alloc(10);
+    bytes.writeInt32BE(oid, 0);
+    bytes.writeInt16BE(1, 4); // one format for all arguments: binary
+    bytes.writeInt16BE(1, 6);
+    bytes.writeInt16BE(args, 8);
+    return bytes;
+  };
+  const binary = Buffer.from([0, 1]);
+  const abs = Buffer.concat([head(1397, 1), int4(-7), binary]);
+  const divided = Buffer.concat([head(154, 2), int4(7), int4(random.below(2)), binary]);
+  return { send: [message('F', random.pick([abs, divided, head(1, 0)]))] };
+}
+
+/** Results and parameters in binary, described as statement and as portal, in parts. */
+function binary(random: Prng): Step {
+  const text = random.pick([
+    'SELECT id, v FROM t WHERE id < $1::int ORDER BY id',
+    "UPDATE t SET v = v || 'b' WHERE id = $1::int RETURNING id, v",
+    "INSERT INTO t VALUES ($1::int, 'binary') RETURNING id",
+  ]);
+  const value = Buffer.alloc(4);
+  value.writeInt32BE(random.below(12));
+  const bind = serialize.bind({ portal: 'pb', statement: 'sb', values: [value], binary: random.chance(0.5) });
+  const send = [cs('sb'), p(text, 'sb'), ds('sb'), bind, dp('pb'), e(random.below(3), 'pb')];
+  if (random.chance(0.5)) send.push(e(1, 'pb'));
+  if (random.chance(0.5)) send.push(cp('pb'));
+  if (random.chance(0.3)) send.splice(random.below(send.length), 0, h());
+  return { send: [...send, s()] };
 }
 
 export function generated(seed: number): Step[] {
@@ -91,6 +152,8 @@ export function generated(seed: number): Step[] {
   return Array.from({ length: stepsEach }, () => {
     const choice = random.below(20);
     if (choice === 0) return copy(random);
-    return choice < 9 ? simple(random, withPoints) : extended(random, withPoints);
+    if (choice === 1) return call(random);
+    if (choice < 4) return binary(random);
+    return choice < 11 ? simple(random, withPoints) : extended(random, withPoints);
   });
 }

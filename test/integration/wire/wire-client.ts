@@ -4,10 +4,13 @@
  * OID of a table in RowDescription, and the place in the server's source in errors and notices (fields F, L,
  * R).
  */
+import { once } from 'node:events';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { connect, type Socket } from 'node:net';
-import { backend } from '../../../src/core/wire/codes.ts';
+import { backend, protocol30 } from '../../../src/core/wire/codes.ts';
 import { FrameScanner } from '../../../src/core/wire/frame-scanner.ts';
-import { errorFields, startup } from '../../../src/core/wire/messages.ts';
+import { cancelRequest, errorFields, int32At, startup } from '../../../src/core/wire/messages.ts';
+import { within } from '../../support/polling.ts';
 
 const names = new Map<number, string>(Object.entries(backend).map(([name, code]) => [code, name]));
 
@@ -20,6 +23,9 @@ export interface Step {
   readonly count?: number;
 }
 
+/** The bytes in the pieces in which they are sent, each in a packet of its own. */
+export type Cutter = (bytes: Buffer) => readonly Buffer[];
+
 const stepLimitMs = 15_000;
 
 export class WireClient {
@@ -29,6 +35,7 @@ export class WireClient {
   #left = 0;
   #awaited = 0;
   #closed = false;
+  #cancel: Uint8Array = new Uint8Array(0);
 
   private constructor(socket: Socket) {
     this.#socket = socket;
@@ -47,12 +54,17 @@ export class WireClient {
     });
   }
 
-  static async open(port: number, parameters: Record<string, string> = {}): Promise<WireClient> {
+  /** `minor`: of protocol 3. */
+  static async open(port: number, parameters: Record<string, string> = {}, minor = 0): Promise<WireClient> {
     const socket = connect({ host: '127.0.0.1', port, noDelay: true });
     const client = new WireClient(socket);
     const all = { user: 'postgres', database: 'app', ...parameters };
-    await client.step({ send: [startup(Object.entries(all))] });
+    await client.step({ send: [startup(Object.entries(all), protocol30 + minor)] });
     return client;
+  }
+
+  get processId(): number {
+    return int32At(this.#cancel, 8);
   }
 
   get closed(): boolean {
@@ -60,12 +72,12 @@ export class WireClient {
   }
 
   /** Resolves when the answer is there; rejects when it does not come. */
-  async step({ send, until = 'readyForQuery', count = 1 }: Step): Promise<void> {
+  async step({ send, until = 'readyForQuery', count = 1 }: Step, cut?: Cutter): Promise<void> {
     if (this.#closed) return;
     this.#awaited = backend[until];
     this.#left = count;
     const done = new Promise<void>((resolve) => (this.#wake = resolve));
-    this.#socket.write(Buffer.concat(send));
+    const sent = this.#write(cut === undefined ? [Buffer.concat(send)] : cut(Buffer.concat(send)));
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(
@@ -75,9 +87,32 @@ export class WireClient {
     });
     try {
       await Promise.race([done, late]);
+      await sent;
     } finally {
       clearTimeout(timer);
     }
+  }
+
+  /** Between two pieces others of this process have their turn. */
+  async #write(pieces: readonly Buffer[]): Promise<void> {
+    for (const [index, piece] of pieces.entries()) {
+      if (index > 0) await nextTurn();
+      if (!this.#closed) this.#socket.write(piece);
+    }
+  }
+
+  /** Sends the cancel request there; resolves when that connection is closed. `wrong`: the last bit of its key is. */
+  async cancel(port: number, wrong = false): Promise<void> {
+    const request = Uint8Array.from(this.#cancel);
+    if (wrong) request[request.length - 1]! ^= 1;
+    const socket = connect({ host: '127.0.0.1', port, noDelay: true });
+    socket.on('error', () => undefined).resume();
+    socket.write(request);
+    await within('the end of a cancel request', stepLimitMs, once(socket, 'close'));
+  }
+
+  get keyBytes(): number {
+    return this.#cancel.length - 12;
   }
 
   end(): void {
@@ -85,13 +120,16 @@ export class WireClient {
   }
 
   #message(type: number, buffer: Uint8Array, start: number, end: number): void {
-    if (type !== backend.backendKeyData) this.lines.push(describe(type, buffer, start, end));
+    if (type === backend.backendKeyData) {
+      this.#cancel = cancelRequest(int32At(buffer, start + 5), buffer.slice(start + 9, end));
+    } else this.lines.push(describe(type, buffer, start, end));
     if (type !== this.#awaited || --this.#left !== 0) return;
     this.#wake?.();
   }
 }
 
-function describe(type: number, buffer: Uint8Array, start: number, end: number): string {
+/** A message in one line. */
+export function describe(type: number, buffer: Uint8Array, start: number, end: number): string {
   const name = names.get(type) ?? String.fromCharCode(type);
   if (type === backend.errorResponse || type === backend.noticeResponse) {
     const fields = [...errorFields(buffer, start, end)].filter(([code]) => !'FLR'.includes(code));

@@ -38,6 +38,15 @@ BEGIN
   RETURN CASE current_setting('multimaster.wait_peer_commits', true) WHEN 'off' THEN 'early' ELSE 'write' END;
 END $$;
 
+-- Whoever has written may have said SET TRANSACTION READ ONLY since: then a row, of no use to anybody, stays.
+CREATE OR REPLACE FUNCTION mtm.forget_accounted() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF current_setting('transaction_read_only') = 'off' THEN
+    DELETE FROM mtm.accounted WHERE transaction = pg_current_xact_id_if_assigned();
+  END IF;
+END $$;
+
 -- For row changes and DDL; on the path of every write. Triggers of users may still have run commands on roles, memberships,
 -- settings, grants: when the session has counted any (see unwatched.sql) it is looked at closely.
 CREATE OR REPLACE FUNCTION mtm.header(gid text, hmac text) RETURNS text
@@ -52,7 +61,7 @@ BEGIN
     PERFORM mtm.emit_unwatched();
     PERFORM mtm.check_transaction(false);
     kind := mtm.seal(gid, hmac);
-    IF kind NOT IN ('mixed', 'empty') THEN DELETE FROM mtm.accounted WHERE transaction = pg_current_xact_id_if_assigned(); END IF;
+    IF kind NOT IN ('mixed', 'empty') THEN PERFORM mtm.forget_accounted(); END IF;
     RETURN kind;
   END IF;
   RETURN mtm.seal(gid, hmac);
@@ -246,7 +255,7 @@ BEGIN
     PERFORM mtm.emit_clustered();
   END IF;
   kind := mtm.seal(gid, hmac);
-  IF kind NOT IN ('mixed', 'empty') THEN DELETE FROM mtm.accounted WHERE transaction = pg_current_xact_id_if_assigned(); END IF;
+  IF kind NOT IN ('mixed', 'empty') THEN PERFORM mtm.forget_accounted(); END IF;
   RETURN kind;
 END $$;
 
@@ -266,7 +275,7 @@ BEGIN
   PERFORM mtm.check_transaction(announced);
   PERFORM mtm.check_row_types();
   PERFORM mtm.emit_clustered();
-  DELETE FROM mtm.accounted WHERE transaction = pg_current_xact_id();
+  PERFORM mtm.forget_accounted();
   IF current_setting('multimaster.monotonic_sequences', true) = 'on' THEN PERFORM mtm.tell_drawn(); END IF;
   FOR timeout IN SELECT name FROM pg_settings WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout',
     'idle_in_transaction_session_timeout') AND setting <> '0'
@@ -287,7 +296,7 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
       WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND c.relnamespace = pg_my_temp_schema()))
 $$;
 
-REVOKE EXECUTE ON FUNCTION mtm.seal(text, text), mtm.touched(), mtm.is_own(xid),
+REVOKE EXECUTE ON FUNCTION mtm.seal(text, text), mtm.forget_accounted(), mtm.touched(), mtm.is_own(xid),
   mtm.changed_catalog(), mtm.unseen_object(oid[]), mtm.check_row_types(), mtm.check_transaction(boolean),
   mtm.hides_large_objects(), mtm.emit_clustered(), mtm.is_bound() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION mtm.header(text, text), mtm.header_checked(text, text, boolean),

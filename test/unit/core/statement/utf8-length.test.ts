@@ -13,3 +13,13 @@ test('the length of any text is what the encoder makes of it', () => {
   );
   expect(utf8Length('a\ud800b')).toBe(encoder.encode('a\ud800b').length);
 });
+
+test('the length of a long text, wherever its pieces are cut', () => {
+  const units = ['a', 'ä', '€', '😀', '\ud83d', '\ude00'];
+  fc.assert(
+    fc.property(fc.constantFrom(...units), fc.nat(9), fc.constantFrom(...units), (one, shift, other) => {
+      const text = `${'x'.repeat(shift)}${one.repeat(20_000)}${other.repeat(20_000)}`;
+      expect(utf8Length(text)).toBe(encoder.encode(text).length);
+    }),
+  );
+});

@@ -9,6 +9,7 @@ import {
   copyDataHead,
   copyFail,
   cstringAt,
+  cstringEnd,
   errorFields,
   errorResponse,
   parameterStatus,
@@ -101,4 +102,15 @@ describe('error fields', () => {
       }),
     );
   });
+});
+
+test('the end of a string of any length is its first zero byte before the limit, or the limit', () => {
+  fc.assert(
+    fc.property(fc.nat(200), fc.nat(200), fc.nat(20), fc.nat(5), (length, beyond, at, zeros) => {
+      const bytes = new Uint8Array(at + length + zeros + beyond).fill(65);
+      bytes.fill(0, at + length, at + length + zeros);
+      const end = at + length + Math.min(beyond, 3);
+      expect(cstringEnd(bytes, at, end)).toBe(zeros === 0 ? end : Math.min(at + length, end));
+    }),
+  );
 });

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { anyText, bytesOfText } from '../../../../src/core/wire/any-text.ts';
 import { cancelRequest, startup } from '../../../../src/core/wire/messages.ts';
 import { maxStartupBytes, readStartupPacket } from '../../../../src/core/wire/startup-packet.ts';
 
@@ -52,18 +53,39 @@ describe('readStartupPacket', () => {
         key,
       });
     }
-    expect(readStartupPacket(cancelRequest(1, new Uint8Array(257))).kind).toBe('violation');
-    expect(readStartupPacket(cancelRequest(1, new Uint8Array(0))).kind).toBe('violation');
+    expect(readStartupPacket(cancelRequest(1, new Uint8Array(257))).kind).toBe('alien');
+    expect(readStartupPacket(cancelRequest(1, new Uint8Array(0))).kind).toBe('alien');
   });
 
   test.each([
-    ['too short', [0, 0, 0, 7]],
-    ['longer than PostgreSQL accepts', [0, 0, (maxStartupBytes + 1) >> 8, (maxStartupBytes + 1) & 255]],
-    ['negative', [0xff, 0, 0, 0]],
-    ['protocol 2', [0, 0, 0, 9, 0, 2, 0, 0, 0]],
-    ['no terminator', [0, 0, 0, 12, 0, 3, 0, 0, 0x61, 0, 0x62, 0]],
-    ['bytes behind the terminator', [0, 0, 0, 10, 0, 3, 0, 0, 0, 0]],
-  ])('violation: %s', (_, bytes) => {
-    expect(readStartupPacket(Uint8Array.from(bytes)).kind).toBe('violation');
+    ['alien', 'too short', [0, 0, 0, 7]],
+    [
+      'alien',
+      'longer than PostgreSQL accepts',
+      [0, 0, (maxStartupBytes + 1) >> 8, (maxStartupBytes + 1) & 255],
+    ],
+    ['alien', 'negative', [0xff, 0, 0, 0]],
+    ['unsupported', 'protocol 2', [0, 0, 0, 9, 0, 2, 0, 0, 0]],
+    ['violation', 'no terminator', [0, 0, 0, 12, 0, 3, 0, 0, 0x61, 0, 0x62, 0]],
+    ['violation', 'bytes behind the terminator', [0, 0, 0, 10, 0, 3, 0, 0, 0, 0]],
+  ])('%s: %s', (kind, _, bytes) => {
+    expect(readStartupPacket(Uint8Array.from(bytes)).kind).toBe(kind);
+  });
+
+  test('bytes of any encoding come out as they went in', () => {
+    const bytes = fc
+      .uint8Array({ minLength: 1, maxLength: 30 })
+      .map((all) => all.filter((byte) => byte !== 0));
+    fc.assert(
+      fc.property(bytes, (value) => {
+        expect(bytesOfText(anyText(value))).toEqual(Uint8Array.from(value));
+      }),
+    );
+    const latin1 = Uint8Array.from(Buffer.from('m\xfcller', 'latin1'));
+    const packet = readStartupPacket(startup([['user', anyText(latin1)]]));
+    if (packet.kind !== 'startup') throw new Error(packet.kind);
+    expect(bytesOfText(packet.parameters.get('user')!)).toEqual(latin1);
+    for (const text of ['\ufeffmtm_admin', '\ud83d\ude00', 'müller'])
+      expect(anyText(bytesOfText(text))).toBe(text);
   });
 });
