@@ -141,7 +141,16 @@ export const fileSchema = z.strictObject({
     250,
     1,
     100_000,
-    'The most client sessions; each is one connection to the server.',
+    'The most client sessions; each is one connection to the server. Three more for mtm_admin.',
+  ),
+  max_client_memory: size(
+    '1GB',
+    'What all clients together may keep in the gateway: messages that are half received or wait, prepared ' +
+      'statements. Above it the session that holds most is ended with 53200.',
+  ),
+  authentication_timeout: duration(
+    '60s',
+    'How long a client may take from the connection to the end of its login.',
   ),
   wait_peer_commits: onOff(
     true,
@@ -268,6 +277,8 @@ export function toGatewayConfig(
     connectTimeoutMs: file.connect_timeout === 0 ? file.heartbeat_recv_timeout : file.connect_timeout,
     maxWorkers: file.max_workers,
     maxConnections: file.max_connections,
+    maxClientMemoryBytes: file.max_client_memory,
+    authenticationTimeoutMs: file.authentication_timeout,
     waitPeerCommits: file.wait_peer_commits,
     breakConnection: file.break_connection,
     monotonicSequences: file.monotonic_sequences,

@@ -7,7 +7,7 @@ import type { Logger } from 'pino';
 import { HttpServer } from '../admin/http-server.ts';
 import { configsByDatabase } from '../config/databases.ts';
 import type { GatewayConfig } from '../config/schema.ts';
-import { loginTimeoutMs, type Reception } from '../io/clients/arrival.ts';
+import type { Reception } from '../io/clients/arrival.ts';
 import { ClientEncryption } from '../io/clients/client-encryption.ts';
 import { ClientListener } from '../io/clients/client-listener.ts';
 import type { SessionServices } from '../io/clients/session-services.ts';
@@ -90,7 +90,8 @@ function newListener(
   const first = config.postgres.database;
   return new ClientListener({
     own: ownSessions,
-    encryption: ClientEncryption.of(config.clientTls, log, loginTimeoutMs),
+    loginTimeoutMs: config.authenticationTimeoutMs,
+    encryption: ClientEncryption.of(config.clientTls, log, config.authenticationTimeoutMs),
     reception: (database): Reception =>
       keepers.get(database)?.reception() ?? keepers.get(first)!.reception(database),
     newestMinor: () => Math.max(...reachable(keepers).map(({ newestMinor }) => newestMinor), 0),

@@ -11,6 +11,7 @@ import type { EverywhereOrder, EverywhereResult, Obstacle, PrepareEnd } from '..
 import { assert } from '../lib/assert.ts';
 import type { Classifier } from '../core/statement/classifier.ts';
 import type { ErrorText } from '../core/wire/messages.ts';
+import { ClientMemory } from '../io/clients/client-memory.ts';
 import type { ClientSession } from '../io/clients/client-session.ts';
 import type { SessionServices } from '../io/clients/session-services.ts';
 import type { GatewayConfig } from '../config/schema.ts';
@@ -20,6 +21,7 @@ import { frameSql } from './everywhere-frame.ts';
 import { headerProof, keyProof } from './header-proof.ts';
 
 const cancelRepeatMs = 50;
+const adminReserve = 3; // sessions of mtm_admin beyond max_connections
 
 export interface DeskNode {
   readonly classifier: Classifier;
@@ -62,6 +64,7 @@ const countersOfDatabase = 1e12;
 export class SessionDesk {
   readonly #config: GatewayConfig;
   readonly #node: DeskNode;
+  readonly #memory: ClientMemory;
   readonly #sessions = new Set<ClientSession>();
   readonly #waiting = new Map<Gid, ClientSession>();
   /** Their PREPARE is on its way, or they are held open. */
@@ -79,6 +82,7 @@ export class SessionDesk {
 
   constructor(config: GatewayConfig, node: DeskNode, shown: ReadonlyMap<string, string>) {
     this.#config = config;
+    this.#memory = new ClientMemory(config.maxClientMemoryBytes);
     this.#node = node;
     this.#counter = config.postgres.number * countersOfDatabase;
     this.services = this.#makeServices(shown);
@@ -133,7 +137,8 @@ export class SessionDesk {
       branchPorts: (session) => node.branches.portsOf(session),
       mayBypass: (user) => node.mayBypass(user),
       scramVerifier: (user) => node.scramVerifier(user),
-      admission: () => this.#admission(),
+      admission: (admin) => this.#admission(admin),
+      memory: this.#memory,
       sessionStarted: (session) => void this.#sessions.add(session),
       sessionEnded: (session) => {
         this.#sessions.delete(session);
@@ -226,11 +231,11 @@ export class SessionDesk {
     );
   }
 
-  #admission(): ErrorText | undefined {
+  #admission(admin: boolean): ErrorText | undefined {
     if (this.#draining) {
       return { severity: 'FATAL', sqlstate: '57P03', message: '[multimaster] the gateway is shutting down' };
     }
-    if (this.#sessions.size >= this.#config.maxConnections) {
+    if (this.#sessions.size >= this.#config.maxConnections + (admin ? adminReserve : 0)) {
       return {
         severity: 'FATAL',
         sqlstate: '53300',

@@ -51,6 +51,11 @@ export class ClientSide {
     return this.gathers && !urgent;
   }
 
+  /** Bytes of messages that wait for their turn or for the rest of their group. */
+  get waitingBytes(): number {
+    return this.#intake.bytes + this.#intake.groupBytes;
+  }
+
   /** `partialBytes`: of a message that is still arriving. */
   wantsPause(partialBytes: number): boolean {
     return !this.copying && this.#busy && this.#intake.bytes + partialBytes > this.#session.limits.inboxBytes;
@@ -87,6 +92,13 @@ export class ClientSide {
     if (from >= end) return;
     session.toServer(copyDataHead(end - from));
     session.ports.toServer(buffer, from, end);
+  }
+
+  /** The server waits for an answer to its request for authentication, and takes what comes next for one. */
+  challenged(): void {
+    if (!this.#intake.waiting) return;
+    const { bytes } = this.#intake.take();
+    this.#session.toServer(bytes);
   }
 
   login(): void {

@@ -87,7 +87,7 @@ export function sendMessages(session: SessionMachine, run: Run, piece: Piece, wa
   if (session.block?.explicit !== false || waits) reply.hold = false;
   if (!reply.hold) release(session, reply);
   session.holding = reply.hold ? reply : undefined;
-  reply.tags.push(...piece.classes.map(tagShown));
+  for (const each of piece.classes) reply.tags.push(tagShown(each));
   for (const bytes of piece.messages) session.toServer(bytes);
   run.sentBound = new Map(run.bound);
 }

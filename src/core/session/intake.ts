@@ -69,6 +69,10 @@ export class Intake {
     return this.#inboxBytes;
   }
 
+  get groupBytes(): number {
+    return this.#groupBytes;
+  }
+
   put(message: ClientMessage): void {
     this.#inbox.push(message);
     this.#inboxBytes += costOf(message);

@@ -119,10 +119,14 @@ const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 
 /**
  * One query or row change: several of them may run in one string, because no event trigger has to tell them
- * apart.
+ * apart. A comment is read in one way only (the time would be exponential), and one in which others are
+ * nested not at all.
  */
-const plain =
-  /^(?:\s|--[^\n]*\n|\/\*.*?\*\/)*(?:insert|update|delete|merge|select|values|with|table|copy|\()/is;
+export const plain = new RegExp(
+  String.raw`^(?:\s|--[^\n\r]*[\n\r]|/\*(?:[^*/]|\*(?!/)|/(?!\*))*\*/)*` +
+    String.raw`(?:insert|update|delete|merge|select|values|with|table|copy|\()`,
+  'i',
+);
 
 function planSeveral(
   session: SessionMachine,

@@ -19,6 +19,12 @@ export interface Prepared {
 
 const unknown: StatementClass = { kind: 'write', certain: false, temporary: false, copyIn: false };
 
+const overheadBytes = 400;
+
+function costOf(name: string, { text, message, replaced }: Prepared): number {
+  return overheadBytes + name.length + text.length + message.length + (replaced?.length ?? 0);
+}
+
 /** The class of a statement text in the extended protocol: one statement, or the server refuses it. */
 export function singleClass(statements: readonly Statement[] | undefined): StatementClass {
   // The server says what is wrong, or knows a syntax that the parser does not.
@@ -47,6 +53,8 @@ export type Journal = Map<string, Prepared | undefined>;
 
 export class Registry {
   readonly #statements = new Map<string, Prepared>();
+  /** Of the statements and their names, with what a statement costs in memory beside. */
+  bytes = 0;
   readonly #portals = new Map<string, Prepared>();
   #pending: Pending[] = [];
   #journal: Journal | undefined;
@@ -108,8 +116,7 @@ export class Registry {
     this.#pending.shift();
     if (oldest.name === undefined) return;
     if (parsesUnnamed(oldest)) this.#droppedBefore = false;
-    if (oldest.prepared === undefined) this.#statements.delete(oldest.name);
-    else this.#statements.set(oldest.name, oldest.prepared);
+    this.#put(oldest.name, oldest.prepared);
   }
 
   /** A message of the group goes to the server. */
@@ -132,7 +139,7 @@ export class Registry {
       // The server drops the old unnamed statement before it looks at the new one, but not when it skips the
       // message.
       if (failed && next.name === '' && !next.closes && next.place === this.#answered) {
-        this.#statements.delete('');
+        this.#put('', undefined);
       }
       if (this.#pending.some(parsesUnnamed)) this.unnamedDropped ||= this.#droppedBefore;
       this.#pending = [];
@@ -159,8 +166,7 @@ export class Registry {
     this.#read = this.#readBeforeJournal;
     this.#pending = this.#pending.filter((pending) => pending.journal !== journal);
     for (const [name, prepared] of journal) {
-      if (prepared === undefined) this.#statements.delete(name);
-      else this.#statements.set(name, prepared);
+      this.#put(name, prepared);
     }
     return journal;
   }
@@ -212,19 +218,31 @@ export class Registry {
 
   /** DEALLOCATE of one. */
   forget(name: string): void {
-    this.#statements.delete(name);
+    this.#put(name, undefined);
+  }
+
+  #put(name: string, prepared: Prepared | undefined): void {
+    const former = this.#statements.get(name);
+    if (former !== undefined) this.bytes -= costOf(name, former);
+    if (prepared === undefined) {
+      this.#statements.delete(name);
+    } else {
+      this.#statements.set(name, prepared);
+      this.bytes += costOf(name, prepared);
+    }
   }
 
   /** DEALLOCATE ALL and DISCARD ALL. What is still to be confirmed comes behind them. */
   clear(): void {
     this.#statements.clear();
+    this.bytes = 0;
     this.#portals.clear();
   }
 
   /** A simple Query drops the unnamed statement. */
   simpleQuerySent(byClient: boolean): void {
     if (byClient) {
-      this.#statements.delete('');
+      this.#put('', undefined);
       this.unnamedDropped = false;
     } else if (this.statement('') !== undefined) this.unnamedDropped = true;
   }

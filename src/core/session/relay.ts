@@ -55,7 +55,7 @@ export function relay(
     reply.prefix--;
     return;
   }
-  const tag = endsResult(type) ? reply.tags.shift() : undefined;
+  const tag = endsResult(type) ? reply.tags[reply.ended++] : undefined;
   if (tag === undefined || type !== backend.commandComplete)
     return pass(session, reply, type, buffer, start, end);
   const shown = commandComplete(tag);

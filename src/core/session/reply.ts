@@ -53,6 +53,8 @@ export interface Reply {
   written: number;
   /** What the client is told of each statement instead of the server's command tag, in their order. */
   readonly tags: (string | undefined)[];
+  /** Results that have ended; so many of the tags are used. (Shifting a long array costs its length.) */
+  ended: number;
   /** A command that defines something has completed: it may be in the way of decoding. */
   defined: boolean;
   /** First column of the first row of an own statement. */
@@ -97,6 +99,7 @@ export function newReply(kind: 'own' | 'client', hold: boolean, prefix = 0): Rep
     tag: '',
     written: 0,
     tags: [],
+    ended: 0,
     defined: false,
     value: undefined,
     copies: 0,

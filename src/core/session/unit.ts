@@ -128,7 +128,7 @@ export function* endPassing(session: SessionMachine, reply: Reply, unit: Unit): 
 function send(session: SessionMachine, { build, classes }: Unit, repeat: boolean, hold: boolean): Reply {
   const sending = build(repeat);
   const reply = session.expect(newReply('client', hold, sending.prefix));
-  reply.tags.push(...classes.map(tagShown));
+  for (const each of classes) reply.tags.push(tagShown(each)); // too many for one call, if it must be
   for (const bytes of sending.messages) session.toServer(bytes);
   return reply;
 }

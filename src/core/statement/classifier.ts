@@ -2,7 +2,8 @@
  * From a query string to its classes: a glance, the cache, the parser, in this order.
  * Rule: synchronous and bounded. Texts above `parseFirstCharacters` are looked at without the parser when
  * they are one query or row change, because a parse blocks every session (measured: 20 ms at 100 kB, 200 ms
- * at 1 MB); texts above `longestParsedCharacters`, and nests too deep for the parser, are otherwise refused.
+ * at 1 MB, and up to a second of one that is made for that, where a peer waits for two). Texts above
+ * `longestParsedCharacters`, and nests too deep for the parser, are otherwise refused.
  */
 import { classifyTree } from './classify-tree.ts';
 import type { ClassifyContext } from './context.ts';
@@ -31,7 +32,7 @@ export interface ClassCache {
 }
 
 export const parseFirstCharacters = 64 * 1024;
-export const longestParsedCharacters = 4 * 1024 * 1024;
+export const longestParsedCharacters = 1024 * 1024;
 
 /**
  * One statement that begins so is safe inside a block, whatever follows: no transaction control, no utility

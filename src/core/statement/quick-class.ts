@@ -87,6 +87,9 @@ function skipKinds(text: string, start: number, end: number, first: number, seco
   return index;
 }
 
+/** PostgreSQL's NAMEDATALEN - 1. */
+const longestOperator = 63;
+
 /** A run of operator characters: its end, or -1 when it is a comment or one of a user's operators. */
 function operatorEnd(text: string, start: number, end: number, context: ClassifyContext): number {
   const stop = skipKinds(text, start, end, operator, operator);
@@ -96,6 +99,7 @@ function operatorEnd(text: string, start: number, end: number, context: Classify
     if ((code === 0x2d && next === 0x2d) || (code === 0x2f && next === 0x2a)) return -1;
   }
   if (context.suspiciousOperators.size === 0) return stop;
+  if (stop - start > longestOperator) return -1;
   // The lexer may cut a run such as `=-` in two: every part of it must be harmless.
   for (let from = start; from < stop; from++) {
     for (let to = from + 1; to <= stop; to++) {

@@ -15,9 +15,10 @@ import { assert } from '../../lib/assert.ts';
 export interface FrameHandler {
   /**
    * The largest length (field value) that a message of this type may claim; a larger one is a protocol
-   * violation.
+   * violation. Undefined: there is no such type; its header is handed out as a message, and nothing is read
+   * behind it.
    */
-  limit(type: number): number;
+  limit(type: number): number | undefined;
   /**
    * True: the body of a message of this type and length (field value) need not be read; it may be handed out
    * in parts.
@@ -126,7 +127,13 @@ export class FrameScanner {
       const type = buffer[at]!;
       const length =
         ((buffer[at + 1]! << 24) | (buffer[at + 2]! << 16) | (buffer[at + 3]! << 8) | buffer[at + 4]!) >>> 0;
-      if (length < 4 || length > handler.limit(type)) {
+      const limit = handler.limit(type);
+      if (limit === undefined) {
+        handler.message(type, buffer, at, at + headerBytes);
+        this.halt();
+        return ok;
+      }
+      if (length < 4 || length > limit) {
         return { kind: 'violation', reason: `invalid message length ${length} of message type ${type}` };
       }
       const end = at + 1 + length;

@@ -18,8 +18,6 @@ import { serverUnreachable } from './login-refusal.ts';
 import type { OwnSessions } from '../wire/own-sessions.ts';
 import type { SessionServices } from './session-services.ts';
 
-/** PostgreSQL's default authentication_timeout. */
-export const loginTimeoutMs = 60_000;
 const offersTls = Uint8Array.of(0x53);
 const offersNothing = Uint8Array.of(0x4e);
 
@@ -37,6 +35,8 @@ export interface ReceptionDesk {
   readonly own: OwnSessions;
   /** Undefined: there is no TLS. */
   readonly encryption: ClientEncryption | undefined;
+  /** From the connection to the end of the login. */
+  readonly loginTimeoutMs: number;
 }
 
 type Startup = Extract<StartupPacket, { kind: 'startup' }>;
@@ -49,19 +49,29 @@ export class Arrival {
   #encrypted = false;
   #sslAnswered = false;
   #gssAnswered = false;
+  readonly #asked: () => void;
   #session: ClientSession | undefined;
 
-  /** `socket`: paused, nothing was read of it. */
-  constructor(socket: Socket, desk: ReceptionDesk) {
+  /** `socket`: paused, nothing was read of it. `asked`: it has a session, or is gone; maybe twice. */
+  constructor(socket: Socket, desk: ReceptionDesk, asked: () => void) {
     this.#desk = desk;
     this.#socket = socket;
-    this.#deadline = setTimeout(() => {
-      if (this.#session?.loggedIn !== true) this.#socket.destroy();
-    }, loginTimeoutMs).unref();
+    this.#asked = asked;
+    this.#deadline = setTimeout(() => this.giveUp(), desk.loginTimeoutMs).unref();
     this.#listen();
   }
 
-  readonly #ended = (): void => clearTimeout(this.#deadline);
+  /** Its time is over, or its place is needed. */
+  giveUp(): void {
+    if (this.#session === undefined) this.#socket.destroy();
+    else this.#session.loginExpired();
+  }
+
+  readonly #ended = (): void => {
+    clearTimeout(this.#deadline);
+    this.#session = undefined;
+    this.#asked();
+  };
   readonly #broken = (): void => void this.#socket.destroy();
   readonly #data = (chunk: Uint8Array): void => {
     const begins = this.#received.length === 0 && !this.#encrypted && !this.#sslAnswered;
@@ -125,7 +135,7 @@ export class Arrival {
     this.#leave();
     this.#socket.on('error', this.#broken);
     await this.#desk.cancel(processId, key);
-    this.#socket.end();
+    this.#socket.destroySoon();
   }
 
   #refuseProtocol(major: number, minor: number): void {
@@ -146,8 +156,8 @@ export class Arrival {
       plain.off('close', this.#ended);
       this.#socket = secure;
       this.#encrypted = true;
+      this.#listen();
       if (direct && !namedProtocol(secure)) secure.destroy();
-      else this.#listen();
     });
   }
 
@@ -158,10 +168,10 @@ export class Arrival {
     const { server } = services;
     if (!usesTls(server)) return this.#open(packet, services, undefined);
     const socket = this.#socket.on('error', this.#broken);
-    connectSecurely(server, loginTimeoutMs).then(
+    connectSecurely(server, this.#desk.loginTimeoutMs).then(
       (secure) => {
         socket.off('error', this.#broken);
-        const refused = socket.destroyed ? undefined : services.admission();
+        const refused = socket.destroyed ? undefined : services.admission(isAdmin(packet.parameters));
         if (!socket.destroyed && refused === undefined) return this.#open(packet, services, secure);
         secure.destroy();
         if (refused !== undefined) this.#refuse(refused);
@@ -175,8 +185,9 @@ export class Arrival {
     const protocol = (major << 16) | minor;
     const rest = this.#received.slice(bytes);
     this.#received = new Uint8Array(0);
+    this.#asked();
     this.#session = new ClientSession(
-      { socket: this.#socket, encrypted: this.#encrypted, server },
+      { socket: this.#socket, encrypted: this.#encrypted, server, settled: this.#ended },
       { protocol, parameters, rest },
       services,
     );
@@ -195,7 +206,7 @@ export class Arrival {
     const secure = this.#encrypted ? this.#socket : undefined;
     const unfit = this.#desk.own.are(settings) ? undefined : this.#desk.encryption?.refusal(secure, user);
     if (unfit !== undefined) return unfit;
-    const admin = parameters.get('application_name') === 'mtm_admin';
+    const admin = isAdmin(parameters);
     if (!admin && wantsReplication(parameters.get('replication'))) {
       return {
         severity: 'FATAL',
@@ -208,14 +219,21 @@ export class Arrival {
     if (refused !== undefined) return refused;
     const database = parameters.get('database') ?? '';
     const services = this.#desk.reception(database === '' ? user : database);
-    return 'severity' in services ? services : (services.admission() ?? services);
+    return 'severity' in services ? services : (services.admission(admin) ?? services);
   }
 
   /** `old`: in the words of protocol 2. */
   #refuse(error: ErrorText, old = false): void {
     this.#leave();
-    this.#socket.on('error', this.#broken).end(old ? oldErrorResponse(error) : errorResponse(error));
+    const socket = this.#socket.on('error', this.#broken);
+    socket.write(old ? oldErrorResponse(error) : errorResponse(error));
+    socket.destroySoon();
   }
+}
+
+/** Wants to work unsupervised; whether the user may is asked when he has proved who he is. */
+function isAdmin(parameters: ReadonlyMap<string, string>): boolean {
+  return parameters.get('application_name') === 'mtm_admin';
 }
 
 /** What is no such value is for the server to refuse. */

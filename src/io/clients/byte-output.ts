@@ -12,6 +12,8 @@ import { writeDirectly } from '../wire/direct-writing.ts';
 /** Up to this many bytes in all, copying costs less than a list of pieces (writev). */
 const copyLimitBytes = 4096;
 const gatheredBytes = 8192;
+/** How long a client may take to read what was said to it at the end. */
+const lastWordsMs = 10_000;
 
 export class ByteOutput {
   readonly #socket: Socket;
@@ -48,6 +50,15 @@ export class ByteOutput {
     this.#pieceBytes += bytes;
     this.#memory = undefined;
     this.#start = this.#end;
+  }
+
+  /** Closes the socket when everything has left. Whoever does not read it keeps nothing here. */
+  finish(): void {
+    const socket = this.#socket;
+    socket.destroySoon();
+    if (socket.destroyed) return;
+    const deadline = setTimeout(() => socket.destroy(), lastWordsMs).unref();
+    socket.once('close', () => clearTimeout(deadline));
   }
 
   get empty(): boolean {

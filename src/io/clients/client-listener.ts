@@ -1,11 +1,19 @@
-/** The client port: what connects is an arrival (arrival.ts) until it is a session. */
+/**
+ * The client port: what connects is an arrival (arrival.ts) until it is a session.
+ * Rule: one stranger too many costs another stranger its place (strangers.ts), never a session.
+ */
 import { createServer } from 'node:net';
 import type { Server } from 'node:net';
 import { GatewayError } from '../../lib/gateway-error.ts';
+import { Strangers } from '../wire/strangers.ts';
 import { Arrival, type ReceptionDesk } from './arrival.ts';
+
+/** Connections that have not asked for a session yet: more than any good crowd, and little memory. */
+const maxStrangers = 2000;
 
 export class ClientListener {
   readonly #server: Server;
+  readonly #strangers = new Strangers<Arrival>();
 
   constructor(desk: ReceptionDesk) {
     this.#server = createServer({
@@ -14,7 +22,11 @@ export class ClientListener {
       keepAliveInitialDelay: 30_000,
       pauseOnConnect: true,
     });
-    this.#server.on('connection', (socket) => void new Arrival(socket, desk));
+    this.#server.on('connection', (socket) => {
+      if (this.#strangers.size >= maxStrangers) this.#strangers.oldestOfCrowd?.giveUp();
+      const arrival = new Arrival(socket, desk, () => this.#strangers.delete(arrival));
+      this.#strangers.add(arrival, socket.remoteAddress);
+    });
   }
 
   /** Rejects with a GatewayError `address-in-use` when the port is taken. */

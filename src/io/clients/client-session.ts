@@ -4,7 +4,6 @@
  * that cannot take more stops the other side from being read.
  */
 import type { Socket } from 'node:net';
-import { timingSafeEqual } from 'node:crypto';
 import type { Gid } from '../../core/identity.ts';
 import { clientCancel } from '../../core/session/client-cancel.ts';
 import { SessionMachine } from '../../core/session/session.ts';
@@ -13,16 +12,17 @@ import type { SessionPorts } from '../../core/session/ports.ts';
 import { readOnlyDefault, startupSettings, supervisedPacket } from '../../core/session/startup-settings.ts';
 import { backend, frontend } from '../../core/wire/codes.ts';
 import { FrameScanner } from '../../core/wire/frame-scanner.ts';
-import { errorResponse, int32At, startup, terminateMessage } from '../../core/wire/messages.ts';
+import { errorResponse, startup, terminateMessage } from '../../core/wire/messages.ts';
 import { connectDirectly, readDirectly, setPaused } from '../wire/direct-reading.ts';
 import { serverAddress } from '../postgres/server-address.ts';
 import { usesTls } from '../postgres/server-connection.ts';
 import { ByteOutput } from './byte-output.ts';
-import { cancelUntilGone, sendCancelTo } from './cancel-target.ts';
-import type { CancelTarget } from './cancel-target.ts';
-import { clientMessageLimit, longestMessageBytes } from './message-limits.ts';
-import { endsAuthentication, ScramBridge } from './scram-bridge.ts';
-import { bypassRefusal, serverUnreachable } from './login-refusal.ts';
+import { MemoryShare } from './client-memory.ts';
+import { clientMessageLimit, serverMessageLimit, waitingForLoginBytes } from './message-limits.ts';
+import { ScramBridge } from './scram-bridge.ts';
+import { Login, type LoginOwner } from './login.ts';
+import { serverUnreachable } from './login-refusal.ts';
+import { ServerProcess } from './server-process.ts';
 import type { SessionConnections, StartupRequest } from './session-request.ts';
 import { askedOf, type SessionServices } from './session-services.ts';
 
@@ -40,25 +40,24 @@ export class ClientSession {
   readonly machine: SessionMachine;
   readonly user: string;
   readonly #bypass: boolean;
-  readonly #scram: ScramBridge;
-  #backendPid = 0;
-  #backendKey: Uint8Array = new Uint8Array(0);
+  readonly #login: Login;
+  readonly #process: ServerProcess;
   #openGid: Gid | undefined;
   #clientGone = false;
   #serverGone = false;
   #closing = false;
   #ended = false;
-  #loggedIn = false;
-  #bypassChecked = false;
-  #awaitsPassword = false;
-  /** While the check runs: what the server says since it let the user in. Neither side hears of it before. */
-  #heldForCheck: Uint8Array[] | undefined;
+  readonly #settled: () => void;
+  readonly #memory: MemoryShare;
   #connected = false;
   #cancelSent: Promise<void> | undefined;
 
   constructor(connections: SessionConnections, request: StartupRequest, services: SessionServices) {
     this.#client = readDirectly(connections.socket, (chunk) => this.#clientData(chunk));
     this.#services = services;
+    this.#settled = connections.settled;
+    this.#memory = new MemoryShare(services.memory, this);
+    this.#process = new ServerProcess(services.server);
     const { parameters } = request;
     this.user = parameters.get('user') ?? '';
     this.#bypass = parameters.get('application_name') === 'mtm_admin';
@@ -67,8 +66,7 @@ export class ClientSession {
       services.limits,
       readOnlyDefault(startupSettings(parameters)),
     );
-    const bothSecure = connections.encrypted && usesTls(services.server);
-    this.#scram = new ScramBridge(bothSecure ? () => services.scramVerifier(this.user) : undefined);
+    this.#login = this.#newLogin(services, connections);
     const { host, port } = services.server;
     const received = (chunk: Uint8Array): void => this.#serverData(chunk);
     this.#server = connections.server
@@ -84,19 +82,15 @@ export class ClientSession {
   }
 
   get backendPid(): number {
-    return this.#backendPid;
+    return this.#process.pid;
   }
 
   get loggedIn(): boolean {
-    return this.#loggedIn;
+    return this.#login.done;
   }
 
   get supervised(): boolean {
     return !this.#bypass;
-  }
-
-  get #cancelTarget(): CancelTarget {
-    return { ...this.#services.server, pid: this.#backendPid, key: this.#backendKey };
   }
 
   #ports(): SessionPorts {
@@ -123,7 +117,7 @@ export class ClientSession {
   }
 
   async #cancelServer(): Promise<void> {
-    const delivered = await sendCancelTo(this.#cancelTarget);
+    const delivered = await this.#process.cancel();
     // It could hit anything that this session does from now on.
     if (!delivered) this.#server.destroy();
     this.#drive(() => this.machine.cancelDelivered());
@@ -134,6 +128,7 @@ export class ClientSession {
     if (this.#ended) return;
     step();
     this.#flush();
+    this.#tellMemory();
     if (this.#clientGone && this.#mayLeave) this.#leaveServer();
   }
 
@@ -155,14 +150,33 @@ export class ClientSession {
 
   /** A side that cannot take more stops the other one from being read. Also called when one has drained. */
   #adjustReading(): void {
-    if (this.#ended || !this.#connected || this.#heldForCheck !== undefined) return;
+    if (this.#ended || !this.#connected || this.#login.checking) return;
     const client = this.#client;
     const server = this.#server;
     const full = client.writableLength > highWaterBytes && !this.#clientGone && !this.machine.mustReadServer;
     setPaused(server, full);
-    const wait =
-      server.writableLength > highWaterBytes || this.machine.client.wantsPause(this.#fromClient.heldBytes);
-    setPaused(client, wait);
+    setPaused(client, full || server.writableLength > highWaterBytes || this.#waitsEnough);
+  }
+
+  /** What the client has sent waits, and no more of it is needed now. */
+  get #waitsEnough(): boolean {
+    const partial = this.#fromClient.heldBytes;
+    const { client } = this.machine;
+    return client.wantsPause(partial) || (!this.#login.done && client.waitingBytes > waitingForLoginBytes);
+  }
+
+  /** What is kept for long, or may become much. */
+  #tellMemory(): void {
+    const { client, registry } = this.machine;
+    const held = this.#ended
+      ? 0
+      : this.#fromClient.heldBytes +
+        this.#fromServer.heldBytes +
+        client.waitingBytes +
+        registry.bytes +
+        this.#server.writableLength +
+        this.#client.writableLength;
+    this.#memory.tell(held);
   }
 
   #listen(packet: Uint8Array, rest: Uint8Array): void {
@@ -188,7 +202,7 @@ export class ClientSession {
 
   #clientData(chunk: Uint8Array): void {
     if (this.#ended) return;
-    if (this.#bypass && this.#loggedIn) {
+    if (this.#bypass && this.#login.done) {
       this.#toServer.add(chunk, 0, chunk.length);
       this.#flush();
       return;
@@ -203,7 +217,7 @@ export class ClientSession {
 
   #serverData(chunk: Uint8Array): void {
     if (this.#ended) return;
-    if (this.#bypassChecked && this.#loggedIn) {
+    if (this.#login.unsupervised && this.#login.done) {
       this.#toClient.add(chunk, 0, chunk.length);
       this.#flush();
       return;
@@ -211,7 +225,7 @@ export class ClientSession {
     this.#drive(() => {
       if (this.#fromServer.idle && relayPlainAnswer(this.machine, chunk)) return;
       const result = this.#fromServer.push(chunk);
-      if (result.kind === 'violation') this.machine.fatal('08P01', `from the server: ${result.reason}`);
+      if (result.kind === 'violation') this.machine.abandon('08P01', `from the server: ${result.reason}`);
     });
   }
 
@@ -228,87 +242,57 @@ export class ClientSession {
     if (this.#bypass && type !== frontend.password && type !== frontend.terminate) {
       // What came before the check would run unsupervised, or supervised afterwards.
       this.machine.fatal('08P01', `unexpected message type ${type} during authentication`);
-    } else if (type === frontend.password && !this.#loggedIn) {
-      this.#passwordMessage(buffer.subarray(start, end));
-    } else if (this.#awaitsPassword && type !== frontend.terminate) {
-      this.#toServer.add(buffer, start, end); // which says what it thinks of it
+    } else if (type === frontend.password && !this.#login.done) {
+      this.#login.answer(buffer.subarray(start, end));
+    } else if (this.#login.isServersBusiness(type)) {
+      this.#toServer.add(buffer, start, end); // it says what is wrong with it
     } else {
       this.machine.client.message(type, buffer, start, end);
     }
   }
 
-  #passwordMessage(message: Uint8Array): void {
-    const converted = this.#scram.fromClient(message);
-    const toServer = (bytes: Uint8Array): void =>
-      this.machine.client.message(frontend.password, bytes, 0, bytes.length);
-    if (converted === undefined) return toServer(message);
-    converted.then(
-      (bytes) => this.#drive(() => toServer(bytes)),
-      (error: Error) => this.#drive(() => this.machine.fatal('08006', error.message)),
-    );
-  }
-
   #serverScanner(): FrameScanner {
     return new FrameScanner({
-      limit: () => longestMessageBytes,
+      limit: serverMessageLimit,
       streams: (type, length) =>
         (type === backend.dataRow || type === backend.copyData) && this.machine.streamsRow(length),
-      message: (type, buffer, start, end) => this.#serverMessage(type, buffer, start, end),
+      message: (type, buffer, start, end) => {
+        if (this.#login.done) this.machine.serverMessage(type, buffer, start, end);
+        else this.#login.serverMessage(type, buffer, start, end);
+      },
       part: (_type, buffer, start, end, first) => this.machine.serverPart(buffer, start, end, first),
     });
   }
 
-  #serverMessage(type: number, buffer: Uint8Array, start: number, end: number): void {
-    if (!this.#loggedIn) {
-      if (type === backend.backendKeyData) {
-        this.#backendPid = int32At(buffer, start + 5);
-        this.#backendKey = buffer.slice(start + 9, end);
-      } else if (type === backend.readyForQuery) {
-        this.#loggedIn = true;
-      } else if (type === backend.authentication) {
-        return this.#authentication(buffer.subarray(start, end));
-      }
-    }
-    this.#fromServerToClient(type, buffer, start, end);
-  }
-
-  #authentication(request: Uint8Array): void {
-    if (this.#bypass && int32At(request, 5) === 0) {
-      this.#heldForCheck = [];
-      void this.#checkBypass();
-    }
-    this.#awaitsPassword = !endsAuthentication(int32At(request, 5));
-    const bytes = this.#scram.fromServer(request);
-    this.#fromServerToClient(backend.authentication, bytes, 0, bytes.length);
-  }
-
-  #fromServerToClient(type: number, buffer: Uint8Array, start: number, end: number): void {
-    if (this.#heldForCheck !== undefined) this.#heldForCheck.push(buffer.slice(start, end));
-    else if (this.#bypassChecked) this.#toClient.add(buffer, start, end);
-    else this.machine.serverMessage(type, buffer, start, end);
-  }
-
-  /**
-   * The user has proved who he is; whether he may work unsupervised is asked only now, so a stranger learns
-   * nothing.
-   */
-  async #checkBypass(): Promise<void> {
-    this.#server.pause();
-    this.#client.pause();
-    const refusal = await bypassRefusal(this.#services, this.user);
-    if (this.#ended) return;
-    const held = this.#heldForCheck ?? [];
-    if (refusal !== undefined) {
-      this.#toClient.add(refusal, 0, refusal.length);
-      this.close();
-      return this.#flush();
-    }
-    this.#heldForCheck = undefined;
-    this.#bypassChecked = true;
-    for (const message of held) this.#toClient.add(message, 0, message.length);
-    this.#server.resume();
-    this.#client.resume();
-    this.#flush();
+  #newLogin(services: SessionServices, connections: SessionConnections): Login {
+    const bothSecure = connections.encrypted && usesTls(services.server);
+    const scram = new ScramBridge(bothSecure ? () => services.scramVerifier(this.user) : undefined);
+    const owner: LoginOwner = {
+      user: this.user,
+      bypass: this.#bypass,
+      relayed: (...message) => this.machine.serverMessage(...message),
+      told: (message) => this.#toClient.add(message, 0, message.length),
+      wait: () => {
+        this.#server.pause();
+        this.#client.pause();
+      },
+      goOn: () => {
+        this.#server.resume();
+        this.#client.resume();
+        this.#flush();
+      },
+      refused: (error) => {
+        this.#toClient.add(error, 0, error.length);
+        this.finish();
+      },
+      challenged: () => this.machine.client.challenged(),
+      answered: (message) =>
+        this.#drive(() => this.machine.client.message(frontend.password, message, 0, message.length)),
+      failed: (reason) => this.#drive(() => this.machine.fatal('08006', reason)),
+      ended: () => this.#ended,
+      settled: connections.settled,
+    };
+    return new Login(owner, services, this.#process, scram);
   }
 
   #clientEnded(): void {
@@ -322,7 +306,7 @@ export class ClientSession {
     if (this.#serverGone) return;
     this.#serverGone = true;
     if (!this.#ended && !this.#clientGone) {
-      if (this.#backendPid === 0 && !this.#closing) this.#noServer(reason);
+      if (this.#process.pid === 0 && !this.#closing) this.#noServer(reason);
       else if (this.#bypass) this.#closing = true;
       else this.machine.serverGone();
       this.#flush();
@@ -350,8 +334,8 @@ export class ClientSession {
     if (this.#ended) return;
     if (!this.#serverGone) {
       this.#server.end(terminateMessage);
-      if (this.machine.awaitsServer && this.#backendPid !== 0)
-        void cancelUntilGone(this.#server, this.#cancelTarget);
+      if (this.machine.awaitsServer && this.#process.pid !== 0)
+        void this.#process.cancelUntilGone(this.#server);
       else this.#server.destroySoon();
     }
     this.#end();
@@ -360,8 +344,10 @@ export class ClientSession {
   #end(): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#client.destroySoon();
-    if (this.#openGid !== undefined) this.#services.prepareLost(this.#openGid, this.#backendPid);
+    this.#tellMemory();
+    this.#settled();
+    this.#toClient.finish();
+    if (this.#openGid !== undefined) this.#services.prepareLost(this.#openGid, this.#process.pid);
     this.#services.sessionEnded(this);
   }
 
@@ -372,15 +358,25 @@ export class ClientSession {
   }
 
   keyFits(key: Uint8Array): boolean {
-    return key.length === this.#backendKey.length && timingSafeEqual(key, this.#backendKey);
+    return this.#process.keyFits(key);
   }
 
   /** The client's own cancel request. Resolves when nothing of it is on its way any more. */
   async cancel(): Promise<void> {
-    if (this.#bypass) return void (await sendCancelTo(this.#cancelTarget));
+    if (this.#bypass) return void (await this.#process.cancel());
     let sent = false;
     this.#drive(() => (sent = clientCancel(this.machine)));
     if (sent) await this.#cancelSent;
+  }
+
+  /** All clients together hold too much, and this one most of it. */
+  memoryExceeded(): void {
+    this.shutDown('53200', '[multimaster] out of memory: this session holds the most of max_client_memory');
+  }
+
+  loginExpired(): void {
+    this.shutDown('57014', 'canceling authentication due to timeout');
+    this.finish();
   }
 
   close(): void {

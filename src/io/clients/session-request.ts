@@ -15,4 +15,6 @@ export interface SessionConnections {
   readonly encrypted: boolean;
   /** An encrypted connection to the server, paused; undefined: one in the clear is to be made. */
   readonly server: Socket | undefined;
+  /** Called once, when the client has logged in or the session has ended. */
+  readonly settled: () => void;
 }

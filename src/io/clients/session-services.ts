@@ -12,6 +12,7 @@ import type {
 import type { ParsedText } from '../../core/statement/statement-class.ts';
 import type { ErrorText } from '../../core/wire/messages.ts';
 import type { ServerPlace } from '../postgres/server-connection.ts';
+import type { ClientMemory } from './client-memory.ts';
 import type { ClientSession } from './client-session.ts';
 import { retryDelayMs } from './retry-delay.ts';
 
@@ -45,8 +46,10 @@ export interface SessionServices {
   mayBypass(user: string): Promise<boolean>;
   /** The user's pg_authid.rolpassword. */
   scramVerifier(user: string): Promise<string | undefined>;
-  /** Why no session may begin now; undefined: it may. */
-  admission(): ErrorText | undefined;
+  /** Why no session may begin now; undefined: it may. `admin`: it wants to work unsupervised. */
+  admission(admin: boolean): ErrorText | undefined;
+  /** What all clients together keep here. */
+  readonly memory: ClientMemory;
   sessionStarted(session: ClientSession): void;
   sessionEnded(session: ClientSession): void;
   /** Resolves when the server has dealt with it. False: a session with this backend and key is not here. */

@@ -16,8 +16,8 @@ export interface LinkSettings {
   /** A link that is given more changes with so much in its queue is dropped with everything in it. */
   readonly maxQueueBytes: number;
   /**
-   * Connections that have not proved anything; one more closes the oldest. At least twice the number of peers
-   * of the moment.
+   * Connections that have not proved anything; one more closes another one of them (strangers.ts). At least
+   * twice the number of peers of the moment.
    */
   readonly maxStrangers: number;
 }
@@ -28,7 +28,7 @@ export const defaultLinkSettings: LinkSettings = {
   acknowledgeTimeoutMs: 2000,
   highWaterBytes: 4 * 1024 * 1024,
   maxQueueBytes: 64 * 1024 * 1024,
-  maxStrangers: 8,
+  maxStrangers: 64,
 };
 
 /** The part of a pino logger that links use. */

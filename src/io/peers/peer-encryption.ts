@@ -14,6 +14,7 @@ import { hkdfSync } from 'node:crypto';
 import { connect, createServer, isIP, type Server, type Socket } from 'node:net';
 import { connect as connectTls, createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { assert } from '../../lib/assert.ts';
+import { Strangers } from '../wire/strangers.ts';
 import { socketBelow, tlsHandshakeRecord } from '../wire/tls-server.ts';
 import { linkReason, type LinkReason } from './link-reason.ts';
 
@@ -88,7 +89,7 @@ export function newPeerServer(
   { handshakeTimeoutMs, maxStrangers }: PeerServerLimits,
   { connected, refused }: PeerServerEvents,
 ): Server {
-  const strangers = new Set<Socket>();
+  const strangers = new Strangers<Socket>();
   const secureServer = createTlsServer(
     {
       ...tls13Only,
@@ -108,8 +109,8 @@ export function newPeerServer(
     secure.destroy();
   });
   return createServer({ noDelay: true }, (socket) => {
-    if (strangers.size >= maxStrangers()) [...strangers][0]?.destroy();
-    strangers.add(socket);
+    if (strangers.size >= maxStrangers()) strangers.oldestOfCrowd?.destroy();
+    strangers.add(socket, socket.remoteAddress);
     const deadline = setTimeout(() => socket.destroy(), handshakeTimeoutMs);
     const broken = (): void => void socket.destroy();
     socket.on('error', broken);

@@ -1,8 +1,9 @@
 /**
  * The peer port: accepts connections and keeps the number of those that have proved nothing small.
- * Rule: one stranger too many costs the oldest stranger its place, never a peer.
+ * Rule: one stranger too many costs another stranger its place (strangers.ts), never a peer.
  */
 import type { Server, Socket } from 'node:net';
+import { Strangers } from '../wire/strangers.ts';
 import type { Identity } from './handshake.ts';
 import { IncomingLink, type IncomingLinkEvents } from './incoming-link.ts';
 import { linkReason, type LinkReason } from './link-reason.ts';
@@ -29,8 +30,7 @@ export class PeerListener {
   #maxStrangers: number;
   readonly #events: PeerListenerEvents;
   readonly #server: Server;
-  /** In the order in which they came. */
-  readonly #strangers = new Set<IncomingLink>();
+  readonly #strangers = new Strangers<IncomingLink>();
   readonly #shared: SharedPort | undefined;
   #leaveShared: (() => void) | undefined;
   #closed = false;
@@ -106,9 +106,10 @@ export class PeerListener {
       return;
     }
     if (this.#strangers.size >= this.#maxStrangers) {
-      const [oldest] = this.#strangers;
-      oldest?.close(linkReason('overflow', 'too many connections that prove nothing'));
+      const tooMany = linkReason('overflow', 'too many connections that prove nothing');
+      this.#strangers.oldestOfCrowd?.close(tooMany);
     }
-    this.#strangers.add(new IncomingLink(socket, this.#identity, this.#settings, this.#events));
+    const link = new IncomingLink(socket, this.#identity, this.#settings, this.#events);
+    this.#strangers.add(link, socket.remoteAddress);
   }
 }

@@ -5,6 +5,7 @@
  * Rule: a stranger costs what a hello has, and its place when too many come.
  */
 import type { Server, Socket } from 'node:net';
+import { Strangers } from '../wire/strangers.ts';
 import { decodeHello, hasMagic, helloBytes } from './handshake-message.ts';
 import { defaultLinkSettings } from './link-settings.ts';
 import type { LinkReason } from './link-reason.ts';
@@ -26,8 +27,7 @@ export class PeerPort implements SharedPort {
   readonly #server: Server;
   readonly #events: PeerPortEvents;
   readonly #clusters = new Map<string, (socket: Socket) => void>();
-  /** In the order in which they came. */
-  readonly #strangers = new Set<Socket>();
+  readonly #strangers = new Strangers<Socket>();
 
   /** `names`: of all clusters that will ever be served. */
   constructor(names: readonly string[], security: PeerSecurity, events: PeerPortEvents) {
@@ -64,11 +64,8 @@ export class PeerPort implements SharedPort {
   }
 
   #connected(socket: Socket): void {
-    if (this.#strangers.size >= maxStrangers) {
-      const [oldest] = this.#strangers;
-      oldest?.destroy();
-    }
-    this.#strangers.add(socket);
+    if (this.#strangers.size >= maxStrangers) this.#strangers.oldestOfCrowd?.destroy();
+    this.#strangers.add(socket, socket.remoteAddress);
     let received = Buffer.alloc(0);
     const deadline = setTimeout(() => socket.destroy(), handshakeTimeoutMs);
     const broken = (): void => void socket.destroy();
