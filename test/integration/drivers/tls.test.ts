@@ -53,6 +53,7 @@ async function restart(environment: Record<string, string>): Promise<void> {
   await cluster.restartGateway(1, {
     MTM_TLS_CERT_FILE: ofGateway.cert,
     MTM_TLS_KEY_FILE: ofGateway.key,
+    MTM_LOG_LEVEL: 'trace',
     ...environment,
   });
   await cluster.whole(30_000);
@@ -285,4 +286,18 @@ describe.skipIf(findProgram('openssl') === undefined)(`TLS${needs('openssl')}`, 
       expect(log).toMatch(/PostgreSQL at localhost:\d+ does not answer: .*certificate/);
     });
   });
+
+  // Behind all logins above, which were logged with everything there is to say.
+  test('no password, verifier, key or secret is in the log', () => {
+    const log = cluster.gatewayLog(1);
+    expect(log).toContain('mtm-gateway');
+    for (const secret of ['wonder land', 'builder', 'SCRAM-SHA-256$', 'PRIVATE KEY', clusterSecret()])
+      expect(log).not.toContain(secret);
+  });
 });
+
+function clusterSecret(): string {
+  const text = readFileSync(cluster.folder.secretFile, 'utf8').trim();
+  expect(text.length).toBeGreaterThan(8);
+  return text;
+}
