@@ -3,8 +3,8 @@ import { RelationPlan } from '../../../../src/core/apply/relation-plan.ts';
 import { RowWriter } from '../../../../src/core/apply/row-writer.ts';
 import { StatementPipeline } from '../../../../src/core/apply/statement-pipeline.ts';
 import type { RelationFacts } from '../../../../src/core/apply/facts.ts';
-import { int32At } from '../../../../src/core/wire/messages.ts';
 import { describeRelation, row } from './facts-builder.ts';
+import { sentMessages } from './sent-messages.ts';
 
 function planOf(more: Partial<RelationFacts>): RelationPlan {
   const wishes = [
@@ -20,17 +20,13 @@ function planOf(more: Partial<RelationFacts>): RelationPlan {
 const guarded = planOf({ foreignCode: true, owner: 'ann"a' });
 const plain = planOf({});
 
-/** Type letter, name of the statement, and every text in the message. */
+/** Of Parse its statement's name and text, of Bind its statement's name. */
 function sent(pipeline: StatementPipeline): string[] {
-  const bytes = pipeline.take();
-  const log: string[] = [];
-  for (let at = 0; at < bytes.length; at += 1 + int32At(bytes, at + 1)) {
-    const type = String.fromCharCode(bytes[at]!);
-    const body = new TextDecoder().decode(bytes.subarray(at + 5, at + 1 + int32At(bytes, at + 1)));
-    if (type === 'P') log.push(`P ${body.split('\0').slice(0, 2).join(':')}`);
-    else if (type === 'B') log.push(`B ${body.split('\0')[1]}`);
-  }
-  return log;
+  return sentMessages(pipeline).flatMap(({ type, body }) => {
+    const [first, second] = body.split('\0');
+    if (type === 'P') return [`P ${first}:${second}`];
+    return type === 'B' ? [`B ${second}`] : [];
+  });
 }
 
 /** The bytes of all messages as text. */

@@ -4,7 +4,6 @@ import { TransactionWriter } from '../../../../src/core/apply/transaction-writer
 import type { PlanStore } from '../../../../src/core/apply/plan-store.ts';
 import type { RelationPlan } from '../../../../src/core/apply/relation-plan.ts';
 import { PieceWriter } from '../../../../src/core/pgoutput/piece-writer.ts';
-import { int32At } from '../../../../src/core/wire/messages.ts';
 import {
   body,
   head,
@@ -15,17 +14,13 @@ import {
 } from '../pgoutput/client-messages.ts';
 import { recorded } from '../pgoutput/fixtures.ts';
 import { describeRelation } from './facts-builder.ts';
+import { sentMessages } from './sent-messages.ts';
 
 /** Frontend messages as text: type letter, and for Parse its query. */
 function sent(pipeline: StatementPipeline): string[] {
-  const bytes = pipeline.take();
-  const log: string[] = [];
-  for (let at = 0; at < bytes.length; at += 1 + int32At(bytes, at + 1)) {
-    const type = String.fromCharCode(bytes[at]!);
-    const body = new TextDecoder().decode(bytes.subarray(at + 5, at + 1 + int32At(bytes, at + 1)));
-    log.push(type === 'P' ? `P ${body.split('\0')[1]!.slice(0, 24)}` : type);
-  }
-  return log;
+  return sentMessages(pipeline).map(({ type, body }) =>
+    type === 'P' ? `P ${body.split('\0')[1]!.slice(0, 24)}` : type,
+  );
 }
 
 function fixture() {
