@@ -6,7 +6,7 @@
 CREATE OR REPLACE FUNCTION mtm.check_query_as(query_text text, search_path text) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  who constant name := CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END;
+  who constant name := mtm.current_role_name();
   answer jsonb; warning text;
 BEGIN
   IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = who) THEN

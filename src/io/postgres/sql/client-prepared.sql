@@ -89,7 +89,7 @@ CREATE OR REPLACE FUNCTION mtm.finish_client(gid bytea, decision text, proof tex
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   name constant text := convert_from(gid, 'UTF8');
-  who constant text := CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END;
+  who constant text := mtm.current_role_name();
   until constant timestamptz := clock_timestamp() + interval '3 seconds';
   c mtm.client_prepared;
 BEGIN

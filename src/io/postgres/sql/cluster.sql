@@ -22,11 +22,6 @@ BEGIN
     ORDER BY x.indrelid;
 END $$;
 
-CREATE OR REPLACE FUNCTION mtm.current_role_name() RETURNS name
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role')::name END
-$$;
-
 CREATE OR REPLACE FUNCTION mtm.cluster_way_of(target oid, index_name text) RETURNS text
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT CASE WHEN target < 16384 THEN 'alone' WHEN (SELECT relkind FROM pg_class WHERE oid = target) <> 'p' THEN 'together'

@@ -72,7 +72,7 @@ CREATE OR REPLACE FUNCTION mtm.ddl_activity() RETURNS TABLE (
   node integer, kind text, pid integer, gid text, username text, state text, since timestamptz, statement text,
   blocked_by integer[], waits_for text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE who constant name := CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END;
+DECLARE who constant name := mtm.current_role_name();
 BEGIN
   IF NOT pg_has_role(who, 'pg_read_all_stats', 'MEMBER') THEN PERFORM mtm.require_admin(); END IF;
   RETURN QUERY SELECT r.* FROM jsonb_to_recordset(mtm.ask_gateway('ddl-activity', '{}') -> 'rows') AS r(

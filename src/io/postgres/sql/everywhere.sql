@@ -92,7 +92,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT CASE WHEN t.oid IS NULL
     THEN '{"sqlstate": "42704"}' || jsonb_build_object('message', format('tablespace "%s" does not exist', name))
     WHEN t.oid <> d.dattablespace AND NOT has_tablespace_privilege(
-      CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END, t.oid, 'CREATE')
+      mtm.current_role_name(), t.oid, 'CREATE')
     THEN '{"sqlstate": "42501"}' || jsonb_build_object('message', format('permission denied for tablespace %s', name)) END
   FROM pg_database d LEFT JOIN pg_tablespace t ON t.spcname = name WHERE d.datname = current_database()
 $$;

@@ -248,7 +248,7 @@ BEGIN
       AND k.database = (SELECT oid FROM pg_database WHERE datname = current_database())
   LOOP
     PERFORM set_config('mtm.search_path', 'pg_catalog', true), set_config('mtm.effective_user',
-      CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END, true);
+      mtm.current_role_name()::text, true);
     PERFORM mtm.emit_ddl(format('ALTER TABLE %I.%I CLUSTER ON %I', i.nspname, i.table_name, i.index_name), 'ALTER TABLE');
   END LOOP;
 END $$;

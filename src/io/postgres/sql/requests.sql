@@ -27,7 +27,7 @@ $$;
 CREATE OR REPLACE FUNCTION mtm.require_admin() RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  who constant name := CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END;
+  who constant name := mtm.current_role_name();
   admins constant text := (SELECT admin_role FROM mtm.node);
 BEGIN
   IF EXISTS (SELECT FROM pg_roles r WHERE r.rolname = who AND (r.rolsuper OR EXISTS (

@@ -144,3 +144,9 @@ BEGIN
     EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f);
   END LOOP;
 END $$;
+
+-- Whose rights count: the role that was set, or the session's user; also inside a SECURITY DEFINER function.
+CREATE OR REPLACE FUNCTION mtm.current_role_name() RETURNS name
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role')::name END
+$$;

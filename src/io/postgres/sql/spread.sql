@@ -215,7 +215,7 @@ DECLARE
   nodes constant integer := (answer ->> 'count')::integer; own constant jsonb := mtm.tell_sequences(nodes);
   too_small jsonb := own -> 'tooSmall'; former integer := (SELECT node_count FROM mtm.sequence_step);
   created text[]; names text[]; fences jsonb;
-  who constant name := CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END;
+  who constant name := mtm.current_role_name();
 BEGIN
   -- An id that nobody has was somebody's, and will be somebody else's.
   IF NOT ((own -> 'right')::boolean AND (answer -> 'right')::boolean
