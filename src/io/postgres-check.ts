@@ -4,6 +4,7 @@
  * them, the gateway refuses to start when one is a must. Rule: it only reads.
  */
 import { Client } from 'pg';
+import { consoleDatabase } from '../config/databases.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
 import { pgLogin, type ServerAddress } from './postgres/server-connection.ts';
 
@@ -61,6 +62,7 @@ const factsQuery = `
          (SELECT pg_encoding_to_char(encoding)
             FROM pg_database WHERE datname = current_database()) AS encoding,
          pg_is_in_recovery() AS standby,
+         EXISTS (SELECT FROM pg_database WHERE datname = '${consoleDatabase}') AS console_hidden,
          extract(epoch FROM clock_timestamp())::float8 * 1000 AS clock_ms,
          (SELECT jsonb_object_agg(name, setting) FROM pg_settings) AS settings`;
 
@@ -72,6 +74,8 @@ interface Facts {
   readonly encoding: string;
   readonly standby: boolean;
   readonly clock_ms: number;
+  /** A database has the name of the admin console. */
+  readonly console_hidden: boolean;
   readonly settings: Readonly<Record<string, string>>;
 }
 
@@ -139,6 +143,15 @@ function properties(facts: Facts): ServerFinding[] {
       needs: 'UTF8',
       effect: 'new server',
       advice: utf8 ? '' : 'create the database with ENCODING UTF8',
+    },
+    {
+      name: `database ${consoleDatabase}`,
+      ok: !facts.console_hidden,
+      must: true,
+      has: facts.console_hidden ? 'there' : 'not there',
+      needs: 'not there: it is the name of the admin console',
+      effect: 'now',
+      advice: facts.console_hidden ? `ALTER DATABASE ${consoleDatabase} RENAME TO another_name` : '',
     },
   ];
 }

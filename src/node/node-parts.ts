@@ -6,6 +6,7 @@ import type { Gid, NodeId } from '../core/identity.ts';
 import type { Control, TakeOver } from '../io/postgres/control.ts';
 import type { SharedPort } from '../io/peers/peer-listener.ts';
 import type { NodeStore } from '../io/store/node-store.ts';
+import type { PauseFlags } from './pause-switch.ts';
 import type { Seed } from '../io/store/seed.ts';
 import type { RetainedSlot } from '../io/store/retained-slot.ts';
 import type { RememberedPosition, ServerPosition } from '../io/store/server-position.ts';
@@ -35,4 +36,5 @@ export interface NodeParts {
   readonly classifier: Classifier;
   readonly announceKey: Uint8Array;
   readonly shownSettings: ReadonlyMap<string, string>;
+  readonly pauses: PauseFlags;
 }

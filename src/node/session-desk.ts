@@ -9,6 +9,7 @@ import { formatGid } from '../core/identity.ts';
 import { orderOpen } from '../core/session/open-commit.ts';
 import type { EverywhereOrder, EverywhereResult, Obstacle, PrepareEnd } from '../core/session/ports.ts';
 import { assert } from '../lib/assert.ts';
+import { SessionStatistics } from '../core/session/session-statistics.ts';
 import type { Classifier } from '../core/statement/classifier.ts';
 import type { ErrorText } from '../core/wire/messages.ts';
 import { ClientMemory } from '../io/clients/client-memory.ts';
@@ -17,10 +18,14 @@ import type { SessionServices } from '../io/clients/session-services.ts';
 import type { GatewayConfig } from '../config/schema.ts';
 import type { BranchDesk } from './branch-desk.ts';
 import type { CancelQuestion } from './cancel-question.ts';
+import { dollarQuoted, heldBack, notAllMembers, notOnline, notReplicated } from './desk-texts.ts';
+import type { Trouble } from './desk-texts.ts';
 import { frameSql } from './everywhere-frame.ts';
 import { headerProof, keyProof } from './header-proof.ts';
+import type { PauseFlags } from './pause-switch.ts';
 
 const cancelRepeatMs = 50;
+const heldBytes = { holdBytes: 64 * 1024, inboxBytes: 1024 * 1024 };
 const adminReserve = 3; // sessions of mtm_admin beyond max_connections
 
 export interface DeskNode {
@@ -47,6 +52,7 @@ export interface DeskNode {
   giveUp(gid: Gid): void;
   mayBypass(user: string): Promise<boolean>;
   scramVerifier(user: string): Promise<string | undefined>;
+  consoleRights(user: string): Promise<'all' | 'look' | undefined>;
   deliveryFailed(reason: string): void;
   /** What clients prepare under their own names. */
   readonly branches: Pick<BranchDesk, 'portsOf' | 'prepareFailed' | 'sessionEnded'>;
@@ -77,34 +83,62 @@ export class SessionDesk {
   #counter: number;
   /** Where sessions of other gateways are cancelled. */
   cancels: CancelQuestion | undefined;
+  readonly #pauses: PauseFlags;
+  readonly #shown: Map<string, string>;
+  readonly #limits: { conflictRetries: number; readonly holdBytes: number; readonly inboxBytes: number };
+  /** What the sessions have done that have ended. */
+  readonly #ended = new SessionStatistics();
   #draining = false;
   #heldUntil = 0;
 
-  constructor(config: GatewayConfig, node: DeskNode, shown: ReadonlyMap<string, string>) {
+  constructor(config: GatewayConfig, node: DeskNode, shown: ReadonlyMap<string, string>, pauses: PauseFlags) {
     this.#config = config;
+    this.#pauses = pauses;
+    this.#shown = new Map(shown);
+    this.#limits = { conflictRetries: config.conflictRetries, ...heldBytes };
     this.#memory = new ClientMemory(config.maxClientMemoryBytes);
     this.#node = node;
     this.#counter = config.postgres.number * countersOfDatabase;
-    this.services = this.#makeServices(shown);
+    this.services = this.#makeServices(this.#shown);
   }
 
   get size(): number {
     return this.#sessions.size;
   }
 
+  get sessions(): Iterable<ClientSession> {
+    return this.#sessions;
+  }
+
+  get memoryBytes(): number {
+    return this.#memory.bytes;
+  }
+
+  /** Of all sessions, also of those that have ended. */
+  get totals(): SessionStatistics {
+    const sum = new SessionStatistics();
+    sum.add(this.#ended);
+    for (const { machine } of this.#sessions) sum.add(machine.statistics);
+    return sum;
+  }
+
+  /** The configuration was changed while the gateway runs. */
+  reconfigured(shown: ReadonlyMap<string, string>): void {
+    this.#memory.limitBytes = this.#config.maxClientMemoryBytes;
+    this.#limits.conflictRetries = this.#config.conflictRetries;
+    for (const [name, value] of shown) this.#shown.set(name, value);
+  }
+
   #makeServices(shownSettings: ReadonlyMap<string, string>): SessionServices {
     const node = this.#node;
     return {
       server: this.#config.postgres,
-      limits: {
-        conflictRetries: this.#config.conflictRetries,
-        holdBytes: 64 * 1024,
-        inboxBytes: 1024 * 1024,
-      },
+      limits: this.#limits,
       shownSettings,
       classify: (text) => node.classifier.parse(text),
       hiddenNotify: () => node.classifier.hiddenNotify,
       obstacle: (write) => this.#obstacle(write),
+      paused: () => this.#pauses.own.on,
       hasLease: () => node.notOnline() === undefined,
       clock: () => node.clock(),
       newTransaction: (session, startTime) => this.#newTransaction(session, startTime),
@@ -137,11 +171,12 @@ export class SessionDesk {
       branchPorts: (session) => node.branches.portsOf(session),
       mayBypass: (user) => node.mayBypass(user),
       scramVerifier: (user) => node.scramVerifier(user),
+      consoleRights: (user) => node.consoleRights(user),
       admission: (admin) => this.#admission(admin),
       memory: this.#memory,
       sessionStarted: (session) => void this.#sessions.add(session),
       sessionEnded: (session) => {
-        this.#sessions.delete(session);
+        if (this.#sessions.delete(session)) this.#ended.add(session.machine.statistics);
         this.#startTimes.delete(session);
         this.everywhere?.cancel(session);
         node.branches.sessionEnded(session);
@@ -161,6 +196,7 @@ export class SessionDesk {
     const text = notReplicated(database);
     return {
       ...this.services,
+      paused: () => this.#pauses.outside.on,
       obstacle: (write) => this.#obstacle(false) ?? (write ? { text, passing: false } : undefined),
       // Whatever wrote although it was not taken for a write: there is no mtm.header in that database.
       headerSql: () => `SELECT CASE WHEN pg_catalog.pg_current_xact_id_if_assigned() IS NULL THEN 'empty' ELSE
@@ -335,7 +371,9 @@ export class SessionDesk {
     for (;;) {
       const late = performance.now() > until;
       for (const session of [...this.#sessions]) {
-        if (!late && session.supervised && session.loggedIn && !session.machine.idle) continue;
+        // Nothing was sent yet of what waits for RESUME.
+        const works = !session.machine.idle && !session.machine.statistics.waitsForResume;
+        if (!late && session.supervised && session.loggedIn && works) continue;
         session.shutDown('57P01', 'terminating connection due to administrator command');
         session.finish();
       }
@@ -343,58 +381,4 @@ export class SessionDesk {
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   }
-}
-
-const heldBack: ErrorText = {
-  severity: 'ERROR',
-  sqlstate: '40001',
-  message: '[multimaster] commits are held back for a moment: the nodes are compared',
-};
-
-interface Trouble {
-  readonly node: number;
-  readonly text: string;
-}
-
-/** What a client is told that wants something of this node now. */
-export function notOnline(
-  severity: 'FATAL' | 'ERROR',
-  trouble: { readonly status: string; readonly reason: string },
-): ErrorText {
-  return {
-    severity,
-    sqlstate: '57P03',
-    message: `[multimaster] node is not online: current status "${trouble.status}"`,
-    detail: trouble.reason,
-    hint:
-      'Use another node, or bring the missing ones back; mtm.status() in a session with ' +
-      'application_name=mtm_admin tells more.',
-  };
-}
-
-function notAllMembers(missing: readonly Trouble[]): ErrorText {
-  return {
-    severity: 'ERROR',
-    sqlstate: '57P03',
-    message: '[multimaster] a write needs all members of the generation, and not all can be reached',
-    detail: missing.map(({ node, text }) => `Node ${node}: ${text}.`).join(' '),
-    hint: 'Reads go on. Bring the node back; a write that was refused has left nothing behind.',
-  };
-}
-
-function notReplicated(database: string): ErrorText {
-  return {
-    severity: 'ERROR',
-    sqlstate: '0A000',
-    message: `[multimaster] the database "${database}" is not replicated: it is only read through a gateway`,
-    hint:
-      'Use a database of the cluster (postgres.database and postgres.more_databases of gateway.yaml), or ' +
-      'application_name=mtm_admin for unsupervised work on this node.',
-  };
-}
-
-function dollarQuoted(text: string): string {
-  let tag = 'mtm';
-  while (text.includes(`$${tag}$`)) tag += 'x';
-  return `$${tag}$${text}$${tag}$`;
 }

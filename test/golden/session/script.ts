@@ -84,6 +84,7 @@ class Stage {
         classify: (text) => classifier.parse(text),
         hiddenNotify: () => this.#hiddenNotify,
         obstacle: (write) => this.#obstacleText(write),
+        paused: () => false,
         held: () => false,
         hasLease: () => this.#hasLease(),
         clock: () => 1000,
