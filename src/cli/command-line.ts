@@ -4,16 +4,17 @@
  * flag) is one clear sentence on standard error and an exit code; a stack trace means a bug of ours.
  * Exit codes: 0 done, 1 failed, 2 wrong configuration or usage, 70 our own bug.
  */
-import { readFileSync } from 'node:fs';
 import yargs from 'yargs';
 import { nearestName } from '../config/nearest-name.ts';
 import { settings } from '../config/settings.ts';
+import { gatewayVersion } from '../config/version.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
 import { checkCommand } from './check.ts';
 import { addNodeCommand, dropNodeCommand, nodesCommand, statusCommand } from './cluster-commands.ts';
 import { alterSequencesCommand, checkQueryCommand } from './comparison-commands.ts';
 import { devCommand } from './dev.ts';
 import { joinCommand } from './join.ts';
+import { reloadCommand } from './reload.ts';
 import { serveCommand } from './serve.ts';
 
 /** A wrong flag or command, in yargs' words. */
@@ -22,7 +23,7 @@ class UsageError extends Error {
 }
 
 const commandNames = [
-  ...['dev', 'serve', 'check', 'status', 'nodes', 'add-node', 'join', 'drop-node'],
+  ...['dev', 'serve', 'check', 'reload', 'status', 'nodes', 'add-node', 'join', 'drop-node'],
   ...['check-query', 'alter-sequences'],
   ...['start', 'stop', 'drop'],
 ];
@@ -56,11 +57,6 @@ export function usageSentence(message: string): string {
   return `${unknown} is unknown here; the nearest known name is ${meant}`;
 }
 
-function version(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return String((JSON.parse(text) as { version: unknown }).version);
-}
-
 function commandLine(args: readonly string[]) {
   return yargs([...args])
     .scriptName('mtm-gateway')
@@ -68,6 +64,7 @@ function commandLine(args: readonly string[]) {
     .command(devCommand)
     .command(serveCommand)
     .command(checkCommand)
+    .command(reloadCommand)
     .command(statusCommand)
     .command(nodesCommand)
     .command(addNodeCommand)
@@ -86,7 +83,7 @@ function commandLine(args: readonly string[]) {
     .strict()
     .help()
     .alias('help', 'h')
-    .version(version())
+    .version(gatewayVersion())
     .wrap(Math.min(110, process.stdout.columns ?? 110))
     .exitProcess(false)
     .fail((message: string, error: Error | undefined) => {

@@ -75,7 +75,8 @@ const clientTls = z
     ),
     client_users: live(
       textList(
-        'For client_cert user: name=user for common names that are no users; more than one user may be given.',
+        'For client_cert user: name=user for common names that are no users; more than one user may be ' +
+          'given.',
       ),
     ),
   })
@@ -158,8 +159,8 @@ export const fileSchema = z.strictObject({
   max_client_memory: live(
     size(
       '1GB',
-      'What all clients together may keep in the gateway: messages that are half received or wait, prepared ' +
-        'statements. Above it the session that holds most is ended with 53200.',
+      'What all clients together may keep in the gateway: messages that are half received or wait, ' +
+        'prepared statements. Above it the session that holds most is ended with 53200.',
     ),
   ),
   authentication_timeout: live(
@@ -215,7 +216,8 @@ export const fileSchema = z.strictObject({
   blocker_timeout: live(
     duration(
       '1s',
-      'How long a transaction of another node waits for a local session that holds its locks but does nothing.',
+      'How long a transaction of another node waits for a local session that holds its locks but does ' +
+        'nothing.',
     ),
   ),
   conflict_retries: live(

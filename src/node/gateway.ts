@@ -33,9 +33,9 @@ export interface RunningGateway {
 
 export interface GatewayHands {
   /** What file, environment and flags say now. Throws a GatewayError. */
-  read(): LoadedSettings;
+  readonly read: () => LoadedSettings;
   /** Ends the process in good order, as a signal does. */
-  shutDown(): void;
+  readonly shutDown: () => void;
 }
 
 /** Resolves when the gateway listens. Rejects with a GatewayError: one clear sentence. */

@@ -18,7 +18,7 @@ export interface ReloadTargets {
   readonly log: Logger;
   readonly logLevel: LogLevel;
   /** Clients that come from now on see this. */
-  encrypt(encryption: ClientEncryption | undefined): void;
+  readonly encrypt: (encryption: ClientEncryption | undefined) => void;
 }
 
 export class Reloader {

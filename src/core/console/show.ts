@@ -6,7 +6,7 @@ import type { Cell, CellType, Column, Table } from './table.ts';
 
 interface Show {
   readonly columns: readonly Column[];
-  rows(facts: ConsoleFacts): Cell[][];
+  readonly rows: (facts: ConsoleFacts) => Cell[][];
 }
 
 /** `name` or `name:type`. */

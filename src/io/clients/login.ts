@@ -1,7 +1,7 @@
 /**
  * What the server says until the client is let in, and what the client answers.
- * Rule: whether a user may work unsupervised, or have the console, is asked only after he has proved who he is, so a stranger
- * learns nothing; neither side hears of the other before that is known.
+ * Rule: whether a user may work unsupervised, or have the console, is asked only after he has proved who he
+ * is, so a stranger learns nothing; neither side hears of the other before that is known.
  */
 import { backend, frontend } from '../../core/wire/codes.ts';
 import { int32At } from '../../core/wire/messages.ts';
@@ -10,7 +10,8 @@ import type { ServerProcess } from './server-process.ts';
 
 export interface LoginOwner {
   /**
-   * It wants more than others: the error that says why it may not have that; undefined: it may. Never rejects.
+   * It wants more than others: the error that says why it may not have that; undefined: it may. Never
+   * rejects.
    */
   readonly checks: (() => Promise<Uint8Array | undefined>) | undefined;
   /** A message of the server, for the machine. */
