@@ -13,6 +13,7 @@ import { checkCommand } from './check.ts';
 import { addNodeCommand, dropNodeCommand, nodesCommand, statusCommand } from './cluster-commands.ts';
 import { alterSequencesCommand, checkQueryCommand } from './comparison-commands.ts';
 import { devCommand } from './dev.ts';
+import { initCommand } from './init.ts';
 import { joinCommand } from './join.ts';
 import { reloadCommand } from './reload.ts';
 import { serveCommand } from './serve.ts';
@@ -23,8 +24,8 @@ class UsageError extends Error {
 }
 
 const commandNames = [
-  ...['dev', 'serve', 'check', 'reload', 'status', 'nodes', 'add-node', 'join', 'drop-node'],
-  ...['check-query', 'alter-sequences'],
+  ...['dev', 'init', 'serve', 'check', 'reload', 'status', 'nodes', 'add-node', 'join', 'drop-node'],
+  ...['check-query', 'alter-sequences', 'completion'],
   ...['start', 'stop', 'drop'],
 ];
 const flagNames = [
@@ -57,11 +58,24 @@ export function usageSentence(message: string): string {
   return `${unknown} is unknown here; the nearest known name is ${meant}`;
 }
 
+/** Settings are flags of `serve` and `check`, and too many to be offered before a dash was typed. */
+function complete(
+  current: string,
+  _args: unknown,
+  usual: (done: (error: Error | null, words?: string[]) => void) => void,
+  done: (words: string[]) => void,
+): void {
+  usual((_error, words = []) =>
+    done(words.filter((word) => current.startsWith('-') || !word.startsWith('-'))),
+  );
+}
+
 function commandLine(args: readonly string[]) {
   return yargs([...args])
     .scriptName('mtm-gateway')
     .usage('$0: synchronous multi-master for stock PostgreSQL 15-18\n\nUsage: $0 <command> [options]')
     .command(devCommand)
+    .command(initCommand)
     .command(serveCommand)
     .command(checkCommand)
     .command(reloadCommand)
@@ -72,8 +86,10 @@ function commandLine(args: readonly string[]) {
     .command(dropNodeCommand)
     .command(checkQueryCommand)
     .command(alterSequencesCommand)
+    .completion('completion', 'Print a script for the completion of bash or zsh', complete)
     .demandCommand(1, 'which command? mtm-gateway --help lists them')
     .example('$0 dev', 'three nodes on this machine, on ports 7001, 7002 and 7003')
+    .example('$0 init --nodes db1,db2,db3 --database app', 'the files of three nodes')
     .example('$0 serve --config gateway.yaml', 'one gateway in front of one PostgreSQL')
     .example('$0 check --config gateway.yaml', 'what has to change on the server')
     .example('$0 nodes --config gateway.yaml', 'the nodes of the cluster, and which are connected')

@@ -20,6 +20,8 @@ export interface ServerFinding {
   readonly effect: 'restart' | 'reload' | 'now' | 'new server';
   /** One sentence: what to do. Empty when ok. */
   readonly advice: string;
+  /** The command or the line that does it, where there is one. */
+  readonly fix?: string | undefined;
 }
 
 /** How much the gateway will use of the server. */
@@ -84,7 +86,8 @@ function atLeast(facts: Facts, name: string, least: number, why: string, must = 
   const has = facts.settings[name] ?? 'nothing';
   const ok = Number(has) >= least;
   const advice = `set ${name} = ${least} or more (${why}) and restart the server`;
-  return { name, ok, must, has, needs: `${least} or more`, effect: 'restart', advice: ok ? '' : advice };
+  const fix = ok ? undefined : `ALTER SYSTEM SET ${name} = ${least};  -- then restart PostgreSQL`;
+  return { name, ok, must, has, needs: `${least} or more`, effect: 'restart', advice: ok ? '' : advice, fix };
 }
 
 function exactly(
@@ -98,7 +101,10 @@ function exactly(
   const has = facts.settings[name] ?? 'nothing';
   const then = effect === 'restart' ? 'restart the server' : 'reload the configuration';
   const advice = `set ${name} = ${needs} (${why}) and ${then}`;
-  return { name, ok: has === needs, must, has, needs, effect, advice: has === needs ? '' : advice };
+  const ok = has === needs;
+  const done = effect === 'restart' ? '-- then restart PostgreSQL' : 'SELECT pg_reload_conf();';
+  const fix = ok ? undefined : `ALTER SYSTEM SET ${name} = '${needs}';  ${done}`;
+  return { name, ok, must, has, needs, effect, advice: ok ? '' : advice, fix };
 }
 
 function properties(facts: Facts): ServerFinding[] {

@@ -1,5 +1,9 @@
 /** The admin console of a gateway: who may, what drivers see, PAUSE and RESUME, RELOAD, KILL_CLIENT, SHUTDOWN. */
-import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { appendFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { Client } from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
@@ -10,6 +14,7 @@ import { eventually, within } from '../../support/polling.ts';
 import { findProgram, needs, runProgram } from '../../support/programs.ts';
 import { brief, RawFrontend } from '../../support/raw-frontend.ts';
 
+const mainProgram = fileURLToPath(new URL('../../../src/main.ts', import.meta.url));
 const name = 'mtm_gateway';
 let cluster: Cluster;
 /** The file of node 1 before a test changed it. */
@@ -119,6 +124,75 @@ describe('who may', () => {
     await client.end();
     await cluster.directly(1, `DROP DATABASE ${name}`);
     expect(finding).toMatchObject({ ok: false, must: true, has: 'there' });
+  });
+});
+
+interface Finding {
+  readonly area: string;
+  readonly name: string;
+  readonly ok: boolean;
+  readonly must: boolean;
+  readonly has: string;
+  readonly fix?: string;
+}
+
+function doctor(...more: string[]): { status: number | null; text: string; findings: Finding[] } {
+  const args = [mainProgram, 'check', '--config', cluster.node(1).configFile, ...more];
+  const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+  const { findings } = more.includes('--json')
+    ? (JSON.parse(stdout) as { findings: Finding[] })
+    : { findings: [] };
+  return { status, text: stdout + stderr, findings };
+}
+
+describe('the doctor', () => {
+  test('a node that runs: nothing has to change; advice names what is unusual, and what to do', async () => {
+    await cluster.query(1, 'CREATE TABLE no_key (a int)');
+    await cluster.query(1, 'CREATE SEQUENCE tiny AS smallint');
+    const { status, findings } = doctor('--json');
+    expect(status).toBe(0);
+    const advised = findings.filter(({ ok }) => !ok);
+    expect(advised.map(({ name }) => name)).toEqual(
+      expect.arrayContaining(['tables without key', 'small sequences']),
+    );
+    expect(advised.find(({ name: each }) => each === 'tables without key')?.fix).toBe(
+      'ALTER TABLE public.no_key ADD PRIMARY KEY (…);',
+    );
+    for (const node of [2, 3]) {
+      const other = findings.filter(({ name: each }) => each.includes(`node ${node}`));
+      expect(other.map(({ ok }) => ok)).toEqual([true, true, true, true]);
+    }
+    expect(
+      findings
+        .filter(({ area }) => area === 'machine')
+        .map(({ has }) => has)
+        .slice(1),
+    ).toEqual([...['a gateway runs', 'a gateway runs', 'a gateway runs']]);
+    await cluster.query(1, 'DROP TABLE no_key; DROP SEQUENCE tiny');
+  });
+
+  test('what is wrong: another secret, ports, rights, a server that is not there', async () => {
+    const strange = join(tmpdir(), `mtm-secret-${process.pid}`);
+    writeFileSync(strange, 'not the secret of this cluster', { mode: 0o644 });
+    settings({ cluster_secret_file: strange, http: { port: cluster.node(2).gatewayPort } });
+    const { status, findings } = doctor('--json');
+    expect(status).toBe(1);
+    const wrong = findings.filter(({ ok }) => !ok).map(({ name: each, must }) => [each.split(' ')[0], must]);
+    expect(wrong).toEqual(
+      expect.arrayContaining([
+        ['cluster_secret_file', false],
+        ['listen', true],
+        ['http', true],
+        ['node', true],
+      ]),
+    );
+    expect(findings.find(({ name: each }) => each.startsWith('node 2'))?.has).toContain('secret');
+    rmSync(strange);
+    settings({ postgres: { host: '127.0.0.1', port: 1, database: 'app' } });
+    const lost = doctor();
+    expect(lost.status).toBe(1);
+    expect(lost.text).toContain('CHANGE  connection  PostgreSQL at 127.0.0.1:1 does not answer');
+    expect(lost.text).toMatch(/1 to CHANGE before the gateway can work; \d+ x advice\n$/);
   });
 });
 
@@ -362,6 +436,18 @@ describe('RELOAD', () => {
     });
     appendFileSync(cluster.node(1).configFile, '\nno_such_setting: 1\n');
     process.kill(cluster.gatewayPid(1), 'SIGHUP');
+    const reload = ['reload', '--config', cluster.node(1).configFile];
+    const command = spawnSync(process.execPath, [mainProgram, ...reload], { encoding: 'utf8' });
+    expect(command.status).toBe(2); // the command reads the same file
+    const url = `postgresql://postgres@127.0.0.1:${cluster.node(1).gatewayPort}`;
+    const refused = spawnSync(process.execPath, [mainProgram, 'reload', '--url', url], { encoding: 'utf8' });
+    expect([refused.status, refused.stderr]).toEqual([
+      1,
+      expect.stringContaining('no_such_setting is unknown'),
+    ]);
+    settings({ conflict_retries: 8 });
+    const done = spawnSync(process.execPath, [mainProgram, ...reload, '--json'], { encoding: 'utf8' });
+    expect([done.status, done.stdout]).toEqual([0, '{"changed":["conflict_retries"]}\n']);
     await eventually('the log says why not', () => /no_such_setting is unknown/.test(cluster.gatewayLog(1)));
     expect(await cluster.isOnline(1)).toBe(true);
   });
