@@ -6,7 +6,7 @@ import { statfsSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import type { GatewayConfig } from '../../config/schema.ts';
 import { reachableHost } from '../../config/reachable-host.ts';
-import type { ServerFinding } from '../postgres-check.ts';
+import type { ServerFinding } from '../../io/postgres-check.ts';
 
 const gigabyte = 1024 ** 3;
 

@@ -7,8 +7,8 @@ import { connect } from 'node:net';
 import { Client } from 'pg';
 import type { GatewayConfig, PeerConfig } from '../../config/schema.ts';
 import type { NodeId } from '../../core/identity.ts';
-import { dialCopy } from '../peers/peer-stream.ts';
-import type { ServerFinding } from '../postgres-check.ts';
+import { dialCopy } from '../../io/peers/peer-stream.ts';
+import type { ServerFinding } from '../../io/postgres-check.ts';
 
 /** How far the clocks of two nodes may be apart, beside half of the time that asking takes, ms. */
 const clockLimitMs = 500;

@@ -3,7 +3,7 @@
  * Rule: it only reads, and nothing of it keeps a gateway from starting: it is advice, with the command that
  * follows it.
  */
-import type { Queryable, ServerFinding } from '../postgres-check.ts';
+import type { Queryable, ServerFinding } from '../../io/postgres-check.ts';
 
 /** How many names a finding shows. */
 const shownNames = 5;
