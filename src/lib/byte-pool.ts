@@ -1,9 +1,9 @@
 /**
- * Memory of one size that is used again instead of being left to the garbage collector: V8 marks the whole heap for every 16 MB
- * outside of it, which was a third of the CPU time of a gateway that applies a COPY.
+ * Memory of one size that is used again instead of being left to the garbage collector: V8 marks the whole
+ * heap for every 16 MB outside of it, which was a third of the CPU time of a gateway that applies a COPY.
  *
- * Rule: only the one owner of the bytes gives them back, and only when nobody can read them any more. What the pool has not
- * lent, or has got back already, it does not take. Who keeps bytes simply never gives them back.
+ * Rule: only the one owner of the bytes gives them back, and only when nobody can read them any more. What
+ * the pool has not lent, or has got back already, it does not take. Who keeps bytes never gives them back.
  */
 export class BytePool {
   readonly #size: number;
@@ -17,19 +17,15 @@ export class BytePool {
     this.#most = most;
   }
 
-  /** Is it worth asking for so many bytes? */
-  suits(bytes: number): boolean {
-    return bytes <= this.#size && bytes * 2 > this.#size;
-  }
-
-  /** At least as many bytes as any that suit; what is in them is of no meaning. */
-  take(): Uint8Array {
+  /** At least `bytes` bytes, of no meaning yet. Much less or more than the size is not lent. */
+  room(bytes: number): Uint8Array {
+    if (bytes > this.#size || bytes * 2 <= this.#size) return new Uint8Array(bytes);
     const memory = this.#free.pop() ?? new ArrayBuffer(this.#size);
     this.#lent.add(memory);
     return new Uint8Array(memory);
   }
 
-  /** `bytes`, or any part of what `take` gave. */
+  /** `bytes`, or any part of what `room` gave. */
   giveBack({ buffer }: Uint8Array<ArrayBufferLike>): void {
     if (!this.#lent.delete(buffer) || this.#free.length >= this.#most) return;
     this.#free.push(buffer as ArrayBuffer);

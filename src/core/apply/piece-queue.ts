@@ -1,7 +1,8 @@
 /**
  * Peer data on its way into the statements of one transaction: pieces as they came, read frame by frame.
- * Rules: a message that is longer than its piece (a large value) is joined once, when all of it has come. A piece that nobody
- * else has is used again for others as soon as it is left behind, unless somebody keeps values of it (`keep`).
+ * Rules: a message that is longer than its piece (a large value) is joined once, when all of it has come. A
+ * piece that nobody else has is used again for others as soon as it is left behind, unless somebody keeps
+ * values of it (`keep`).
  */
 import { pieceMemory } from '../../lib/byte-pool.ts';
 import { missingBytes } from '../pgoutput/piece-writer.ts';

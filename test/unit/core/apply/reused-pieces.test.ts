@@ -1,4 +1,4 @@
-/** Pieces whose memory is used again the moment they are left behind: what is sent to the server must not depend on it. */
+/** Pieces whose memory is used again once they are left behind: what is sent must not depend on it. */
 import fc from 'fast-check';
 import { afterEach, expect, test, vi } from 'vitest';
 import type { PlanStore } from '../../../../src/core/apply/plan-store.ts';
