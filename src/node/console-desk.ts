@@ -3,6 +3,7 @@
  * Rules: facts are of the moment at which they are asked for; nothing of a session is kept here. PAUSE is
  * undone when whoever ordered it stops waiting before it was reached, as with PgBouncer.
  */
+import type { Logger } from 'pino';
 import type { ActionResult, ConsoleAction } from '../core/console/console-machine.ts';
 import type { ConsoleFacts, DatabaseFacts, NodeFacts, SettingFacts } from '../core/console/facts.ts';
 import type { ErrorText } from '../core/wire/messages.ts';
@@ -26,6 +27,7 @@ const lookMs = 20;
 export interface ConsoleGateway {
   readonly keepers: ReadonlyMap<string, NodeKeeper>;
   readonly reloader: Reloader;
+  readonly log: Logger;
   /** As a signal does. */
   shutDown(): void;
 }
@@ -80,7 +82,16 @@ export class ConsoleDesk implements ConsoleServices {
 
   // ---- actions
 
-  async act(action: ConsoleAction, givenUp: AbortSignal): Promise<ActionResult> {
+  async act(action: ConsoleAction, user: string, givenUp: AbortSignal): Promise<ActionResult> {
+    const { log } = this.#gateway;
+    log.info({ user, ...action }, 'an order of the admin console');
+    const result = await this.#carriedOut(action, givenUp);
+    if (result.error !== undefined)
+      log.warn({ user, ...action, reason: result.error.message }, 'it was not done');
+    return result;
+  }
+
+  async #carriedOut(action: ConsoleAction, givenUp: AbortSignal): Promise<ActionResult> {
     switch (action.kind) {
       case 'pause':
         return this.#pause(action.database, givenUp);

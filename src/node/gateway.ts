@@ -69,7 +69,7 @@ export async function startGateway(
   const door: Door = { config, keepers, encryption };
   const encrypt = (renewed: ClientEncryption | undefined): void => void (door.encryption = renewed);
   const reloader = new Reloader(settings, hands.read, { keepers, log, logLevel, encrypt });
-  const consoles = new ConsoleDesk({ keepers, reloader, shutDown: hands.shutDown });
+  const consoles = new ConsoleDesk({ keepers, reloader, log, shutDown: hands.shutDown });
   const listener = newListener(door, consoles);
   const closePorts = (): void => {
     listener.close();

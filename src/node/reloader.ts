@@ -25,6 +25,8 @@ export class Reloader {
   readonly #read: () => LoadedSettings;
   readonly #targets: ReloadTargets;
   #running: LoadedSettings;
+  /** One after the other. */
+  #last: Promise<unknown> = Promise.resolve();
 
   /** `running.config` is the object that the gateway works with: it is changed in place. */
   constructor(running: LoadedSettings, read: () => LoadedSettings, targets: ReloadTargets) {
@@ -38,7 +40,13 @@ export class Reloader {
   }
 
   /** Names of the settings that have changed. Rejects with a GatewayError, and has changed nothing then. */
-  async reload(): Promise<readonly string[]> {
+  reload(): Promise<readonly string[]> {
+    const mine = this.#last.then(() => this.#reload());
+    this.#last = mine.catch(() => undefined); // whoever asked for it hears of it
+    return mine;
+  }
+
+  async #reload(): Promise<readonly string[]> {
     const { log } = this.#targets;
     try {
       const next = this.#read();
@@ -65,7 +73,7 @@ export class Reloader {
       ? ClientEncryption.of(config.clientTls, log, config.authenticationTimeoutMs)
       : undefined;
     if (live.includes('admin_role')) {
-      for (const keeper of keepers.values()) await keeper.writeAdminRole(config.adminRole);
+      await this.#writeAdminRole(config.adminRole);
     }
     this.#apply(config);
     this.#running = { config: this.#running.config, file: next.file };
@@ -73,6 +81,22 @@ export class Reloader {
     logLevel.set(config.logLevel);
     for (const keeper of keepers.values()) keeper.reconfigured();
     return live;
+  }
+
+  /** In all databases or, when one of them does not take it, in none. */
+  async #writeAdminRole(adminRole: string): Promise<void> {
+    const before = this.#running.config.adminRole;
+    const written: NodeKeeper[] = [];
+    try {
+      for (const keeper of this.#targets.keepers.values()) {
+        await keeper.writeAdminRole(adminRole);
+        written.push(keeper);
+      }
+    } catch (error) {
+      // Where that fails too, the next start writes it.
+      for (const keeper of written) await keeper.writeAdminRole(before).catch(() => undefined);
+      throw error;
+    }
   }
 
   #apply(next: GatewayConfig): void {

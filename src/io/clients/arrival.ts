@@ -189,9 +189,12 @@ export class Arrival {
     this.#asked();
     const connections = { socket: this.#socket, encrypted: this.#encrypted, server, settled: this.#ended };
     const request = { protocol, parameters, rest };
+    // What the gateway does itself belongs to something that PAUSE waits for.
+    const isOwn = this.#desk.own.are(startupSettings(parameters));
+    const given = isOwn ? { ...services, paused: () => false } : services;
     this.#session =
       services.console === undefined
-        ? new ClientSession(connections, request, services)
+        ? new ClientSession(connections, request, given)
         : new ConsoleSession(connections, request, services, services.console);
   }
 

@@ -7,8 +7,8 @@ export interface ConsoleServices {
   readonly facts: ConsoleFacts;
   /** The database of the server in which the login is verified. */
   readonly loginDatabase: string;
-  /** Never rejects. `given up`: the client does not want to wait any more, or is gone. */
-  act(action: ConsoleAction, givenUp: AbortSignal): Promise<ActionResult>;
+  /** Never rejects. `givenUp`: the client does not want to wait any more, or is gone. */
+  act(action: ConsoleAction, user: string, givenUp: AbortSignal): Promise<ActionResult>;
   started(session: ConsoleSession): void;
   ended(session: ConsoleSession): void;
 }

@@ -63,8 +63,8 @@ export class ConsoleSession {
     this.#settled = connections.settled;
     this.#toClient = new ByteOutput(this.#client);
     this.#process = new ServerProcess(services.server);
-    this.#machine = this.#newMachine();
     const user = parameters.get('user') ?? '';
+    this.#machine = this.#newMachine(user);
     this.#login = this.#newLogin(user, services, connections);
     this.#fromClient = this.#clientScanner();
     this.#fromServer = this.#serverScanner();
@@ -77,7 +77,7 @@ export class ConsoleSession {
     console.started(this);
   }
 
-  #newMachine(): ConsoleMachine {
+  #newMachine(user: string): ConsoleMachine {
     return new ConsoleMachine({
       facts: this.#console.facts,
       toClient: (bytes) => {
@@ -88,7 +88,7 @@ export class ConsoleSession {
       full: () => this.#unsentBytes + this.#client.writableLength > highWaterBytes,
       act: (action) => {
         this.#acting = new AbortController();
-        void this.#console.act(action, this.#acting.signal).then((result) => {
+        void this.#console.act(action, user, this.#acting.signal).then((result) => {
           this.#machine.acted(result);
           this.#flush();
         });

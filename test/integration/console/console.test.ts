@@ -267,6 +267,11 @@ describe('PAUSE', () => {
     await reader.query(plain);
     const writer = await cluster.client(1, { application_name: 'waits' });
     const beginner = await cluster.client(1, { application_name: 'waits' });
+    const index = await cluster.client(1);
+    const indexed = index.query('CREATE INDEX CONCURRENTLY item_text ON item (text)'); // it waits for `busy`
+    const asked =
+      "SELECT count(*)::int AS n FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONC%' AND state = 'active'";
+    await eventually('it has begun', async () => (await cluster.directly<{ n: number }>(1, asked))[0]!.n > 0);
     let paused = false;
     const pausing = admin.query('PAUSE app').then(() => (paused = true));
     const second = await consoleOf(1);
@@ -282,6 +287,7 @@ describe('PAUSE', () => {
     expect(paused).toBe(false);
     await busy.query('COMMIT');
     await within('PAUSE', 30_000, pausing);
+    await indexed; // with what the gateway itself had to do for it
     const pids = (await second.query<{ remote_pid: string }>('SHOW SERVERS')).rows.map((row) =>
       Number(row.remote_pid),
     );
@@ -294,7 +300,7 @@ describe('PAUSE', () => {
     expect(await cluster.query(2, 'SELECT text FROM item WHERE id = 1')).toEqual([{ text: 'ab' }]);
     const [row] = await clients(second, 'busy');
     expect(Number(row?.query_count)).toBe(4);
-    for (const each of [admin, second, busy, reader, writer, beginner]) await each.end();
+    for (const each of [admin, second, busy, reader, writer, beginner, index]) await each.end();
   });
 
   test('a client that waits may cancel, or leave; one that was cancelled or has left has not paused', async () => {
