@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Candidate, Skipped } from './candidate.ts';
 import { directCandidate } from './direct.ts';
 import { launchGateways, type Gateways } from './gateway.ts';
+import { limitCandidate } from './limit.ts';
 import type { BenchOptions, CandidateKey } from './options.ts';
 import type { Pgbench } from './pgbench.ts';
 import { findPgbouncer, startPgbouncer } from './pgbouncer.ts';
@@ -83,7 +84,7 @@ export class FieldBuilder {
   async build(): Promise<Field> {
     const gateways = await this.#gateways();
     await this.#directServer();
-    await this.#pgpools();
+    await this.#threeServers();
     return {
       candidates: this.#candidates,
       skipped: this.#skipped,
@@ -140,17 +141,28 @@ export class FieldBuilder {
     }
   }
 
-  async #pgpools(): Promise<void> {
+  /** Those that need three servers and nothing of ours: each in a database of its own. */
+  async #threeServers(): Promise<void> {
     const modes = (['native', 'snapshot'] as const).filter((mode) => this.#wants(`pgpool-${mode}`));
     const found = findPgpool();
-    if (modes.length === 0) return;
-    if (found === undefined) {
-      for (const mode of modes) this.#skip(`pgpool-${mode}`, pgpoolTitle(mode));
-      return;
+    if (found === undefined) for (const mode of modes) this.#skip(`pgpool-${mode}`, pgpoolTitle(mode));
+    const usesPgpool = modes.length > 0 && found !== undefined;
+    if (!usesPgpool && !this.#wants('limit')) return;
+    const group = await this.#group('three', 20, 3);
+    if (usesPgpool) {
+      for (const mode of modes) await this.#pgpool(mode, group, found.program);
+      this.#versions.push(found.version);
     }
-    const group = await this.#group('pgpool', 20, 3);
-    for (const mode of modes) await this.#pgpool(mode, group, found.program);
-    this.#versions.push(found.version);
+    if (this.#wants('limit')) await this.#limit(group);
+  }
+
+  async #limit(group: ServerGroup): Promise<void> {
+    const made = await this.#attempt('limit', 'limit', async () => {
+      const candidate = await limitCandidate(group);
+      for (const server of candidate.servers) await this.#pgbench.initialise(server, this.#options.scale);
+      return candidate;
+    });
+    if (made !== undefined) this.#candidates.push(made);
   }
 
   async #pgpool(mode: PgpoolMode, group: ServerGroup, program: string): Promise<void> {

@@ -20,7 +20,9 @@ import { makeWorkloads } from './workload.ts';
 const report = (line: string) => process.stderr.write(`${line}\n`);
 
 async function compareServers(field: Field): Promise<Outcome['agreement'][number][]> {
-  const replicated = field.candidates.filter(({ key, servers }) => servers.length > 1 && key !== 'gateways');
+  const replicated = field.candidates.filter(
+    ({ key, servers, combine }) => servers.length > 1 && key !== 'gateways' && combine === 'sum',
+  );
   const results: { title: string; agree: boolean }[] = [];
   for (const { title, servers } of replicated) results.push({ title, agree: await serversAgree(servers) });
   return results;

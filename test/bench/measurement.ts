@@ -24,11 +24,13 @@ export interface Measuring {
   readonly report: (line: string) => void;
 }
 
-/** Several targets at once count as one: transactions and speeds add up. */
-function sumOf(results: readonly PgbenchResult[]): PgbenchResult {
+/** Several targets at once count as one: transactions and speeds add up, or the slowest one's are all of theirs. */
+export function combined(combine: Candidate['combine'], results: readonly PgbenchResult[]): PgbenchResult {
   const unusable = results.find((result) => result.kind !== 'measured');
   if (unusable !== undefined) return unusable;
   const measured = results.filter((result) => result.kind === 'measured');
+  const slowest = measured.toSorted((a, b) => a.transactionsPerSecond - b.transactionsPerSecond)[0];
+  if (combine === 'slowest' && slowest !== undefined) return slowest;
   const total = (pick: (result: (typeof measured)[number]) => number) =>
     measured.reduce((sum, result) => sum + pick(result), 0);
   return {
@@ -51,6 +53,13 @@ function inWords(sample: Sample): string {
   return `${result.transactionsPerSecond.toFixed(0)}/s${cpu}${retries}${failed}`;
 }
 
+/** Candidates whose servers know nothing of each other get the same random numbers at each of them. */
+function argumentsOf({ combine }: Candidate, workload: Workload, round: number): readonly string[] {
+  const { protocol, args, twoPhase } = workload;
+  if (combine === 'sum' || twoPhase === undefined) return ['-M', protocol, ...args];
+  return ['-M', 'simple', `--random-seed=${round + 1}`, ...twoPhase];
+}
+
 async function measure(
   measuring: Measuring,
   candidate: Candidate,
@@ -62,11 +71,11 @@ async function measure(
   const { pgbench, report } = measuring;
   if (workload.writes) await vacuumHotTables(candidate.servers);
   const cpuBefore = cpuTimeOfTrees(hasProcessFigures ? candidate.processes : []);
-  const args = ['-M', workload.protocol, ...workload.args];
+  const args = argumentsOf(candidate, workload, round);
   const results = await Promise.all(
     candidate.targets.map((target) => pgbench.measure(target, args, clients, seconds)),
   );
-  const result = sumOf(results);
+  const result = combined(candidate.combine, results);
   const priced = hasProcessFigures && candidate.processes.length > 0 && result.kind === 'measured';
   const cpuUs = priced
     ? (cpuTimeOfTrees(candidate.processes) - cpuBefore) / Math.max(1, result.transactions)

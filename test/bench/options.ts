@@ -9,10 +9,18 @@ export const candidateKeys = [
   'gateways',
   'pgpool-native',
   'pgpool-snapshot',
+  'limit',
 ] as const;
 export type CandidateKey = (typeof candidateKeys)[number];
 
-export const workloadKeys = ['select', 'update', 'tpcb', 'tpcb-extended', 'tpcb-prepared'] as const;
+export const workloadKeys = [
+  'select',
+  'select-new',
+  'update',
+  'tpcb',
+  'tpcb-extended',
+  'tpcb-prepared',
+] as const;
 export type WorkloadKey = (typeof workloadKeys)[number];
 
 export interface BenchOptions {

@@ -8,6 +8,7 @@ import type { BenchOptions, CandidateKey, WorkloadKey } from './options.ts';
 import type { SlowReaderOutcome } from './slow-reader.ts';
 import { ratio, summarise, type Cell, type Row } from './summary.ts';
 import { formatTable } from './table.ts';
+import { workloadTitles } from './workload.ts';
 
 export interface Outcome {
   readonly options: BenchOptions;
@@ -37,14 +38,7 @@ const titles: Record<CandidateKey, string> = {
   gateways: '3 gateways',
   'pgpool-native': 'Pgpool native',
   'pgpool-snapshot': 'Pgpool snapshot',
-};
-
-const workloadTitles: Record<WorkloadKey, string> = {
-  select: 'select-only, prepared',
-  update: 'single-row update',
-  tpcb: 'TPC-B, simple',
-  'tpcb-extended': 'TPC-B, extended',
-  'tpcb-prepared': 'TPC-B, prepared',
+  limit: 'limit',
 };
 
 const pairs: readonly (readonly [CandidateKey, CandidateKey, string])[] = [
@@ -53,6 +47,7 @@ const pairs: readonly (readonly [CandidateKey, CandidateKey, string])[] = [
   ['gateway', 'pgpool-native', 'gw/Pgpool nat.'],
   ['gateway', 'pgpool-snapshot', 'gw/Pgpool snap.'],
   ['gateways', 'pgpool-native', '3 gw/Pgpool nat.'],
+  ['gateway', 'limit', 'gw/limit'],
 ];
 
 function speedText(cell: Cell | undefined): string {
