@@ -11,6 +11,7 @@ import { findPgpool, pgpoolTitle, startPgpool, type PgpoolMode } from './pgpool.
 import { hasProcessFigures } from './process-figures.ts';
 import { query, startGroup, type ServerGroup } from './server-group.ts';
 import { readSlowly, type SlowReaderOutcome } from './slow-reader.ts';
+import { startStreaming, streamingTitle } from './streaming.ts';
 
 export interface Field {
   readonly candidates: readonly Candidate[];
@@ -84,6 +85,7 @@ export class FieldBuilder {
   async build(): Promise<Field> {
     const gateways = await this.#gateways();
     await this.#directServer();
+    await this.#streaming();
     await this.#threeServers();
     return {
       candidates: this.#candidates,
@@ -139,6 +141,17 @@ export class FieldBuilder {
       this.#signal.throwIfAborted();
       return { failure: (error as Error).message };
     }
+  }
+
+  async #streaming(): Promise<void> {
+    if (!this.#wants('streaming')) return;
+    const started = await this.#attempt('streaming', streamingTitle, async () => {
+      const folder = join(this.#folder, 'streaming');
+      const candidate = await startStreaming(this.#stack, this.#options, folder, this.#options.port + 40);
+      for (const target of candidate.targets) await this.#pgbench.initialise(target, this.#options.scale);
+      return candidate;
+    });
+    if (started !== undefined) this.#candidates.push(started);
   }
 
   /** Those that need three servers and nothing of ours: each in a database of its own. */

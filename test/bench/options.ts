@@ -9,6 +9,7 @@ export const candidateKeys = [
   'gateways',
   'pgpool-native',
   'pgpool-snapshot',
+  'streaming',
   'limit',
 ] as const;
 export type CandidateKey = (typeof candidateKeys)[number];

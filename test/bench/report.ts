@@ -38,6 +38,7 @@ const titles: Record<CandidateKey, string> = {
   gateways: '3 gateways',
   'pgpool-native': 'Pgpool native',
   'pgpool-snapshot': 'Pgpool snapshot',
+  streaming: 'sync streaming',
   limit: 'limit',
 };
 
@@ -47,6 +48,7 @@ const pairs: readonly (readonly [CandidateKey, CandidateKey, string])[] = [
   ['gateway', 'pgpool-native', 'gw/Pgpool nat.'],
   ['gateway', 'pgpool-snapshot', 'gw/Pgpool snap.'],
   ['gateways', 'pgpool-native', '3 gw/Pgpool nat.'],
+  ['gateway', 'streaming', 'gw/streaming'],
   ['gateway', 'limit', 'gw/limit'],
 ];
 
