@@ -29,3 +29,14 @@ export interface Skipped {
   /** Installed, asked for, and yet not measurable. */
   readonly failure: boolean;
 }
+
+export const candidateTitles: Record<CandidateKey, string> = {
+  direct: 'direct',
+  pgbouncer: 'PgBouncer',
+  gateway: 'gateway',
+  gateways: '3 gateways',
+  'pgpool-native': 'Pgpool native',
+  'pgpool-snapshot': 'Pgpool snapshot',
+  streaming: 'sync streaming',
+  limit: 'limit',
+};

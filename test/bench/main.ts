@@ -9,11 +9,12 @@ import { join } from 'node:path';
 import { measureBulk, type BulkOutcome } from './bulk.ts';
 import { FieldBuilder, type Field } from './field.ts';
 import { observeIdle } from './gateway.ts';
+import { judge, type Outcome } from './judgement.ts';
 import { describeMachine } from './machine.ts';
 import { measureAll, warmUp } from './measurement.ts';
 import { readOptions, usage, UsageError, type BenchOptions } from './options.ts';
 import { findPgbench, Pgbench } from './pgbench.ts';
-import { formatReport, judge, type Outcome } from './report.ts';
+import { formatReport } from './report.ts';
 import { query, serversAgree } from './server-group.ts';
 import { makeWorkloads } from './workload.ts';
 
@@ -55,7 +56,7 @@ async function runBench(options: BenchOptions, folder: string, signal: AbortSign
     throw new UsageError('pgbench is not installed: sh config/tool/install-bench.sh');
   }
   const machine = describeMachine([]);
-  const pgbench = new Pgbench(program, signal);
+  const pgbench = new Pgbench(program, folder, signal);
   await using stack = new AsyncDisposableStack();
   const field = await new FieldBuilder(stack, options, pgbench, folder, signal, report).build();
   const workloads = makeWorkloads(folder, options.scale).filter(({ key }) => options.workloads.includes(key));
@@ -73,7 +74,10 @@ async function runBench(options: BenchOptions, folder: string, signal: AbortSign
     samples,
     skipped: field.skipped,
     idle: field.gateways?.idle,
-    idleAfter: samples.length === 0 ? undefined : await observeIdle(field.gateways?.pids ?? [], signal),
+    idleAfter:
+      samples.length === 0 || field.gateways === undefined
+        ? undefined
+        : await observeIdle(field.gateways.pids, signal),
     slowReader: field.slowReader,
     bulk: options.bulk ? await bulkOf(field, folder, signal) : undefined,
     agreement: workloads.some((workload) => workload.writes) ? await compareServers(field) : [],

@@ -24,6 +24,11 @@ export interface Measuring {
   readonly report: (line: string) => void;
 }
 
+/** Of several targets; undefined when one of them has none. */
+function worst(values: readonly (number | undefined)[]): number | undefined {
+  return values.some((value) => value === undefined) ? undefined : Math.max(...values.map(Number));
+}
+
 /** Several targets at once count as one: transactions and speeds add up, or the slowest one's are all of theirs. */
 export function combined(combine: Candidate['combine'], results: readonly PgbenchResult[]): PgbenchResult {
   const unusable = results.find((result) => result.kind !== 'measured');
@@ -35,6 +40,12 @@ export function combined(combine: Candidate['combine'], results: readonly Pgbenc
     measured.reduce((sum, result) => sum + pick(result), 0);
   return {
     kind: 'measured',
+    steps: [],
+    slow: {
+      p50Ms: worst(measured.map((result) => result.slow.p50Ms)),
+      p99Ms: worst(measured.map((result) => result.slow.p99Ms)),
+      p999Ms: worst(measured.map((result) => result.slow.p999Ms)),
+    },
     transactionsPerSecond: total((result) => result.transactionsPerSecond),
     transactions: total((result) => result.transactions),
     latencyMs: total((result) => result.latencyMs) / measured.length,
@@ -55,8 +66,10 @@ function inWords(sample: Sample): string {
 
 /** Candidates whose servers know nothing of each other get the same random numbers at each of them. */
 function argumentsOf({ combine }: Candidate, workload: Workload, round: number): readonly string[] {
-  const { protocol, args, twoPhase } = workload;
-  if (combine === 'sum' || twoPhase === undefined) return ['-M', protocol, ...args];
+  const { protocol, args, twoPhase, writes } = workload;
+  // Reads are so many that writing them all down would cost them something.
+  const logged = writes ? [] : ['--sampling-rate=0.1'];
+  if (combine === 'sum' || twoPhase === undefined) return ['-M', protocol, ...logged, ...args];
   return ['-M', 'simple', `--random-seed=${round + 1}`, ...twoPhase];
 }
 

@@ -1,0 +1,77 @@
+/** What a run has measured, and which of the project's goals it meets. */
+import { copiedRows, updatedRows, type BulkOutcome } from './bulk.ts';
+import type { Skipped } from './candidate.ts';
+import type { Idle } from './gateway.ts';
+import { judgeSpeeds, type Judgement } from './goals.ts';
+import type { Machine } from './machine.ts';
+import type { Sample } from './measurement.ts';
+import type { BenchOptions } from './options.ts';
+import type { SlowReaderOutcome } from './slow-reader.ts';
+
+export interface Outcome {
+  readonly options: BenchOptions;
+  readonly machine: Machine;
+  readonly samples: readonly Sample[];
+  readonly skipped: readonly Skipped[];
+  /** The gateways before any client has come; undefined when none was started. */
+  readonly idle: Idle | undefined;
+  readonly idleAfter: Idle | undefined;
+  readonly slowReader: SlowReaderOutcome | undefined;
+  readonly bulk: BulkOutcome | undefined;
+  /** Candidates over several servers: whether these hold the same balances at the end. */
+  readonly agreement: readonly { readonly title: string; readonly agree: boolean }[];
+}
+
+/** The project's yardsticks, as far as this run has measured them. */
+export function judge(outcome: Outcome): Judgement[] {
+  const judgements = judgeSpeeds(outcome.samples, outcome.options.clients);
+  const before = outcome.idle?.megabytes ?? [];
+  if (before.length > 0) {
+    const idle = Math.max(...before);
+    judgements.push({
+      text: `idle gateway: ${idle.toFixed(0)} MB (limit: 120)`,
+      met: idle < 120,
+      strict: true,
+    });
+  }
+  const slow = outcome.slowReader;
+  if (slow !== undefined && 'failure' in slow) {
+    judgements.push({ text: `400 MB to a slow reader: ${slow.failure}`, met: false, strict: true });
+  } else if (slow !== undefined) {
+    const text =
+      `${slow.receivedMegabytes.toFixed(0)} MB to a slow reader in ${slow.seconds.toFixed(0)} s: the gateway had` +
+      ` at most ${slow.peakMegabytes.toFixed(0)} MB (limit: 200)`;
+    judgements.push({ text, met: slow.peakMegabytes < 200, strict: true });
+  }
+  if (outcome.bulk !== undefined) judgements.push(...judgeBulk(outcome.bulk));
+  for (const { title, agree } of outcome.agreement.filter((one) => one.title.startsWith('gateway'))) {
+    judgements.push({ text: `${title}: the same data on all servers afterwards`, met: agree, strict: true });
+  }
+  return judgements;
+}
+
+function judgeBulk(bulk: BulkOutcome): Judgement[] {
+  if ('failure' in bulk) return [{ text: `bulk: ${bulk.failure}`, met: false, strict: true }];
+  const { copyRatio, updateRatio, copyCpuUs, updateCpuUs, peakMegabytes } = bulk;
+  const cpu = (us: number | undefined): string =>
+    us === undefined ? '' : `, CPU of the gateways ${us.toFixed(1)} µs a row`;
+  const peak = peakMegabytes === undefined ? [] : [`a gateway had at most ${peakMegabytes.toFixed(0)} MB`];
+  return [
+    {
+      text: `COPY of ${copiedRows} rows: ${copyRatio.toFixed(2)} × direct (aim: at least 0.35)${cpu(copyCpuUs)}`,
+      met: copyRatio >= 0.35,
+      strict: false,
+    },
+    {
+      text: `update of ${updatedRows} rows: ${updateRatio.toFixed(1)} × its time on one server (aim: below 3)${cpu(updateCpuUs)}`,
+      met: updateRatio < 3,
+      strict: false,
+    },
+    ...peak.map((text) => ({
+      text: `bulk: ${text} (limit: 300)`,
+      met: (peakMegabytes ?? 0) < 300,
+      strict: true,
+    })),
+    { text: 'bulk: the same rows on all servers afterwards', met: bulk.agree, strict: true },
+  ];
+}
