@@ -114,13 +114,13 @@ export class FieldBuilder {
   }
 
   async #gateways(): Promise<Gateways | undefined> {
-    const wanted = this.#wants('gateway', 'gateways') || this.#options.memory;
+    const wanted = this.#wants('gateway', 'gateways') || this.#options.parts.includes('memory');
     if (!wanted) return undefined;
     const group = await this.#group('gateway', 0, 3);
     const gateways = await this.#attempt('gateway', 'gateway', async () => {
       const launched = await launchGateways(group, this.#options.profileFolder, this.#signal);
       // Before the tables are filled, which leaves a heap that says more about loading than about relaying.
-      if (this.#options.memory) this.#slowReader = await this.#readSlowly(launched);
+      if (this.#options.parts.includes('memory')) this.#slowReader = await this.#readSlowly(launched);
       for (const target of launched.one.targets) await this.#pgbench.initialise(target, this.#options.scale);
       return launched;
     });

@@ -2,6 +2,7 @@
 import { copiedRows, updatedRows, type BulkOutcome } from './bulk.ts';
 import type { Skipped } from './candidate.ts';
 import type { Idle } from './gateway.ts';
+import type { CommitLatencyOutcome } from './commit-latency.ts';
 import { judgeSpeeds, type Judgement } from './goals.ts';
 import type { Machine } from './machine.ts';
 import type { Sample } from './measurement.ts';
@@ -18,6 +19,7 @@ export interface Outcome {
   readonly idleAfter: Idle | undefined;
   readonly slowReader: SlowReaderOutcome | undefined;
   readonly bulk: BulkOutcome | undefined;
+  readonly commits: CommitLatencyOutcome | undefined;
   /** Candidates over several servers: whether these hold the same balances at the end. */
   readonly agreement: readonly { readonly title: string; readonly agree: boolean }[];
 }
@@ -43,11 +45,22 @@ export function judge(outcome: Outcome): Judgement[] {
       ` at most ${slow.peakMegabytes.toFixed(0)} MB (limit: 200)`;
     judgements.push({ text, met: slow.peakMegabytes < 200, strict: true });
   }
+  if (outcome.commits !== undefined) judgements.push(judgeCommits(outcome.commits));
   if (outcome.bulk !== undefined) judgements.push(...judgeBulk(outcome.bulk));
   for (const { title, agree } of outcome.agreement.filter((one) => one.title.startsWith('gateway'))) {
     judgements.push({ text: `${title}: the same data on all servers afterwards`, met: agree, strict: true });
   }
   return judgements;
+}
+
+function judgeCommits(commits: CommitLatencyOutcome): Judgement {
+  if ('failure' in commits) return { text: `commit latency: ${commits.failure}`, met: false, strict: true };
+  const ms = (value: number): string => value.toFixed(2);
+  const { commit, localPrepare, peerPrepare, commitPrepared, above } = commits;
+  const text =
+    `COMMIT of one client: ${ms(commit)} ms; PREPARE at home ${ms(localPrepare)}, at the slowest peer` +
+    ` ${ms(peerPrepare)}, COMMIT PREPARED ${ms(commitPrepared)}: ${ms(above)} ms above their sum (aim: at most 0.4)`;
+  return { text, met: above <= 0.4, strict: false };
 }
 
 function judgeBulk(bulk: BulkOutcome): Judgement[] {

@@ -7,11 +7,12 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { measureBulk, type BulkOutcome } from './bulk.ts';
+import { measureCommits } from './commit-latency.ts';
 import { FieldBuilder, type Field } from './field.ts';
 import { observeIdle } from './gateway.ts';
 import { judge, type Outcome } from './judgement.ts';
 import { describeMachine } from './machine.ts';
-import { measureAll, warmUp } from './measurement.ts';
+import { measureAll, warmUp, type Measuring } from './measurement.ts';
 import { readOptions, usage, UsageError, type BenchOptions } from './options.ts';
 import { findPgbench, Pgbench } from './pgbench.ts';
 import { formatReport } from './report.ts';
@@ -37,17 +38,31 @@ async function settle(field: Field): Promise<void> {
   }
 }
 
+/** A part that fails is reported with its reason and does not spoil the run. */
+async function attempt<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T | { failure: string }> {
+  try {
+    return await work();
+  } catch (error) {
+    signal.throwIfAborted();
+    return { failure: (error as Error).message };
+  }
+}
+
 async function bulkOf(field: Field, folder: string, signal: AbortSignal): Promise<BulkOutcome> {
   const direct = field.candidates.find(({ key }) => key === 'direct')?.targets[0];
   const { gateways } = field;
   if (direct === undefined || gateways === undefined)
     return { failure: 'needs the candidates direct and gateway' };
-  try {
-    return await measureBulk(direct, gateways, folder, signal, report);
-  } catch (error) {
-    signal.throwIfAborted();
-    return { failure: (error as Error).message };
-  }
+  return attempt(signal, () => measureBulk(direct, gateways, folder, signal, report));
+}
+
+async function commitsOf(field: Field, measuring: Measuring, folder: string, signal: AbortSignal) {
+  const limit = field.candidates.find(({ key }) => key === 'limit');
+  const gateway = field.gateways?.one;
+  if (limit === undefined || gateway === undefined)
+    return { failure: 'needs the candidates limit and gateway' };
+  const { options, pgbench } = measuring;
+  return attempt(signal, () => measureCommits(gateway, limit, options, pgbench, folder, report));
 }
 
 async function runBench(options: BenchOptions, folder: string, signal: AbortSignal): Promise<Outcome> {
@@ -79,7 +94,10 @@ async function runBench(options: BenchOptions, folder: string, signal: AbortSign
         ? undefined
         : await observeIdle(field.gateways.pids, signal),
     slowReader: field.slowReader,
-    bulk: options.bulk ? await bulkOf(field, folder, signal) : undefined,
+    bulk: options.parts.includes('bulk') ? await bulkOf(field, folder, signal) : undefined,
+    commits: options.parts.includes('latency')
+      ? await commitsOf(field, measuring, folder, signal)
+      : undefined,
     agreement: workloads.some((workload) => workload.writes) ? await compareServers(field) : [],
   };
 }
