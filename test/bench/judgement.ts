@@ -4,8 +4,11 @@ import type { Skipped } from './candidate.ts';
 import type { Idle } from './gateway.ts';
 import type { CommitLatencyOutcome } from './commit-latency.ts';
 import { judgeSpeeds, type Judgement } from './goals.ts';
+import type { EnduranceOutcome } from './endurance.ts';
+import { judgeEndurance } from './endurance-judgement.ts';
 import type { Machine } from './machine.ts';
 import type { Sample } from './measurement.ts';
+import type { NodeCountOutcome, WriteCost } from './node-count.ts';
 import type { BenchOptions } from './options.ts';
 import type { SlowReaderOutcome } from './slow-reader.ts';
 
@@ -20,6 +23,8 @@ export interface Outcome {
   readonly slowReader: SlowReaderOutcome | undefined;
   readonly bulk: BulkOutcome | undefined;
   readonly commits: CommitLatencyOutcome | undefined;
+  readonly nodeCount: NodeCountOutcome | undefined;
+  readonly endurance: EnduranceOutcome | undefined;
   /** Candidates over several servers: whether these hold the same balances at the end. */
   readonly agreement: readonly { readonly title: string; readonly agree: boolean }[];
 }
@@ -46,6 +51,8 @@ export function judge(outcome: Outcome): Judgement[] {
     judgements.push({ text, met: slow.peakMegabytes < 200, strict: true });
   }
   if (outcome.commits !== undefined) judgements.push(judgeCommits(outcome.commits));
+  if (outcome.nodeCount !== undefined) judgements.push(judgeNodeCount(outcome.nodeCount));
+  if (outcome.endurance !== undefined) judgements.push(...judgeEndurance(outcome.endurance));
   if (outcome.bulk !== undefined) judgements.push(...judgeBulk(outcome.bulk));
   for (const { title, agree } of outcome.agreement.filter((one) => one.title.startsWith('gateway'))) {
     judgements.push({ text: `${title}: the same data on all servers afterwards`, met: agree, strict: true });
@@ -61,6 +68,17 @@ function judgeCommits(commits: CommitLatencyOutcome): Judgement {
     `COMMIT of one client: ${ms(commit)} ms; PREPARE at home ${ms(localPrepare)}, at the slowest peer` +
     ` ${ms(peerPrepare)}, COMMIT PREPARED ${ms(commitPrepared)}: ${ms(above)} ms above their sum (aim: at most 0.4)`;
   return { text, met: above <= 0.4, strict: false };
+}
+
+function judgeNodeCount(outcome: NodeCountOutcome): Judgement {
+  if ('failure' in outcome) return { text: `five nodes: ${outcome.failure}`, met: false, strict: true };
+  const { three, five, measured, expected } = outcome;
+  const cost = ({ latencyMs, homeCpuUs, homeWrites }: WriteCost): string =>
+    `${latencyMs.toFixed(2)} ms, ${homeCpuUs.toFixed(0)} µs CPU of the home node, ${homeWrites.toFixed(1)} write calls of its gateway`;
+  const text =
+    `write of one client, five nodes instead of three: ${expected.toFixed(2)} × with cores for every node (aim: below 1.25);` +
+    ` on this machine ${measured.toFixed(2)} ×: ${cost(three)} against ${cost(five)}`;
+  return { text, met: expected < 1.25, strict: false };
 }
 
 function judgeBulk(bulk: BulkOutcome): Judgement[] {

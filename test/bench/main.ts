@@ -8,11 +8,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { measureBulk, type BulkOutcome } from './bulk.ts';
 import { measureCommits } from './commit-latency.ts';
+import { runEndurance } from './endurance.ts';
 import { FieldBuilder, type Field } from './field.ts';
 import { observeIdle } from './gateway.ts';
 import { judge, type Outcome } from './judgement.ts';
 import { describeMachine } from './machine.ts';
 import { measureAll, warmUp, type Measuring } from './measurement.ts';
+import { measureNodeCount } from './node-count.ts';
 import { readOptions, usage, UsageError, type BenchOptions } from './options.ts';
 import { findPgbench, Pgbench } from './pgbench.ts';
 import { formatReport } from './report.ts';
@@ -65,17 +67,24 @@ async function commitsOf(field: Field, measuring: Measuring, folder: string, sig
   return attempt(signal, () => measureCommits(gateway, limit, options, pgbench, folder, report));
 }
 
-async function runBench(options: BenchOptions, folder: string, signal: AbortSignal): Promise<Outcome> {
-  const program = findPgbench();
-  if (program === undefined) {
-    throw new UsageError('pgbench is not installed: sh config/tool/install-bench.sh');
-  }
-  const machine = describeMachine([]);
-  const pgbench = new Pgbench(program, folder, signal);
+/** What has clusters of its own, which nothing else shall run beside. */
+async function ownClusters(measuring: Measuring, folder: string, signal: AbortSignal) {
+  const { options, pgbench } = measuring;
+  const update = makeWorkloads(folder, options.scale).find(({ key }) => key === 'update')!;
+  return {
+    nodeCount: options.parts.includes('nodes')
+      ? await attempt(signal, () => measureNodeCount(options, pgbench, update, folder, signal, report))
+      : undefined,
+    endurance: options.parts.includes('endurance')
+      ? await attempt(signal, () => runEndurance(options, pgbench, folder, signal, report))
+      : undefined,
+  };
+}
+
+async function runField(measuring: Measuring, folder: string, signal: AbortSignal) {
+  const { options, pgbench, workloads } = measuring;
   await using stack = new AsyncDisposableStack();
   const field = await new FieldBuilder(stack, options, pgbench, folder, signal, report).build();
-  const workloads = makeWorkloads(folder, options.scale).filter(({ key }) => options.workloads.includes(key));
-  const measuring = { options, pgbench, workloads, report };
   let samples: Outcome['samples'] = [];
   if (workloads.length > 0) {
     await settle(field);
@@ -84,8 +93,7 @@ async function runBench(options: BenchOptions, folder: string, signal: AbortSign
     samples = await measureAll(measuring, field.candidates);
   }
   return {
-    options,
-    machine: { ...machine, versions: [...machine.versions, ...field.versions, pgbench.version()] },
+    versions: field.versions,
     samples,
     skipped: field.skipped,
     idle: field.gateways?.idle,
@@ -99,6 +107,24 @@ async function runBench(options: BenchOptions, folder: string, signal: AbortSign
       ? await commitsOf(field, measuring, folder, signal)
       : undefined,
     agreement: workloads.some((workload) => workload.writes) ? await compareServers(field) : [],
+  };
+}
+
+async function runBench(options: BenchOptions, folder: string, signal: AbortSignal): Promise<Outcome> {
+  const program = findPgbench();
+  if (program === undefined) {
+    throw new UsageError('pgbench is not installed: sh config/tool/install-bench.sh');
+  }
+  const pgbench = new Pgbench(program, folder, signal);
+  const machine = describeMachine([pgbench.version()]);
+  const workloads = makeWorkloads(folder, options.scale).filter(({ key }) => options.workloads.includes(key));
+  const measuring = { options, pgbench, workloads, report };
+  const { versions, ...measured } = await runField(measuring, folder, signal);
+  return {
+    options,
+    machine: { ...machine, versions: [...machine.versions, ...versions] },
+    ...measured,
+    ...(await ownClusters(measuring, folder, signal)),
   };
 }
 

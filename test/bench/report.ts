@@ -1,5 +1,6 @@
 /** The report of a run: the machine, one table of ratios, what the proxies cost, and the yardsticks of the project. */
 import { candidateTitles } from './candidate.ts';
+import { enduranceTable } from './endurance-judgement.ts';
 import type { Idle } from './gateway.ts';
 import { judge, type Outcome } from './judgement.ts';
 import type { CandidateKey } from './options.ts';
@@ -137,6 +138,9 @@ export function formatReport(outcome: Outcome): string {
     rows.length === 0 ? '' : formatTable(speedTable(outcome, rows), markdown),
     cost === undefined ? '' : formatTable(cost, markdown),
     rows.length === 0 ? '' : formatTable(slowTable(outcome, rows), markdown),
+    outcome.endurance === undefined || 'failure' in outcome.endurance
+      ? ''
+      : formatTable(enduranceTable(outcome.endurance), markdown),
     bullets(remarks(outcome, rows)),
     bullets(judgements),
   ];

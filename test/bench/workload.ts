@@ -33,6 +33,9 @@ const selectNew = [
 const updateVariables = ['\\set aid random(1, 100000 * :scale)', '\\set delta random(-5000, 5000)'];
 const update = ['UPDATE pgbench_accounts SET abalance = abalance + :delta WHERE aid = :aid'];
 
+/** A transaction of one statement, for tables of scale :scale. */
+export const updateScript = [...updateVariables, `${update[0]};`];
+
 /** pgbench's own TPC-B is -b tpcb-like; this is the same, for the limit. */
 const tpcbVariables = [...updateVariables, '\\set bid random(1, :scale)', '\\set tid random(1, 10 * :scale)'];
 const tpcb = [
@@ -72,7 +75,7 @@ export function makeWorkloads(folder: string, scale: number): Workload[] {
     workload('select', 'prepared', false, ['-b', 'select-only']),
     workload('select-new', 'simple', false, script('select-new', selectNew)),
     {
-      ...workload('update', 'simple', true, script('update', [...updateVariables, `${update[0]};`])),
+      ...workload('update', 'simple', true, script('update', updateScript)),
       twoPhase: script('update-limit', twoPhaseScript(updateVariables, update)),
     },
     {
