@@ -9,7 +9,7 @@ import type { Pgbench } from './pgbench.ts';
 import { findPgbouncer, startPgbouncer } from './pgbouncer.ts';
 import { findPgpool, pgpoolTitle, startPgpool, type PgpoolMode } from './pgpool.ts';
 import { hasProcessFigures } from './process-figures.ts';
-import { query, startGroup, type ServerGroup } from './server-group.ts';
+import { startGroup, type ServerGroup } from './server-group.ts';
 import { readSlowly, type SlowReaderOutcome } from './slow-reader.ts';
 import { startStreaming, streamingTitle } from './streaming.ts';
 
@@ -55,15 +55,10 @@ export class FieldBuilder {
     return keys.some((key) => this.#options.candidates.includes(key));
   }
 
-  async #group(name: string, offset: number, count: number): Promise<ServerGroup> {
+  #group(name: string, offset: number, count: number): Promise<ServerGroup> {
     const folder = join(this.#folder, name);
     const port = this.#options.port + offset;
-    const group = await startGroup(this.#stack, this.#options, folder, port, count, this.#signal);
-    for (const server of group.servers.slice(0, this.#versions.length === 0 ? 1 : 0)) {
-      const [row] = await query(server, 'SHOW server_version');
-      this.#versions.push(`PostgreSQL ${String(row?.['server_version'])}`);
-    }
-    return group;
+    return startGroup(this.#stack, this.#options, folder, port, count, this.#signal);
   }
 
   /** A candidate that fails is reported with its reason and does not spoil the run of the others. */

@@ -116,7 +116,7 @@ async function runBench(options: BenchOptions, folder: string, signal: AbortSign
     throw new UsageError('pgbench is not installed: sh config/tool/install-bench.sh');
   }
   const pgbench = new Pgbench(program, folder, signal);
-  const machine = describeMachine([pgbench.version()]);
+  const machine = describeMachine(options.major, [pgbench.version()]);
   const workloads = makeWorkloads(folder, options.scale).filter(({ key }) => options.workloads.includes(key));
   const measuring = { options, pgbench, workloads, report };
   const { versions, ...measured } = await runField(measuring, folder, signal);

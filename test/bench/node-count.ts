@@ -9,7 +9,7 @@ import { postgresPid } from '../../src/io/launcher/postgres-server.ts';
 import { launchGateways } from './gateway.ts';
 import type { BenchOptions } from './options.ts';
 import type { Pgbench, PgbenchTarget } from './pgbench.ts';
-import { cpuTimeOfTrees } from './process-figures.ts';
+import { cpuTimeOfTrees, hasProcessFigures } from './process-figures.ts';
 import { startGroup } from './server-group.ts';
 import { median } from './summary.ts';
 import type { Workload } from './workload.ts';
@@ -77,6 +77,7 @@ export async function measureNodeCount(
   signal: AbortSignal,
   report: (line: string) => void,
 ): Promise<NodeCount> {
+  if (!hasProcessFigures) throw new Error('counting needs /proc');
   await using stack = new AsyncDisposableStack();
   const start = async (count: 3 | 5): Promise<Site> => {
     const port = options.port + portOffsets[count];
