@@ -4,7 +4,7 @@ import type { Judgement } from './goals.ts';
 import { isFlat, settled, trend, type Point } from './trend.ts';
 
 /** By how much something may grow during the run: a share of its mean, or what nobody would notice. */
-const memoryLimit = [0.05, 10] as const;
+const memoryLimit = [0.05, 5] as const;
 const latencyLimit = [0.2, 0.1] as const;
 const tablesLimit = [0.1, 2] as const;
 const retainedLimit = [0.1, 64] as const;

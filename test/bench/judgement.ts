@@ -10,6 +10,7 @@ import type { Machine } from './machine.ts';
 import type { Sample } from './measurement.ts';
 import type { NodeCountOutcome, WriteCost } from './node-count.ts';
 import type { BenchOptions } from './options.ts';
+import type { IdleSessionsOutcome } from './sessions.ts';
 import type { SlowReaderOutcome } from './slow-reader.ts';
 
 export interface Outcome {
@@ -24,6 +25,7 @@ export interface Outcome {
   readonly bulk: BulkOutcome | undefined;
   readonly commits: CommitLatencyOutcome | undefined;
   readonly nodeCount: NodeCountOutcome | undefined;
+  readonly idleSessions: IdleSessionsOutcome | undefined;
   readonly endurance: EnduranceOutcome | undefined;
   /** Candidates over several servers: whether these hold the same balances at the end. */
   readonly agreement: readonly { readonly title: string; readonly agree: boolean }[];
@@ -52,6 +54,7 @@ export function judge(outcome: Outcome): Judgement[] {
   }
   if (outcome.commits !== undefined) judgements.push(judgeCommits(outcome.commits));
   if (outcome.nodeCount !== undefined) judgements.push(judgeNodeCount(outcome.nodeCount));
+  if (outcome.idleSessions !== undefined) judgements.push(...judgeSessions(outcome.idleSessions));
   if (outcome.endurance !== undefined) judgements.push(...judgeEndurance(outcome.endurance));
   if (outcome.bulk !== undefined) judgements.push(...judgeBulk(outcome.bulk));
   for (const { title, agree } of outcome.agreement.filter((one) => one.title.startsWith('gateway'))) {
@@ -79,6 +82,26 @@ function judgeNodeCount(outcome: NodeCountOutcome): Judgement {
     `write of one client, five nodes instead of three: ${expected.toFixed(2)} × with cores for every node (aim: below 1.25);` +
     ` on this machine ${measured.toFixed(2)} ×: ${cost(three)} against ${cost(five)}`;
   return { text, met: expected < 1.25, strict: false };
+}
+
+/** Noise: by how much the same clients differ before and after, and at least a quarter. */
+function judgeSessions(outcome: IdleSessionsOutcome): Judgement[] {
+  if ('failure' in outcome) return [{ text: `idle sessions: ${outcome.failure}`, met: false, strict: true }];
+  const { sessions, megabytes, answers } = outcome;
+  const mb = (value: number): string => value.toFixed(0);
+  const kilobytes = ((megabytes.during - megabytes.before) * 1000) / sessions;
+  const memory =
+    `${sessions} idle sessions: the gateway has ${mb(megabytes.during)} MB (limit: 250 for 4,000), without them` +
+    ` ${mb(megabytes.before)}, when they are gone ${mb(megabytes.after)}; ${kilobytes.toFixed(1)} kB for each`;
+  const compare = (name: 'p50' | 'p99'): Judgement => {
+    const [before, during, after] = [answers.before, answers.during, answers.after].map((one) => one[name]);
+    const quiet = [before ?? 0, after ?? 0];
+    const most = Math.max(1.25 * Math.min(...quiet), Math.max(...quiet));
+    const values = [before, during, after].map((value) => value?.toFixed(2)).join(', ');
+    const text = `${sessions} idle sessions, ${name} of those who read before, beside and after them: ${values} ms`;
+    return { text: `${text} (aim: no more than noise)`, met: (during ?? 0) <= most, strict: false };
+  };
+  return [{ text: memory, met: megabytes.during < 250, strict: true }, compare('p50'), compare('p99')];
 }
 
 function judgeBulk(bulk: BulkOutcome): Judgement[] {

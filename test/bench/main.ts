@@ -1,5 +1,5 @@
 /**
- * `npm run bench`: how fast the gateway is beside the server alone, PgBouncer and Pgpool-II, on this machine, in one run.
+ * `npm run bench`: how fast the gateway is beside what one would take instead and beside the limit, on this machine, in one run.
  * Everything it starts is on loopback, has its own temporary folder and ports, and is stopped at the end, also on Ctrl-C.
  * Progress goes to standard error, the report to standard output. Exit code 1: a limit that must hold does not.
  */
@@ -19,7 +19,10 @@ import { readOptions, usage, UsageError, type BenchOptions } from './options.ts'
 import { findPgbench, Pgbench } from './pgbench.ts';
 import { formatReport } from './report.ts';
 import { query, serversAgree } from './server-group.ts';
+import { measureIdleSessions, startSpaciousNode } from './sessions.ts';
 import { makeWorkloads } from './workload.ts';
+
+const sessionsPortOffset = 80;
 
 const report = (line: string) => process.stderr.write(`${line}\n`);
 
@@ -67,6 +70,14 @@ async function commitsOf(field: Field, measuring: Measuring, folder: string, sig
   return attempt(signal, () => measureCommits(gateway, limit, options, pgbench, folder, report));
 }
 
+async function idleSessionsOf({ major, port, sessions }: BenchOptions, folder: string) {
+  await using stack = new AsyncDisposableStack();
+  const room = sessions + 50;
+  const node = await startSpaciousNode(stack, folder, major, port + sessionsPortOffset, room + 250, room);
+  report(`${sessions} idle sessions`);
+  return await measureIdleSessions(node, sessions); // before the node is stopped
+}
+
 /** What has clusters of its own, which nothing else shall run beside. */
 async function ownClusters(measuring: Measuring, folder: string, signal: AbortSignal) {
   const { options, pgbench } = measuring;
@@ -74,6 +85,9 @@ async function ownClusters(measuring: Measuring, folder: string, signal: AbortSi
   return {
     nodeCount: options.parts.includes('nodes')
       ? await attempt(signal, () => measureNodeCount(options, pgbench, update, folder, signal, report))
+      : undefined,
+    idleSessions: options.parts.includes('sessions')
+      ? await attempt(signal, () => idleSessionsOf(options, join(folder, 'sessions')))
       : undefined,
     endurance: options.parts.includes('endurance')
       ? await attempt(signal, () => runEndurance(options, pgbench, folder, signal, report))

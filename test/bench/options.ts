@@ -24,8 +24,8 @@ export const workloadKeys = [
 ] as const;
 export type WorkloadKey = (typeof workloadKeys)[number];
 
-/** What is measured besides speeds; the last two have clusters of their own, take long, and are done when they are named. */
-export const partKeys = ['memory', 'bulk', 'latency', 'nodes', 'endurance'] as const;
+/** What is measured besides speeds; the last three have clusters of their own, take long, and are done when they are named. */
+export const partKeys = ['memory', 'bulk', 'latency', 'nodes', 'sessions', 'endurance'] as const;
 export type PartKey = (typeof partKeys)[number];
 
 const usualParts: readonly PartKey[] = ['memory', 'bulk', 'latency'];
@@ -35,6 +35,7 @@ const needs: Record<PartKey, readonly CandidateKey[]> = {
   bulk: ['direct', 'gateway'],
   latency: ['gateway', 'limit'],
   nodes: [],
+  sessions: [],
   endurance: [],
 };
 
@@ -50,6 +51,7 @@ export interface BenchOptions {
   readonly candidates: readonly CandidateKey[];
   readonly workloads: readonly WorkloadKey[];
   readonly parts: readonly PartKey[];
+  readonly sessions: number;
   /** Of the endurance run. */
   readonly minutes: number;
   readonly major: PostgresMajor;
@@ -70,7 +72,9 @@ export const usage = `npm run bench -- [options]
                  and only these workloads: ${workloadKeys.join(', ')}
                  and only these parts: ${partKeys.join(', ')}
                    memory: 400 MB to a slow reader; bulk: COPY and a big update; latency: the steps of a commit;
-                   only when named: nodes: five nodes instead of three; endurance: a mixed load for a long time
+                   only when named: nodes: five nodes instead of three; sessions: thousands that are idle;
+                   endurance: a mixed load for a long time
+  --sessions N   how many idle sessions (4000)
   --minutes N    length of the endurance run (60)
   --pg N         PostgreSQL's major version: ${postgresMajors.join(', ')} (18)
   --port N       first port of the servers and proxies (24001)
@@ -128,6 +132,7 @@ export function readOptions(args: readonly string[]): BenchOptions | undefined {
       scale: text('10'),
       only: text(''),
       minutes: text('60'),
+      sessions: text('4000'),
       pg: text('18'),
       port: text('24001'),
       profile: { type: 'string' },
@@ -149,6 +154,7 @@ export function readOptions(args: readonly string[]): BenchOptions | undefined {
     clients,
     scale: wholeNumber('scale', values.scale, 1, 10_000),
     ...selection(list(values.only)),
+    sessions: wholeNumber('sessions', values.sessions, 1, 20_000),
     minutes: wholeNumber('minutes', values.minutes, 1, 10_000),
     major,
     port: wholeNumber('port', values.port, 1024, 65_000),

@@ -116,6 +116,6 @@ test('memory that climbs is told from memory that has settled', () => {
   expect(notMet((index) => 120 + (index % 7))).toEqual([]);
   expect(notMet((index) => (index < 12 ? 80 + index * 4 : 128))).toEqual([]);
   expect(notMet((index) => 100 + index)).toEqual([
-    'endurance, memory of gateway 1: 137.00 MB, by its slope +44.00 MB during the run (flat: at most 5 % or 10 MB)',
+    'endurance, memory of gateway 1: 137.00 MB, by its slope +44.00 MB during the run (flat: at most 5 % or 5 MB)',
   ]);
 });
