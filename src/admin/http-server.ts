@@ -1,12 +1,12 @@
 /**
  * The HTTP port: / is the status page, /status.json what it shows, /metrics the same for Prometheus; /healthz
- * says that the process lives, /ready that the node serves clients (its body also, whether every member can be
- * reached, so that it serves writes).
+ * says that the process lives, /ready that the node serves clients (its body also, whether every member can
+ * be reached, so that it serves writes).
  *
- * Rules: it only tells, GET and HEAD, no state of its own, nothing secret; so nobody needs a token, and a page
- * of somebody else's that reaches it by another name (DNS rebinding) can but read the state. No body is read,
- * answers are bounded, and a client that takes its time, or is one of too many, costs a socket for a few
- * seconds.
+ * Rules: it only tells, GET and HEAD, no state of its own, nothing secret; so nobody needs a token, and a
+ * page of somebody else's that reaches it by another name (DNS rebinding) can but read the state. No body is
+ * read, answers are bounded, and a client that takes its time, or is one of too many, costs a socket for a
+ * few seconds.
  */
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';

@@ -1,4 +1,4 @@
-/** The parts of prom-client that are loaded: the whole of it takes 13 MB for tracing that nobody asked for. */
+/** The parts of prom-client that are loaded: all of it takes 13 MB for tracing that nobody asked for. */
 declare module 'prom-client/lib/registry.js' {
   export { Registry as default } from 'prom-client';
 }

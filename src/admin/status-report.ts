@@ -191,7 +191,7 @@ export function reportBeforeStart(database: string): DatabaseReport {
   };
 }
 
-const mostEventsShown = 30;
+const mostEventsShown = 25;
 
 export function statusReport(source: GatewaySource): StatusReport {
   return {

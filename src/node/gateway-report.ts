@@ -1,6 +1,6 @@
 /**
- * What the HTTP port says of a gateway: all its databases together. Rule: made when somebody asks, and not anew
- * for everybody who asks at the same time.
+ * What the HTTP port says of a gateway: all its databases together. Rule: made when somebody asks, and not
+ * anew for everybody who asks at the same time.
  */
 import { readFileSync } from 'node:fs';
 import type { GatewaySource } from '../admin/status-report.ts';

@@ -1,6 +1,8 @@
 /**
- * Sees the effects of a node's machine on their way: counts, takes times, and tells of what people should know.
- * Rule: it changes nothing; of a transaction it sees three effects, each for a few comparisons and an addition.
+ * Sees the effects of a node's machine on their way: counts, takes times, and tells of what people should
+ * know.
+ * Rule: it changes nothing; of a transaction it sees three effects, each for a few comparisons and an
+ * addition.
  */
 import { abortReason } from '../core/commit/abort-reason.ts';
 import type { Answer } from '../core/commit/event.ts';
@@ -89,7 +91,7 @@ export class NodeWatch {
         const { status, reason } = effect;
         const level = status === 'online' ? 'info' : 'warn';
         const text = `status ${status}${reason === '' ? '' : `: ${reason}`}`;
-        return chronicle.tell(level, `status-${status}`, text, 'the status of the node has changed', {
+        return chronicle.tell(level, 'status', text, 'the status of the node has changed', {
           status,
           reason,
         });

@@ -1,7 +1,7 @@
 /**
  * What has happened to a node, for people: the last events with their reasons, each also one line of the log.
- * Rule: one event for a change, none for a transaction; bounded, whatever happens how often. The message of the
- * log line is constant, its fields say the rest; the text is for the status page.
+ * Rule: one event for a change, none for a transaction; bounded, whatever happens how often. The message of
+ * the log line is constant, its fields say the rest; the text is for the status page.
  */
 import type { Logger } from 'pino';
 import { withoutPasswords } from './log.ts';
@@ -21,6 +21,7 @@ export interface ChronicleEvent {
 
 const mostEvents = 100;
 const mostTextLength = 500;
+const momentMs = 1000;
 
 export class Chronicle {
   readonly #log: Logger;
@@ -51,6 +52,8 @@ export class Chronicle {
       this.#events[this.#events.length - 1] = { ...last, at, times: last.times + 1 };
       return;
     }
+    // On the way from one state to another there are many words: the last of a second counts.
+    if (last?.kind === 'status' && kind === 'status' && at - last.at < momentMs) this.#events.pop();
     if (this.#events.length >= mostEvents) this.#events.shift();
     this.#events.push({ at, level, kind, text: shown, times: 1 });
   }

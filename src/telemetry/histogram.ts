@@ -1,6 +1,6 @@
 /**
- * How long things took: counts in buckets with fixed bounds. Rule: adding costs a few comparisons and allocates
- * nothing; counts only grow, so that whoever reads computes differences.
+ * How long things took: counts in buckets with fixed bounds. Rule: adding costs a few comparisons and
+ * allocates nothing; counts only grow, so that whoever reads computes differences.
  */
 
 /** Seconds: from a tenth of a millisecond, a read, to minutes, a commit that waits for an election. */

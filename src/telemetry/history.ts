@@ -1,6 +1,6 @@
 /**
- * The last two minutes of a node, second by second: what a page draws. Rule: taken from the tally by one timer,
- * so that transactions pay nothing; memory is fixed.
+ * The last two minutes of a node, second by second: what a page draws. Rule: taken from the tally by one
+ * timer, so that transactions pay nothing; memory is fixed.
  */
 import { durationBounds, quantileOf } from './histogram.ts';
 import type { NodeTally } from './node-tally.ts';

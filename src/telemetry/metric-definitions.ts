@@ -34,14 +34,14 @@ const ofProcess = {
     'kind',
   ),
   mtm_event_loop_delay_seconds: gauge(
-    'How late the gateway came to its work in the last minute: 0.5 of a usual second, 0.99 and 1 (the longest) ' +
-      'of the worst. Above heartbeat_recv_timeout the others go on without this node.',
+    'How late the gateway came to its work in the last minute: 0.5 of a usual second, 0.99 and 1 (the ' +
+      'longest) of the worst. Above heartbeat_recv_timeout the others go on without this node.',
     'quantile',
   ),
   mtm_strangers: gauge('Connections to the client port that have not asked for a session yet.'),
   mtm_refused_connections_total: counter(
-    'Connections that were turned away: at the client port by SQLSTATE, alien (not PostgreSQL) or gave_up (too ' +
-      'slow, or crowded out), at the peer port by what was wrong with the caller.',
+    'Connections that were turned away: at the client port by SQLSTATE, alien (not PostgreSQL) or ' +
+      'gave_up (too slow, or crowded out), at the peer port by what was wrong with the caller.',
     'port',
     'reason',
   ),
@@ -61,8 +61,8 @@ const ofNode = {
   mtm_generation: gauge('Number of the last generation that this node knows to be chosen.', 'database'),
   mtm_generations_joined_total: counter('Generations that this node went online in.', 'database'),
   mtm_nodes: gauge(
-    'Nodes: configured (count for majorities), members (of the generation), online (members that can vote now), ' +
-      'joining.',
+    'Nodes: configured (count for majorities), members (of the generation), online (members that can ' +
+      'vote now), joining.',
     'database',
     'kind',
   ),
@@ -86,8 +86,8 @@ const ofNode = {
     'database',
   ),
   mtm_writes_total: counter(
-    'Transactions that were prepared here, by outcome: committed (on all nodes), aborted (on all), unknown (the ' +
-      'client was told so: no quorum), empty (it had changed nothing).',
+    'Transactions that were prepared here, by outcome: committed (on all nodes), aborted (on all), ' +
+      'unknown (the client was told so: no quorum), empty (it had changed nothing).',
     'database',
     'outcome',
   ),
@@ -96,9 +96,9 @@ const ofNode = {
     'database',
   ),
   mtm_commit_duration_seconds: histogram(
-    'Of committed transactions, by phase: prepare (PREPARE here, with the statement when that travels with it), ' +
-      'votes (until every member has prepared it), finish (until it may be told: executed here and, with ' +
-      'wait_peer_commits, on all members), whole.',
+    'Of committed transactions, by phase: prepare (PREPARE here, with the statement when that travels ' +
+      'with it), votes (until every member has prepared it), finish (until it may be told: executed ' +
+      'here and, with wait_peer_commits, on all members), whole.',
     'database',
     'phase',
   ),
@@ -125,7 +125,7 @@ const ofNode = {
   mtm_peer_online: gauge('1 while the other node is online in the same generation.', 'database', 'peer'),
   mtm_peer_silence_seconds: gauge('Since the last message of the other node.', 'database', 'peer'),
   mtm_peer_lag_bytes: gauge(
-    'While the other node catches up from this one: WAL of this node that it has not made durable yet; else 0.',
+    'While the other node catches up from this one: WAL here that it has not made durable yet; else 0.',
     'database',
     'peer',
   ),
@@ -142,8 +142,8 @@ const ofNode = {
     'database',
   ),
   mtm_catch_up_remaining_seconds: gauge(
-    'While this node catches up: how long it still takes at the pace of the last 15 s; absent when that is not known, ' +
-      '+Inf when the lag does not get smaller.',
+    'While this node catches up: how long it still takes at the pace of the last 15 s; absent when ' +
+      'that is not known, +Inf when the lag does not get smaller.',
     'database',
   ),
   mtm_retained_wal_bytes: gauge('WAL that the server keeps for nodes that are away.', 'database'),

@@ -1,5 +1,6 @@
 /**
- * What one database's node has counted since the process began; a node that starts anew goes on counting here.
+ * What one database's node has counted since the process began; a node that starts anew goes on counting
+ * here.
  * Rule: plain numbers, incremented where things happen and read when somebody asks. Nothing is allocated for
  * a transaction, and no text of a user is ever a key.
  */

@@ -4,7 +4,7 @@
 import type { StatementClass } from '../statement/statement-class.ts';
 
 export class SessionTally {
-  /** Units and transactions that read only and were answered from the local server alone, but for the next. */
+  /** Units and transactions that only read, answered by the local server alone; `plainReads` come on top. */
   reads = 0;
   /** Those that took the short way (plain-read.ts). */
   plainReads = 0;
