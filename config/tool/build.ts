@@ -1,4 +1,4 @@
-/** `npm run build`: src → dist as JavaScript, with the SQL files beside the code that reads them. */
+/** `npm run build`: src → dist as JavaScript, with the SQL files and the status page beside the code that reads them. */
 import { spawnSync } from 'node:child_process';
 import { chmodSync, copyFileSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -15,12 +15,12 @@ const compiler = spawnSync(join(root, 'node_modules/.bin/tsc'), ['-p', 'config/t
 });
 if (compiler.status !== 0) process.exit(1);
 
-const statements = readdirSync(source, { recursive: true, encoding: 'utf8' }).filter((path) =>
-  path.endsWith('.sql'),
+const files = readdirSync(source, { recursive: true, encoding: 'utf8' }).filter((path) =>
+  /\.(sql|html|css|js)$/.test(path),
 );
-for (const path of statements) {
+for (const path of files) {
   mkdirSync(dirname(join(target, path)), { recursive: true });
   copyFileSync(join(source, path), join(target, path));
 }
 chmodSync(join(target, 'main.js'), 0o755);
-process.stdout.write(`dist: built, with ${statements.length} SQL files\n`);
+process.stdout.write(`dist: built, with ${files.length} files beside the code\n`);
