@@ -11,6 +11,7 @@ import { settings } from '../config/settings.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
 import { checkCommand } from './check.ts';
 import { addNodeCommand, dropNodeCommand, nodesCommand, statusCommand } from './cluster-commands.ts';
+import { compareCommand } from './compare.ts';
 import { alterSequencesCommand, checkQueryCommand } from './comparison-commands.ts';
 import { devCommand } from './dev.ts';
 import { joinCommand } from './join.ts';
@@ -23,7 +24,7 @@ class UsageError extends Error {
 
 const commandNames = [
   ...['dev', 'serve', 'check', 'status', 'nodes', 'add-node', 'join', 'drop-node'],
-  ...['check-query', 'alter-sequences'],
+  ...['compare', 'check-query', 'alter-sequences'],
   ...['start', 'stop', 'drop'],
 ];
 const flagNames = [
@@ -40,6 +41,7 @@ const flagNames = [
   'pgdata',
   'pg-bin',
   'url',
+  ...['table', 'exclude', 'jobs', 'details', 'database', 'max-time', 'verbose'],
   'help',
   'version',
 ];
@@ -73,6 +75,7 @@ function commandLine(args: readonly string[]) {
     .command(addNodeCommand)
     .command(joinCommand)
     .command(dropNodeCommand)
+    .command(compareCommand)
     .command(checkQueryCommand)
     .command(alterSequencesCommand)
     .demandCommand(1, 'which command? mtm-gateway --help lists them')

@@ -2,6 +2,8 @@
 import type { NodeId } from '../core/identity.ts';
 import type { NodeMachine } from '../core/node/node-machine.ts';
 import { cancelAnswerers, CancelQuestion } from './cancel-question.ts';
+import { ComparisonDesk, comparisonAnswerers } from './comparison-desk.ts';
+import { ComparisonHands } from './comparison-hands.ts';
 import { ddlAnswerers, ddlHandlers } from './ddl-desk.ts';
 import { everywhereAnswerers, EverywhereDesk } from './everywhere-desk.ts';
 import { EverywhereHands } from './everywhere-hands.ts';
@@ -17,6 +19,7 @@ import { peerAnswerers, requestHandlers, type VerbNode } from './verbs.ts';
 export class Questions {
   readonly #desk: RequestDesk;
   readonly #peers: PeerQuestions;
+  readonly #comparisons: ComparisonDesk;
   readonly everywhere: EverywhereDesk;
   readonly cancels: CancelQuestion;
 
@@ -24,7 +27,8 @@ export class Questions {
     const { announceKey, takeOver, log, control } = node.parts;
     const { incarnation } = takeOver;
     const hands = new EverywhereHands(node.parts);
-    const snapshots = new SnapshotHands(node, desk);
+    const snapshots = new SnapshotHands(node, desk.holds);
+    const comparing = new ComparisonHands(node, snapshots);
     this.#peers = new PeerQuestions({
       incarnation,
       answerers: {
@@ -32,6 +36,7 @@ export class Questions {
         ...everywhereAnswerers(node, hands),
         ...ddlAnswerers(node),
         ...snapshotAnswerers(snapshots),
+        ...comparisonAnswerers(comparing),
         ...cancelAnswerers(desk),
       },
       linked: (to) => members.linked(to),
@@ -39,12 +44,14 @@ export class Questions {
     });
     this.cancels = new CancelQuestion(this.#peers, () => node.contacts());
     this.everywhere = new EverywhereDesk(node, this.#peers, hands);
+    const points = new SnapshotDesk(node, this.#peers, snapshots);
+    this.#comparisons = new ComparisonDesk(node, this.#peers, points, comparing);
     const note = (id: string, reply: object | undefined, error: object | undefined): Promise<void> =>
       control.noteReply({ id, incarnation, reply, error });
     this.#desk = new RequestDesk(
       { incarnation, announceKey, log, note },
       {
-        ...requestHandlers(node, this.#peers, new SnapshotDesk(node, this.#peers, snapshots)),
+        ...requestHandlers(node, this.#peers, points, this.#comparisons),
         ...ddlHandlers(node, this.#peers),
       },
     );
@@ -66,6 +73,7 @@ export class Questions {
 
   stop(): void {
     this.everywhere.stop();
+    this.#comparisons.stop();
     this.#desk.stop();
     this.#peers.stop();
   }

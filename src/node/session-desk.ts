@@ -17,6 +17,7 @@ import type { SessionServices } from '../io/clients/session-services.ts';
 import type { GatewayConfig } from '../config/schema.ts';
 import type { BranchDesk } from './branch-desk.ts';
 import type { CancelQuestion } from './cancel-question.ts';
+import { CommitHolds } from './commit-holds.ts';
 import { frameSql } from './everywhere-frame.ts';
 import { headerProof, keyProof } from './header-proof.ts';
 
@@ -78,7 +79,8 @@ export class SessionDesk {
   /** Where sessions of other gateways are cancelled. */
   cancels: CancelQuestion | undefined;
   #draining = false;
-  #heldUntil = 0;
+  /** A moment in which nothing of this node is prepared (snapshot-desk.ts). */
+  readonly holds = new CommitHolds();
 
   constructor(config: GatewayConfig, node: DeskNode, shown: ReadonlyMap<string, string>) {
     this.#config = config;
@@ -113,7 +115,7 @@ export class SessionDesk {
       everywherePorts: (session) => ({
         frameSql,
         everywhere: (order) => this.#runEverywhere(session, order),
-        held: () => this.held,
+        held: () => this.holds.held,
       }),
       prepareEnded: (gid, end) => {
         this.#preparing.delete(gid);
@@ -175,7 +177,7 @@ export class SessionDesk {
       return { text: notOnline(severity, trouble), passing: trouble.passing };
     }
     if (!write) return undefined;
-    if (this.held) return { text: heldBack, passing: true };
+    if (this.holds.held) return { text: heldBack, passing: true };
     const missing = this.#node.unreachable();
     return missing === undefined
       ? undefined
@@ -186,7 +188,7 @@ export class SessionDesk {
     const node = this.#config.nodeId;
     const { incarnation } = this.#node;
     const generation = this.#node.generation();
-    if (generation === undefined || this.held) return undefined;
+    if (generation === undefined || this.holds.held) return undefined;
     const gid = formatGid({ node, generation, incarnation, counter: ++this.#counter });
     this.#waiting.set(gid, session);
     this.#preparing.add(gid);
@@ -204,20 +206,6 @@ export class SessionDesk {
   #announceSql(command: string, tag: string, pid: number): string {
     const proof = keyProof(this.#node.announceKey, `${pid}:${command}`);
     return `SELECT mtm.announce(${dollarQuoted(command)}, ${dollarQuoted(tag)}, '${proof}')`;
-  }
-
-  // ---- a moment in which nothing of this node is prepared (snapshot-desk.ts)
-
-  get held(): boolean {
-    return performance.now() < this.#heldUntil;
-  }
-
-  hold(ms: number): void {
-    this.#heldUntil = performance.now() + ms;
-  }
-
-  release(): void {
-    this.#heldUntil = 0;
   }
 
   #runEverywhere(session: ClientSession, order: EverywhereOrder | undefined): void {
@@ -348,7 +336,7 @@ export class SessionDesk {
 const heldBack: ErrorText = {
   severity: 'ERROR',
   sqlstate: '40001',
-  message: '[multimaster] commits are held back for a moment: the nodes are compared',
+  message: '[multimaster] commits are held back for a moment: the nodes are compared or repaired',
 };
 
 interface Trouble {
