@@ -5,9 +5,10 @@
  * Exit codes: 0 equal, 1 different, 2 usage, 3 not or not all could be compared.
  */
 import type { Argv, CommandModule } from 'yargs';
-import type { ComparisonNews } from '../core/comparison/news.ts';
+import type { ComparisonNews, ComparisonProgress } from '../core/comparison/news.ts';
 import { comparisonDefaults, mostDetails, mostJobs } from '../core/comparison/options.ts';
 import { ClusterClient, type ClusterTarget } from '../io/cluster-client.ts';
+import type { CopyProgress } from '../io/recovery/base-backup-receiver.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
 import { say, targetsOf, using, withTarget, type LookArguments } from './cluster-commands.ts';
 import { newsText, verdictText } from './comparison-text.ts';
@@ -152,9 +153,7 @@ async function compareWith(
       progress.clear();
       say(text);
     }
-    const { bytes, ofBytes } = report.progress;
-    if (!ended && report.news.length === 0)
-      progress.show({ received: Math.min(bytes, ofBytes), expected: ofBytes, waitsFor: undefined });
+    if (!ended && report.news.length === 0) progress.show(shownProgress(report.progress));
   }
   progress.clear();
   process.off('SIGINT', stop).off('SIGTERM', stop);
@@ -162,4 +161,9 @@ async function compareWith(
   if (!args.json) say(verdictText(end, differing));
   if (!end.equal) return 1;
   return end.whole ? 0 : notComparable;
+}
+
+function shownProgress({ what, bytes, ofBytes }: ComparisonProgress): CopyProgress {
+  const waits = what !== '' && (bytes === 0 || bytes >= ofBytes);
+  return { received: Math.min(bytes, ofBytes), expected: ofBytes, waitsFor: waits ? what : undefined };
 }

@@ -89,10 +89,12 @@ export class ComparisonJob {
     const { options, members, away } = this.#parts;
     const common = await this.#sameKind();
     const relations = await this.#relations();
-    const tables = this.#chosen(relations);
+    const early: ComparisonNews[] = [];
+    const tables = this.#chosen(relations, (news) => void early.push(news));
     if (tables.length === 0 && options.tables.length > 0)
       throw new RequestError('42P01', `[multimaster] no table is called ${options.tables.join(' or ')}`);
     this.tell({ kind: 'begun', members, away, tables: tables.length });
+    for (const news of early) this.tell(news);
     for (const node of away) this.notCompared(`node ${node}`, 'it is away');
     this.#ofBytes = tables.reduce(
       (sum, { bytes }) => sum + [...bytes.values()].reduce((a, b) => a + b, 0),
@@ -102,7 +104,7 @@ export class ComparisonJob {
       await compareDefinitions(this, common);
       await compareSequences(this);
     }
-    this.#what = 'rows';
+    this.#what = '';
     await this.#rows(tables);
     const ms = Math.round(performance.now() - begun);
     this.tell({ kind: 'end', equal: this.#equal, whole: this.#whole, ms });
@@ -195,8 +197,8 @@ export class ComparisonJob {
     return lists;
   }
 
-  /** Those whose rows are to be the same, the largest first. */
-  #chosen(lists: ReadonlyMap<NodeId, readonly Relation[]>): Found[] {
+  /** Those whose rows are to be the same, the largest first; `tell`: what of the others. */
+  #chosen(lists: ReadonlyMap<NodeId, readonly Relation[]>, tell: (news: ComparisonNews) => void): Found[] {
     const { options } = this.#parts;
     const chosen: Found[] = [];
     for (const [table, nodes] of byName(lists)) {
@@ -208,41 +210,15 @@ export class ComparisonJob {
       const excluded = options.exclude.some((each) => matches(each, first!)) ? 'it was excluded' : undefined;
       const reason = excluded ?? apart;
       const missing = [...lists.keys()].filter((node) => !nodes.has(node));
-      if (reason !== undefined) this.tell({ kind: 'left-out', table, reason });
-      else if (missing.length > 0) this.#missing(table, missing, [...nodes.keys()]);
-      else chosen.push(this.#found(table, nodes));
+      if (reason !== undefined) tell({ kind: 'left-out', table, reason });
+      else if (missing.length > 0) {
+        const text = `${table} is not on node ${missing.join(', ')}: its rows are not compared`;
+        tell({ kind: 'definition', nodes: [...nodes.keys()], line: `table ${table}` });
+        tell({ kind: 'remark', text });
+      } else chosen.push(foundTable(table, nodes, tell));
     }
     const size = ({ bytes }: Found): number => Math.max(...bytes.values());
     return chosen.toSorted((a, b) => size(b) - size(a));
-  }
-
-  #missing(table: string, missing: readonly NodeId[], nodes: readonly NodeId[]): void {
-    this.tell({ kind: 'definition', nodes, line: `table ${table}` });
-    this.tell({
-      kind: 'remark',
-      text: `${table} is not on node ${missing.join(', ')}: its rows are not compared`,
-    });
-  }
-
-  #found(table: string, nodes: ReadonlyMap<NodeId, Relation>): Found {
-    const relations = [...nodes.values()];
-    const compared = inCommon(relations);
-    const untold = new Set(
-      relations.flatMap(({ columns }) =>
-        columns
-          .filter(
-            ({ name, told }) => told !== 'computed' && !compared.columns.some((one) => one.name === name),
-          )
-          .map(({ name }) => name),
-      ),
-    );
-    if (untold.size > 0)
-      this.tell({ kind: 'left-out', table, reason: `columns ${[...untold].join(', ')} cannot be compared` });
-    return {
-      table: compared,
-      pieces: relations.every(({ pieces }) => pieces),
-      bytes: new Map([...nodes].map(([node, { bytes }]) => [node, bytes])),
-    };
   }
 
   // ---- rows
@@ -267,7 +243,9 @@ export class ComparisonJob {
       const rows = Object.fromEntries([...sums].map(([node, { rows: count }]) => [node, String(count)]));
       const equal = allSame([...sums.values()]);
       this.tell({ kind: 'table', table, equal, rows });
-      if (!equal && this.details > 0) await tellRows(this, found.table);
+      if (equal || this.details === 0) return;
+      this.#what = `the rows of ${table} that differ`;
+      await tellRows(this, found.table);
     } catch (error) {
       if (!(error instanceof RequestError)) throw error;
       const reason = error.message.replace('[multimaster] ', '');
@@ -306,6 +284,28 @@ export class ComparisonJob {
       return end.value;
     });
   }
+}
+
+function foundTable(
+  table: string,
+  nodes: ReadonlyMap<NodeId, Relation>,
+  tell: (news: ComparisonNews) => void,
+): Found {
+  const relations = [...nodes.values()];
+  const compared = inCommon(relations);
+  const isCompared = (name: string): boolean => compared.columns.some((one) => one.name === name);
+  const untold = relations.flatMap(({ columns }) =>
+    columns.filter(({ name, told }) => told !== 'computed' && !isCompared(name)).map(({ name }) => name),
+  );
+  if (untold.length > 0) {
+    const reason = `column ${[...new Set(untold)].join(', ')} cannot be compared`;
+    tell({ kind: 'left-out', table, reason });
+  }
+  return {
+    table: compared,
+    pieces: relations.every(({ pieces }) => pieces),
+    bytes: new Map([...nodes].map(([node, { bytes }]) => [node, bytes])),
+  };
 }
 
 /** The node cannot be asked any more, or its snapshot is gone. */

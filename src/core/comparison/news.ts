@@ -44,6 +44,7 @@ export type ComparisonNews =
   | { readonly kind: 'end'; readonly equal: boolean; readonly whole: boolean; readonly ms: number };
 
 export interface ComparisonProgress {
+  /** What is looked at when all rows have been read; before, what is read besides. */
   readonly what: string;
   readonly bytes: number;
   readonly ofBytes: number;

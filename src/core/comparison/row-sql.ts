@@ -51,10 +51,9 @@ export function keyColumns({ key, columns }: ComparedTable): Column[] {
   return key.map((name) => columns.find((column) => column.name === name)!);
 }
 
-/** The texts of the key's columns as a JSON array; of a table without key, the beginning of the row's text. */
-function keyJson(table: ComparedTable, row: string): string {
-  if (table.key.length === 0) return `json_build_array(left(${row}, ${longestShown}))::text`;
-  return `json_build_array(${table.key.map((name) => `format('%s', t.${quoteName(name)})`).join(', ')})::text`;
+/** The texts of the key's columns as a JSON array. */
+function keyJson({ key }: ComparedTable): string {
+  return `json_build_array(${key.map((name) => `format('%s', t.${quoteName(name)})`).join(', ')})::text`;
 }
 
 export function source({ schema, name }: Pick<ComparedTable, 'schema' | 'name'>): string {
@@ -75,20 +74,16 @@ export function sumsSql(table: ComparedTable, range: BlockRange | undefined): st
   );
 }
 
-/** Rows with: r their text, j the key to show, h the hash that puts them into a bucket. */
-function hashed(table: ComparedTable, within: Buckets | undefined): string {
+/** Rows with: r their text, h the hash that puts them into a bucket, and where they are listed j, the key. */
+function hashed(table: ComparedTable, within: Buckets | undefined, listed: boolean): string {
   const keyed = table.key.length > 0;
-  const key = keyed ? recordText(keyColumns(table)) : 'r';
-  const json = keyJson(table, 'r');
+  const r = `${rowText(table)} COLLATE "C" AS r`;
+  const key = keyed ? `, ${recordText(keyColumns(table))} COLLATE "C" AS k` : '';
+  const json = listed ? `, ${keyed ? keyJson(table) : 'NULL'} AS j` : '';
   const rows =
-    `SELECT r, j, hashtextextended(k, ${keySeed}) AS h FROM (` +
-    (keyed
-      ? `SELECT ${rowText(table)} COLLATE "C" AS r, ${key} COLLATE "C" AS k, ${json} AS j FROM ${source(table)} OFFSET 0`
-      : `SELECT r, r AS k, ${json} AS j FROM (SELECT ${rowText(table)} COLLATE "C" AS r ` +
-        `FROM ${source(table)} OFFSET 0) AS s`) +
-    ') AS q';
-  if (within === undefined) return rows;
-  return `SELECT r, j, h FROM (${rows} OFFSET 0) AS w WHERE ${inBuckets(within)}`;
+    `SELECT r, hashtextextended(${keyed ? 'k' : 'r'}, ${keySeed}) AS h${listed ? ', j' : ''} ` +
+    `FROM (SELECT ${r}${key}${json} FROM ${source(table)} OFFSET 0) AS q`;
+  return within === undefined ? rows : `SELECT * FROM (${rows} OFFSET 0) AS w WHERE ${inBuckets(within)}`;
 }
 
 function inBuckets({ bits, values }: Buckets): string {
@@ -103,16 +98,18 @@ function maskOf(bits: number): string {
 export function bucketsSql(table: ComparedTable, bits: number, within: Buckets | undefined): string {
   return (
     `SELECT (h & ${maskOf(bits)})::text, count(*)::text, sum(hashtextextended(r, 0))::text, ` +
-    `sum(hashtextextended(r, 1))::text FROM (${hashed(table, within)} OFFSET 0) AS b GROUP BY h & ${maskOf(bits)}`
+    `sum(hashtextextended(r, 1))::text FROM (${hashed(table, within, false)} OFFSET 0) AS b GROUP BY h & ${maskOf(bits)}`
   );
 }
 
-/** One row for each key (without a key: for each row's text): hash, key, rows, sums; one more than `most`. */
+/** One row for each key (without a key: for each row's text): hash, key, rows, sums; at most `most`. */
 export function rowsSql(table: ComparedTable, within: Buckets, most: number): string {
+  const shown =
+    table.key.length > 0 ? 'min(j COLLATE "C")' : `json_build_array(left(min(r), ${longestShown}))::text`;
   return (
-    `SELECT h::text, min(j COLLATE "C"), count(*)::text, sum(hashtextextended(r, 0))::text, ` +
-    `sum(hashtextextended(r, 1))::text FROM (${hashed(table, within)} OFFSET 0) AS b ` +
-    `GROUP BY h ORDER BY h LIMIT ${most + 1}`
+    `SELECT h::text, ${shown}, count(*)::text, sum(hashtextextended(r, 0))::text, ` +
+    `sum(hashtextextended(r, 1))::text FROM (${hashed(table, within, true)} OFFSET 0) AS b ` +
+    `GROUP BY h ORDER BY h LIMIT ${most}`
   );
 }
 

@@ -19,9 +19,10 @@ SELECT line FROM (
   SELECT format('schema %s owner %s acl %s', s.nspname, pg_get_userbyid(n.nspowner), n.nspacl) AS line
   FROM spaces s JOIN pg_namespace n USING (oid)
   UNION ALL
-  SELECT format('relation %s kind %s persistence %s owner %s acl %s options %s security %s %s identity %s part %s bound %s',
+  SELECT format('relation %s kind %s persistence %s owner %s acl %s options %s security %s %s identity %s part %s bound %s'
+    ' populated %s',
     name, relkind, relpersistence, pg_get_userbyid(relowner), relacl, reloptions, relrowsecurity, relforcerowsecurity,
-    relreplident, CASE WHEN relkind = 'p' THEN pg_get_partkeydef(oid) END, pg_get_expr(relpartbound, oid))
+    relreplident, CASE WHEN relkind = 'p' THEN pg_get_partkeydef(oid) END, pg_get_expr(relpartbound, oid), relispopulated)
   FROM relations WHERE relkind NOT IN ('i', 'I', 'S', 't')
   UNION ALL
   SELECT format('inheritance %s of %s, %s', inhrelid::regclass, inhparent::regclass, inhseqno)
