@@ -15,6 +15,7 @@ import { compareCommand } from './compare.ts';
 import { alterSequencesCommand, checkQueryCommand } from './comparison-commands.ts';
 import { devCommand } from './dev.ts';
 import { joinCommand } from './join.ts';
+import { repairCommand } from './repair.ts';
 import { serveCommand } from './serve.ts';
 
 /** A wrong flag or command, in yargs' words. */
@@ -24,7 +25,7 @@ class UsageError extends Error {
 
 const commandNames = [
   ...['dev', 'serve', 'check', 'status', 'nodes', 'add-node', 'join', 'drop-node'],
-  ...['compare', 'check-query', 'alter-sequences'],
+  ...['compare', 'repair', 'check-query', 'alter-sequences'],
   ...['start', 'stop', 'drop'],
 ];
 const flagNames = [
@@ -42,6 +43,7 @@ const flagNames = [
   'pg-bin',
   'url',
   ...['table', 'exclude', 'jobs', 'details', 'database', 'max-time', 'verbose'],
+  ...['key', 'all-differences', 'max-rows', 'dry-run', 'apply', 'yes'],
   'help',
   'version',
 ];
@@ -76,6 +78,7 @@ function commandLine(args: readonly string[]) {
     .command(joinCommand)
     .command(dropNodeCommand)
     .command(compareCommand)
+    .command(repairCommand)
     .command(checkQueryCommand)
     .command(alterSequencesCommand)
     .demandCommand(1, 'which command? mtm-gateway --help lists them')

@@ -106,13 +106,22 @@ export function inDatabase(target: ClusterTarget, database: string | undefined):
 }
 
 /** Its exit code. */
-async function oneDatabase(target: ClusterTarget, args: CompareArguments): Promise<number> {
+function oneDatabase(target: ClusterTarget, args: CompareArguments): Promise<number> {
   const progress = new CopyProgressLine(process.stderr, undefined, 'comparing');
+  return reported(async () => {
+    try {
+      return await using(await ClusterClient.open(target), (open) => compareWith(open, args, progress));
+    } finally {
+      progress.clear();
+    }
+  });
+}
+
+/** The exit code; what could not be done is said, and has one of its own. */
+export async function reported(work: () => Promise<number>): Promise<number> {
   try {
-    const client = await ClusterClient.open(target);
-    return await using(client, (open) => compareWith(open, args, progress));
+    return await work();
   } catch (error) {
-    progress.clear();
     if (!(error instanceof GatewayError) || error.code === 'config-invalid') throw error;
     process.stderr.write(`mtm-gateway: ${error.message}\n`);
     if (error.hint !== '') process.stderr.write(`  what to do: ${error.hint}\n`);
@@ -120,9 +129,9 @@ async function oneDatabase(target: ClusterTarget, args: CompareArguments): Promi
   }
 }
 
-async function compareWith(
+export async function compareWith(
   client: ClusterClient,
-  args: CompareArguments,
+  args: Omit<CompareArguments, 'database' | 'config' | 'url'>,
   progress: CopyProgressLine,
 ): Promise<number> {
   const stop = (): void => {

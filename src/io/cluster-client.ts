@@ -7,6 +7,7 @@
 import pg from 'pg';
 import type { ComparisonNews, ComparisonProgress } from '../core/comparison/news.ts';
 import type { ComparisonOptions } from '../core/comparison/options.ts';
+import type { RepairOptions, RepairReport } from '../core/comparison/repair.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
 
 /** How the gateway is reached. */
@@ -116,6 +117,12 @@ export class ClusterClient {
   async comparisonNews(comparison: string, seen: number): Promise<ComparisonReport> {
     const { rows } = await this.#ask('SELECT mtm.comparison_news($1, $2)', [comparison, seen]);
     return rows[0]?.[0] as ComparisonReport;
+  }
+
+  /** Makes rows of other nodes those of one node, or says what would be done. */
+  async repairRows(options: RepairOptions): Promise<RepairReport> {
+    const { rows } = await this.#ask('SELECT mtm.repair_rows($1)', [JSON.stringify(options)]);
+    return rows[0]?.[0] as RepairReport;
   }
 
   async #noticing(text: string, values: readonly unknown[]): Promise<{ answer: Answer; remarks: string[] }> {

@@ -40,17 +40,15 @@ interface Comparison {
 
 export class ComparisonDesk {
   readonly #node: VerbNode;
-  readonly #peers: PeerQuestions;
-  readonly #hands: ComparisonHands;
+  readonly #ask: (to: NodeId, call: ComparisonCall) => Promise<unknown>;
   readonly #snapshots: SnapshotDesk;
   readonly #comparisons = new Map<number, Comparison>();
   #counter = 0;
 
   constructor(node: VerbNode, peers: PeerQuestions, snapshots: SnapshotDesk, hands: ComparisonHands) {
     this.#node = node;
-    this.#peers = peers;
     this.#snapshots = snapshots;
-    this.#hands = hands;
+    this.#ask = askComparison(node, peers, hands);
   }
 
   stop(): void {
@@ -164,11 +162,16 @@ export class ComparisonDesk {
     if (this.#comparisons.get(comparison.backendPid) === comparison)
       this.#comparisons.delete(comparison.backendPid);
   }
+}
 
-  #ask(node: NodeId, call: ComparisonCall): Promise<unknown> {
-    if (node === this.#node.parts.config.nodeId) return this.#hands.answer(call);
-    return this.#peers.ask(node, verb, call, questionLimitMs);
-  }
+/** How any node is asked; by this one's own hands or over the link. */
+export function askComparison(
+  node: VerbNode,
+  peers: PeerQuestions,
+  hands: ComparisonHands,
+): (to: NodeId, call: ComparisonCall) => Promise<unknown> {
+  const self = node.parts.config.nodeId;
+  return (to, call) => (to === self ? hands.answer(call) : peers.ask(to, verb, call, questionLimitMs));
 }
 
 function woken(comparison: Comparison): Promise<void> {

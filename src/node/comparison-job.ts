@@ -88,7 +88,7 @@ export class ComparisonJob {
     const begun = performance.now();
     const { options, members, away } = this.#parts;
     const common = await this.#sameKind();
-    const relations = await this.#relations();
+    const relations = await this.relations();
     const early: ComparisonNews[] = [];
     const tables = this.#chosen(relations, (news) => void early.push(news));
     if (tables.length === 0 && options.tables.length > 0)
@@ -179,7 +179,8 @@ export class ComparisonJob {
     return new Set([...about.values()].map(({ major }) => major)).size > 1;
   }
 
-  async #relations(): Promise<Map<NodeId, readonly Relation[]>> {
+  /** By node, of those that are there. */
+  async relations(): Promise<Map<NodeId, readonly Relation[]>> {
     const lists = new Map<NodeId, readonly Relation[]>();
     const read = async (node: NodeId): Promise<void> => {
       const all: Relation[] = [];

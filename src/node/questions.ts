@@ -10,6 +10,8 @@ import { EverywhereHands } from './everywhere-hands.ts';
 import { contacts, type Members } from './members.ts';
 import type { NodeParts } from './node-parts.ts';
 import { PeerQuestions, type PeerQuestion } from './peer-questions.ts';
+import { repairAnswerers, RepairDesk } from './repair-desk.ts';
+import { RepairHands } from './repair-hands.ts';
 import { RequestDesk } from './request-desk.ts';
 import type { SessionDesk } from './session-desk.ts';
 import { SnapshotDesk, snapshotAnswerers } from './snapshot-desk.ts';
@@ -29,6 +31,7 @@ export class Questions {
     const hands = new EverywhereHands(node.parts);
     const snapshots = new SnapshotHands(node, desk.holds);
     const comparing = new ComparisonHands(node, snapshots);
+    const repairing = new RepairHands(node, snapshots);
     this.#peers = new PeerQuestions({
       incarnation,
       answerers: {
@@ -37,6 +40,7 @@ export class Questions {
         ...ddlAnswerers(node),
         ...snapshotAnswerers(snapshots),
         ...comparisonAnswerers(comparing),
+        ...repairAnswerers(repairing),
         ...cancelAnswerers(desk),
       },
       linked: (to) => members.linked(to),
@@ -46,6 +50,7 @@ export class Questions {
     this.everywhere = new EverywhereDesk(node, this.#peers, hands);
     const points = new SnapshotDesk(node, this.#peers, snapshots);
     this.#comparisons = new ComparisonDesk(node, this.#peers, points, comparing);
+    const repairs = new RepairDesk(node, this.#peers, points, comparing, repairing);
     const note = (id: string, reply: object | undefined, error: object | undefined): Promise<void> =>
       control.noteReply({ id, incarnation, reply, error });
     this.#desk = new RequestDesk(
@@ -53,6 +58,7 @@ export class Questions {
       {
         ...requestHandlers(node, this.#peers, points, this.#comparisons),
         ...ddlHandlers(node, this.#peers),
+        'repair-rows': (args: unknown) => repairs.repair(args),
       },
     );
   }

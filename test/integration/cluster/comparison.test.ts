@@ -5,6 +5,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { text } from 'node:stream/consumers';
+import type { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ComparisonNews } from '../../../src/core/comparison/news.ts';
 import type { PostgresMajor } from '../../../src/io/launcher/server-binaries.ts';
@@ -96,26 +97,66 @@ describe.each(versions)('on PostgreSQL %i, %i, %i', (...majors) => {
     return { code, news: lines.map((line) => JSON.parse(line) as ComparisonNews) };
   }
 
+  /** Work that goes on at every node until `work` has ended; what fails in it fails the test. */
+  async function underLoad<T>(
+    write: (client: Client, number: number, i: number) => Promise<void>,
+    work: () => Promise<T>,
+  ): Promise<T> {
+    let writing = true;
+    const writers = cluster.numbers.map(async (number) => {
+      const client = await cluster.client(number);
+      let i = 0;
+      for (; writing; i++) await write(client, number, i);
+      await client.end();
+      return i;
+    });
+    try {
+      return await Promise.race([
+        work(),
+        Promise.all(writers).then(() => Promise.reject(new Error('no load'))),
+      ]);
+    } finally {
+      writing = false;
+      for (const written of await Promise.all(writers)) expect(written).toBeGreaterThan(0);
+    }
+  }
+
+  async function repairAll(): Promise<void> {
+    const plan = await run('repair', '--from', '1', '--table', 'public.many', '--key', '17', '--key', '-1');
+    expect([plan.code, plan.stderr]).toEqual([0, '']);
+    const inserted =
+      /^node 2: INSERT INTO "public"."many" \("id", "n"\) OVERRIDING SYSTEM VALUE VALUES \('17', '\d+'\);$/m;
+    expect(plan.stdout).toMatch(inserted);
+    expect(plan.stdout).toContain(`node 3: DELETE FROM ONLY "public"."many" WHERE "id" = '-1';`);
+    expect(plan.stdout).toContain('dry run: nothing was changed');
+    for (const table of ['many', 'keyless']) {
+      const args = ['--from', '1', '--table', table, '--all-differences', '--apply', '--yes'];
+      const { code, stdout, stderr } = await run('repair', ...args);
+      expect([table, code, stderr.replaceAll(/^comparing.*\n/gm, '')], stdout).toEqual([table, 0, '']);
+    }
+    for (const table of ['kinds', 'parts_2', 'parent', 'child', 'secret', `t'; DROP`]) {
+      const options = JSON.stringify({ from: 1, table, apply: true });
+      const [row] = await cluster.query<{ done: unknown }>(2, 'SELECT mtm.repair_rows($1) AS done', [
+        options,
+      ]);
+      expect(row?.done).toMatchObject({ more: false, statements: [] });
+    }
+  }
+
   const of = <K extends ComparisonNews['kind']>(news: readonly ComparisonNews[], kind: K) =>
     news.filter((each): each is Extract<ComparisonNews, { kind: K }> => each.kind === kind);
 
   test('equal nodes are equal while all of them write, and what is local is left out by name', async () => {
-    let writing = true;
-    const writers = cluster.numbers.map(async (number) => {
-      const client = await cluster.client(number);
-      for (let i = 0; writing; i++) {
+    const { code, news } = await underLoad(
+      async (client, number, i) => {
         await client.query('BEGIN');
         await client.query('UPDATE many SET n = n + 1 WHERE id = $1', [((i * 3) % 15_000) + number]);
         await client.query('INSERT INTO many VALUES ($1, 1)', [100_000 * number + i]);
         await client.query(`DELETE FROM many WHERE id = $1`, [100_000 * number + i - 5]);
         await client.query('COMMIT');
-      }
-      await client.end();
-      return true;
-    });
-    const { code, news } = await compare('--jobs', '3');
-    writing = false;
-    expect(await Promise.all(writers)).toEqual([true, true, true]);
+      },
+      () => compare('--jobs', '3'),
+    );
     expect(of(news, 'definition')).toEqual([]);
     expect(of(news, 'sequence')).toEqual([]);
     expect(of(news, 'table').filter(({ equal }) => !equal)).toEqual([]);
@@ -188,5 +229,125 @@ describe.each(versions)('on PostgreSQL %i, %i, %i', (...majors) => {
     expect(some.code).toBe(1);
     expect(of(some.news, 'table').map(({ table }) => table)).toEqual(['public.kinds']);
     expect([of(some.news, 'row').length, of(some.news, 'more-rows').length]).toEqual([1, 1]);
+  });
+
+  test('repair makes the rows those of a node, while all of them write', async () => {
+    await underLoad(async (client, number, i) => {
+      // What is being repaired, too: whoever meets a row that is not there loses, and nothing of it stays.
+      const id = i % 10 === 0 ? 17 : ((i * 3) % 15_000) + number;
+      await client.query('UPDATE many SET n = n + 1 WHERE id = $1', [id]).catch((error: unknown) => {
+        if (id !== 17) throw error;
+      });
+    }, repairAll);
+    expect((await compare()).code).toBe(0);
+    expect(cluster.gatewayLog(2)).toContain('rows of this node were repaired');
+    for (const number of cluster.numbers) {
+      expect(cluster.gatewayLog(number)).not.toContain('an unsupervised write');
+      const left = `SELECT 1 FROM pg_replication_origin WHERE roname = 'mtm_repair'`;
+      expect(await cluster.directly(number, left)).toEqual([]);
+    }
+    const again = await run('repair', '--from', '2', '--table', 'kinds', '--all-differences');
+    expect([again.code, again.stdout]).toEqual([
+      0,
+      'nothing to repair: these rows of public.kinds are those of node 2\n',
+    ]);
+  });
+
+  test('definitions and sequences that differ are found', async () => {
+    await break_(
+      3,
+      'CREATE INDEX extra ON many (n)',
+      'CREATE OR REPLACE FUNCTION f(a int) RETURNS int LANGUAGE sql IMMUTABLE AS $$SELECT a + 2$$',
+      'GRANT SELECT ON secret TO PUBLIC',
+      `COMMENT ON TABLE many IS 'here only'`,
+      'ALTER SEQUENCE numbers INCREMENT 4',
+      'CREATE TABLE here_only (id int PRIMARY KEY)',
+    );
+    const { code, news } = await compare('--jobs', '1');
+    expect(code).toBe(1);
+    const lines = of(news, 'definition')
+      .filter(({ nodes }) => nodes.join() === '3')
+      .map(({ line }) => line);
+    for (const part of [
+      'index CREATE INDEX extra ON public.many',
+      'SELECT a + 2',
+      'relation public.secret',
+      'here only',
+      'table public.here_only',
+    ])
+      expect([part, lines.some((line) => line.includes(part))]).toEqual([part, true]);
+    expect(of(news, 'sequence').map(({ text: line }) => line)).toContainEqual(
+      expect.stringContaining('public.numbers'),
+    );
+    expect(of(news, 'table').filter(({ equal }) => !equal)).toEqual([]);
+    await break_(
+      3,
+      'DROP INDEX extra',
+      'CREATE OR REPLACE FUNCTION f(a int) RETURNS int LANGUAGE sql IMMUTABLE AS $$SELECT a + 1$$',
+      'REVOKE SELECT ON secret FROM PUBLIC',
+      'COMMENT ON TABLE many IS NULL',
+      'DROP TABLE here_only',
+      'ALTER SEQUENCE numbers INCREMENT 5',
+      `UPDATE pg_class SET relacl = NULL WHERE oid = 'secret'::regclass`,
+    );
+    expect((await compare()).news.filter(({ kind }) => kind === 'definition' || kind === 'sequence')).toEqual(
+      [],
+    );
+  });
+
+  test('who may not, and what makes no sense, is refused', async () => {
+    await cluster.query(1, 'CREATE ROLE nobody LOGIN');
+    const client = await cluster.client(1, { user: 'nobody' });
+    for (const call of [`begin_comparison('{}')`, `comparison_news('1', 0)`, `repair_rows('{}')`])
+      expect(await failureOf(client.query(`SELECT mtm.${call}`), call)).toMatchObject({ code: '42501' });
+    await client.end();
+    expect(await run('compare', '--table', 'nothing')).toMatchObject({
+      code: 3,
+      stderr: 'mtm-gateway: no table is called nothing\n',
+    });
+    expect((await run('compare', '--jobs', '0')).code).toBe(2);
+    expect((await run('repair', '--from', '1', '--table', 'many')).code).toBe(2);
+    expect((await run('repair', '--from', '9', '--table', 'many', '--all-differences')).stderr).toContain(
+      'node 9 is not online',
+    );
+    for (const [table, reason] of [
+      ['sums', 'is a materialized view'],
+      ['alone', 'was made local'],
+    ] as const)
+      expect((await run('repair', '--from', '1', '--table', table, '--all-differences')).stderr).toContain(
+        reason,
+      );
+    expect((await run('repair', '--from', '1', '--table', 'keyless', '--key', '1')).stderr).toContain(
+      'has no primary key',
+    );
+  });
+
+  test('a session that ends takes its comparison with it; a node that dies is named', async () => {
+    const blocker = await cluster.direct(3);
+    await blocker.query('BEGIN; LOCK TABLE keyless IN ACCESS EXCLUSIVE MODE');
+    const held = `SELECT 1 FROM pg_stat_activity WHERE application_name IN ('mtm_snapshot', 'mtm_compare')`;
+    const waiting = `SELECT 1 FROM pg_stat_activity WHERE application_name = 'mtm_compare' AND wait_event_type = 'Lock'`;
+    const compares = async (number: number): Promise<boolean> =>
+      (await cluster.directly(number, waiting)).length > 0;
+    const client = await cluster.client(1);
+    await client.query(`SELECT mtm.begin_comparison('{"tables": ["keyless"]}')`);
+    await eventually('node 3 is asked', () => compares(3));
+    await client.end();
+    for (const number of cluster.numbers)
+      await eventually(
+        'all is freed',
+        async () => (await cluster.directly(number, held)).length === 0,
+        60_000,
+      );
+    const begun = compare('--table', 'keyless', '--table', 'secret');
+    await eventually('node 3 is asked again', () => compares(3));
+    await cluster.killGateway(3);
+    await blocker.end();
+    const { code, news } = await begun;
+    expect(code).toBe(3);
+    expect(of(news, 'lost').map(({ node }) => node)).toEqual([3]);
+    expect(of(news, 'table')).toMatchObject([{ equal: true }, { equal: true }]);
+    await cluster.startGateway(3);
+    await cluster.whole();
   });
 });
