@@ -13,6 +13,7 @@ import { commonLines } from '../core/comparison/definition-lines.ts';
 import type { ComparedTable, Relation } from '../core/comparison/relation.ts';
 import { bucketsSql, digestsSql, rowsSql, sumsSql, type BlockRange } from '../core/comparison/row-sql.ts';
 import type { Question } from '../core/comparison/row-search.ts';
+import type { NodeId } from '../core/identity.ts';
 import { openOwnClient } from '../io/postgres/own-client.ts';
 import { pinnedFormats } from '../io/postgres/pinned-settings.ts';
 import { RequestError } from './request-desk.ts';
@@ -100,15 +101,7 @@ export class ComparisonHands {
     try {
       return await this.#answer(call);
     } catch (error) {
-      const { nodeId } = this.#node.parts.config;
-      const told = error instanceof pg.DatabaseError || error instanceof RequestError;
-      if (!told)
-        throw new RequestError('57P03', `[multimaster] node ${nodeId} lost its server: ${String(error)}`);
-      const { sqlstate, message } = RequestError.fields(error);
-      throw new RequestError(
-        sqlstate,
-        message.startsWith('[multimaster] ') ? message : `[multimaster] node ${nodeId}: ${message}`,
-      );
+      throw namedFailure(this.#node.parts.config.nodeId, error);
     }
   }
 
@@ -203,6 +196,15 @@ export class ComparisonHands {
     this.#pools.delete(token);
     for (const client of pool.all) client.end().catch(() => undefined);
   }
+}
+
+/** What the asker hears: the server's error with the node's name; 57P03 when the server was lost. */
+export function namedFailure(node: NodeId, error: unknown): RequestError {
+  const told = error instanceof pg.DatabaseError || error instanceof RequestError;
+  if (!told) return new RequestError('57P03', `[multimaster] node ${node} lost its server: ${String(error)}`);
+  const { sqlstate, message, hint } = RequestError.fields(error);
+  const named = message.startsWith('[multimaster] ') ? message : `[multimaster] node ${node}: ${message}`;
+  return new RequestError(sqlstate, named, hint);
 }
 
 function nameOf({ schema, name }: ComparedTable): string {

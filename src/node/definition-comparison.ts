@@ -11,7 +11,7 @@ import type { ComparisonJob } from './comparison-job.ts';
 import { RequestError } from './request-desk.ts';
 
 const looks = 3;
-const lookAgainMs = 1500;
+const lookAgainMs = 700;
 /** Texts that are asked for of each node. */
 const mostTexts = 100;
 

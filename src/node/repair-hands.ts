@@ -7,7 +7,7 @@
  * code. A transaction of which nothing is heard is rolled back. It commits only in the generation in which the
  * rows were read, and says in the log what it did.
  */
-import pg from 'pg';
+import type pg from 'pg';
 import { factsQuery, factsMark, readFacts, type RelationFacts } from '../core/apply/facts.ts';
 import { shownName, type ComparedTable } from '../core/comparison/relation.ts';
 import {
@@ -20,6 +20,7 @@ import {
 import type { NodeId } from '../core/identity.ts';
 import { openOwnClient } from '../io/postgres/own-client.ts';
 import { pinnedFormats } from '../io/postgres/pinned-settings.ts';
+import { namedFailure } from './comparison-hands.ts';
 import { RequestError } from './request-desk.ts';
 import type { SnapshotHands } from './snapshot-hands.ts';
 import type { VerbNode } from './verbs.ts';
@@ -90,9 +91,7 @@ export class RepairHands {
     try {
       return await this.#answer(call);
     } catch (error) {
-      if (error instanceof RequestError) throw error;
-      const { sqlstate, message } = RequestError.fields(error);
-      throw new RequestError(sqlstate, `[multimaster] node ${this.#node.parts.config.nodeId}: ${message}`);
+      throw namedFailure(this.#node.parts.config.nodeId, error);
     }
   }
 
