@@ -17,7 +17,7 @@ const verb = 'compare';
 /** A snapshot that nobody has touched for this long is freed, ms. */
 const unusedMs = 120_000;
 const touchMs = 20_000;
-const lookMs = 5000;
+const lookMs = 2000;
 /** One piece of a table, or one search through a large one. */
 const questionLimitMs = 24 * 3_600_000;
 const newsAtOnce = 200;

@@ -92,7 +92,7 @@ export class RepairDesk {
     const work: Work = { table, from: wishes.from, targets, done: new Map() };
     for (let at = 0; at < items.length; at += itemsAtOnce)
       await this.#batch(work, items.slice(at, at + itemsAtOnce));
-    const nodes = [...work.done.values()];
+    const nodes = [...work.done.values()].toSorted((a, b) => a.node - b.node);
     this.#node.parts.log.warn({ table: name, from: wishes.from, nodes }, 'rows were repaired');
     return { ...empty, nodes };
   }
