@@ -19,7 +19,7 @@ export const serveCommand: CommandModule<object, { config: string | undefined }>
       log.fatal({ err }, 'a bug: the gateway stops');
       process.exit(70);
     });
-    // Before the rest of the program is read: as process 1 of a container it would not hear a signal otherwise.
+    // Before the rest of the program is read: as process 1 of a container it would hear no signal otherwise.
     const signal = Promise.race([stopSignals(() => process.exit(1)), endOfNpm()]);
     const { startGateway } = await import('../node/gateway.ts');
     const gateway = await Promise.race([startGateway(config, log), signal]);

@@ -1,6 +1,6 @@
 /**
- * What ends a command: the first signal asks for an orderly stop, the second ends at once. Rule: decides nothing but
- * that; what an orderly stop is, the command knows.
+ * What ends a command: the first signal asks for an orderly stop, the second ends at once. Rule: decides
+ * nothing but that; what an orderly stop is, the command knows.
  */
 
 const parentLookMs = 500;
@@ -20,8 +20,9 @@ export async function stopSignals(again: () => void): Promise<NodeJS.Signals> {
 }
 
 /**
- * Resolves when npm or npx has ended that ran this program; never when the program was not run by them. They pass a
- * SIGTERM on to a shell between, which dies of it and tells nobody: without this the program would go on alone.
+ * Resolves when npm or npx has ended that ran this program; never when the program was not run by them. They
+ * pass a SIGTERM on to a shell between, which dies of it and tells nobody: without this the program would go
+ * on alone.
  */
 export async function endOfNpm(
   environment: NodeJS.ProcessEnv = process.env,

@@ -97,7 +97,7 @@ export async function stopCluster(nodes: readonly NodeLayout[]): Promise<string[
   return stopped;
 }
 
-/** At once: gateways are killed, servers recover at their next start. For one who does not wait for stopCluster. */
+/** At once, for one who does not wait for stopCluster: gateways are killed, servers recover when they start. */
 export function killCluster(nodes: readonly NodeLayout[]): void {
   const pids = nodes.map((node) => [
     [gatewayPid(node), 'SIGKILL'] as const,
