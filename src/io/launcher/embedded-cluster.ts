@@ -97,7 +97,7 @@ export async function stopCluster(nodes: readonly NodeLayout[]): Promise<string[
   return stopped;
 }
 
-/** At once, for one who does not wait for stopCluster: gateways are killed, servers recover when they start. */
+/** At once, for one who does not wait for stopCluster: gateways are killed, servers recover next time. */
 export function killCluster(nodes: readonly NodeLayout[]): void {
   const pids = nodes.map((node) => [
     [gatewayPid(node), 'SIGKILL'] as const,
