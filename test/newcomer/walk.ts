@@ -12,6 +12,7 @@ import { Client } from 'pg';
 import { pidExists } from '../../src/io/launcher/process-control.ts';
 import { eventually, settled, within } from '../support/polling.ts';
 import { findProgram, runProgram } from '../support/programs.ts';
+import { findBrowser, readPage, reportedState } from './page.ts';
 import { command, freshEnvironment, installFromHere, installFromRegistry, pack } from './installation.ts';
 
 export interface WalkWishes {
@@ -35,6 +36,9 @@ const promised = [
   'config/gateway.schema.json',
   'config/gateway.yaml',
   'dist/THIRD-PARTY.md',
+  'dist/admin/page.css',
+  'dist/admin/page.html',
+  'dist/admin/page.js',
   'dist/main.js',
   'dist/mtm-gateway.sh',
   'dist/io/postgres/sql/schema.sql',
@@ -206,8 +210,26 @@ export class Walk {
     const members = 'SELECT gen_members_online::text FROM mtm.status()';
     const rest = `{${nodes.filter((one) => one !== node).join(',')}}`;
     await eventually('the others are the members', async () => (await this.#psql(at, members)) === rest);
-    const ready = await fetch(`http://127.0.0.1:${this.#wishes.port + 200 + at - 1}/ready`);
-    assert.equal(ready.status, 200);
+    assert.equal((await fetch(`${this.#origin(at)}/ready`)).status, 200);
+    await this.#reported(at, node, 'away');
+  }
+
+  /** Where a gateway answers HTTP. */
+  #origin(node: number): string {
+    return `http://127.0.0.1:${this.#wishes.port + 200 + node - 1}`;
+  }
+
+  #reported(at: number, node: number, state: string): Promise<void> {
+    const said = async (): Promise<boolean> => (await reportedState(this.#origin(at), node)) === state;
+    return eventually(`/status.json of node ${at} says that node ${node} is ${state}`, said, 60_000);
+  }
+
+  /** The page of node 1, in the browser of this machine. */
+  async #page(node: number, words: RegExp): Promise<void> {
+    const browser = findBrowser();
+    const what = `the page of node 1 shows node ${node}: ${words.source}`;
+    if (browser === undefined) this.#wishes.done(`not looked at, this machine has no Chromium: ${what}`, 0);
+    else await this.#step(what, () => readPage(browser, this.#origin(1), node, words));
   }
 
   async #goOn(without: number): Promise<void> {
@@ -248,8 +270,10 @@ export class Walk {
       const pids = await this.#step('npx mtm-gateway dev: ready', () => this.#start());
       await this.#step('psql: a row written at each node is on all of them', () => this.#everywhere());
       await this.#step('kill -9 of node 2, gateway and server: the others show it', () => this.#kill(2));
+      await this.#page(2, /away/);
       await this.#step('the others go on: 200 rows, a new column', () => this.#goOn(2));
       await this.#step('npx mtm-gateway dev start --node 2: back', () => this.#back(2));
+      await this.#page(2, /online/);
       await this.#step('all servers hold the same', () => this.#equal());
       const now = [...pids, ...Object.values(this.#pids(2))];
       await this.#step('Ctrl-C: nothing is left', () => {

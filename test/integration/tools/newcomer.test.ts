@@ -22,5 +22,5 @@ test('pack, install, dev, psql, a node dies and comes back, all equal, Ctrl-C', 
   } finally {
     process.stdout.write(`${steps.join('\n')}\n`);
   }
-  expect(steps).toHaveLength(12);
+  expect(steps).toHaveLength(14);
 });
