@@ -6,6 +6,7 @@ import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
   copyFileSync,
+  existsSync,
   mkdirSync,
   readFileSync,
   readdirSync,
@@ -31,6 +32,7 @@ const assets = readdirSync(source, { recursive: true, withFileTypes: true })
   .filter((entry) => entry.isFile() && !/\.(ts|md)$/.test(entry.name))
   .map((entry) => relative(source, join(entry.parentPath, entry.name)));
 for (const path of assets) {
+  if (existsSync(join(target, path))) throw new Error(`src/${path} has the name of a compiled module`);
   mkdirSync(dirname(join(target, path)), { recursive: true });
   copyFileSync(join(source, path), join(target, path));
 }
