@@ -38,6 +38,7 @@ const promised = [
   'dist/THIRD-PARTY.md',
   'dist/admin/page.css',
   'dist/admin/page.html',
+  'dist/admin/page-files.js',
   'dist/admin/page.js',
   'dist/main.js',
   'dist/mtm-gateway.sh',
