@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { Client, type QueryResultRow } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { reportedState } from '../../newcomer/page.ts';
 import { freePort } from '../../support/free-port.ts';
 import { eventually, settled, within } from '../../support/polling.ts';
 import { failureOf } from '../../support/cluster.ts';
@@ -25,11 +26,17 @@ const images: Record<string, string> = {};
 class Site {
   readonly composition: Composition;
   readonly #ports: ReadonlyMap<string, number>;
+  readonly #httpPorts: ReadonlyMap<string, number>;
   #password = '';
 
-  constructor(composition: Composition, ports: ReadonlyMap<string, number>) {
+  constructor(
+    composition: Composition,
+    ports: ReadonlyMap<string, number>,
+    httpPorts: ReadonlyMap<string, number>,
+  ) {
     this.composition = composition;
     this.#ports = ports;
+    this.#httpPorts = httpPorts;
   }
 
   get gateways(): readonly string[] {
@@ -87,6 +94,13 @@ class Site {
     );
   }
 
+  /** What the status page of a gateway is made of: how it sees that node. */
+  async shows(gateway: string, node: number, state: string): Promise<void> {
+    const origin = `http://127.0.0.1:${this.#httpPorts.get(gateway)!}`;
+    const probe = async (): Promise<boolean> => (await reportedState(origin, node)) === state;
+    await eventually(`${gateway} shows that node ${node} is ${state}`, probe, minutes);
+  }
+
   /** What a server holds, past its gateway. */
   held(server: string): Promise<string> {
     const text = `SELECT count(*), md5(string_agg(t::text, ',' ORDER BY id)) FROM t`;
@@ -102,6 +116,7 @@ class Site {
 
 async function site(name: string, gateways: readonly string[], profile?: string): Promise<Site> {
   const ports = new Map<string, number>();
+  const httpPorts = new Map<string, number>();
   const variables: Record<string, string> = {};
   for (const gateway of gateways) {
     const port = await freePort();
@@ -110,10 +125,11 @@ async function site(name: string, gateways: readonly string[], profile?: string)
     const http = gateway.startsWith('pair')
       ? `${gateway.toUpperCase()}_HTTP_PORT`
       : `HTTP${gateway.at(-1)}_PORT`;
-    variables[http] = String(await freePort());
+    httpPorts.set(gateway, await freePort());
+    variables[http] = String(httpPorts.get(gateway));
   }
   const project = `mtm${name}${randomBytes(3).toString('hex')}`;
-  return new Site(new Composition(project, { ...images, ...variables }, profile), ports);
+  return new Site(new Composition(project, { ...images, ...variables }, profile), ports, httpPorts);
 }
 
 describe.skipIf(!hasCompose)(`config/compose.yaml${needsCompose}`, () => {
@@ -161,11 +177,13 @@ describe.skipIf(!hasCompose)(`config/compose.yaml${needsCompose}`, () => {
       await docker('kill', container);
       const rest = (): Promise<number[]> => three.members('gateway1');
       expect(await settled(rest, (members) => members.length === 2, minutes)).toEqual([1, 3]);
+      await three.shows('gateway1', 2, 'away');
       await three.query('gateway1', 'INSERT INTO t SELECT generate_series(100, 199)');
       await three.query('gateway3', 'ALTER TABLE t ADD COLUMN name text');
       await docker('start', container);
       await three.healthy('gateway2');
       expect(await settled(rest, (members) => members.length === 3, minutes)).toEqual([1, 2, 3]);
+      await three.shows('gateway3', 2, 'online');
       const held = await Promise.all(['postgres1', 'postgres2', 'postgres3'].map((one) => three.held(one)));
       expect(held[0]).toMatch(/^103\|/);
       expect(new Set(held).size).toBe(1);
@@ -223,6 +241,7 @@ describe.skipIf(!hasCompose)(`config/compose.yaml${needsCompose}`, () => {
         ['pair1', 'postgres-pair1'].map((one) => pair.composition.container(one)),
       );
       await docker('kill', ...dead);
+      await pair.shows('pair2', 1, 'away');
       await pair.query('pair2', 'INSERT INTO t SELECT generate_series(11, 20)');
       await docker('start', ...dead);
       await pair.healthy('pair1');
