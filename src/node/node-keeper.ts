@@ -24,6 +24,7 @@ import type { NodeTelemetry } from '../telemetry/node-telemetry.ts';
 import { newHolding, orSuperseded, superseded } from './hold.ts';
 import { configuredNodes } from './machine-options.ts';
 import { Node } from './node.ts';
+import type { PauseFlags } from './pause-switch.ts';
 import { headerVerifier } from './header-proof.ts';
 
 export interface NodeSurroundings {
@@ -33,6 +34,8 @@ export interface NodeSurroundings {
   readonly classifier: Classifier;
   /** Undefined when the node has the peer port for itself. */
   readonly peerPort: SharedPort | undefined;
+  /** They outlive a node that begins anew. */
+  readonly pauses: PauseFlags;
 }
 
 const retryMs = 500;
@@ -54,6 +57,33 @@ export class NodeKeeper {
 
   get telemetry(): NodeTelemetry {
     return this.#surroundings.telemetry;
+  }
+
+  get config(): GatewayConfig {
+    return this.#surroundings.config;
+  }
+
+  get pauses(): PauseFlags {
+    return this.#surroundings.pauses;
+  }
+
+  /** What functions of the server ask. Rejects with a GatewayError. */
+  async writeAdminRole(adminRole: string): Promise<void> {
+    const client = await connectForCheck(this.config.postgres, this.config.connectTimeoutMs);
+    try {
+      await client.query('UPDATE mtm.node SET admin_role = $1', [adminRole]);
+    } catch (error) {
+      throw asGatewayError(error, this.config, undefined);
+    } finally {
+      await client.end();
+    }
+  }
+
+  /** Its configuration has other values now. */
+  reconfigured(): void {
+    const { desk, members, machine } = this.#node ?? {};
+    desk?.reconfigured(shownSettings(this.config));
+    if (machine !== undefined) members?.configure(machine.configuration);
   }
 
   /** Resolves when the node runs. Rejects with a GatewayError: one clear sentence. */
