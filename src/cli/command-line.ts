@@ -11,11 +11,13 @@ import { gatewayVersion } from '../config/version.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
 import { checkCommand } from './check.ts';
 import { addNodeCommand, dropNodeCommand, nodesCommand, statusCommand } from './cluster-commands.ts';
+import { compareCommand } from './compare.ts';
 import { alterSequencesCommand, checkQueryCommand } from './comparison-commands.ts';
 import { devCommand } from './dev.ts';
 import { initCommand } from './init.ts';
 import { joinCommand } from './join.ts';
 import { reloadCommand } from './reload.ts';
+import { repairCommand } from './repair.ts';
 import { serveCommand } from './serve.ts';
 
 /** A wrong flag or command, in yargs' words. */
@@ -25,7 +27,7 @@ class UsageError extends Error {
 
 const commandNames = [
   ...['dev', 'init', 'serve', 'check', 'reload', 'status', 'nodes', 'add-node', 'join', 'drop-node'],
-  ...['check-query', 'alter-sequences', 'completion'],
+  ...['compare', 'repair', 'check-query', 'alter-sequences', 'completion'],
   ...['start', 'stop', 'drop'],
 ];
 const flagNames = [
@@ -42,6 +44,8 @@ const flagNames = [
   'pgdata',
   'pg-bin',
   'url',
+  ...['table', 'exclude', 'jobs', 'details', 'database', 'max-time', 'verbose'],
+  ...['key', 'all-differences', 'max-rows', 'dry-run', 'apply', 'yes'],
   'help',
   'version',
 ];
@@ -84,6 +88,8 @@ function commandLine(args: readonly string[]) {
     .command(addNodeCommand)
     .command(joinCommand)
     .command(dropNodeCommand)
+    .command(compareCommand)
+    .command(repairCommand)
     .command(checkQueryCommand)
     .command(alterSequencesCommand)
     .completion('completion', 'Print a script for the completion of bash or zsh', complete)

@@ -2,7 +2,7 @@
 import type { CommandModule } from 'yargs';
 import { createLog } from '../telemetry/log.ts';
 import { settingsOf, withConfigOptions } from './config-options.ts';
-import { stopSignals } from './signals.ts';
+import { endOfNpm, stopSignals } from './signals.ts';
 
 export const serveCommand: CommandModule<object, { config: string | undefined }> = {
   command: 'serve',
@@ -24,13 +24,14 @@ export const serveCommand: CommandModule<object, { config: string | undefined }>
       log.fatal({ err }, 'a bug: the gateway stops');
       process.exit(70);
     });
+    // Before the rest of the program is read: as process 1 of a container it would hear no signal otherwise.
+    const signal = Promise.race([stopSignals(() => process.exit(1), ['SIGINT', 'SIGTERM']), endOfNpm()]);
     const { startGateway } = await import('../node/gateway.ts');
     let shutDown = (): void => undefined;
     const ordered = new Promise<'SHUTDOWN'>((resolve) => (shutDown = () => resolve('SHUTDOWN')));
     // Whoever starts may be told to read again what it has just read.
     let reload = (): void => undefined;
     process.on('SIGHUP', () => reload());
-    const signal = stopSignals(() => process.exit(1), ['SIGINT', 'SIGTERM']);
     const gateway = await Promise.race([startGateway(settings, log, { read, shutDown }), signal]);
     if (typeof gateway === 'string') {
       log.info('stopped while starting');

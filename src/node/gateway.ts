@@ -19,6 +19,9 @@ import { RefusalLog } from '../io/peers/refusal-log.ts';
 import { LogLevel } from '../telemetry/log-level.ts';
 import { ConsoleDesk } from './console-desk.ts';
 import { healthOf } from './gateway-health.ts';
+import { NodeTelemetry } from '../telemetry/node-telemetry.ts';
+import { RefusalTally } from '../telemetry/refusal-tally.ts';
+import { GatewayReport } from './gateway-report.ts';
 import { NodeKeeper } from './node-keeper.ts';
 import { Reloader } from './reloader.ts';
 
@@ -58,23 +61,28 @@ export async function startGateway(
       new NodeKeeper({
         config: each,
         log: logOfIt,
+        telemetry: new NodeTelemetry(logOfIt, performance.now()),
         classifier: await loadClassifier(),
         peerPort,
         pauses: { own: { on: false }, outside },
       }),
     );
   }
-  const http = new HttpServer(() => healthOf(keepers));
   const encryption = ClientEncryption.of(config.clientTls, log, config.authenticationTimeoutMs);
   const door: Door = { config, keepers, encryption };
   const encrypt = (renewed: ClientEncryption | undefined): void => void (door.encryption = renewed);
   const reloader = new Reloader(settings, hands.read, { keepers, log, logLevel, encrypt });
   const consoles = new ConsoleDesk({ keepers, reloader, log, shutDown: hands.shutDown });
-  const listener = newListener(door, consoles);
+  const refused = new RefusalTally();
+  const listener = newListener(door, consoles, refused);
+  const report = new GatewayReport(config, keepers, refused, () => listener.strangers);
+  const http = new HttpServer({ health: () => healthOf(keepers), report: () => report.source });
+  report.start();
   const closePorts = (): void => {
     listener.close();
     peerPort?.close();
     http.close();
+    report.stop();
   };
   await http.listen(config.http.host, config.http.port);
   try {
@@ -123,11 +131,12 @@ interface Door {
   encryption: ClientEncryption | undefined;
 }
 
-function newListener(door: Door, consoles: ConsoleDesk): ClientListener {
+function newListener(door: Door, consoles: ConsoleDesk, refused: RefusalTally): ClientListener {
   const { config, keepers } = door;
   const first = keepers.get(config.postgres.database)!;
   return new ClientListener({
     own: ownSessions,
+    refused: (reason) => refused.count(reason),
     get loginTimeoutMs() {
       return config.authenticationTimeoutMs;
     },

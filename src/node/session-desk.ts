@@ -15,14 +15,19 @@ import type { ErrorText } from '../core/wire/messages.ts';
 import { ClientMemory } from '../io/clients/client-memory.ts';
 import type { ClientSession } from '../io/clients/client-session.ts';
 import type { SessionServices } from '../io/clients/session-services.ts';
+import type { SessionTimes } from '../io/clients/session-times.ts';
 import type { GatewayConfig } from '../config/schema.ts';
+import type { NodeTelemetry } from '../telemetry/node-telemetry.ts';
 import type { BranchDesk } from './branch-desk.ts';
 import type { CancelQuestion } from './cancel-question.ts';
+import { CommitHolds } from './commit-holds.ts';
 import { dollarQuoted, heldBack, notAllMembers, notOnline, notReplicated } from './desk-texts.ts';
 import type { Trouble } from './desk-texts.ts';
 import { frameSql } from './everywhere-frame.ts';
 import { headerProof, keyProof } from './header-proof.ts';
+import type { NodeParts } from './node-parts.ts';
 import type { PauseFlags } from './pause-switch.ts';
+import { tellDrain, tellEndedForMemory } from './session-events.ts';
 
 const cancelRepeatMs = 50;
 const heldBytes = { holdBytes: 64 * 1024, inboxBytes: 1024 * 1024 };
@@ -71,6 +76,7 @@ export class SessionDesk {
   readonly #config: GatewayConfig;
   readonly #node: DeskNode;
   readonly #memory: ClientMemory;
+  readonly #telemetry: NodeTelemetry;
   readonly #sessions = new Set<ClientSession>();
   readonly #waiting = new Map<Gid, ClientSession>();
   /** Their PREPARE is on its way, or they are held open. */
@@ -89,12 +95,18 @@ export class SessionDesk {
   /** What the sessions have done that have ended. */
   readonly #ended = new SessionStatistics();
   #draining = false;
-  #heldUntil = 0;
+  /** A moment in which nothing of this node is prepared (snapshot-desk.ts). */
+  readonly holds = new CommitHolds();
 
-  constructor(config: GatewayConfig, node: DeskNode, shown: ReadonlyMap<string, string>, pauses: PauseFlags) {
+  constructor(
+    config: GatewayConfig,
+    node: DeskNode,
+    { shownSettings, pauses, telemetry }: Pick<NodeParts, 'shownSettings' | 'pauses' | 'telemetry'>,
+  ) {
     this.#config = config;
+    this.#telemetry = telemetry;
     this.#pauses = pauses;
-    this.#shown = new Map(shown);
+    this.#shown = new Map(shownSettings);
     this.#limits = { conflictRetries: config.conflictRetries, ...heldBytes };
     this.#memory = new ClientMemory(config.maxClientMemoryBytes);
     this.#node = node;
@@ -112,6 +124,15 @@ export class SessionDesk {
 
   get memoryBytes(): number {
     return this.#memory.bytes;
+  }
+
+  get draining(): boolean {
+    return this.#draining;
+  }
+
+  /** Of the session that waits for the gid; undefined when its client is gone. */
+  timesOf(gid: Gid): SessionTimes | undefined {
+    return this.#waiting.get(gid)?.times;
   }
 
   /** Of all sessions, also of those that have ended. */
@@ -147,12 +168,13 @@ export class SessionDesk {
       everywherePorts: (session) => ({
         frameSql,
         everywhere: (order) => this.#runEverywhere(session, order),
-        held: () => this.held,
+        held: () => this.holds.held,
       }),
       prepareEnded: (gid, end) => {
         this.#preparing.delete(gid);
         if (end === 'failed') this.#waiting.delete(gid);
         if (end === 'failed') node.branches.prepareFailed(gid);
+        else this.timesOf(gid)?.prepared(end === 'empty');
         node.prepareEnded(gid, end);
       },
       prepareLost: (gid, pid) => {
@@ -174,7 +196,12 @@ export class SessionDesk {
       consoleRights: (user) => node.consoleRights(user),
       admission: (admin) => this.#admission(admin),
       memory: this.#memory,
-      sessionStarted: (session) => void this.#sessions.add(session),
+      tally: this.#telemetry.tally,
+      endedForMemory: (session) => tellEndedForMemory(this.#telemetry, this.#config, session),
+      sessionStarted: (session) => {
+        this.#sessions.add(session);
+        this.#telemetry.tally.sessionsStarted++;
+      },
       sessionEnded: (session) => {
         if (this.#sessions.delete(session)) this.#ended.add(session.machine.statistics);
         this.#startTimes.delete(session);
@@ -211,7 +238,7 @@ export class SessionDesk {
       return { text: notOnline(severity, trouble), passing: trouble.passing };
     }
     if (!write) return undefined;
-    if (this.held) return { text: heldBack, passing: true };
+    if (this.holds.held) return { text: heldBack, passing: true };
     const missing = this.#node.unreachable();
     return missing === undefined
       ? undefined
@@ -222,9 +249,10 @@ export class SessionDesk {
     const node = this.#config.nodeId;
     const { incarnation } = this.#node;
     const generation = this.#node.generation();
-    if (generation === undefined || this.held) return undefined;
+    if (generation === undefined || this.holds.held) return undefined;
     const gid = formatGid({ node, generation, incarnation, counter: ++this.#counter });
     this.#waiting.set(gid, session);
+    session.times.prepareSent();
     this.#preparing.add(gid);
     this.#node.prepareSent(gid, startTime);
     return gid;
@@ -240,20 +268,6 @@ export class SessionDesk {
   #announceSql(command: string, tag: string, pid: number): string {
     const proof = keyProof(this.#node.announceKey, `${pid}:${command}`);
     return `SELECT mtm.announce(${dollarQuoted(command)}, ${dollarQuoted(tag)}, '${proof}')`;
-  }
-
-  // ---- a moment in which nothing of this node is prepared (snapshot-desk.ts)
-
-  get held(): boolean {
-    return performance.now() < this.#heldUntil;
-  }
-
-  hold(ms: number): void {
-    this.#heldUntil = performance.now() + ms;
-  }
-
-  release(): void {
-    this.#heldUntil = 0;
   }
 
   #runEverywhere(session: ClientSession, order: EverywhereOrder | undefined): void {
@@ -368,6 +382,7 @@ export class SessionDesk {
   async drain(limitMs: number): Promise<void> {
     this.#draining = true;
     const until = performance.now() + limitMs;
+    tellDrain(this.#telemetry, this.#sessions.size, limitMs);
     for (;;) {
       const late = performance.now() > until;
       for (const session of [...this.#sessions]) {
