@@ -169,6 +169,7 @@ describe.skipIf(browserPath === undefined)(`the status page${missing}`, () => {
         'replays',
         ({ catchUp }) => (catchUp?.replayedBytes ?? 0) > 0 && catchUp?.lagBytes !== null,
       );
+      throttle.tight = true;
       await becomes(
         3,
         'knows its pace',
@@ -245,7 +246,7 @@ async function write(node: number, transactions: number): Promise<void> {
     );
 }
 
-/** Lets the replay into the server of node 3 work for a tenth of the time only: on any machine it takes a while. */
+/** Lets the replay into the server of node 3 work for a moment only now and then: on any machine it takes a while. */
 class Throttle {
   #pid: number | undefined;
   #stopped = false;
