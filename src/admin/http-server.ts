@@ -13,7 +13,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Registry } from 'prom-client';
 import { GatewayError } from '../lib/gateway-error.ts';
 import { metricsRegistry } from './metrics.ts';
-import { pageFiles } from './page.ts';
+import { pageFiles } from './page-files.ts';
 import { statusReport, type GatewaySource } from './status-report.ts';
 
 export interface HealthSource {

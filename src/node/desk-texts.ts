@@ -4,7 +4,7 @@ import type { ErrorText } from '../core/wire/messages.ts';
 export const heldBack: ErrorText = {
   severity: 'ERROR',
   sqlstate: '40001',
-  message: '[multimaster] commits are held back for a moment: the nodes are compared',
+  message: '[multimaster] commits are held back for a moment: the nodes are compared or repaired',
 };
 
 export interface Trouble {

@@ -19,6 +19,7 @@ import type { GatewayConfig } from '../config/schema.ts';
 import type { NodeTelemetry } from '../telemetry/node-telemetry.ts';
 import type { BranchDesk } from './branch-desk.ts';
 import type { CancelQuestion } from './cancel-question.ts';
+import { CommitHolds } from './commit-holds.ts';
 import { dollarQuoted, heldBack, notAllMembers, notOnline, notReplicated } from './desk-texts.ts';
 import type { Trouble } from './desk-texts.ts';
 import { frameSql } from './everywhere-frame.ts';
@@ -83,7 +84,8 @@ export class SessionDesk {
   /** Where sessions of other gateways are cancelled. */
   cancels: CancelQuestion | undefined;
   #draining = false;
-  #heldUntil = 0;
+  /** A moment in which nothing of this node is prepared (snapshot-desk.ts). */
+  readonly holds = new CommitHolds();
 
   constructor(
     config: GatewayConfig,
@@ -141,7 +143,7 @@ export class SessionDesk {
       everywherePorts: (session) => ({
         frameSql,
         everywhere: (order) => this.#runEverywhere(session, order),
-        held: () => this.held,
+        held: () => this.holds.held,
       }),
       prepareEnded: (gid, end) => {
         this.#preparing.delete(gid);
@@ -209,7 +211,7 @@ export class SessionDesk {
       return { text: notOnline(severity, trouble), passing: trouble.passing };
     }
     if (!write) return undefined;
-    if (this.held) return { text: heldBack, passing: true };
+    if (this.holds.held) return { text: heldBack, passing: true };
     const missing = this.#node.unreachable();
     return missing === undefined
       ? undefined
@@ -220,7 +222,7 @@ export class SessionDesk {
     const node = this.#config.nodeId;
     const { incarnation } = this.#node;
     const generation = this.#node.generation();
-    if (generation === undefined || this.held) return undefined;
+    if (generation === undefined || this.holds.held) return undefined;
     const gid = formatGid({ node, generation, incarnation, counter: ++this.#counter });
     this.#waiting.set(gid, session);
     session.times.prepareSent();
@@ -251,20 +253,6 @@ export class SessionDesk {
       'a client was ended: it held the most of max_client_memory',
       { pid, user, database: postgres.database, limitBytes },
     );
-  }
-
-  // ---- a moment in which nothing of this node is prepared (snapshot-desk.ts)
-
-  get held(): boolean {
-    return performance.now() < this.#heldUntil;
-  }
-
-  hold(ms: number): void {
-    this.#heldUntil = performance.now() + ms;
-  }
-
-  release(): void {
-    this.#heldUntil = 0;
   }
 
   #runEverywhere(session: ClientSession, order: EverywhereOrder | undefined): void {

@@ -87,7 +87,7 @@ describe('what anybody may ask', () => {
     expect(Number(head.headers['content-length'])).toBeGreaterThan(100);
   });
 
-  test.each(['/x', '/page.ts', '/../package.json', '/%2e%2e/package.json', '//x/y', '/page.html'])(
+  test.each(['/x', '/page-files.ts', '/../package.json', '/%2e%2e/package.json', '//x/y', '/page.html'])(
     'nothing else is there: %s',
     async (path) => expect((await ask(path)).code).toBe(404),
   );
