@@ -251,6 +251,8 @@ class Throttle {
   #pid: number | undefined;
   #stopped = false;
   #paused = false;
+  /** It has begun: from now on even less. */
+  tight = false;
 
   start(): void {
     void this.#run();
@@ -258,9 +260,10 @@ class Throttle {
 
   async #run(): Promise<void> {
     while (!this.#stopped) {
-      await new Promise((resolve) => setTimeout(resolve, this.#paused ? 90 : 10));
-      if (this.#stopped) return;
+      const pauseMs = this.tight ? 400 : 90;
+      await new Promise((resolve) => setTimeout(resolve, this.#paused ? pauseMs : 10));
       this.#pid ??= await this.#find();
+      if (this.#stopped) return;
       if (this.#pid === undefined) continue;
       this.#paused = this.#signal(this.#paused ? 'SIGCONT' : 'SIGSTOP') && !this.#paused;
     }
