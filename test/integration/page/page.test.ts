@@ -104,7 +104,7 @@ async function lookAt({ node, state, headline, shows }: Look): Promise<void> {
       await page.screenshot({ path: join(folder, `${state}-${name}.png`), fullPage: true, timeout: 60_000 });
       const where = `${state}, ${name}`;
       for (const check of ['findFaults', 'findBareNumbers', 'findUnnamed'])
-        expect(await page.evaluate(`${checks}; ${check}()`), `${where}: ${check}`).toEqual([]);
+        expect(await page.evaluate(`${checks}; pageChecks.${check}()`), `${where}: ${check}`).toEqual([]);
       const text = await page.locator('body').innerText();
       for (const part of shows) expect(text, where).toMatch(part);
       expect(said, where).toEqual([]);
