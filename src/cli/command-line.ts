@@ -14,6 +14,7 @@ import { addNodeCommand, dropNodeCommand, nodesCommand, statusCommand } from './
 import { alterSequencesCommand, checkQueryCommand } from './comparison-commands.ts';
 import { devCommand } from './dev.ts';
 import { joinCommand } from './join.ts';
+import { prepareUpgradeCommand } from './prepare-upgrade.ts';
 import { serveCommand } from './serve.ts';
 
 /** A wrong flag or command, in yargs' words. */
@@ -23,6 +24,7 @@ class UsageError extends Error {
 
 const commandNames = [
   ...['dev', 'serve', 'check', 'status', 'nodes', 'add-node', 'join', 'drop-node'],
+  'prepare-upgrade',
   ...['check-query', 'alter-sequences'],
   ...['start', 'stop', 'drop'],
 ];
@@ -40,6 +42,8 @@ const flagNames = [
   'pgdata',
   'pg-bin',
   'url',
+  'undo',
+  'wait',
   'help',
   'version',
 ];
@@ -73,6 +77,7 @@ function commandLine(args: readonly string[]) {
     .command(addNodeCommand)
     .command(joinCommand)
     .command(dropNodeCommand)
+    .command(prepareUpgradeCommand)
     .command(checkQueryCommand)
     .command(alterSequencesCommand)
     .demandCommand(1, 'which command? mtm-gateway --help lists them')

@@ -8,6 +8,7 @@ import type { SharedPort } from '../io/peers/peer-listener.ts';
 import type { NodeStore } from '../io/store/node-store.ts';
 import type { Seed } from '../io/store/seed.ts';
 import type { RetainedSlot } from '../io/store/retained-slot.ts';
+import type { DepartureDesk } from './departure-desk.ts';
 import type { RememberedPosition, ServerPosition } from '../io/store/server-position.ts';
 
 export interface NodeParts {
@@ -32,7 +33,22 @@ export interface NodeParts {
   readonly peerPositions: Map<NodeId, RememberedPosition>;
   /** Where the own server was before this gateway touched it. */
   readonly positionAtStart: ServerPosition;
+  /** The servers that this node had before this one. */
+  readonly predecessors: readonly ServerPosition[];
+  /** The node takes part in nothing more: it leaves its server. */
+  readonly departure: DepartureDesk | undefined;
   readonly classifier: Classifier;
   readonly announceKey: Uint8Array;
   readonly shownSettings: ReadonlyMap<string, string>;
+}
+
+/** A server that hangs does not keep a gateway from ending, ms. */
+const closeLimitMs = 2000;
+
+/** Closes the connections; `ended`: what must have ended as well. One of them may be what has failed. */
+export async function closeConnections(parts: NodeParts, ended: Promise<void>): Promise<void> {
+  const { control, observer, probe, store } = parts;
+  const connections = [control, observer, probe, store];
+  const closed = Promise.allSettled([ended, ...connections.map((each) => each.close())]);
+  await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, closeLimitMs).unref())]);
 }

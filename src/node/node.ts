@@ -16,14 +16,14 @@ import { ServerProbe } from './server-probe.ts';
 import { ServerWitness } from './server-witness.ts';
 import { ApplyDesk } from './apply-desk.ts';
 import { deskNode } from './desk-node.ts';
-import { commitsFinished, Drain } from './drain.ts';
+import { commitsFinished, Drain, type Happening } from './drain.ts';
 import { DurableState } from './durable-state.ts';
 import { Flow } from './flow.ts';
 import { LocalServer } from './local-server.ts';
 import { Health } from './health.ts';
 import { machineOptions } from './machine-options.ts';
 import { contacts, Members } from './members.ts';
-import type { NodeParts } from './node-parts.ts';
+import { closeConnections, type NodeParts } from './node-parts.ts';
 import { OutcomeNotes } from './outcome-notes.ts';
 import { Patience } from './patience.ts';
 import { newQuestions, type Questions } from './questions.ts';
@@ -31,6 +31,7 @@ import { RecoveryDesk } from './recovery-desk.ts';
 import { RefereeDesk } from './referee-desk.ts';
 import { RuntimeReport } from './runtime-report.ts';
 import { SessionDesk, notOnline } from './session-desk.ts';
+import { introduction, succession } from './succession.ts';
 import { SyncpointKeeper } from './syncpoint.ts';
 
 /** What they tell is in mtm.status() and mtm.nodes(). */
@@ -38,8 +39,6 @@ const shown = new Set<NodeEffect['kind']>(['serve', 'status-changed', 'member-lo
 const statusChanged = 'the status of the node has changed';
 const mayDiffer = 'the nodes may differ: stop writing and compare them';
 const drainLimitMs = 10_000;
-/** A server that hangs does not keep a gateway from ending, ms. */
-const closeLimitMs = 2000;
 /** A gateway that is turned away by a peer and not online for so long is configured wrongly, ms. */
 const misconfiguredMs = 3_000;
 
@@ -133,9 +132,11 @@ export class Node {
       lost: (reason) => this.#serverLost(reason),
     });
     this.#flow = this.#newFlow();
-    this.#questions = newQuestions(parts, this.#members, this.#machine, this.#desk, (event) =>
-      this.#drain.push(event),
-    );
+    const event = (happening: Happening): void => this.#drain.push(happening);
+    this.#questions = newQuestions(parts, this.#members, this.#machine, this.#desk, event, {
+      [succession]: (body, from) => this.#witness.succeeded(from, body),
+    });
+    parts.departure?.begin(config.nodeId, this.#machine, this.#server.branches, this.#outcomes);
     this.failed = new Promise((_, reject) => {
       this.#fail = reject;
     });
@@ -164,7 +165,7 @@ export class Node {
   #newHealth(): Health {
     return new Health({
       serverTrouble: (now) => this.#probe.trouble(now),
-      waitsFor: (now) => this.#witness.trouble(now),
+      waitsFor: (now) => this.#parts.departure?.waiting ?? this.#witness.trouble(now),
       changed: (health) => this.#drain.push((now) => ({ kind: 'local-health-changed', now, health })),
     });
   }
@@ -194,6 +195,7 @@ export class Node {
       since: (peer) => sinceOf(this.#machine.configuration, peer),
       aloneMs: config.heartbeatRecvTimeoutMs,
       send: (to, message) => this.#members.send(to, message),
+      introduce: introduction(this.#parts, (...question) => this.#questions.ask(...question)),
       contacts: () => contacts(this.#members, this.#machine),
       refused: (reason) => this.#fail(new GatewayError('server-went-back', reason)),
       answered: () => this.#health.look(),
@@ -256,6 +258,7 @@ export class Node {
     this.#endIfMisconfigured();
     this.#probe.look(performance.now());
     this.#witness.look(performance.now());
+    this.#parts.departure?.look(performance.now());
     void this.#syncpoint.look(this.#server.stream?.received ?? 0n);
     void this.#report.write();
     this.#outcomes.write();
@@ -290,11 +293,7 @@ export class Node {
     this.#apply.stop();
     this.#finisher.stop();
     await this.#members.links.stop();
-    const { control, observer, probe, store } = this.#parts;
-    const connections = [control, observer, probe, store];
-    // One of them may be what has failed, and a server that hangs answers none.
-    const closed = Promise.allSettled([this.#recovery.ended, ...connections.map((each) => each.close())]);
-    await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, closeLimitMs).unref())]);
+    await closeConnections(this.#parts, this.#recovery.ended);
   }
 
   /** For a client that connects now; `outside`: to a database that the cluster does not replicate. */
@@ -352,6 +351,7 @@ export class Node {
         return this.#members.configure(effect.configuration);
       case 'recover':
         this.#desk.endTransactions();
+        if (this.#parts.departure !== undefined) return this.#parts.departure.rolledBack();
         return this.#recovery.recover(effect.donor, effect.generation);
       case 'recovery-follow':
         return this.#recovery.follow(effect.generation);

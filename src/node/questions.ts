@@ -7,7 +7,7 @@ import { everywhereAnswerers, EverywhereDesk } from './everywhere-desk.ts';
 import { EverywhereHands } from './everywhere-hands.ts';
 import { contacts, type Members } from './members.ts';
 import type { NodeParts } from './node-parts.ts';
-import { PeerQuestions, type PeerQuestion } from './peer-questions.ts';
+import { PeerQuestions, type Answerer, type PeerQuestion } from './peer-questions.ts';
 import { RequestDesk } from './request-desk.ts';
 import type { SessionDesk } from './session-desk.ts';
 import { SnapshotDesk, snapshotAnswerers } from './snapshot-desk.ts';
@@ -20,7 +20,7 @@ export class Questions {
   readonly everywhere: EverywhereDesk;
   readonly cancels: CancelQuestion;
 
-  constructor(node: VerbNode, members: Members, desk: SessionDesk) {
+  constructor(node: VerbNode, members: Members, desk: SessionDesk, more: Readonly<Record<string, Answerer>>) {
     const { announceKey, takeOver, log, control } = node.parts;
     const { incarnation } = takeOver;
     const hands = new EverywhereHands(node.parts);
@@ -33,6 +33,7 @@ export class Questions {
         ...ddlAnswerers(node),
         ...snapshotAnswerers(snapshots),
         ...cancelAnswerers(desk),
+        ...more,
       },
       linked: (to) => members.linked(to),
       send: (to, message) => members.send(to, message),
@@ -60,6 +61,11 @@ export class Questions {
     this.#peers.received(from, message);
   }
 
+  /** Asks another gateway. */
+  ask(...question: Parameters<PeerQuestions['ask']>): Promise<unknown> {
+    return this.#peers.ask(...question);
+  }
+
   linkDown(to: NodeId, reason: string): void {
     this.#peers.linkDown(to, reason);
   }
@@ -77,6 +83,7 @@ export function newQuestions(
   machine: NodeMachine,
   desk: SessionDesk,
   event: VerbNode['event'],
+  more: Readonly<Record<string, Answerer>> = {},
 ): Questions {
   const node = {
     parts,
@@ -85,7 +92,7 @@ export function newQuestions(
     contacts: () => contacts(members, machine),
     supervises: (pid: number) => desk.supervises(pid),
   };
-  const questions = new Questions(node, members, desk);
+  const questions = new Questions(node, members, desk, more);
   desk.everywhere = questions.everywhere;
   desk.cancels = questions.cancels;
   return questions;

@@ -20,6 +20,7 @@ import {
   type ServerPosition,
 } from '../io/store/server-position.ts';
 import type { ServerPositionMessage } from './members.ts';
+import { isSuccessor, readSuccession } from './succession.ts';
 
 const tellMs = 10_000;
 /** Until somebody has answered it is told more often. */
@@ -35,6 +36,8 @@ export interface WitnessNode {
   /** How long a node that hears nobody waits for a word: then it is on its own, ms. */
   readonly aloneMs: number;
   send(to: NodeId, message: PeerMessage): void;
+  /** Resolves when the peer knows of the servers that this node had before; undefined: it had none. */
+  readonly introduce: ((to: NodeId) => Promise<void>) | undefined;
   /** Heard lately, and their links are up. */
   contacts(): readonly NodeId[];
   /** A peer remembers another server. */
@@ -110,7 +113,7 @@ export class ServerWitness {
   /** Who has not answered is told where the server was at the start: what it was since proves nothing. */
   #tell(nodes: readonly NodeId[]): void {
     const content = nodes.filter((node) => this.#content.has(node));
-    for (const node of nodes) if (!content.includes(node)) this.#send(node, this.#atStart);
+    for (const node of nodes) if (!content.includes(node)) this.#introduce(node);
     if (content.length === 0) return;
     this.#telling = this.#telling.then(async () => {
       try {
@@ -120,6 +123,30 @@ export class ServerWitness {
         // The connection reports its own end; until then it is asked again.
       }
     });
+  }
+
+  #introduce(to: NodeId): void {
+    const tell = (): void => this.#send(to, this.#atStart);
+    // One that cannot be told refuses the server, and says so.
+    if (this.#node.introduce === undefined) tell();
+    else void this.#node.introduce(to).then(tell, tell);
+  }
+
+  /** The answer to the question `succession`: from now on the node is known by its present server, durably. */
+  async succeeded(from: NodeId, body: unknown): Promise<boolean> {
+    const said = readSuccession(body);
+    const since = this.#node.since(from);
+    const known = this.#known.get(from);
+    if (known?.since !== since || !isSuccessor(known, said)) return false;
+    const { systemIdentifier, timeline, flushed } = said.server;
+    const position = { systemIdentifier, timeline, flushed, since };
+    await notePeerPosition(this.#control.client, from, position);
+    this.#known.set(from, position);
+    this.#log.warn(
+      { node: from, system: systemIdentifier },
+      'a node has another PostgreSQL: it was upgraded',
+    );
+    return true;
   }
 
   #send(to: NodeId, { branches, ...position }: ServerPosition): void {

@@ -35,6 +35,7 @@ const sqlFiles = [
   'spread.sql',
   'client-prepared.sql',
   'membership.sql',
+  'upgrade.sql',
   'apply.sql',
   'triggers.sql',
 ] as const;
@@ -95,7 +96,7 @@ async function firstRow(
  * 17 can switch event triggers off. Before, capture is silent in a replica session; what is adjusted passes
  * the schema mtm over.
  */
-async function silenceTriggers(client: Client): Promise<void> {
+export async function silenceTriggers(client: Client): Promise<void> {
   const row = await firstRow(client, `SELECT current_setting('server_version_num')::int AS version`);
   const setting =
     Number(row?.['version']) >= 170000 ? 'event_triggers = off' : 'session_replication_role = replica';
