@@ -13,6 +13,7 @@ import { checkCommand } from './check.ts';
 import { addNodeCommand, dropNodeCommand, nodesCommand, statusCommand } from './cluster-commands.ts';
 import { alterSequencesCommand, checkQueryCommand } from './comparison-commands.ts';
 import { devCommand } from './dev.ts';
+import { forgetClusterCommand } from './forget-cluster.ts';
 import { joinCommand } from './join.ts';
 import { prepareUpgradeCommand } from './prepare-upgrade.ts';
 import { serveCommand } from './serve.ts';
@@ -24,7 +25,7 @@ class UsageError extends Error {
 
 const commandNames = [
   ...['dev', 'serve', 'check', 'status', 'nodes', 'add-node', 'join', 'drop-node'],
-  'prepare-upgrade',
+  ...['prepare-upgrade', 'forget-cluster'],
   ...['check-query', 'alter-sequences'],
   ...['start', 'stop', 'drop'],
 ];
@@ -78,6 +79,7 @@ function commandLine(args: readonly string[]) {
     .command(joinCommand)
     .command(dropNodeCommand)
     .command(prepareUpgradeCommand)
+    .command(forgetClusterCommand)
     .command(checkQueryCommand)
     .command(alterSequencesCommand)
     .demandCommand(1, 'which command? mtm-gateway --help lists them')

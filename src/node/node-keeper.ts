@@ -13,7 +13,14 @@ import { checkServer, connectForCheck, requireSuitable } from '../io/postgres-ch
 import { Control, type Holding } from '../io/postgres/control.ts';
 import { adoptObjects, ensureSlots, installSchema, verifySensors } from '../io/postgres/schema-installer.ts';
 import { slotNames } from '../io/postgres/slot-names.ts';
-import { arrive, checkArrival, findPlaces, loadPredecessors, readDeparture } from '../io/store/departure.ts';
+import {
+  arrive,
+  checkArrival,
+  findPlaces,
+  outnumber,
+  loadPredecessors,
+  readDeparture,
+} from '../io/store/departure.ts';
 import { NodeStore } from '../io/store/node-store.ts';
 import { readHistory } from '../io/store/history-reader.ts';
 import { RetainedSlot } from '../io/store/retained-slot.ts';
@@ -138,7 +145,8 @@ async function startNode(surroundings: NodeSurroundings, holding: Holding): Prom
   const control = await open();
   try {
     const positionAtStart = await readPosition(control.client);
-    await arrivalAt(control.client, config, positionAtStart);
+    const arrival = await arrivalAt(control.client, config, positionAtStart);
+    if (arrival !== undefined) await outnumber(control.client);
     if (!(await control.claim(holding))) throw superseded(config);
     await control.endSessions(config.adminRole);
     const seed = await equip(control, config, positionAtStart);

@@ -126,7 +126,10 @@ export class ServerWitness {
   }
 
   #introduce(to: NodeId): void {
-    const tell = (): void => this.#send(to, this.#atStart);
+    // Behind a later position it would look like a server that went back.
+    const tell = (): void => {
+      if (!this.#content.has(to)) this.#send(to, this.#atStart);
+    };
     // One that cannot be told refuses the server, and says so.
     if (this.#node.introduce === undefined) tell();
     else void this.#node.introduce(to).then(tell, tell);

@@ -38,6 +38,7 @@ const sqlFiles = [
   'upgrade.sql',
   'apply.sql',
   'triggers.sql',
+  'forget.sql',
 ] as const;
 
 const schemaVersion = 1;
@@ -129,6 +130,7 @@ async function writePlace(client: Client, node: NodePlace): Promise<boolean> {
       `this PostgreSQL belongs to the cluster "${String(old['cluster_name'])}", not "${clusterName}"`,
     );
   }
+  if (old === undefined) await requireNewName(client, clusterName);
   if (old !== undefined && old['my_id'] !== node.myId) await node.become(client);
   await client.query(
     `INSERT INTO mtm.node (my_id, cluster_name, system_identifier, timeline, admin_role,
@@ -143,6 +145,15 @@ async function writePlace(client: Client, node: NodePlace): Promise<boolean> {
   if ((await firstRow(client, 'SELECT 1 AS there FROM mtm.sequence_step')) === undefined)
     await client.query('INSERT INTO mtm.sequence_step (node_count) VALUES ($1)', [node.highestNode]);
   return old === undefined;
+}
+
+/** A server that has forgotten its cluster has forgotten its votes. */
+async function requireNewName(client: Client, name: string): Promise<void> {
+  const text = 'SELECT 1 AS there FROM mtm.forgotten_cluster WHERE cluster_name = $1';
+  if ((await firstRow(client, text, [name])) === undefined) return;
+  throw new GatewayError('cluster-mismatch', `this PostgreSQL has forgotten the cluster "${name}"`, {
+    hint: 'give the restored cluster another cluster_name, the same on all its nodes',
+  });
 }
 
 /** `generated`: known from 18 on. */

@@ -42,6 +42,8 @@ export interface Arrival {
   readonly departure: Departure;
 }
 
+/** More often no gateway is started with the former server. */
+const incarnationsApart = 1000;
 /** What is missing is named, but not all of it. */
 const mostNamed = 5;
 
@@ -149,6 +151,14 @@ export async function checkArrival(
 
 function refusal(text: string, hint?: string): GatewayError {
   return new GatewayError('upgrade-refused', text, hint === undefined ? {} : { hint });
+}
+
+/**
+ * Before the server is claimed: processes that were started with the former server by mistake have counted on
+ * from the same incarnation, and their peers remember the highest.
+ */
+export async function outnumber(client: pg.Client): Promise<void> {
+  await client.query(`UPDATE mtm.incarnation SET incarnation = incarnation + ${incarnationsApart}`);
 }
 
 /** After installSchema: what our tables name by oid has its oid of now. */
