@@ -6,11 +6,14 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { runbookText } from './runbook.ts';
 import { jsonSchema, settings, type Setting } from './settings.ts';
 
 const folder = new URL('../../config/', import.meta.url);
 const tableStart = '<!-- settings: made by src/config/documents.ts -->';
 const tableEnd = '<!-- end of settings -->';
+const runbookStart = '<!-- runbook: made by src/config/documents.ts -->';
+const runbookEnd = '<!-- end of runbook -->';
 
 function usualText(setting: Setting): string {
   if (setting.required) return '';
@@ -28,13 +31,21 @@ export function settingsTable(): string {
   return ['| setting | kind | default | meaning |', '|---|---|---|---|', ...rows].join('\n');
 }
 
-/** `readme` with the table between its two marks renewed. */
+/** `readme` with what is between its marks renewed: the settings, and the runbook. */
 export function withTable(readme: string): string {
-  const start = readme.indexOf(tableStart);
-  const end = readme.indexOf(tableEnd);
-  if (start < 0 || end < start)
-    throw new Error(`config/README.md has lost its marks ${tableStart} and ${tableEnd}`);
-  return `${readme.slice(0, start + tableStart.length)}\n\n${settingsTable()}\n\n${readme.slice(end)}`;
+  return between(
+    between(readme, tableStart, tableEnd, settingsTable()),
+    runbookStart,
+    runbookEnd,
+    runbookText(),
+  );
+}
+
+function between(readme: string, first: string, last: string, text: string): string {
+  const start = readme.indexOf(first);
+  const end = readme.indexOf(last);
+  if (start < 0 || end < start) throw new Error(`config/README.md has lost its marks ${first} and ${last}`);
+  return `${readme.slice(0, start + first.length)}\n\n${text}\n\n${readme.slice(end)}`;
 }
 
 export function schemaDocument(): string {
