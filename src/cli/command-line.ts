@@ -11,11 +11,13 @@ import { settings } from '../config/settings.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
 import { checkCommand } from './check.ts';
 import { addNodeCommand, dropNodeCommand, nodesCommand, statusCommand } from './cluster-commands.ts';
+import { compareCommand } from './compare.ts';
 import { alterSequencesCommand, checkQueryCommand } from './comparison-commands.ts';
 import { devCommand } from './dev.ts';
 import { forgetClusterCommand } from './forget-cluster.ts';
 import { joinCommand } from './join.ts';
 import { prepareUpgradeCommand } from './prepare-upgrade.ts';
+import { repairCommand } from './repair.ts';
 import { serveCommand } from './serve.ts';
 
 /** A wrong flag or command, in yargs' words. */
@@ -26,7 +28,7 @@ class UsageError extends Error {
 const commandNames = [
   ...['dev', 'serve', 'check', 'status', 'nodes', 'add-node', 'join', 'drop-node'],
   ...['prepare-upgrade', 'forget-cluster'],
-  ...['check-query', 'alter-sequences'],
+  ...['compare', 'repair', 'check-query', 'alter-sequences'],
   ...['start', 'stop', 'drop'],
 ];
 const flagNames = [
@@ -45,6 +47,8 @@ const flagNames = [
   'url',
   'undo',
   'wait',
+  ...['table', 'exclude', 'jobs', 'details', 'database', 'max-time', 'verbose'],
+  ...['key', 'all-differences', 'max-rows', 'dry-run', 'apply', 'yes'],
   'help',
   'version',
 ];
@@ -80,6 +84,8 @@ function commandLine(args: readonly string[]) {
     .command(dropNodeCommand)
     .command(prepareUpgradeCommand)
     .command(forgetClusterCommand)
+    .command(compareCommand)
+    .command(repairCommand)
     .command(checkQueryCommand)
     .command(alterSequencesCommand)
     .demandCommand(1, 'which command? mtm-gateway --help lists them')

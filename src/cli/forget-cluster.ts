@@ -33,8 +33,6 @@ export const forgetClusterCommand: CommandModule<object, { readonly config: stri
         `database ${postgres.database}: ${name === undefined ? 'it knew of none' : `"${name}" is forgotten`}`,
       );
     }
-    say(
-      'Now: another cluster_name in gateway.yaml of all nodes; stop this server, copy it to the others, start all.',
-    );
+    say('Now: another cluster_name in gateway.yaml of all nodes; then copy this server to the others.');
   },
 };

@@ -21,7 +21,7 @@ const steps = {
     '     (wal_level = logical and so on), pg_hba.conf and its port',
   ],
   dump: [
-    '  1. dump it (pg_dumpall --globals-only, pg_dump of each database), stop it, restore all of that into an',
+    '  1. dump it (pg_dumpall --globals-only, pg_dump of each database), stop it, restore that into an',
     '     empty server with the settings of the old one (wal_level = logical and so on) and its port',
   ],
 } as const;

@@ -8,53 +8,79 @@ import { errorCatalogue, type GatewayErrorCode } from '../lib/gateway-error.ts';
 /** What the operator does, step by step; what it means says the catalogue. */
 const steps: Readonly<Record<GatewayErrorCode, string>> = {
   'config-invalid':
-    'Read the sentence: it names the setting, the file or variable, and the nearest known name. Nothing was opened yet. Exit code 2.',
+    'Read the sentence: it names the setting, the file or variable, and the nearest known name. ' +
+    'Nothing was opened yet. Exit code 2.',
   'file-unreadable':
-    'Check path and permissions of the file that is named, as the user of the gateway. Paths are relative to the configuration file.',
+    'Check path and permissions of the file that is named, as the user of the gateway. Paths are ' +
+    'relative to the configuration file.',
   'address-in-use':
-    '`ss -ltnp` shows who listens there. Often it is the former gateway, which still drains (10 s after SIGTERM).',
+    '`ss -ltnp` shows who listens there. Often it is the former gateway, which still drains (10 s ' +
+    'after SIGTERM).',
   'server-unreachable':
-    'Is PostgreSQL running, and on this address (`psql -h … -p …` from the same machine)? The gateway tries again by itself; clients get 57P03 meanwhile, the other nodes go on.',
+    'Is PostgreSQL running, and on this address (`psql -h … -p …` from the same machine)? The ' +
+    'gateway tries again by itself; clients get 57P03 meanwhile, the other nodes go on.',
   'server-refused':
-    'Log in by hand with the same user, database and password; look at `pg_hba.conf` and at the log of the server. The gateway also needs lines for replication connections of its database (`host app postgres …`; no line `replication`).',
+    'Log in by hand with the same user, database and password; look at `pg_hba.conf` and at the ' +
+    'log of the server. The gateway also needs lines for replication connections of its database ' +
+    '(`host app postgres …`; no line `replication`).',
   'server-unsuitable':
-    '`mtm-gateway check --config FILE` prints each setting with the value that it needs. Most need a restart of PostgreSQL. A missing event trigger or slot: start the gateway once, it makes them.',
+    '`mtm-gateway check --config FILE` prints each setting with the value that it needs. Most need ' +
+    'a restart of PostgreSQL. A missing event trigger or slot: start the gateway once, it makes ' +
+    'them.',
   'server-lost':
-    'Nothing: the node begins anew when the server answers. If it repeats, read the log of PostgreSQL (out of memory, disk full).',
+    'Nothing: the node begins anew when the server answers. If it repeats, read the log of ' +
+    'PostgreSQL (out of memory, disk full).',
   'incarnation-superseded':
-    "Two gateways were started for one server. Find the other one (`SELECT * FROM pg_stat_activity WHERE application_name LIKE 'mtm%'`), let one run, and let the service manager start it once.",
+    'Two gateways were started for one server. Find the other one (`SELECT * FROM pg_stat_activity ' +
+    "WHERE application_name LIKE 'mtm%'`), let one run, and let the service manager start it once.",
   'server-went-back':
-    'The data directory is older than what the peers know: a restored backup, a snapshot, the wrong directory. Start the right one. If it is lost: `drop-node`, `add-node`, `join`. Never delete `mtm.peer_position` to get past it.',
+    'The data directory is older than what the peers know: a restored backup, a snapshot, the ' +
+    'wrong directory. Start the right one. If it is lost: `drop-node`, `add-node`, `join`. Never ' +
+    'delete `mtm.peer_position` to get past it.',
   'upgrade-refused':
-    'Prepared and not yet upgraded: go on with the upgrade, or `mtm-gateway prepare-upgrade --undo`. Something is missing in the new server: the restore had errors; drop it, restore again with all errors shown. Others are not online: start them first.',
+    'Prepared and not yet upgraded: go on with the upgrade, or `mtm-gateway prepare-upgrade ' +
+    '--undo`. Something is missing in the new server: the restore had errors; drop it, restore ' +
+    'again with all errors shown. Others are not online: start them first.',
   'cluster-mismatch':
-    'Compare `node_id`, `cluster_name`, `peers` and the databases in the files of all nodes; the sentence says which two differ. A node that was removed comes back as a new one only.',
+    'Compare `node_id`, `cluster_name`, `peers` and the databases in the files of all nodes; the ' +
+    'sentence says which two differ. A node that was removed comes back as a new one only.',
   'peer-rejected':
-    'Copy the secret file again (first line, no blank at its end), and check that no two nodes have one `node_id`. From a machine that is none of yours: close the peer port to it.',
+    'Copy the secret file again (first line, no blank at its end), and check that no two nodes ' +
+    'have one `node_id`. From a machine that is none of yours: close the peer port to it.',
   'peer-unreachable':
-    'Is that gateway running, does `peer_listen.host` listen for others (not 127.0.0.1), is the port open in both directions?',
+    'Is that gateway running, does `peer_listen.host` listen for others (not 127.0.0.1), is the ' +
+    'port open in both directions?',
   'referee-unsuitable':
-    'Change the setting of Redis or PostgreSQL that is named. Until then the two nodes work as long as both are there.',
+    'Change the setting of Redis or PostgreSQL that is named. Until then the two nodes work as ' +
+    'long as both are there.',
   'not-online':
-    '`SELECT * FROM mtm.status()` in a session with `application_name=mtm_admin` says why. Start what is missing; a majority of the nodes must hear each other.',
+    '`SELECT * FROM mtm.status()` in a session with `application_name=mtm_admin` says why. Start ' +
+    'what is missing; a majority of the nodes must hear each other.',
   conflict:
     'Nothing to operate: the application repeats the transaction. If it is frequent, see 40001 below.',
   'outcome-unknown':
-    'Ask any node `SELECT mtm.transaction_outcome(\'GID\')` with the gid of the error\'s DETAIL, again while it says "in doubt". Repeat the work only after "aborted".',
+    "Ask any node `SELECT mtm.transaction_outcome('GID')` with the gid of the error's DETAIL, " +
+    'again while it says "in doubt". Repeat the work only after "aborted".',
   'not-supported':
     'See the table "What is different from one PostgreSQL" in README.md; the hint names another way.',
   'protocol-violation':
-    'One driver or proxy sends something that the protocol does not allow, or versions of gateways do not fit. Keep the log and report it.',
+    'One driver or proxy sends something that the protocol does not allow, or versions of gateways ' +
+    'do not fit. Keep the log and report it.',
   diverged:
-    'Stop writing. `mtm-gateway check-query` (and `compare`) name the table. Find out who wrote past a gateway (`unsupervised` in `mtm.status()`, the log). Then `drop-node` the wrong node and join it anew.',
+    'Stop writing. `mtm-gateway check-query` (and `compare`) name the table. Find out who wrote ' +
+    'past a gateway (`unsupervised` in `mtm.status()`, the log). Then `drop-node` the wrong node ' +
+    'and join it anew.',
   'gateway-unreachable':
-    'The command asks a running gateway: start it, or name another one of the cluster with `--url`. `application_name=mtm_admin` also gets in while the node is not online.',
+    'The command asks a running gateway: start it, or name another one of the cluster with ' +
+    '`--url`. `application_name=mtm_admin` also gets in while the node is not online.',
   'command-refused':
     'The sentence says what stands in the way; `mtm-gateway nodes` shows who is online. Nothing was changed.',
   'copy-failed':
-    'Repeat it; the directory is as empty as before. Often: the donor ended, the disk is full, or the server has tablespaces outside of its data directory (copy those with `pg_basebackup`).',
+    'Repeat it; the directory is as empty as before. Often: the donor ended, the disk is full, or ' +
+    'the server has tablespaces outside of its data directory (copy those with `pg_basebackup`).',
   'launcher-failed':
-    'Only `mtm-gateway dev`: read the log that is named. Ports in use and a data directory of another version are the usual reasons.',
+    'Only `mtm-gateway dev`: read the log that is named. Ports in use and a data directory of ' +
+    'another version are the usual reasons.',
 };
 
 interface ClientEntry {
@@ -106,7 +132,9 @@ export const clientRunbook: Readonly<Record<string, ClientEntry>> = {
   '40000': { means: 'the transaction was rolled back by the server', then: 'repeat it' },
   '40001': {
     means: 'it lost against a transaction of another node, or its node left the generation',
-    then: 'repeat the transaction. Frequent: fewer writers of the same rows, or write hot rows through one node',
+    then:
+      'repeat the transaction. Frequent: fewer writers of the same rows, or write hot rows through ' +
+      'one node',
   },
   '42501': {
     means: "not allowed: a function of the gateway's own, or only for superusers and `admin_role`",
@@ -119,6 +147,7 @@ export const clientRunbook: Readonly<Record<string, ClientEntry>> = {
   },
   '42710': { means: 'it is there already', then: 'as on one server' },
   '42809': { means: 'the object is of another kind', then: 'as on one server' },
+  '42P01': { means: 'there is no such table', then: 'as on one server' },
   '42P07': { means: 'the relation is there already', then: 'as on one server' },
   '53200': {
     means: 'this session holds the most of `max_client_memory`',

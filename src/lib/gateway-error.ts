@@ -75,7 +75,7 @@ export const errorCatalogue = {
   'upgrade-refused': {
     sqlstate: '55000',
     retryable: false,
-    meaning: 'the server was prepared for an upgrade of PostgreSQL, or is not what should have come out of one',
+    meaning: 'the server was prepared for an upgrade, or is not what should have come out of one',
     remedy: 'go on with the steps of the upgrade, or give it up with mtm-gateway prepare-upgrade --undo',
   },
   'cluster-mismatch': {

@@ -16,7 +16,10 @@ import { depart, dropSlots, readDeparture, undoDeparture } from '../io/store/dep
 import { DepartureDesk } from './departure-desk.ts';
 import { newPeerPort } from './gateway.ts';
 import { healthOf } from './gateway-health.ts';
+import { GatewayReport } from './gateway-report.ts';
 import { NodeKeeper } from './node-keeper.ts';
+import { NodeTelemetry } from '../telemetry/node-telemetry.ts';
+import { RefusalTally } from '../telemetry/refusal-tally.ts';
 
 export interface DepartureWish {
   /** Rows are counted: the next server gets a dump. */
@@ -34,7 +37,7 @@ interface DepartingNode {
 
 const lookMs = 100;
 
-/** Resolves when the node has left its server. Throws upgrade-refused, and others: then nothing has changed. */
+/** Resolves when the node has left its server. Throws upgrade-refused and others: nothing has changed then. */
 export async function departFromServer(
   config: GatewayConfig,
   log: Logger,
@@ -50,13 +53,15 @@ export async function departFromServer(
     const desk = new DepartureDesk();
     const logOfIt = all.length === 1 ? log : log.child({ database: each.postgres.database });
     const classifier = await loadClassifier();
-    const keeper = new NodeKeeper({ config: each, log: logOfIt, classifier, peerPort, departure: desk });
+    const telemetry = new NodeTelemetry(logOfIt, performance.now());
+    const parts = { config: each, log: logOfIt, telemetry, classifier, peerPort, departure: desk };
+    const keeper = new NodeKeeper(parts);
     nodes.push({ config: each, keeper, desk });
   }
   // The port also tells whether the gateway still runs: then nothing was touched yet.
-  const http = new HttpServer(() =>
-    healthOf(new Map(nodes.map((one) => [one.config.postgres.database, one.keeper]))),
-  );
+  const keepers = new Map(nodes.map((one) => [one.config.postgres.database, one.keeper]));
+  const report = new GatewayReport(config, keepers, new RefusalTally(), () => 0);
+  const http = new HttpServer({ health: () => healthOf(keepers), report: () => report.source });
   await http.listen(config.http.host, config.http.port).catch(gatewayRuns);
   try {
     await peerPort?.listen(config.peerListen.host, config.peerListen.port);
@@ -85,9 +90,7 @@ async function leaveAll(
     const { database } = config.postgres;
     const gids = await departed(keeper, desk, database, begin + waitMs);
     await keeper.stop();
-    say(
-      `database ${database}: the others go on without this node; ${counted ? 'counting rows' : 'noting what is there'}`,
-    );
+    say(`database ${database}: the others go on without this node` + (counted ? '; counting rows' : ''));
     await depart(config.postgres, { holder: keeper.holder, gids, counted });
   }
 }
@@ -103,7 +106,8 @@ async function departed(
     timer = setInterval(() => {
       const now = performance.now();
       if (now < deadline) return;
-      const text = `database ${database} cannot leave its server: ${desk.obstacle(now) || 'it takes too long'}`;
+      const why = desk.obstacle(now) || 'it takes too long';
+      const text = `database ${database} cannot leave its server: ${why}`;
       const hint =
         'start the nodes that are missing and wait until all are online; start this gateway again meanwhile';
       reject(new GatewayError('upgrade-refused', text, { hint }));

@@ -30,14 +30,15 @@ import { newQuestions, type Questions } from './questions.ts';
 import { RecoveryDesk } from './recovery-desk.ts';
 import { RefereeDesk } from './referee-desk.ts';
 import { RuntimeReport } from './runtime-report.ts';
-import { SessionDesk, notOnline } from './session-desk.ts';
 import { introduction, succession } from './succession.ts';
+import { notOnline } from './desk-texts.ts';
+import { NodeWatch } from './node-watch.ts';
+import { NodeView } from './node-view.ts';
+import { SessionDesk } from './session-desk.ts';
 import { SyncpointKeeper } from './syncpoint.ts';
 
 /** What they tell is in mtm.status() and mtm.nodes(). */
 const shown = new Set<NodeEffect['kind']>(['serve', 'status-changed', 'member-lost', 'member-back']);
-const statusChanged = 'the status of the node has changed';
-const mayDiffer = 'the nodes may differ: stop writing and compare them';
 const drainLimitMs = 10_000;
 /** A gateway that is turned away by a peer and not online for so long is configured wrongly, ms. */
 const misconfiguredMs = 3_000;
@@ -64,6 +65,9 @@ export class Node {
   readonly #health: Health;
   readonly #flow: Flow;
   readonly #report: RuntimeReport;
+  readonly #watch: NodeWatch;
+  /** For whoever watches. */
+  readonly view: NodeView;
   readonly #questions: Questions;
   readonly #timers: NodeJS.Timeout[] = [];
   /** New transactions are stamped with it. */
@@ -76,7 +80,7 @@ export class Node {
 
   constructor(parts: NodeParts) {
     this.#parts = parts;
-    const { config, log, slot } = parts;
+    const { config, log, slot, telemetry } = parts;
     const now = performance.now();
     this.#machine = new NodeMachine(machineOptions(parts, this.#clock, now));
     this.#patience = new Patience(this.#machine, config.heartbeatRecvTimeoutMs, now);
@@ -108,7 +112,8 @@ export class Node {
       clock: this.#clock,
       generation: () => this.#generation,
     });
-    this.#desk = new SessionDesk(config, desk, parts.shownSettings);
+    this.#desk = new SessionDesk(config, desk, parts.shownSettings, telemetry);
+    this.#watch = new NodeWatch(telemetry, this.#machine, (gid) => this.#desk.timesOf(gid));
     this.#apply = new ApplyDesk(parts, this.#applier, {
       event: (event) => this.#drain.push(event),
       startTimeOf: (pid) => this.#desk.startTimeOf(pid),
@@ -120,8 +125,11 @@ export class Node {
       givenUp: (position) => this.#recovery.cutOff(position),
     });
     this.#recovery = this.#newRecovery();
-    this.#durable = this.#newDurableState();
-    this.#referee = new RefereeDesk(config, (event) => this.#drain.push(event));
+    this.#durable = new DurableState(parts, this.#recovery, this.#server.branches, {
+      persisted: (token) => this.#drain.push((at) => ({ kind: 'persisted', now: at, token })),
+      lost: (reason) => this.#serverLost(reason),
+    });
+    this.#referee = new RefereeDesk(config, telemetry.chronicle, (event) => this.#drain.push(event));
     this.#probe = new ServerProbe(parts.probe, config.heartbeatRecvTimeoutMs);
     this.#witness = this.#newWitness();
     this.#health = this.#newHealth();
@@ -131,7 +139,13 @@ export class Node {
       workers: () => this.#apply.size,
       lost: (reason) => this.#serverLost(reason),
     });
-    this.#flow = this.#newFlow();
+    this.view = this.#newView();
+    this.#flow = new Flow({
+      unappliedBytes: () => this.#apply.unappliedBytes,
+      tell: (message) => this.#members.sendAll(message),
+      pauseSource: () => this.#server.pause(),
+      resumeSource: () => this.#server.resume(),
+    });
     const event = (happening: Happening): void => this.#drain.push(happening);
     this.#questions = newQuestions(parts, this.#members, this.#machine, this.#desk, event, {
       [succession]: (body, from) => this.#witness.succeeded(from, body),
@@ -162,27 +176,24 @@ export class Node {
     });
   }
 
+  #newView(): NodeView {
+    return new NodeView({
+      config: this.#parts.config,
+      machine: this.#machine,
+      links: this.#members.links,
+      desk: this.#desk,
+      apply: this.#apply,
+      applier: this.#applier,
+      recovery: this.#recovery,
+      retained: () => this.#report.retainedBytes,
+    });
+  }
+
   #newHealth(): Health {
     return new Health({
       serverTrouble: (now) => this.#probe.trouble(now),
       waitsFor: (now) => this.#parts.departure?.waiting ?? this.#witness.trouble(now),
       changed: (health) => this.#drain.push((now) => ({ kind: 'local-health-changed', now, health })),
-    });
-  }
-
-  #newDurableState(): DurableState {
-    return new DurableState(this.#parts, this.#recovery, this.#server.branches, {
-      persisted: (token) => this.#drain.push((at) => ({ kind: 'persisted', now: at, token })),
-      lost: (reason) => this.#serverLost(reason),
-    });
-  }
-
-  #newFlow(): Flow {
-    return new Flow({
-      unappliedBytes: () => this.#apply.unappliedBytes,
-      tell: (message) => this.#members.sendAll(message),
-      pauseSource: () => this.#server.pause(),
-      resumeSource: () => this.#server.resume(),
     });
   }
 
@@ -302,14 +313,6 @@ export class Node {
     return outside === undefined ? this.#desk.services : this.#desk.servicesOutside(outside);
   }
 
-  get ready(): boolean {
-    return !this.#draining && this.#machine.liveness.hasLease(performance.now());
-  }
-
-  get writable(): boolean {
-    return this.ready && this.#machine.liveness.membersReachable(performance.now());
-  }
-
   get status(): { readonly status: string; readonly reason: string } {
     return this.#machine.status(performance.now());
   }
@@ -317,8 +320,8 @@ export class Node {
   // ---- effects
 
   #execute(effect: NodeEffect): void {
-    const { log } = this.#parts;
     if (shown.has(effect.kind)) this.#report.changed();
+    this.#watch.sees(effect);
     switch (effect.kind) {
       case 'send':
         return this.#members.send(effect.to, effect.message);
@@ -340,8 +343,6 @@ export class Node {
         return this.#desk.endPrepare(effect.gid, effect.refusal);
       case 'interrupt-session':
         return this.#desk.interrupt(effect.pid, effect.winner);
-      case 'alarm':
-        return log.error({ gid: effect.gid, text: effect.text }, mayDiffer);
       case 'persist':
         return this.#durable.write(effect.token, effect.change);
       case 'serve':
@@ -362,11 +363,11 @@ export class Node {
         return this.#referee.carryOut(effect);
       case 'status-changed':
         if (effect.status === 'online') this.#wasOnline = true;
-        return log.info({ status: effect.status, reason: effect.reason }, statusChanged);
+        return;
+      case 'alarm':
       case 'member-lost':
-        return log.warn({ node: effect.node, reason: effect.reason }, 'a member cannot take part');
       case 'member-back':
-        return log.info({ node: effect.node }, 'a member takes part again');
+        return; // #watch has told
       default:
         return unreachable(effect);
     }
@@ -374,10 +375,7 @@ export class Node {
 
   #serve(generation: number | undefined): void {
     this.#generation = generation;
-    if (generation === undefined) return;
-    this.#outcomes.online(generation);
-    const members = this.#machine.generation?.members;
-    this.#parts.log.info({ generation, members }, 'this node is online');
+    if (generation !== undefined) this.#outcomes.online(generation);
   }
 
   // ---- the local server

@@ -135,7 +135,7 @@ export class ServerWitness {
     else void this.#node.introduce(to).then(tell, tell);
   }
 
-  /** The answer to the question `succession`: from now on the node is known by its present server, durably. */
+  /** Answers the question `succession`: from now on the node is known by its present server, durably. */
   async succeeded(from: NodeId, body: unknown): Promise<boolean> {
     const said = readSuccession(body);
     const since = this.#node.since(from);

@@ -1,6 +1,6 @@
 /**
- * Servers that took the place of others (io/store/departure.ts), told from gateway to gateway: whoever knows a
- * node by its former server learns of the present one before it judges where that is.
+ * Servers that took the place of others (io/store/departure.ts), told from gateway to gateway: whoever knows
+ * a node by its former server learns of the present one before it judges where that is.
  * Rule: a successor is believed when what is remembered is one of its predecessors and no further than where
  * that one was left; so a server that was used again since has no successor.
  */

@@ -37,6 +37,8 @@ const sqlFiles = [
   'membership.sql',
   'upgrade.sql',
   'apply.sql',
+  'definitions.sql',
+  'comparison.sql',
   'triggers.sql',
   'forget.sql',
 ] as const;

@@ -1,6 +1,6 @@
 /**
- * How a node keeps its place when its PostgreSQL becomes another server, of a newer major version: it *departs*
- * (mtm.depart) from the one and *arrives* in the other, which pg_upgrade or a restored dump has made of it.
+ * How a node keeps its place when its PostgreSQL becomes another server, of a newer major version: it
+ * *departs* (mtm.depart) from the one and *arrives* in the other, which pg_upgrade or a restored dump has made of it.
  *
  * Rules: the row of mtm.departure is the last that is committed before the stop, so whoever holds it holds
  * everything. It counts for another server only, and only where nothing is missing that the first one had.
@@ -63,8 +63,7 @@ export async function readDeparture(client: pg.Client): Promise<Departure | unde
 }
 
 /**
- * Writes the departure of a node that nobody works on any more; its slots are gone when it resolves. Again, it
- * does what is left to do.
+ * Writes the departure of a node that nobody works on any more; its slots are gone when it resolves.
  * @throws GatewayError upgrade-refused when something is prepared, or another gateway holds the server
  */
 export async function depart(
@@ -125,7 +124,7 @@ export async function checkArrival(
   if (isSame)
     throw refusal(
       'this PostgreSQL was prepared for an upgrade, so no gateway works with it any more',
-      'start the gateway with the upgraded server; to give the upgrade up: mtm-gateway prepare-upgrade --undo',
+      'start the gateway with the upgraded server; to give it up: mtm-gateway prepare-upgrade --undo',
     );
   if (undone)
     throw refusal(
@@ -186,7 +185,8 @@ export async function arrive(
     await client.query('BEGIN ISOLATION LEVEL READ COMMITTED');
     const headers = departure.gids.map((gid) => JSON.stringify({ gid, hmac: proof(gid) }));
     await client.query(
-      `SELECT count(pg_logical_emit_message(true, '${replayedPrefix}', header)) FROM unnest($1::text[]) AS header`,
+      `SELECT count(pg_logical_emit_message(true, '${replayedPrefix}', header))
+       FROM unnest($1::text[]) AS header`,
       [headers],
     );
     if (kind !== 'same')

@@ -141,7 +141,7 @@ describe('pg-boss', () => {
     const ticks = `SELECT count(*)::int AS n FROM pgboss.job WHERE name = 'tick'`;
     const tick = async (): Promise<number> => (await cluster.directly<{ n: number }>(3, ticks))[0]!.n;
     await eventually('it is due', async () => (await tick()) > 0, limitMs);
-    await new Promise((resolve) => setTimeout(resolve, 3000));
+    await new Promise((resolve) => setTimeout(resolve, 2000));
     const minutes = Math.floor(Date.now() / 60_000) - Math.floor(from / 60_000) + 1;
     expect(await tick()).toBeLessThanOrEqual(minutes);
     await bosses[2]!.unschedule('tick');
@@ -162,7 +162,7 @@ describe('graphile-worker', () => {
           pgPool: pools[number - 1]!,
           concurrency: 4,
           // A worker that found the queue of a job locked looks again only then, as with one server.
-          pollInterval: 1000,
+          pollInterval: 500,
           noHandleSignals: true,
           logger: new Logger(() => () => undefined),
           crontab: '* * * * * tick ?fill=5m',
@@ -231,14 +231,14 @@ describe('graphile-worker', () => {
 
   test('jobs of one queue are run one after the other, on whatever node', async () => {
     await together(
-      Array.from({ length: 15 }, (_, n) =>
+      Array.from({ length: 9 }, (_, n) =>
         runners[n % 3]!.addJob('inTurn', { name: `turn ${n}` }, { queueName: 'serial' }).then(
           () => undefined,
         ),
       ),
     );
     await eventually('none is left', async () => (await left()) === 0, limitMs);
-    expectEachOnce(await ranIn('in turn'), 15);
+    expectEachOnce(await ranIn('in turn'), 9);
     const overlaps = await cluster.directly(
       2,
       `SELECT a.job, b.job FROM ran a JOIN ran b ON a.id < b.id AND a.began < b.ended AND b.began < a.ended

@@ -205,11 +205,11 @@ describe.skipIf(findProgram('pg_dump') === undefined)(`15 becomes 18 by ${way}${
 
   test('a node that the others are not online without does not leave its server', async () => {
     await stopNode(cluster.node(3), ['gateway']);
-    const running = await prepare(cluster.node(2), '--wait', '5');
+    const running = await prepare(cluster.node(2), '--wait', '2');
     expect(running).toMatchObject({ code: 1 });
     expect(running.output).toContain('the gateway of this node still runs');
     await stopNode(cluster.node(2), ['gateway']);
-    const refused = await prepare(cluster.node(2), '--wait', '5');
+    const refused = await prepare(cluster.node(2), '--wait', '2');
     expect(refused).toMatchObject({ code: 1 });
     expect(refused.output).toContain('cannot leave its server');
     await startNode(cluster.node(2), ['gateway']);
