@@ -37,7 +37,7 @@ interface DepartingNode {
 
 const lookMs = 100;
 
-/** Resolves when the node has left its server. Throws upgrade-refused and others: nothing has changed then. */
+/** Resolves when the node has left its server. Throws upgrade-refused and others. */
 export async function departFromServer(
   config: GatewayConfig,
   log: Logger,

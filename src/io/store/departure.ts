@@ -1,6 +1,7 @@
 /**
  * How a node keeps its place when its PostgreSQL becomes another server, of a newer major version: it
- * *departs* (mtm.depart) from the one and *arrives* in the other, which pg_upgrade or a restored dump has made of it.
+ * *departs* (mtm.depart) from the one and *arrives* in the other, which pg_upgrade or a
+ * restored dump has made of it.
  *
  * Rules: the row of mtm.departure is the last that is committed before the stop, so whoever holds it holds
  * everything. It counts for another server only, and only where nothing is missing that the first one had.
