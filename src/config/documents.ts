@@ -28,9 +28,9 @@ export function settingsTable(): string {
     const usual = usualText(setting);
     const kind = setting.choices === undefined ? setting.kind : setting.choices.join(', ');
     const shown = setting.required ? '**required**' : usual === '' ? '' : `\`${usual}\``;
-    return `| \`${setting.name}\` | ${kind} | ${shown} | ${setting.description} |`;
+    return `| \`${setting.name}\` | ${kind} | ${shown} | ${setting.reload} | ${setting.description} |`;
   });
-  return ['| setting | kind | default | meaning |', '|---|---|---|---|', ...rows].join('\n');
+  return ['| setting | kind | default | change | meaning |', '|---|---|---|---|---|', ...rows].join('\n');
 }
 
 export function metricsTable(): string {

@@ -49,12 +49,14 @@ export async function departFromServer(
   const staying = all.filter((each) => !left.includes(each));
   const peerPort = all.length === 1 ? undefined : newPeerPort(config, all, log);
   const nodes: DepartingNode[] = [];
+  const outside = { on: false };
   for (const each of staying) {
     const desk = new DepartureDesk();
     const logOfIt = all.length === 1 ? log : log.child({ database: each.postgres.database });
     const classifier = await loadClassifier();
     const telemetry = new NodeTelemetry(logOfIt, performance.now());
-    const parts = { config: each, log: logOfIt, telemetry, classifier, peerPort, departure: desk };
+    const pauses = { own: { on: false }, outside };
+    const parts = { config: each, log: logOfIt, telemetry, classifier, peerPort, departure: desk, pauses };
     const keeper = new NodeKeeper(parts);
     nodes.push({ config: each, keeper, desk });
   }
@@ -67,6 +69,7 @@ export async function departFromServer(
     await peerPort?.listen(config.peerListen.host, config.peerListen.port);
     await leaveAll(nodes, wish);
   } finally {
+    for (const { desk } of nodes) desk.end();
     await Promise.all(nodes.map(({ keeper }) => keeper.abandon()));
     peerPort?.close();
     http.close();

@@ -19,6 +19,7 @@ interface DepartingNode {
   readonly outcomes: Pick<OutcomeNotes, 'flush'>;
 }
 
+const lookMs = 100;
 const preparing = 'it is prepared for an upgrade of its PostgreSQL';
 
 export class DepartureDesk {
@@ -26,7 +27,7 @@ export class DepartureDesk {
   readonly waiting = preparing;
   #node: DepartingNode | undefined;
   #rolledBack = false;
-  #leaving = false;
+  #timer: NodeJS.Timeout | undefined;
   #resolve: (gids: readonly Gid[]) => void = () => undefined;
   #reject: (error: Error) => void = () => undefined;
   /** What is committed here and not known to be finished everywhere. */
@@ -47,6 +48,7 @@ export class DepartureDesk {
     outcomes: DepartingNode['outcomes'],
   ): void {
     this.#node = { self, machine, branches, outcomes };
+    this.#timer = setInterval(() => this.#look(performance.now()), lookMs);
   }
 
   /** A donor is there, and nothing of this node's is prepared any more. */
@@ -70,10 +72,14 @@ export class DepartureDesk {
     return this.#rolledBack ? '' : 'transactions are being finished here';
   }
 
-  /** To be called often. */
-  look(now: number): void {
-    if (this.#leaving || this.#node === undefined || this.obstacle(now) !== '') return;
-    this.#leaving = true;
+  /** Nothing is looked at any more. */
+  end(): void {
+    clearInterval(this.#timer);
+  }
+
+  #look(now: number): void {
+    if (this.#node === undefined || this.obstacle(now) !== '') return;
+    this.end();
     this.#leave(this.#node).then(this.#resolve, this.#reject);
   }
 

@@ -17,8 +17,8 @@ import {
   arrive,
   checkArrival,
   findPlaces,
-  outnumber,
   loadPredecessors,
+  outnumber,
   readDeparture,
 } from '../io/store/departure.ts';
 import { NodeStore } from '../io/store/node-store.ts';
@@ -28,11 +28,12 @@ import { becomeNode, loadSeed, rollBackCopied, type Seed } from '../io/store/see
 import { loadPeerPositions, readPosition, type ServerPosition } from '../io/store/server-position.ts';
 import type { Gid } from '../core/identity.ts';
 import type { Classifier } from '../core/statement/classifier.ts';
-import type { DepartureDesk } from './departure-desk.ts';
 import type { NodeTelemetry } from '../telemetry/node-telemetry.ts';
+import type { DepartureDesk } from './departure-desk.ts';
 import { newHolding, orSuperseded, superseded } from './hold.ts';
 import { configuredNodes } from './machine-options.ts';
 import { Node } from './node.ts';
+import type { PauseFlags } from './pause-switch.ts';
 import { headerProof, headerVerifier } from './header-proof.ts';
 
 export interface NodeSurroundings {
@@ -42,7 +43,9 @@ export interface NodeSurroundings {
   readonly classifier: Classifier;
   /** Undefined when the node has the peer port for itself. */
   readonly peerPort: SharedPort | undefined;
-  /** The node is to leave its server. */
+  /** They outlive a node that begins anew. */
+  readonly pauses: PauseFlags;
+  /** Given when the node is to leave its server. */
   readonly departure?: DepartureDesk;
 }
 
@@ -70,6 +73,33 @@ export class NodeKeeper {
 
   get telemetry(): NodeTelemetry {
     return this.#surroundings.telemetry;
+  }
+
+  get config(): GatewayConfig {
+    return this.#surroundings.config;
+  }
+
+  get pauses(): PauseFlags {
+    return this.#surroundings.pauses;
+  }
+
+  /** What functions of the server ask. Rejects with a GatewayError. */
+  async writeAdminRole(adminRole: string): Promise<void> {
+    const client = await connectForCheck(this.config.postgres, this.config.connectTimeoutMs);
+    try {
+      await client.query('UPDATE mtm.node SET admin_role = $1', [adminRole]);
+    } catch (error) {
+      throw asGatewayError(error, this.config, undefined);
+    } finally {
+      await client.end();
+    }
+  }
+
+  /** Its configuration has other values now. */
+  reconfigured(): void {
+    const { desk, members, machine } = this.#node ?? {};
+    desk?.reconfigured(shownSettings(this.config));
+    if (machine !== undefined) members?.configure(machine.configuration);
   }
 
   /** Resolves when the node runs. Rejects with a GatewayError: one clear sentence. */

@@ -6,6 +6,7 @@ import type { Gid, NodeId } from '../core/identity.ts';
 import type { Control, TakeOver } from '../io/postgres/control.ts';
 import type { SharedPort } from '../io/peers/peer-listener.ts';
 import type { NodeStore } from '../io/store/node-store.ts';
+import type { PauseFlags } from './pause-switch.ts';
 import type { Seed } from '../io/store/seed.ts';
 import type { NodeTelemetry } from '../telemetry/node-telemetry.ts';
 import type { RetainedSlot } from '../io/store/retained-slot.ts';
@@ -42,6 +43,7 @@ export interface NodeParts {
   readonly classifier: Classifier;
   readonly announceKey: Uint8Array;
   readonly shownSettings: ReadonlyMap<string, string>;
+  readonly pauses: PauseFlags;
 }
 
 /** A server that hangs does not keep a gateway from ending, ms. */

@@ -15,6 +15,8 @@ import { RepairHands } from './repair-hands.ts';
 import { RequestDesk } from './request-desk.ts';
 import type { SessionDesk } from './session-desk.ts';
 import { SnapshotDesk, snapshotAnswerers } from './snapshot-desk.ts';
+import type { ServerWitness } from './server-witness.ts';
+import { introduction, succession } from './succession.ts';
 import { SnapshotHands } from './snapshot-hands.ts';
 import { peerAnswerers, requestHandlers, type VerbNode } from './verbs.ts';
 
@@ -96,8 +98,8 @@ export function newQuestions(
   members: Members,
   machine: NodeMachine,
   desk: SessionDesk,
+  witness: ServerWitness,
   event: VerbNode['event'],
-  more: Readonly<Record<string, Answerer>> = {},
 ): Questions {
   const node = {
     parts,
@@ -106,7 +108,10 @@ export function newQuestions(
     contacts: () => contacts(members, machine),
     supervises: (pid: number) => desk.supervises(pid),
   };
-  const questions = new Questions(node, members, desk, more);
+  const questions = new Questions(node, members, desk, {
+    [succession]: (body, from) => witness.succeeded(from, body),
+  });
+  witness.introduce = introduction(parts, (...question) => questions.ask(...question));
   desk.everywhere = questions.everywhere;
   desk.cancels = questions.cancels;
   return questions;

@@ -36,8 +36,6 @@ export interface WitnessNode {
   /** How long a node that hears nobody waits for a word: then it is on its own, ms. */
   readonly aloneMs: number;
   send(to: NodeId, message: PeerMessage): void;
-  /** Resolves when the peer knows of the servers that this node had before; undefined: it had none. */
-  readonly introduce: ((to: NodeId) => Promise<void>) | undefined;
   /** Heard lately, and their links are up. */
   contacts(): readonly NodeId[];
   /** A peer remembers another server. */
@@ -66,6 +64,8 @@ export class ServerWitness {
   /** Once it may take part it is not stopped for a peer that comes later, unless that one refuses. */
   #admitted = false;
   #toldAt = -Infinity;
+  /** Resolves when a peer knows of the servers that this node had before; undefined: it had none. */
+  introduce: ((to: NodeId) => Promise<void>) | undefined;
   /** Positions are read one at a time, so that they arrive in their order. */
   #telling: Promise<void> = Promise.resolve();
 
@@ -131,8 +131,8 @@ export class ServerWitness {
       if (!this.#content.has(to)) this.#send(to, this.#atStart);
     };
     // One that cannot be told refuses the server, and says so.
-    if (this.#node.introduce === undefined) tell();
-    else void this.#node.introduce(to).then(tell, tell);
+    if (this.introduce === undefined) tell();
+    else void this.introduce(to).then(tell, tell);
   }
 
   /** Answers the question `succession`: from now on the node is known by its present server, durably. */

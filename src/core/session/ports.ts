@@ -70,6 +70,8 @@ export interface SessionPorts extends BranchPorts, EverywherePorts {
 
   /** Why a statement may not run on this node now; undefined: it may. */
   obstacle(write: boolean): Obstacle | undefined;
+  /** What begins outside of a transaction waits until it is driven again: PAUSE of the admin console. */
+  paused(): boolean;
   /** The node holds a lease at this very moment (architecture §4). */
   hasLease(): boolean;
   /** Hybrid logical clock, ms. */

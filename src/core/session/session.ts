@@ -33,6 +33,7 @@ import { relay, relayNotice, relayPart, tellError } from './relay.ts';
 import { ownReply } from './reply.ts';
 import { Delivery } from './delivery.ts';
 import { Seniority } from './seniority.ts';
+import { SessionStatistics } from './session-statistics.ts';
 import { learnDefault, relayParameter, Sensor, sensorName } from './sensor.ts';
 import type { Reply } from './reply.ts';
 
@@ -69,6 +70,7 @@ export class SessionMachine {
   readonly client: ClientSide;
   readonly sensor = new Sensor();
   readonly seniority = new Seniority();
+  readonly statistics = new SessionStatistics();
   #replies: Reply[] = [];
   #task: Pick<Task, 'next'> | PlainRead | undefined;
   #running = false;
@@ -93,11 +95,6 @@ export class SessionMachine {
     const reply = this.#replies[0];
     if (reply === undefined || reply.kind === 'own') return false;
     return !reply.hold || reply.heldBytes + bytes > this.limits.holdBytes;
-  }
-
-  /** Also when the client is slow: what the server says next ends a transaction that others wait for. */
-  get mustReadServer(): boolean {
-    return this.interruption !== undefined;
   }
 
   /** Logged in, no unit runs and no transaction is open. */
@@ -228,6 +225,8 @@ export class SessionMachine {
   /** The transaction has ended one way or the other. */
   blockEnded(committed: boolean): void {
     if (!committed && this.interruption !== undefined) this.seniority.lost(this.block, this.ports.clock());
+    if (committed) this.statistics.commits++;
+    else if (this.block !== undefined) this.statistics.rollbacks++;
     this.block = undefined;
     this.interruption = undefined;
     this.wish.blockEnded(committed);

@@ -86,6 +86,7 @@ class Stage {
         tally: new SessionTally(),
         hiddenNotify: () => this.#hiddenNotify,
         obstacle: (write) => this.#obstacleText(write),
+        paused: () => false,
         held: () => false,
         hasLease: () => this.#hasLease(),
         clock: () => 1000,

@@ -12,7 +12,7 @@ import { chownSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync }
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { Client } from 'pg';
+import type { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { serverAccount } from '../../../src/io/launcher/account.ts';
 import { startNode, stopNode } from '../../../src/io/launcher/embedded-cluster.ts';

@@ -44,7 +44,6 @@ function scene(
       since: () => since,
       aloneMs: 2000,
       send: (to, message) => void sent.push([to, message]),
-      introduce: undefined,
       contacts: () => all.contacts,
       refused: (reason) => void refusals.push(reason),
       answered: () => undefined,
