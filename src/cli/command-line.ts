@@ -14,8 +14,10 @@ import { addNodeCommand, dropNodeCommand, nodesCommand, statusCommand } from './
 import { compareCommand } from './compare.ts';
 import { alterSequencesCommand, checkQueryCommand } from './comparison-commands.ts';
 import { devCommand } from './dev.ts';
+import { forgetClusterCommand } from './forget-cluster.ts';
 import { initCommand } from './init.ts';
 import { joinCommand } from './join.ts';
+import { prepareUpgradeCommand } from './prepare-upgrade.ts';
 import { reloadCommand } from './reload.ts';
 import { repairCommand } from './repair.ts';
 import { serveCommand } from './serve.ts';
@@ -28,6 +30,7 @@ class UsageError extends Error {
 const commandNames = [
   ...['dev', 'init', 'serve', 'check', 'reload', 'status', 'nodes', 'add-node', 'join', 'drop-node'],
   ...['compare', 'repair', 'check-query', 'alter-sequences', 'completion'],
+  ...['prepare-upgrade', 'forget-cluster'],
   ...['start', 'stop', 'drop'],
 ];
 const flagNames = [
@@ -44,6 +47,7 @@ const flagNames = [
   'pgdata',
   'pg-bin',
   'url',
+  ...['undo', 'wait', 'for'],
   ...['table', 'exclude', 'jobs', 'details', 'database', 'max-time', 'verbose'],
   ...['key', 'all-differences', 'max-rows', 'dry-run', 'apply', 'yes'],
   'help',
@@ -88,6 +92,8 @@ function commandLine(args: readonly string[]) {
     .command(addNodeCommand)
     .command(joinCommand)
     .command(dropNodeCommand)
+    .command(prepareUpgradeCommand)
+    .command(forgetClusterCommand)
     .command(compareCommand)
     .command(repairCommand)
     .command(checkQueryCommand)

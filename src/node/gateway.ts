@@ -111,7 +111,7 @@ export async function startGateway(
   };
 }
 
-function newPeerPort(config: GatewayConfig, configs: readonly GatewayConfig[], log: Logger): PeerPort {
+export function newPeerPort(config: GatewayConfig, configs: readonly GatewayConfig[], log: Logger): PeerPort {
   const refusals = new RefusalLog(log, () => performance.now());
   return new PeerPort(
     configs.map(({ clusterName }) => clusterName),

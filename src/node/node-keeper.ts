@@ -13,6 +13,14 @@ import { checkServer, connectForCheck, requireSuitable } from '../io/postgres-ch
 import { Control, type Holding } from '../io/postgres/control.ts';
 import { adoptObjects, ensureSlots, installSchema, verifySensors } from '../io/postgres/schema-installer.ts';
 import { slotNames } from '../io/postgres/slot-names.ts';
+import {
+  arrive,
+  checkArrival,
+  findPlaces,
+  loadPredecessors,
+  outnumber,
+  readDeparture,
+} from '../io/store/departure.ts';
 import { NodeStore } from '../io/store/node-store.ts';
 import { readHistory } from '../io/store/history-reader.ts';
 import { RetainedSlot } from '../io/store/retained-slot.ts';
@@ -21,11 +29,12 @@ import { loadPeerPositions, readPosition, type ServerPosition } from '../io/stor
 import type { Gid } from '../core/identity.ts';
 import type { Classifier } from '../core/statement/classifier.ts';
 import type { NodeTelemetry } from '../telemetry/node-telemetry.ts';
+import type { DepartureDesk } from './departure-desk.ts';
 import { newHolding, orSuperseded, superseded } from './hold.ts';
 import { configuredNodes } from './machine-options.ts';
 import { Node } from './node.ts';
 import type { PauseFlags } from './pause-switch.ts';
-import { headerVerifier } from './header-proof.ts';
+import { headerProof, headerVerifier } from './header-proof.ts';
 
 export interface NodeSurroundings {
   readonly config: GatewayConfig;
@@ -36,6 +45,8 @@ export interface NodeSurroundings {
   readonly peerPort: SharedPort | undefined;
   /** They outlive a node that begins anew. */
   readonly pauses: PauseFlags;
+  /** Given when the node is to leave its server. */
+  readonly departure?: DepartureDesk;
 }
 
 const retryMs = 500;
@@ -53,6 +64,11 @@ export class NodeKeeper {
   /** The node that runs; while the server is away the one that has ended. */
   get node(): Node | undefined {
     return this.#node;
+  }
+
+  /** By which the server knows this process. */
+  get holder(): string {
+    return this.#holding.holder;
   }
 
   get telemetry(): NodeTelemetry {
@@ -168,6 +184,8 @@ async function startNode(surroundings: NodeSurroundings, holding: Holding): Prom
   const control = await open();
   try {
     const positionAtStart = await readPosition(control.client);
+    const arrival = await arrivalAt(control.client, config, positionAtStart);
+    if (arrival !== undefined) await outnumber(control.client);
     if (!(await control.claim(holding))) throw superseded(config);
     await control.endSessions(config.adminRole);
     const seed = await equip(control, config, positionAtStart);
@@ -192,6 +210,8 @@ async function startNode(surroundings: NodeSurroundings, holding: Holding): Prom
       slot: await RetainedSlot.load(() => observer.client, slotNames(config.postgres).retained),
       positionAtStart,
       peerPositions: await loadPeerPositions(observer.client),
+      predecessors: await loadPredecessors(observer.client),
+      departure: surroundings.departure,
       committed,
       empty,
       announceKey: await control.announceKey(),
@@ -215,6 +235,7 @@ async function equip(
 ): Promise<Seed | undefined> {
   const { nodeId: myId, clusterName, adminRole, ignoreTablesWithoutPk, replicatePgNotify } = config;
   const slots = slotNames(config.postgres);
+  const arrival = await arrivalAt(client, config, position);
   await installSchema(client, {
     myId,
     highestNode: configuredNodes(config).at(-1)!,
@@ -230,10 +251,21 @@ async function equip(
     await rollBackCopied(client);
     await adoptObjects(client);
   }
+  if (arrival?.kind === 'restored') await findPlaces(client);
+  if (arrival !== undefined) await adoptObjects(client);
   await ensureSlots(client, slots);
+  if (arrival !== undefined) {
+    await arrive(config.postgres, arrival, (gid) => headerProof(config.clusterSecret, gid));
+  }
   const missing = await verifySensors(client, slots);
   if (missing.length === 0) return seed;
   throw new GatewayError('server-unsuitable', `sensors are missing in the database: ${missing.join('; ')}`);
+}
+
+/** The server is the one that an upgrade has made, or is to be used again. Throws upgrade-refused. */
+async function arrivalAt(client: Control['client'], config: GatewayConfig, position: ServerPosition) {
+  const departure = await readDeparture(client);
+  return departure && checkArrival(client, departure, { myId: config.nodeId, position });
 }
 
 async function requireServer(config: GatewayConfig): Promise<void> {

@@ -137,7 +137,7 @@ export class Node {
     });
     this.view = this.#newView();
     this.#flow = this.#newFlow();
-    this.#questions = newQuestions(parts, this.members, this.machine, this.desk, (event) =>
+    this.#questions = newQuestions(parts, this.members, this.machine, this.desk, this.#witness, (event) =>
       this.#drain.push(event),
     );
     this.failed = new Promise((_, reject) => {
@@ -181,7 +181,7 @@ export class Node {
   #newHealth(): Health {
     return new Health({
       serverTrouble: (now) => this.#probe.trouble(now),
-      waitsFor: (now) => this.#witness.trouble(now),
+      waitsFor: (now) => this.#parts.departure?.waiting ?? this.#witness.trouble(now),
       changed: (health) => this.#drain.push((now) => ({ kind: 'local-health-changed', now, health })),
     });
   }
@@ -244,6 +244,7 @@ export class Node {
     await Promise.all([this.#finisher.start(), this.#referee.start()]);
     await this.#server.refreshSuspicions();
     await this.#server.openStream();
+    this.#parts.departure?.begin(config.nodeId, this.machine, this.#server.branches, this.#outcomes);
     this.#health.failure = undefined;
     this.#startedAt = performance.now();
     this.#health.look();
@@ -353,6 +354,7 @@ export class Node {
         return this.members.configure(effect.configuration);
       case 'recover':
         this.desk.endTransactions();
+        if (this.#parts.departure !== undefined) return this.#parts.departure.rolledBack();
         return this.#recovery.recover(effect.donor, effect.generation);
       case 'recovery-follow':
         return this.#recovery.follow(effect.generation);
