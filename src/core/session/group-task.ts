@@ -152,4 +152,4 @@ function isBind(message: Uint8Array): boolean {
 }
 
 /** A repeat runs in a block of its own, where a whole group has no control. */
-const repeated: Place = { fresh: true, failed: true, end: 'sync' };
+const repeated: Place = { fresh: true, failed: true, end: 'sync', unsure: false };

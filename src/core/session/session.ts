@@ -64,7 +64,9 @@ export class SessionMachine {
   mayHaveTemporary = false;
   /** The reply whose results wait for the end of the transaction. */
   holding: Reply | undefined;
+  /** As the server has reported them last: they decide how it reads a text. */
   clientEncoding = 'UTF8';
+  standardStrings = true;
   readonly delivery = new Delivery();
   readonly client: ClientSide;
   readonly sensor = new Sensor();

@@ -36,7 +36,7 @@ $function$;
 -- Dependencies on what initdb made are not recorded, so the stored tree itself is read: its fields are called the same
 -- from 15 to 18, and its strings come escaped, so no name in it can look like one.
 CREATE OR REPLACE FUNCTION mtm.is_foreign_expression(tree text, author oid, seen oid[]) RETURNS boolean
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $function$
 DECLARE author_is_superuser boolean;
 BEGIN
   IF tree IS NULL THEN

@@ -26,7 +26,7 @@ $$;
 -- changed something; before, their first command may wait), transactions of other nodes that wait here for a lock,
 -- commands that run node by node.
 CREATE OR REPLACE FUNCTION mtm.local_ddl() RETURNS jsonb
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
   WITH locks AS MATERIALIZED (
     SELECT * FROM pg_locks WHERE relation = 'mtm.ddl_mark'::regclass OR (locktype = 'transactionid' AND pid IS NULL)
       OR NOT granted),

@@ -127,7 +127,7 @@ END $$;
 
 -- Can a function, rule or default of this database change large objects, where no text shows it?
 CREATE OR REPLACE FUNCTION mtm.hides_large_objects() RETURNS boolean
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE
   calls constant text := (SELECT ':funcid (' || string_agg(oid::text, '|') || ') ' FROM pg_proc
     WHERE oid < 16384 AND (proname LIKE 'lo\_%' OR proname IN ('loread', 'lowrite')));

@@ -106,7 +106,7 @@ BEGIN
   IF seen.changes < 0 OR coalesce(seen.changes, 0) = mtm.unwatched_changes()
     OR coalesce(seen.untold, 0) <> mtm.unwatched_changes() - mtm.tellable_changes() THEN RETURN; END IF;
   IF EXISTS (SELECT FROM pg_db_role_setting, unnest(setconfig) AS setting WHERE age(xmin) <= 0 AND mtm.is_own(xmin)
-    AND setting ~* '^(session_replication_role=replica|(event_triggers|standard_conforming_strings)=(off|false|no|0))$') THEN
+    AND setting ~* '^(session_replication_role=replica|event_triggers=(off|false|no|0))$') THEN
     RAISE EXCEPTION '[multimaster] a session that begins with this setting would hide its changes from the other nodes'
       USING ERRCODE = '0A000', HINT = 'Use application_name=mtm_admin for an unsupervised session on this node.';
   END IF;
