@@ -122,6 +122,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
     WHERE p.partrelid = ANY (line) AND mtm.is_foreign_expression(p.partexprs::text, c.relowner, '{}'))
 $function$;
 
+-- A tree of the parser's, as another server has printed it: the type's own input function refuses all texts, because code
+-- trusts what is in them.
+CREATE OR REPLACE FUNCTION mtm.node_tree(cstring) RETURNS pg_node_tree LANGUAGE internal IMMUTABLE STRICT AS 'textin';
+REVOKE EXECUTE ON FUNCTION mtm.node_tree(cstring) FROM PUBLIC;
+
 -- The function in which rows of others' tables are written is theirs, so their code could change it: SECURITY INVOKER
 -- would give it our rights. Asked before each call, in the same session.
 CREATE OR REPLACE FUNCTION mtm.require_guard(function name, owner name) RETURNS void
