@@ -14,21 +14,33 @@ BEGIN
     pg_catalog.set_config('mtm.standard_strings', pg_catalog.current_setting('standard_conforming_strings'), true);
 END $$;
 
-CREATE OR REPLACE FUNCTION mtm.inside_extension() RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT EXISTS (SELECT FROM mtm.extension_frame WHERE transaction = pg_current_xact_id_if_assigned())
+-- Has this transaction perhaps inserted rows there? Asked before such a table is read, so that a command leaves no locks on our
+-- tables when there is nothing in them: whoever looks at the locks of his session sees his own. The session's counters never
+-- miss one.
+CREATE OR REPLACE FUNCTION mtm.may_have_inserted(relation regclass) RETURNS boolean
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT pg_stat_get_xact_tuples_inserted(relation) > 0 OR current_setting('track_counts') = 'off'
 $$;
+
+CREATE OR REPLACE FUNCTION mtm.inside_extension() RETURNS boolean
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF NOT mtm.may_have_inserted('mtm.extension_frame') THEN RETURN false; END IF;
+  RETURN EXISTS (SELECT FROM mtm.extension_frame WHERE transaction = pg_current_xact_id_if_assigned());
+END $$;
 
 -- Does one of our own functions alter sequences just now?
 CREATE OR REPLACE FUNCTION mtm.inside_own_frame() RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT EXISTS (SELECT FROM mtm.own_frame WHERE transaction = pg_current_xact_id_if_assigned())
-$$;
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF NOT mtm.may_have_inserted('mtm.own_frame') THEN RETURN false; END IF;
+  RETURN EXISTS (SELECT FROM mtm.own_frame WHERE transaction = pg_current_xact_id_if_assigned());
+END $$;
 
 -- A replica session that is no client's, or one of our own functions in one that is: nothing is to be captured. Users run
 -- code here too, so a client's session is told by what its startup packet has set, which no SET can undo.
 CREATE OR REPLACE FUNCTION mtm.is_silent() RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
   SELECT current_setting('session_replication_role') = 'replica' AND (current_setting('multimaster.node_id', true) IS NULL
     OR pg_replication_origin_session_is_setup() OR mtm.inside_own_frame())
 $$;
@@ -77,7 +89,7 @@ BEGIN
     RAISE EXCEPTION '[multimaster] the backslashes of this % may mean something else on the other nodes', tag
       USING ERRCODE = '0A000', HINT = 'Write such strings as E''…''.';
   END IF;
-  LOCK TABLE mtm.ddl_mark IN ROW EXCLUSIVE MODE;
+  LOCK TABLE pg_transform IN ROW EXCLUSIVE MODE; -- the mark, see schema.sql
   PERFORM pg_logical_emit_message(true, 'mtm-ddl', jsonb_build_object('command', command, 'tag', tag,
     'sessionUser', session_user, 'role', role, 'settings', settings)::text);
 END $$;
@@ -238,6 +250,7 @@ CREATE OR REPLACE FUNCTION mtm.capture_end() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on
 SET lc_messages = 'C' AS $$
 DECLARE context text; command text; o record; objects integer := 0; temporary integer := 0; relation oid;
+  rewritten boolean;
 BEGIN
   IF mtm.is_silent() THEN RETURN; END IF;
   IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') THEN PERFORM mtm.leave_extension(); RETURN; END IF;
@@ -284,10 +297,12 @@ BEGIN
         'not enabled, created with connect = false, is possible.';
   END IF;
   IF tg_tag IN ('CREATE MATERIALIZED VIEW', 'REFRESH MATERIALIZED VIEW') THEN PERFORM mtm.check_materialized(relation); END IF;
-  IF tg_tag = 'ALTER TABLE' THEN PERFORM mtm.emit_emptied(); END IF;
+  rewritten := tg_tag = 'ALTER TABLE' AND mtm.may_have_inserted('mtm.rewritten');
+  IF rewritten THEN PERFORM mtm.emit_emptied(); END IF;
   PERFORM mtm.emit_ddl(command, tg_tag);
   IF tg_tag = 'DROP OWNED' AND mtm.unwatched_changes() > 0 THEN PERFORM mtm.account(NULL); END IF;
-  IF tg_tag = 'ALTER TABLE' THEN PERFORM mtm.emit_missing_values(relation), mtm.emit_rewritten(); END IF;
+  IF tg_tag = 'ALTER TABLE' THEN PERFORM mtm.emit_missing_values(relation); END IF;
+  IF rewritten THEN PERFORM mtm.emit_rewritten(); END IF;
 END $$;
 
 CREATE OR REPLACE FUNCTION mtm.capture_drop() RETURNS event_trigger
@@ -378,7 +393,7 @@ BEGIN
     pg_catalog.current_setting('standard_conforming_strings'));
 END $$;
 
-REVOKE EXECUTE ON FUNCTION mtm.inside_extension(), mtm.inside_own_frame(), mtm.is_silent(), mtm.ddl_settings(),
+REVOKE EXECUTE ON FUNCTION mtm.may_have_inserted(regclass), mtm.inside_extension(), mtm.inside_own_frame(), mtm.is_silent(), mtm.ddl_settings(),
   mtm.emit_ddl(text, text),
   mtm.write_ddl(text, text, text, jsonb),
   mtm.is_temporary(oid, oid, text), mtm.grants_temporary(text), mtm.table_definition(oid), mtm.is_local(text, text),

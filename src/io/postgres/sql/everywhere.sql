@@ -163,7 +163,7 @@ $$;
 CREATE OR REPLACE FUNCTION mtm.emit_command(command text, tag text, session_user_name text, role text, settings jsonb)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  LOCK TABLE mtm.ddl_mark IN ROW EXCLUSIVE MODE;
+  LOCK TABLE pg_transform IN ROW EXCLUSIVE MODE; -- the mark, see schema.sql
   PERFORM pg_logical_emit_message(true, 'mtm-ddl', jsonb_build_object('command', command, 'tag', tag,
     'sessionUser', session_user_name, 'role', role, 'settings', settings)::text);
 END $$;

@@ -12,7 +12,7 @@ $$;
 
 CREATE OR REPLACE FUNCTION mtm.adjust_table(relation oid) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE c pg_class; keyed boolean; chosen boolean;
+DECLARE c pg_class; keyed boolean; chosen boolean; ours boolean;
 BEGIN
   SELECT * INTO c FROM pg_class
   WHERE oid = relation AND relkind IN ('r', 'p') AND relpersistence <> 't' AND oid >= 16384
@@ -29,8 +29,13 @@ BEGIN
     INSERT INTO mtm.full_identity VALUES (relation) ON CONFLICT DO NOTHING;
   -- What is read here may cost another serializable transaction its commit: only a table with a key needs it.
   ELSIF keyed OR c.relreplident <> 'f' THEN
-    DELETE FROM mtm.full_identity WHERE relid = relation;
-    IF FOUND AND c.relreplident = 'f' THEN UPDATE pg_class SET relreplident = 'd' WHERE oid = relation; END IF;
+    BEGIN
+      ours := EXISTS (SELECT FROM mtm.full_identity WHERE relid = relation);
+      RAISE SQLSTATE 'MTM01'; -- gives back the lock that this took
+    EXCEPTION WHEN SQLSTATE 'MTM01' THEN NULL;
+    END;
+    IF ours THEN DELETE FROM mtm.full_identity WHERE relid = relation; END IF;
+    IF ours AND c.relreplident = 'f' THEN UPDATE pg_class SET relreplident = 'd' WHERE oid = relation; END IF;
   END IF;
   UPDATE pg_trigger SET tgenabled = 'A'
   WHERE tgrelid = relation AND tgisinternal AND tgfoid = 'unique_key_recheck()'::regprocedure AND tgenabled <> 'A';
