@@ -104,6 +104,7 @@ export class SessionDesk {
       shownSettings,
       classify: (text) => node.classifier.parse(text),
       hiddenNotify: () => node.classifier.hiddenNotify,
+      identityNothing: () => node.classifier.identityNothing,
       obstacle: (write) => this.#obstacle(write),
       hasLease: () => node.notOnline() === undefined,
       clock: () => node.clock(),

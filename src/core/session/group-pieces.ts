@@ -100,7 +100,7 @@ function* sendPiece(
   if (begins) openExplicitBlock(session, modesOf(classes[0]!));
   const { block } = session;
   if (block !== undefined) {
-    account(session, classes);
+    account(session, classes, texts);
     noteStatements(block, classes);
     if (session.serverStatus !== status.failed) announce(session, classes, texts);
   }

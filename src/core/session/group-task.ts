@@ -142,7 +142,7 @@ function* runWhole(session: SessionMachine, segment: Segment, first: Piece): Tas
     return yield* runPreparing(session, unit);
   }
   const failed = session.serverStatus === status.failed;
-  account(session, classes);
+  account(session, classes, texts);
   if (session.block !== undefined && !failed) announce(session, classes, texts);
   return yield* runPassing(session, unit);
 }

@@ -94,7 +94,7 @@ function planNotify(session: SessionMachine, unit: Unit, kind: StatementClass): 
 }
 
 function* runAnnounced(session: SessionMachine, unit: Unit): Task {
-  account(session, unit.classes);
+  account(session, unit.classes, unit.texts);
   if (session.serverStatus !== status.failed) announce(session, unit.classes, unit.texts);
   yield* runPassing(session, unit);
 }

@@ -114,7 +114,7 @@ function* runStatement(
       break;
   }
   const block = session.block ?? openOwnBlock(session, session.ports.clock());
-  account(session, [kind]);
+  account(session, [kind], [text]);
   noteStatement(block, kind);
   if (!failed) announce(session, [kind], [text]);
   const later = kind.kind === 'listen' ? listenLater(kind.entry) : undefined;

@@ -23,6 +23,7 @@ export interface SessionServices {
   readonly shownSettings: ReadonlyMap<string, string>;
   classify(text: string): ParsedText;
   hiddenNotify(): boolean;
+  identityNothing(): boolean;
   obstacle(write: boolean): Obstacle | undefined;
   hasLease(): boolean;
   clock(): number;
@@ -68,6 +69,7 @@ type Asked =
   | keyof BranchPorts
   | 'classify'
   | 'hiddenNotify'
+  | 'identityNothing'
   | 'deliveryFailed'
   | 'obstacle'
   | 'hasLease'
@@ -88,6 +90,7 @@ export function askedOf(services: SessionServices, session: ClientSession): Pick
     ...services.branchPorts(session),
     classify: (text) => services.classify(text),
     hiddenNotify: () => services.hiddenNotify(),
+    identityNothing: () => services.identityNothing(),
     deliveryFailed: (reason) => services.deliveryFailed(reason),
     obstacle: (write) => services.obstacle(write),
     hasLease: () => services.hasLease(),

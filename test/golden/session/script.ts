@@ -83,6 +83,7 @@ class Stage {
         waitBeforeRetry: (attempt) => this.lines.push(`  wait before repeat ${attempt}`),
         classify: (text) => classifier.parse(text),
         hiddenNotify: () => this.#hiddenNotify,
+        identityNothing: () => false,
         obstacle: (write) => this.#obstacleText(write),
         held: () => false,
         hasLease: () => this.#hasLease(),
