@@ -266,7 +266,9 @@ function* attemptUnit(
   const mayRepeat = attempt <= session.limits.conflictRetries && !session.clientCancelled;
   // Nobody has voted on a block that wrote nothing: what it read is as good as the lease.
   const stale = end.kind === 'committed' && !end.voted && !session.ports.hasLease();
-  const lost = end.kind === 'error' ? end.retryable : stale && isPassing(session);
+  const unidentified = wantsIdentity(session, reply);
+  session.identifies = unidentified;
+  const lost = end.kind === 'error' ? end.retryable || unidentified : stale && isPassing(session);
   if (lost && mayRepeat && !reply.seen && mayRunAgain(unit)) {
     session.blockEnded(false);
     return {
@@ -321,6 +323,9 @@ export function announce(
 const onlyAdds =
   /^\s*(?:copy|create|alter|drop|truncate|comment|grant|revoke|refresh|insert(?!.*(?:conflict|update|delete|merge)))\b/is;
 
+/** Of a query nobody knows whether a function in it changes rows. */
+const onlyAsks = /^\s*(?:select|table|values|explain|\()/i;
+
 /** Before rows of a block are changed: tables whose rows the other nodes could not find get an identity. */
 function identify(
   session: SessionMachine,
@@ -328,8 +333,15 @@ function identify(
   texts: readonly string[],
 ): void {
   if (!session.ports.identityNothing() || session.serverStatus === status.failed) return;
-  if (classes.some((each, index) => each.kind === 'write' && !onlyAdds.test(texts[index] ?? '')))
+  const may = (text: string): boolean =>
+    !onlyAdds.test(text) && (session.identifies || inExplicitBlock(session) || !onlyAsks.test(text));
+  if (classes.some((each, index) => each.kind === 'write' && may(texts[index] ?? '')))
     session.sendOwn('SELECT mtm.full_identities()');
+}
+
+/** PostgreSQL has refused to change rows of a table without an identity, in a statement that did not show it. */
+function wantsIdentity(session: SessionMachine, reply: Reply): boolean {
+  return reply.sqlstate === '55000' && !session.identifies && session.ports.identityNothing();
 }
 
 /** Before statements of a block: what its announced commands have changed so far is noted in the server. */
