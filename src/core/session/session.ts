@@ -49,8 +49,7 @@ export class SessionMachine {
   serverStatus: number = status.idle;
   /** The outcome of the last PREPARE, once it is known. */
   answer: { readonly gid: Gid; readonly answer: Answer } | undefined;
-  /** How the command ended that ran everywhere. */
-  everywhere: EverywhereResult | undefined;
+  everywhere: EverywhereResult | undefined; // how it ended
   /** What is being prepared under a name of the client's. */
   branch: PreparedBranch | undefined;
   retryIsDue = false;
@@ -64,8 +63,8 @@ export class SessionMachine {
   mayHaveTemporary = false;
   /** The reply whose results wait for the end of the transaction. */
   holding: Reply | undefined;
-  clientEncoding = 'UTF8'; // as the server has reported it last, and
-  standardStrings = true; // standard_conforming_strings
+  clientEncoding = 'UTF8';
+  standardStrings = true; // what the server has reported last
   readonly delivery = new Delivery();
   readonly client: ClientSide;
   readonly sensor = new Sensor();

@@ -164,6 +164,7 @@ describe('the gateway follows the server', () => {
         s(),
       ),
     ).toMatch(/C=0A000/);
+    await lines(...one(on), s());
     // The same in both, or only one of them is a text at all.
     const both = await lines(
       ...one("INSERT INTO t (v) VALUES ('1')"),
