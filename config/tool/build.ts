@@ -1,8 +1,21 @@
-/** `npm run build`: src → dist as JavaScript, with the SQL files beside the code that reads them. */
+/**
+ * `npm run build`: src → dist as JavaScript, with all that is not TypeScript (SQL, pages, the npm command) beside the code
+ * that reads it, and the list of the packages that are used, with their licences.
+ */
 import { spawnSync } from 'node:child_process';
-import { chmodSync, copyFileSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { licenceList } from './licences.ts';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const source = join(root, 'src');
@@ -15,12 +28,17 @@ const compiler = spawnSync(join(root, 'node_modules/.bin/tsc'), ['-p', 'config/t
 });
 if (compiler.status !== 0) process.exit(1);
 
-const statements = readdirSync(source, { recursive: true, encoding: 'utf8' }).filter((path) =>
-  path.endsWith('.sql'),
-);
-for (const path of statements) {
+const assets = readdirSync(source, { recursive: true, withFileTypes: true })
+  .filter((entry) => entry.isFile() && !/\.(ts|md)$/.test(entry.name))
+  .map((entry) => relative(source, join(entry.parentPath, entry.name)));
+for (const path of assets) {
+  if (existsSync(join(target, path))) throw new Error(`src/${path} has the name of a compiled module`);
   mkdirSync(dirname(join(target, path)), { recursive: true });
   copyFileSync(join(source, path), join(target, path));
 }
-chmodSync(join(target, 'main.js'), 0o755);
-process.stdout.write(`dist: built, with ${statements.length} SQL files\n`);
+for (const program of ['main.js', 'mtm-gateway.sh']) chmodSync(join(target, program), 0o755);
+writeFileSync(
+  join(target, 'THIRD-PARTY.md'),
+  licenceList(readFileSync(join(root, 'package-lock.json'), 'utf8')),
+);
+process.stdout.write(`dist: built, with ${assets.length} files beside the code\n`);

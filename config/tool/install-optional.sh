@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what tests need and the machine lacks, when we may (Debian, root): psql, pgbench, redis-server, openssl, and the drivers of
-# test/integration/drivers/matrix. Tests that need what is not there are skipped by name.
+# Installs what tests need and the machine lacks, when we may (Debian, root): psql, pgbench, redis-server, openssl, the drivers of
+# test/integration/drivers/matrix, and the browser of test/integration/page. Tests that need what is not there are skipped by name.
 set -eu
 missing=
 
@@ -27,6 +27,7 @@ want 'golang-go golang-github-jackc-pgx-v4-dev' test -e /usr/bin/go -a -e /usr/s
 want ruby-pg /usr/bin/ruby -rpg -e 1
 want 'php-cli php-pgsql' /usr/bin/php -r 'exit(extension_loaded("pdo_pgsql") ? 0 : 1);'
 want libdbd-pg-perl /usr/bin/perl -MDBD::Pg -e 1
+want 'chromium fonts-dejavu-core' command -v chromium
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
   echo "not installed:$missing (tests that need them are skipped)" >&2

@@ -11,9 +11,11 @@ import { settings } from '../config/settings.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
 import { checkCommand } from './check.ts';
 import { addNodeCommand, dropNodeCommand, nodesCommand, statusCommand } from './cluster-commands.ts';
+import { compareCommand } from './compare.ts';
 import { alterSequencesCommand, checkQueryCommand } from './comparison-commands.ts';
 import { devCommand } from './dev.ts';
 import { joinCommand } from './join.ts';
+import { repairCommand } from './repair.ts';
 import { serveCommand } from './serve.ts';
 
 /** A wrong flag or command, in yargs' words. */
@@ -23,7 +25,7 @@ class UsageError extends Error {
 
 const commandNames = [
   ...['dev', 'serve', 'check', 'status', 'nodes', 'add-node', 'join', 'drop-node'],
-  ...['check-query', 'alter-sequences'],
+  ...['compare', 'repair', 'check-query', 'alter-sequences'],
   ...['start', 'stop', 'drop'],
 ];
 const flagNames = [
@@ -40,6 +42,8 @@ const flagNames = [
   'pgdata',
   'pg-bin',
   'url',
+  ...['table', 'exclude', 'jobs', 'details', 'database', 'max-time', 'verbose'],
+  ...['key', 'all-differences', 'max-rows', 'dry-run', 'apply', 'yes'],
   'help',
   'version',
 ];
@@ -73,6 +77,8 @@ function commandLine(args: readonly string[]) {
     .command(addNodeCommand)
     .command(joinCommand)
     .command(dropNodeCommand)
+    .command(compareCommand)
+    .command(repairCommand)
     .command(checkQueryCommand)
     .command(alterSequencesCommand)
     .demandCommand(1, 'which command? mtm-gateway --help lists them')

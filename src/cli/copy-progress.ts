@@ -26,13 +26,16 @@ export class CopyProgressLine {
   readonly #output: ProgressOutput;
   readonly #now: () => number;
   readonly #begun: number;
+  readonly #doing: string;
   /** Bytes at times within the window, oldest first. */
   #samples: { readonly at: number; readonly received: number }[] = [];
   #shownAt = -Infinity;
   #drawn = false;
 
-  constructor(output: ProgressOutput, now = (): number => performance.now()) {
+  /** `doing`: what is said of it. */
+  constructor(output: ProgressOutput, now = (): number => performance.now(), doing = 'copying') {
     this.#output = output;
+    this.#doing = doing;
     this.#now = now;
     this.#begun = now();
   }
@@ -70,13 +73,13 @@ export class CopyProgressLine {
   }
 
   #text(now: number, { received, expected, waitsFor }: CopyProgress, terminal: boolean): string {
-    if (waitsFor !== undefined) return `copying: waiting for ${waitsFor}`;
-    if (expected === 0 || received < leastShown) return `copying about ${sizeText(expected)}`;
+    if (waitsFor !== undefined) return `${this.#doing}: waiting for ${waitsFor}`;
+    if (expected === 0 || received < leastShown) return `${this.#doing} about ${sizeText(expected)}`;
     const share = Math.min(received / expected, 1);
     const percent = received > expected ? 'and WAL' : `${String(Math.floor(share * 100)).padStart(3)} %`;
     const bar = terminal ? `[${'#'.repeat(Math.floor(share * barWidth)).padEnd(barWidth, '.')}] ` : '';
     const size = `${sizeText(received)} of ${sizeText(expected)}`;
-    return `copying ${bar}${percent}, ${size}${this.#estimate(now, expected - received)}`;
+    return `${this.#doing} ${bar}${percent}, ${size}${this.#estimate(now, expected - received)}`;
   }
 
   #estimate(now: number, left: number): string {

@@ -13,6 +13,7 @@ import {
 } from '../io/launcher/cluster-folder.ts';
 import {
   bothParts,
+  killCluster,
   nodeState,
   startGateways,
   startNode,
@@ -30,12 +31,12 @@ import {
   type NodeLayout,
 } from '../io/launcher/node-layout.ts';
 import { endedEarly, type RunningProcess } from '../io/launcher/process-control.ts';
-import { refereeAddress, startReferee, stopReferee } from '../io/launcher/referee-process.ts';
+import { refereeAddress, refereePid, startReferee, stopReferee } from '../io/launcher/referee-process.ts';
 import { postgresMajors, type PostgresMajor } from '../io/launcher/server-binaries.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
 import { devDrop } from './dev-drop.ts';
 import { devJoin } from './dev-join.ts';
-import { stopSignals } from './signals.ts';
+import { endOfNpm, stopSignals } from './signals.ts';
 
 function say(line: string): void {
   process.stdout.write(`${line}\n`);
@@ -160,11 +161,23 @@ async function startAll(cluster: ClusterFolder, args: DevArguments, signal: Abor
   }
 }
 
+/** The second signal: whoever sends it does not want to wait, but neither to find the processes later. */
+function endNow(folder: string): never {
+  try {
+    const cluster = existingClusterFolder(folder);
+    killCluster(allNodes(cluster));
+    const referee = cluster.referee === undefined ? undefined : refereePid(cluster.referee);
+    if (referee !== undefined) process.kill(referee);
+  } finally {
+    process.exit(1); // Also when it is so early that there is no cluster yet.
+  }
+}
+
 async function dev(args: DevArguments): Promise<void> {
   const wish = wishOf(args);
   const lock = lockClusterFolder(wish.folder);
   const stopping = new AbortController();
-  const signal = stopSignals(() => process.exit(1));
+  const signal = Promise.race([stopSignals(() => endNow(args.data)), endOfNpm()]);
   try {
     const cluster = openClusterFolder(wish);
     const startup = startAll(cluster, args, stopping.signal);

@@ -2,7 +2,7 @@
 import type { CommandModule } from 'yargs';
 import { createLog } from '../telemetry/log.ts';
 import { configOf, withConfigOptions } from './config-options.ts';
-import { stopSignals } from './signals.ts';
+import { endOfNpm, stopSignals } from './signals.ts';
 
 export const serveCommand: CommandModule<object, { config: string | undefined }> = {
   command: 'serve',
@@ -19,8 +19,9 @@ export const serveCommand: CommandModule<object, { config: string | undefined }>
       log.fatal({ err }, 'a bug: the gateway stops');
       process.exit(70);
     });
+    // Before the rest of the program is read: as process 1 of a container it would hear no signal otherwise.
+    const signal = Promise.race([stopSignals(() => process.exit(1)), endOfNpm()]);
     const { startGateway } = await import('../node/gateway.ts');
-    const signal = stopSignals(() => process.exit(1));
     const gateway = await Promise.race([startGateway(config, log), signal]);
     if (typeof gateway === 'string') {
       log.info('stopped while starting');

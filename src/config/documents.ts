@@ -1,16 +1,18 @@
 /**
  * The documents that are made from the schema: the table in config/README.md, config/gateway.schema.json and
- * the
- * annotated config/gateway.yaml. Run directly (`node src/config/documents.ts`) it writes them; a test
- * compares.
+ * the annotated config/gateway.yaml; and the table of metrics, from their definitions. Run directly (`node
+ * src/config/documents.ts`) it writes them; a test compares.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { metricDefinitions } from '../telemetry/metric-definitions.ts';
 import { jsonSchema, settings, type Setting } from './settings.ts';
 
 const folder = new URL('../../config/', import.meta.url);
 const tableStart = '<!-- settings: made by src/config/documents.ts -->';
 const tableEnd = '<!-- end of settings -->';
+const metricsStart = '<!-- metrics: made by src/config/documents.ts -->';
+const metricsEnd = '<!-- end of metrics -->';
 
 function usualText(setting: Setting): string {
   if (setting.required) return '';
@@ -28,13 +30,25 @@ export function settingsTable(): string {
   return ['| setting | kind | default | meaning |', '|---|---|---|---|', ...rows].join('\n');
 }
 
-/** `readme` with the table between its two marks renewed. */
-export function withTable(readme: string): string {
-  const start = readme.indexOf(tableStart);
-  const end = readme.indexOf(tableEnd);
-  if (start < 0 || end < start)
-    throw new Error(`config/README.md has lost its marks ${tableStart} and ${tableEnd}`);
-  return `${readme.slice(0, start + tableStart.length)}\n\n${settingsTable()}\n\n${readme.slice(end)}`;
+export function metricsTable(): string {
+  const rows = Object.entries(metricDefinitions).map(([name, { kind, labels, help }]) => {
+    const shown = labels.map((label) => `\`${label}\``).join(', ');
+    return `| \`${name}\` | ${kind} | ${shown} | ${help} |`;
+  });
+  return ['| metric | kind | labels | meaning |', '|---|---|---|---|', ...rows].join('\n');
+}
+
+/** `readme` with its tables renewed, each between its two marks. */
+export function withTables(readme: string): string {
+  const settled = withTable(readme, tableStart, tableEnd, settingsTable());
+  return withTable(settled, metricsStart, metricsEnd, metricsTable());
+}
+
+function withTable(readme: string, from: string, to: string, table: string): string {
+  const start = readme.indexOf(from);
+  const end = readme.indexOf(to);
+  if (start < 0 || end < start) throw new Error(`config/README.md has lost its marks ${from} and ${to}`);
+  return `${readme.slice(0, start + from.length)}\n\n${table}\n\n${readme.slice(end)}`;
 }
 
 export function schemaDocument(): string {
@@ -94,7 +108,7 @@ export function sampleFile(): string {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const readme = new URL('README.md', folder);
-  writeFileSync(readme, withTable(readFileSync(readme, 'utf8')));
+  writeFileSync(readme, withTables(readFileSync(readme, 'utf8')));
   writeFileSync(new URL('gateway.schema.json', folder), schemaDocument());
   writeFileSync(new URL('gateway.yaml', folder), sampleFile());
 }

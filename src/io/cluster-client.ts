@@ -5,6 +5,9 @@
  * decided here.
  */
 import pg from 'pg';
+import type { ComparisonNews, ComparisonProgress } from '../core/comparison/news.ts';
+import type { ComparisonOptions } from '../core/comparison/options.ts';
+import type { RepairOptions, RepairReport } from '../core/comparison/repair.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
 
 /** How the gateway is reached. */
@@ -23,6 +26,13 @@ export type ClusterTarget =
 export interface Answer {
   readonly columns: readonly string[];
   readonly rows: readonly (readonly unknown[])[];
+}
+
+export interface ComparisonReport {
+  readonly news: readonly ComparisonNews[];
+  /** It is over, and there is no more. */
+  readonly ended: boolean;
+  readonly progress: ComparisonProgress;
 }
 
 export class ClusterClient {
@@ -95,6 +105,24 @@ export class ClusterClient {
   async alterSequences(): Promise<{ readonly altered: boolean; readonly remarks: string[] }> {
     const { answer, remarks } = await this.#noticing('SELECT mtm.alter_sequences()', []);
     return { altered: answer.rows[0]?.[0] === true, remarks };
+  }
+
+  /** Begins to compare all nodes; the comparison ends with this connection. */
+  async beginComparison(options: Partial<ComparisonOptions>): Promise<string> {
+    const { rows } = await this.#ask('SELECT mtm.begin_comparison($1)', [JSON.stringify(options)]);
+    return String(rows[0]?.[0]);
+  }
+
+  /** What has happened behind the first `seen` things; waits a moment when nothing has. */
+  async comparisonNews(comparison: string, seen: number): Promise<ComparisonReport> {
+    const { rows } = await this.#ask('SELECT mtm.comparison_news($1, $2)', [comparison, seen]);
+    return rows[0]?.[0] as ComparisonReport;
+  }
+
+  /** Makes rows of other nodes those of one node, or says what would be done. */
+  async repairRows(options: RepairOptions): Promise<RepairReport> {
+    const { rows } = await this.#ask('SELECT mtm.repair_rows($1)', [JSON.stringify(options)]);
+    return rows[0]?.[0] as RepairReport;
   }
 
   async #noticing(text: string, values: readonly unknown[]): Promise<{ answer: Answer; remarks: string[] }> {

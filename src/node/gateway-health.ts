@@ -8,12 +8,13 @@ export function healthOf(keepers: ReadonlyMap<string, NodeKeeper>): HealthSource
     node === undefined ? [] : [{ database, node }],
   );
   if (nodes.length < keepers.size) return undefined;
-  const worst = nodes.find(({ node }) => !node.ready) ?? nodes.find(({ node }) => !node.writable) ?? nodes[0];
+  const worst =
+    nodes.find(({ node }) => !node.view.ready) ?? nodes.find(({ node }) => !node.view.writable) ?? nodes[0];
   if (worst === undefined) return undefined;
   const { status, reason } = worst.node.status;
   return {
-    ready: nodes.every(({ node }) => node.ready),
-    writable: nodes.every(({ node }) => node.writable),
+    ready: nodes.every(({ node }) => node.view.ready),
+    writable: nodes.every(({ node }) => node.view.writable),
     status: { status, reason: nodes.length === 1 ? reason : `database ${worst.database}: ${reason}` },
   };
 }

@@ -16,6 +16,9 @@ import { loadClassifier } from '../io/parser.ts';
 import { PeerPort } from '../io/peers/peer-port.ts';
 import { RefusalLog } from '../io/peers/refusal-log.ts';
 import { healthOf } from './gateway-health.ts';
+import { NodeTelemetry } from '../telemetry/node-telemetry.ts';
+import { RefusalTally } from '../telemetry/refusal-tally.ts';
+import { GatewayReport } from './gateway-report.ts';
 import { NodeKeeper } from './node-keeper.ts';
 
 export interface RunningGateway {
@@ -35,15 +38,25 @@ export async function startGateway(config: GatewayConfig, log: Logger): Promise<
     const logOfIt = configs.length === 1 ? log : log.child({ database });
     keepers.set(
       database,
-      new NodeKeeper({ config: each, log: logOfIt, classifier: await loadClassifier(), peerPort }),
+      new NodeKeeper({
+        config: each,
+        log: logOfIt,
+        telemetry: new NodeTelemetry(logOfIt, performance.now()),
+        classifier: await loadClassifier(),
+        peerPort,
+      }),
     );
   }
-  const http = new HttpServer(() => healthOf(keepers));
-  const listener = newListener(config, keepers, log);
+  const refused = new RefusalTally();
+  const listener = newListener(config, keepers, log, refused);
+  const report = new GatewayReport(config, keepers, refused, () => listener.strangers);
+  const http = new HttpServer({ health: () => healthOf(keepers), report: () => report.source });
+  report.start();
   const closePorts = (): void => {
     listener.close();
     peerPort?.close();
     http.close();
+    report.stop();
   };
   await http.listen(config.http.host, config.http.port);
   try {
@@ -86,10 +99,12 @@ function newListener(
   config: GatewayConfig,
   keepers: ReadonlyMap<string, NodeKeeper>,
   log: Logger,
+  refused: RefusalTally,
 ): ClientListener {
   const first = config.postgres.database;
   return new ClientListener({
     own: ownSessions,
+    refused: (reason) => refused.count(reason),
     loginTimeoutMs: config.authenticationTimeoutMs,
     encryption: ClientEncryption.of(config.clientTls, log, config.authenticationTimeoutMs),
     reception: (database): Reception =>

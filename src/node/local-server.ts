@@ -68,7 +68,10 @@ export class LocalServer {
     this.#applier = applier;
     this.#finisher = finisher;
     this.#handler = handler;
-    this.notifier = new Notifier(parts.config, parts.log, (gid, sql) => handler.sessions().notify(gid, sql));
+    const { telemetry, log } = parts;
+    const lost = (count: number): void => void (telemetry.tally.notificationsLost += count);
+    const notify = (gid: Gid, sql: string): boolean => handler.sessions().notify(gid, sql);
+    this.notifier = new Notifier(parts.config, log, notify, lost);
     this.open = new OpenDesk(parts, {
       event: (event) => handler.event(event),
       definitionsChange: (gid) => void this.#changing.add(gid),
@@ -177,8 +180,7 @@ export class LocalServer {
       finishedByName: (gid, endLsn) => {
         // A former process may have ordered what was done before this one began.
         if (endLsn <= this.#parts.positionAtStart.flushed || this.branches.hasFinished(gid)) return;
-        this.#unsupervised++;
-        log.error({ gid }, 'a prepared transaction was committed past the gateway: the nodes differ now');
+        this.#unsupervisedWrite('a prepared transaction was committed past the gateway', { gid });
       },
       committedPlainly: (gid, endLsn, notifications) => {
         if (notifications !== undefined) this.notifier.prepared(gid, notifications);
@@ -186,8 +188,7 @@ export class LocalServer {
         this.#release(endLsn);
       },
       unsupervised: ({ relations, rows, ddl }) => {
-        this.#unsupervised++;
-        log.error({ relations, rows, ddl }, 'an unsupervised write: the nodes differ now');
+        this.#unsupervisedWrite('an unsupervised write', { relations, rows, ddl });
       },
       preparesForClients: () => this.branchDesk.busy,
       client: (transaction) => this.branchDesk.captured(transaction),
@@ -195,6 +196,14 @@ export class LocalServer {
       closed: (reason) => this.#handler.lost(`the change stream ended: ${reason}`),
     });
     log.info('the change stream is open');
+  }
+
+  #unsupervisedWrite(what: string, fields: object): void {
+    const { tally, chronicle } = this.#parts.telemetry;
+    this.#unsupervised++;
+    tally.unsupervisedWrites++;
+    const message = `${what}: the nodes differ now`;
+    chronicle.tell('error', 'unsupervised-write', message, message, fields);
   }
 
   /**

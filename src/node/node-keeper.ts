@@ -20,6 +20,7 @@ import { becomeNode, loadSeed, rollBackCopied, type Seed } from '../io/store/see
 import { loadPeerPositions, readPosition, type ServerPosition } from '../io/store/server-position.ts';
 import type { Gid } from '../core/identity.ts';
 import type { Classifier } from '../core/statement/classifier.ts';
+import type { NodeTelemetry } from '../telemetry/node-telemetry.ts';
 import { newHolding, orSuperseded, superseded } from './hold.ts';
 import { configuredNodes } from './machine-options.ts';
 import { Node } from './node.ts';
@@ -28,6 +29,7 @@ import { headerVerifier } from './header-proof.ts';
 export interface NodeSurroundings {
   readonly config: GatewayConfig;
   readonly log: Logger;
+  readonly telemetry: NodeTelemetry;
   readonly classifier: Classifier;
   /** Undefined when the node has the peer port for itself. */
   readonly peerPort: SharedPort | undefined;
@@ -50,6 +52,10 @@ export class NodeKeeper {
     return this.#node;
   }
 
+  get telemetry(): NodeTelemetry {
+    return this.#surroundings.telemetry;
+  }
+
   /** Resolves when the node runs. Rejects with a GatewayError: one clear sentence. */
   async start(): Promise<void> {
     this.#node = await startNode(this.#surroundings, this.#holding);
@@ -58,7 +64,7 @@ export class NodeKeeper {
   /** Resolves when the keeper was stopped; rejects with a GatewayError when the node cannot go on. */
   async run(): Promise<void> {
     while (!this.#stopping) {
-      await watch(this.#node!, this.#surroundings.log);
+      await watch(this.#node!, this.#surroundings);
       if (this.#stopping) return;
       this.#node = (await this.#restart()) ?? this.#node;
     }
@@ -100,13 +106,16 @@ const starting = {
 } as const;
 
 /** Resolves when the node has failed and is stopped. */
-async function watch(node: Node, log: Logger): Promise<void> {
+async function watch(node: Node, { telemetry }: NodeSurroundings): Promise<void> {
   try {
     await node.failed;
   } catch (error) {
     await node.abandon();
     if (error instanceof GatewayError && !error.retryable) throw error;
-    log.error({ err: error }, 'the node ends its part and starts anew');
+    const message = 'the node ends its part and starts anew';
+    const text = `${message}: ${(error as Error).message}`;
+    telemetry.tally.restarts++;
+    telemetry.chronicle.tell('error', 'node-restart', text, message, { err: error });
   }
 }
 

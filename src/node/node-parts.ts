@@ -7,12 +7,14 @@ import type { Control, TakeOver } from '../io/postgres/control.ts';
 import type { SharedPort } from '../io/peers/peer-listener.ts';
 import type { NodeStore } from '../io/store/node-store.ts';
 import type { Seed } from '../io/store/seed.ts';
+import type { NodeTelemetry } from '../telemetry/node-telemetry.ts';
 import type { RetainedSlot } from '../io/store/retained-slot.ts';
 import type { RememberedPosition, ServerPosition } from '../io/store/server-position.ts';
 
 export interface NodeParts {
   readonly config: GatewayConfig;
   readonly log: Logger;
+  readonly telemetry: NodeTelemetry;
   /** Undefined when the node has the peer port for itself. */
   readonly peerPort: SharedPort | undefined;
   readonly control: Control;
@@ -35,4 +37,15 @@ export interface NodeParts {
   readonly classifier: Classifier;
   readonly announceKey: Uint8Array;
   readonly shownSettings: ReadonlyMap<string, string>;
+}
+
+/** A server that hangs does not keep a gateway from ending, ms. */
+const closeLimitMs = 2000;
+
+/** What the node is made of closes, once `before` has come. One of them may be what has failed. */
+export async function closeConnections(parts: NodeParts, before: Promise<void>): Promise<void> {
+  const { control, observer, probe, store } = parts;
+  const connections = [control, observer, probe, store];
+  const closed = Promise.allSettled([before, ...connections.map((each) => each.close())]);
+  await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, closeLimitMs).unref())]);
 }

@@ -23,23 +23,22 @@ import { LocalServer } from './local-server.ts';
 import { Health } from './health.ts';
 import { machineOptions } from './machine-options.ts';
 import { contacts, Members } from './members.ts';
-import type { NodeParts } from './node-parts.ts';
+import { closeConnections, type NodeParts } from './node-parts.ts';
 import { OutcomeNotes } from './outcome-notes.ts';
 import { Patience } from './patience.ts';
 import { newQuestions, type Questions } from './questions.ts';
 import { RecoveryDesk } from './recovery-desk.ts';
 import { RefereeDesk } from './referee-desk.ts';
 import { RuntimeReport } from './runtime-report.ts';
-import { SessionDesk, notOnline } from './session-desk.ts';
+import { notOnline } from './desk-texts.ts';
+import { NodeWatch } from './node-watch.ts';
+import { NodeView } from './node-view.ts';
+import { SessionDesk } from './session-desk.ts';
 import { SyncpointKeeper } from './syncpoint.ts';
 
 /** What they tell is in mtm.status() and mtm.nodes(). */
 const shown = new Set<NodeEffect['kind']>(['serve', 'status-changed', 'member-lost', 'member-back']);
-const statusChanged = 'the status of the node has changed';
-const mayDiffer = 'the nodes may differ: stop writing and compare them';
 const drainLimitMs = 10_000;
-/** A server that hangs does not keep a gateway from ending, ms. */
-const closeLimitMs = 2000;
 /** A gateway that is turned away by a peer and not online for so long is configured wrongly, ms. */
 const misconfiguredMs = 3_000;
 
@@ -65,6 +64,9 @@ export class Node {
   readonly #health: Health;
   readonly #flow: Flow;
   readonly #report: RuntimeReport;
+  readonly #watch: NodeWatch;
+  /** For whoever watches. */
+  readonly view: NodeView;
   readonly #questions: Questions;
   readonly #timers: NodeJS.Timeout[] = [];
   /** New transactions are stamped with it. */
@@ -77,7 +79,7 @@ export class Node {
 
   constructor(parts: NodeParts) {
     this.#parts = parts;
-    const { config, log, slot } = parts;
+    const { config, log, slot, telemetry } = parts;
     const now = performance.now();
     this.#machine = new NodeMachine(machineOptions(parts, this.#clock, now));
     this.#patience = new Patience(this.#machine, config.heartbeatRecvTimeoutMs, now);
@@ -109,7 +111,8 @@ export class Node {
       clock: this.#clock,
       generation: () => this.#generation,
     });
-    this.#desk = new SessionDesk(config, desk, parts.shownSettings);
+    this.#desk = new SessionDesk(config, desk, parts.shownSettings, telemetry);
+    this.#watch = new NodeWatch(telemetry, this.#machine, (gid) => this.#desk.timesOf(gid));
     this.#apply = new ApplyDesk(parts, this.#applier, {
       event: (event) => this.#drain.push(event),
       startTimeOf: (pid) => this.#desk.startTimeOf(pid),
@@ -122,7 +125,7 @@ export class Node {
     });
     this.#recovery = this.#newRecovery();
     this.#durable = this.#newDurableState();
-    this.#referee = new RefereeDesk(config, (event) => this.#drain.push(event));
+    this.#referee = new RefereeDesk(config, telemetry.chronicle, (event) => this.#drain.push(event));
     this.#probe = new ServerProbe(parts.probe, config.heartbeatRecvTimeoutMs);
     this.#witness = this.#newWitness();
     this.#health = this.#newHealth();
@@ -132,6 +135,7 @@ export class Node {
       workers: () => this.#apply.size,
       lost: (reason) => this.#serverLost(reason),
     });
+    this.view = this.#newView();
     this.#flow = this.#newFlow();
     this.#questions = newQuestions(parts, this.#members, this.#machine, this.#desk, (event) =>
       this.#drain.push(event),
@@ -158,6 +162,19 @@ export class Node {
       startTimeSeen: (startTime) => this.#clock.observe(startTime),
       stream: (...asked) => this.#recovery.serve(...asked),
       changed: () => this.#report.changed(),
+    });
+  }
+
+  #newView(): NodeView {
+    return new NodeView({
+      config: this.#parts.config,
+      machine: this.#machine,
+      links: this.#members.links,
+      desk: this.#desk,
+      apply: this.#apply,
+      applier: this.#applier,
+      recovery: this.#recovery,
+      retained: () => this.#report.retainedBytes,
     });
   }
 
@@ -290,25 +307,13 @@ export class Node {
     this.#apply.stop();
     this.#finisher.stop();
     await this.#members.links.stop();
-    const { control, observer, probe, store } = this.#parts;
-    const connections = [control, observer, probe, store];
-    // One of them may be what has failed, and a server that hangs answers none.
-    const closed = Promise.allSettled([this.#recovery.ended, ...connections.map((each) => each.close())]);
-    await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, closeLimitMs).unref())]);
+    await closeConnections(this.#parts, this.#recovery.ended);
   }
 
   /** For a client that connects now; `outside`: to a database that the cluster does not replicate. */
   reception(outside?: string): Reception {
     if (this.#health.stopping) return notOnline('FATAL', this.status);
     return outside === undefined ? this.#desk.services : this.#desk.servicesOutside(outside);
-  }
-
-  get ready(): boolean {
-    return !this.#draining && this.#machine.liveness.hasLease(performance.now());
-  }
-
-  get writable(): boolean {
-    return this.ready && this.#machine.liveness.membersReachable(performance.now());
   }
 
   get status(): { readonly status: string; readonly reason: string } {
@@ -318,8 +323,8 @@ export class Node {
   // ---- effects
 
   #execute(effect: NodeEffect): void {
-    const { log } = this.#parts;
     if (shown.has(effect.kind)) this.#report.changed();
+    this.#watch.sees(effect);
     switch (effect.kind) {
       case 'send':
         return this.#members.send(effect.to, effect.message);
@@ -341,8 +346,6 @@ export class Node {
         return this.#desk.endPrepare(effect.gid, effect.refusal);
       case 'interrupt-session':
         return this.#desk.interrupt(effect.pid, effect.winner);
-      case 'alarm':
-        return log.error({ gid: effect.gid, text: effect.text }, mayDiffer);
       case 'persist':
         return this.#durable.write(effect.token, effect.change);
       case 'serve':
@@ -362,11 +365,11 @@ export class Node {
         return this.#referee.carryOut(effect);
       case 'status-changed':
         if (effect.status === 'online') this.#wasOnline = true;
-        return log.info({ status: effect.status, reason: effect.reason }, statusChanged);
+        return;
+      case 'alarm':
       case 'member-lost':
-        return log.warn({ node: effect.node, reason: effect.reason }, 'a member cannot take part');
       case 'member-back':
-        return log.info({ node: effect.node }, 'a member takes part again');
+        return; // #watch has told
       default:
         return unreachable(effect);
     }
@@ -374,10 +377,7 @@ export class Node {
 
   #serve(generation: number | undefined): void {
     this.#generation = generation;
-    if (generation === undefined) return;
-    this.#outcomes.online(generation);
-    const members = this.#machine.generation?.members;
-    this.#parts.log.info({ generation, members }, 'this node is online');
+    if (generation !== undefined) this.#outcomes.online(generation);
   }
 
   // ---- the local server

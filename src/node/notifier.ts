@@ -21,6 +21,7 @@ export class Notifier {
   readonly #log: Logger;
   readonly #builtIn: string;
   readonly #bySession: (gid: Gid, sql: string) => boolean;
+  readonly #counted: (lost: number) => void;
   readonly #lane: NotifyLane;
   /** Of transactions that are prepared here. */
   readonly #prepared = new Map<Gid, Notifications>();
@@ -30,7 +31,9 @@ export class Notifier {
     config: Pick<GatewayConfig, 'postgres' | 'replicatePgNotify'>,
     log: Logger,
     bySession: (gid: Gid, sql: string) => boolean,
+    counted: (lost: number) => void,
   ) {
+    this.#counted = counted;
     this.#log = log;
     this.#builtIn = config.replicatePgNotify ? 'pg_notify_local' : 'pg_notify';
     this.#bySession = bySession;
@@ -68,6 +71,7 @@ export class Notifier {
   /** Listeners of this node will never hear of so many. */
   lost(count: number, reason: string): void {
     this.#lost += count;
+    this.#counted(count);
     this.#log.error({ lost: count, lostSoFar: this.#lost, reason }, 'notifications were not delivered');
   }
 

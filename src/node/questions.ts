@@ -2,12 +2,16 @@
 import type { NodeId } from '../core/identity.ts';
 import type { NodeMachine } from '../core/node/node-machine.ts';
 import { cancelAnswerers, CancelQuestion } from './cancel-question.ts';
+import { ComparisonDesk, comparisonAnswerers } from './comparison-desk.ts';
+import { ComparisonHands } from './comparison-hands.ts';
 import { ddlAnswerers, ddlHandlers } from './ddl-desk.ts';
 import { everywhereAnswerers, EverywhereDesk } from './everywhere-desk.ts';
 import { EverywhereHands } from './everywhere-hands.ts';
 import { contacts, type Members } from './members.ts';
 import type { NodeParts } from './node-parts.ts';
 import { PeerQuestions, type PeerQuestion } from './peer-questions.ts';
+import { repairAnswerers, RepairDesk } from './repair-desk.ts';
+import { RepairHands } from './repair-hands.ts';
 import { RequestDesk } from './request-desk.ts';
 import type { SessionDesk } from './session-desk.ts';
 import { SnapshotDesk, snapshotAnswerers } from './snapshot-desk.ts';
@@ -17,6 +21,7 @@ import { peerAnswerers, requestHandlers, type VerbNode } from './verbs.ts';
 export class Questions {
   readonly #desk: RequestDesk;
   readonly #peers: PeerQuestions;
+  readonly #comparisons: ComparisonDesk;
   readonly everywhere: EverywhereDesk;
   readonly cancels: CancelQuestion;
 
@@ -24,7 +29,9 @@ export class Questions {
     const { announceKey, takeOver, log, control } = node.parts;
     const { incarnation } = takeOver;
     const hands = new EverywhereHands(node.parts);
-    const snapshots = new SnapshotHands(node, desk);
+    const snapshots = new SnapshotHands(node, desk.holds);
+    const comparing = new ComparisonHands(node, snapshots);
+    const repairing = new RepairHands(node, snapshots);
     this.#peers = new PeerQuestions({
       incarnation,
       answerers: {
@@ -32,6 +39,8 @@ export class Questions {
         ...everywhereAnswerers(node, hands),
         ...ddlAnswerers(node),
         ...snapshotAnswerers(snapshots),
+        ...comparisonAnswerers(comparing),
+        ...repairAnswerers(repairing),
         ...cancelAnswerers(desk),
       },
       linked: (to) => members.linked(to),
@@ -39,13 +48,17 @@ export class Questions {
     });
     this.cancels = new CancelQuestion(this.#peers, () => node.contacts());
     this.everywhere = new EverywhereDesk(node, this.#peers, hands);
+    const points = new SnapshotDesk(node, this.#peers, snapshots);
+    this.#comparisons = new ComparisonDesk(node, this.#peers, points, comparing);
+    const repairs = new RepairDesk(node, this.#peers, points, comparing, repairing);
     const note = (id: string, reply: object | undefined, error: object | undefined): Promise<void> =>
       control.noteReply({ id, incarnation, reply, error });
     this.#desk = new RequestDesk(
       { incarnation, announceKey, log, note },
       {
-        ...requestHandlers(node, this.#peers, new SnapshotDesk(node, this.#peers, snapshots)),
+        ...requestHandlers(node, this.#peers, points, this.#comparisons),
         ...ddlHandlers(node, this.#peers),
+        'repair-rows': (args: unknown) => repairs.repair(args),
       },
     );
   }
@@ -66,6 +79,7 @@ export class Questions {
 
   stop(): void {
     this.everywhere.stop();
+    this.#comparisons.stop();
     this.#desk.stop();
     this.#peers.stop();
   }

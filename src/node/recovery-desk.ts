@@ -5,15 +5,21 @@
  * nothing of that will be committed any more.
  */
 import type { Gid, Lsn, NodeId } from '../core/identity.ts';
-import { Recovery, type RecoveryHandler } from '../io/recovery/recovery.ts';
+import type { CatchUpReport } from '../admin/status-report.ts';
+import { Recovery, type RecoveryHandler, type RecoveryProgress } from '../io/recovery/recovery.ts';
 import { CopyDonor } from '../io/recovery/base-backup-donor.ts';
-import { RecoveryDonor } from '../io/recovery/donor.ts';
+import { RecoveryDonor, type DonorLog, type DonorSessionStatus } from '../io/recovery/donor.ts';
 import type { PeerStream } from '../io/peers/peer-stream.ts';
 import { noteSeeded, type Seed } from '../io/store/seed.ts';
 import type { RetainedSlot } from '../io/store/retained-slot.ts';
+import type { Chronicle } from '../telemetry/chronicle.ts';
+import { LagEstimate } from '../telemetry/lag-estimate.ts';
 import type { Happening } from './drain.ts';
 import type { NodeParts } from './node-parts.ts';
 import { headerProof, headerVerifier } from './header-proof.ts';
+
+/** A line of the log tells how far a long replay is this often, ms. */
+const progressLineMs = 10_000;
 
 export interface RecoveryDeskNode {
   event(event: Happening): void;
@@ -43,6 +49,10 @@ export class RecoveryDesk {
   #ended: Promise<void> = Promise.resolve();
   /** Undefined: the server is no copy, or what it holds is known. */
   #seed: Seed | undefined;
+  readonly #estimate = new LagEstimate();
+  #replaying: { readonly donor: NodeId; readonly since: number } | undefined;
+  #progress: RecoveryProgress | undefined;
+  #toldAt = 0;
 
   constructor(parts: NodeParts, slot: RetainedSlot, node: RecoveryDeskNode) {
     this.#parts = parts;
@@ -55,19 +65,41 @@ export class RecoveryDesk {
       lost: () => slot.lost,
       unfit: () => node.unfit(),
       walEnd: () => slot.walEnd(),
-      log: log.child({ component: 'donor' }),
+      log: toldLog(log.child({ component: 'donor' }), parts.telemetry.chronicle),
     });
     this.#copyDonor = new CopyDonor({
       node: config.nodeId,
       login: config.postgres,
       unfit: () => node.unfit(),
-      log: log.child({ component: 'copy' }),
+      log: toldLog(log.child({ component: 'copy' }), parts.telemetry.chronicle),
     });
   }
 
   /** Resolves when nothing of a replay that was ended will be committed any more. */
   get ended(): Promise<void> {
     return this.#ended;
+  }
+
+  /** The nodes that catch up from this one. */
+  get given(): readonly DonorSessionStatus[] {
+    return this.#donor.sessions;
+  }
+
+  /** How far this node is; null: it does not catch up. */
+  get progress(): CatchUpReport | null {
+    if (this.#replaying === undefined) return null;
+    const { donor, since } = this.#replaying;
+    const progress = this.#progress;
+    return {
+      donor,
+      sinceSeconds: Math.round((performance.now() - since) / 1000),
+      lagBytes: progress?.lagBytes ?? null,
+      replayedBytes: progress?.replayedBytes ?? 0,
+      transactions: progress?.transactions ?? 0,
+      transactionsPerSecond: progress?.perSecond ?? 0,
+      paceBytesPerSecond: this.#estimate.bytesPerSecond ?? null,
+      remainingSeconds: this.#estimate.remainingSeconds ?? null,
+    };
   }
 
   serve(to: NodeId, stream: PeerStream, wanted: 'history' | 'copy'): void {
@@ -78,7 +110,11 @@ export class RecoveryDesk {
   recover(donor: NodeId, target: number | undefined): void {
     const run = ++this.#run;
     this.#target = target;
-    this.#parts.log.info({ donor, target }, 'this node replays what it has missed');
+    const text = `this node catches up from node ${donor}`;
+    const message = 'this node replays what it has missed';
+    this.#parts.telemetry.chronicle.tell('info', 'catch-up', text, message, { donor, target });
+    this.#replaying = { donor, since: performance.now() };
+    this.#toldAt = performance.now();
     void this.#start(run, donor);
   }
 
@@ -89,6 +125,7 @@ export class RecoveryDesk {
 
   stop(): void {
     this.#run++;
+    this.#forgetProgress();
     const recovery = this.#recovery;
     this.#recovery = undefined;
     if (recovery !== undefined) this.#ended = this.#ended.then(() => recovery.stop());
@@ -96,6 +133,8 @@ export class RecoveryDesk {
 
   /** The history before `position` is given up: streams that have not come so far end. */
   cutOff(position: Lsn): void {
+    const text = 'max_retained_wal is reached: nodes that are away must be seeded anew';
+    this.#parts.telemetry.chronicle.note('warn', 'history-given-up', text);
     this.#donor.cutOff(position, 'what comes next is not kept any more (max_retained_wal)');
   }
 
@@ -157,14 +196,17 @@ export class RecoveryDesk {
     return {
       replayed: (gids, ddl) => this.#node.replayed(gids, ddl),
       seeded: () => void this.#seeded(),
-      progressed: ({ lagBytes }) => {
-        if (!current() || lagBytes === undefined) return;
+      progressed: (progress) => {
+        const { lagBytes } = progress;
+        if (!current()) return;
+        this.#progressed(progress);
+        if (lagBytes === undefined) return;
         this.#node.event((now) => ({ kind: 'recovery-progressed', now, lagBytes }));
       },
       reached: (generation) => {
         if (!current()) return;
         this.#recovery = undefined;
-        this.#parts.log.info({ generation }, 'this node has replayed what it had missed');
+        this.#reached(generation);
         this.#node.event((now) => ({ kind: 'recovery-reached', now, generation }));
       },
       failed: (cause, reason) => {
@@ -174,10 +216,51 @@ export class RecoveryDesk {
     };
   }
 
+  #progressed(progress: RecoveryProgress): void {
+    const now = performance.now();
+    this.#progress = progress;
+    if (progress.lagBytes !== undefined) this.#estimate.add(now, progress.lagBytes);
+    if (now - this.#toldAt < progressLineMs) return;
+    this.#toldAt = now;
+    this.#parts.log.info({ ...this.progress }, 'this node catches up');
+  }
+
+  #reached(generation: number): void {
+    const { sinceSeconds: seconds = 0, transactions = 0 } = this.progress ?? {};
+    const message = 'this node has replayed what it had missed';
+    const text = `this node is level again: ${transactions} transactions replayed in ${seconds} s`;
+    const fields = { generation, transactions, seconds };
+    this.#parts.telemetry.chronicle.tell('info', 'caught-up', text, message, fields);
+    this.#forgetProgress();
+  }
+
+  #forgetProgress(): void {
+    this.#replaying = undefined;
+    this.#progress = undefined;
+    this.#estimate.clear();
+  }
+
   #failed(run: number, reason: string, reseed = false): void {
     if (run !== this.#run) return;
     this.#recovery = undefined;
-    this.#parts.log.warn({ reason, reseed }, 'the replay has ended before its time');
+    this.#forgetProgress();
+    const message = 'the replay has ended before its time';
+    const text = `catching up has failed: ${reason}`;
+    this.#parts.telemetry.chronicle.tell('warn', 'catch-up-failed', text, message, { reason, reseed });
     this.#node.event((now) => ({ kind: 'recovery-failed', now, reason, reseed }));
   }
+}
+
+/** Lines that begin with a node to which this one gives something are events, too. */
+function toldLog(log: DonorLog, chronicle: Chronicle): DonorLog {
+  const note = (level: 'info' | 'warn', fields: object, message: string): void => {
+    const { to, reason } = fields as { to?: unknown; reason?: unknown };
+    const why = typeof reason === 'string' ? `: ${reason}` : '';
+    log[level](fields, message);
+    if (typeof to === 'number') chronicle.note(level, 'donor', `for node ${to}: ${message}${why}`);
+  };
+  return {
+    info: (fields, message) => note('info', fields, message),
+    warn: (fields, message) => note('warn', fields, message),
+  };
 }

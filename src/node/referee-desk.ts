@@ -3,6 +3,7 @@
  * Rule: each life of the node in this process has a contact of its own, because answers carry the tokens of
  * one machine. The adapters are loaded only where there is a referee.
  */
+import type { Chronicle } from '../telemetry/chronicle.ts';
 import type { GatewayConfig } from '../config/schema.ts';
 import type { RefereeNews, RefereeTimes } from '../core/node/arbiter.ts';
 import type { RefereeContact } from '../io/referee/referee-contact.ts';
@@ -11,11 +12,17 @@ import type { RefereeCall } from '../io/referee/referee-link.ts';
 export class RefereeDesk {
   readonly #config: GatewayConfig;
   readonly #event: (event: (now: number) => RefereeNews) => void;
+  readonly #chronicle: Chronicle;
   #contact: RefereeContact | undefined;
   #stopped = false;
 
-  constructor(config: GatewayConfig, event: (event: (now: number) => RefereeNews) => void) {
+  constructor(
+    config: GatewayConfig,
+    chronicle: Chronicle,
+    event: (event: (now: number) => RefereeNews) => void,
+  ) {
     this.#config = config;
+    this.#chronicle = chronicle;
     this.#event = event;
   }
 
@@ -39,8 +46,16 @@ export class RefereeDesk {
       self: nodeId,
       other,
       timeoutMs: rest.heartbeatRecvTimeoutMs,
-      onConnected: () => this.#tell((now) => ({ kind: 'referee-connected', now })),
-      onLost: (reason) => this.#tell((now) => ({ kind: 'referee-lost', now, reason })),
+      onConnected: () => {
+        const text = 'the referee is connected';
+        this.#chronicle.tell('info', 'referee', text, text, {});
+        this.#tell((now) => ({ kind: 'referee-connected', now }));
+      },
+      onLost: (reason) => {
+        const text = 'the referee cannot be reached';
+        this.#chronicle.tell('warn', 'referee-lost', `${text}: ${reason}`, text, { reason });
+        this.#tell((now) => ({ kind: 'referee-lost', now, reason }));
+      },
       onAnswer: (token, answer) => this.#tell((now) => ({ kind: 'referee-answered', now, token, answer })),
     });
     await this.#contact.start();
@@ -51,6 +66,11 @@ export class RefereeDesk {
   }
 
   carryOut(call: RefereeCall): void {
+    if (call.kind === 'request-grant') {
+      const { generation } = call;
+      const text = `the referee is asked whether this node goes on alone in generation ${generation}`;
+      this.#chronicle.tell('warn', 'referee-asked', text, 'the referee is asked for a grant', { generation });
+    }
     this.#contact?.carryOut(call);
   }
 

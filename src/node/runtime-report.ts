@@ -23,6 +23,8 @@ export class RuntimeReport {
   readonly #source: RuntimeSource;
   #dirty = true;
   #writtenAt = -Infinity;
+  /** WAL that the server keeps for others, as it was last asked. */
+  retainedBytes = 0;
 
   constructor(parts: NodeParts, machine: NodeMachine, source: RuntimeSource) {
     this.#parts = parts;
@@ -40,10 +42,11 @@ export class RuntimeReport {
     this.#dirty = false;
     this.#writtenAt = now;
     try {
+      this.retainedBytes = await this.#parts.slot.retainedBytes();
       const counts = {
         unsupervised: this.#source.unsupervised(),
         workers: this.#source.workers(),
-        retainedBytes: await this.#parts.slot.retainedBytes(),
+        retainedBytes: this.retainedBytes,
       };
       await this.#parts.control.writeRuntime(this.#state(now, counts));
     } catch (error) {

@@ -14,9 +14,14 @@ import type { ErrorText } from '../core/wire/messages.ts';
 import { ClientMemory } from '../io/clients/client-memory.ts';
 import type { ClientSession } from '../io/clients/client-session.ts';
 import type { SessionServices } from '../io/clients/session-services.ts';
+import type { SessionTimes } from '../io/clients/session-times.ts';
 import type { GatewayConfig } from '../config/schema.ts';
+import type { NodeTelemetry } from '../telemetry/node-telemetry.ts';
 import type { BranchDesk } from './branch-desk.ts';
 import type { CancelQuestion } from './cancel-question.ts';
+import { CommitHolds } from './commit-holds.ts';
+import { dollarQuoted, heldBack, notAllMembers, notOnline, notReplicated } from './desk-texts.ts';
+import type { Trouble } from './desk-texts.ts';
 import { frameSql } from './everywhere-frame.ts';
 import { headerProof, keyProof } from './header-proof.ts';
 
@@ -65,6 +70,7 @@ export class SessionDesk {
   readonly #config: GatewayConfig;
   readonly #node: DeskNode;
   readonly #memory: ClientMemory;
+  readonly #telemetry: NodeTelemetry;
   readonly #sessions = new Set<ClientSession>();
   readonly #waiting = new Map<Gid, ClientSession>();
   /** Their PREPARE is on its way, or they are held open. */
@@ -78,10 +84,17 @@ export class SessionDesk {
   /** Where sessions of other gateways are cancelled. */
   cancels: CancelQuestion | undefined;
   #draining = false;
-  #heldUntil = 0;
+  /** A moment in which nothing of this node is prepared (snapshot-desk.ts). */
+  readonly holds = new CommitHolds();
 
-  constructor(config: GatewayConfig, node: DeskNode, shown: ReadonlyMap<string, string>) {
+  constructor(
+    config: GatewayConfig,
+    node: DeskNode,
+    shown: ReadonlyMap<string, string>,
+    telemetry: NodeTelemetry,
+  ) {
     this.#config = config;
+    this.#telemetry = telemetry;
     this.#memory = new ClientMemory(config.maxClientMemoryBytes);
     this.#node = node;
     this.#counter = config.postgres.number * countersOfDatabase;
@@ -90,6 +103,23 @@ export class SessionDesk {
 
   get size(): number {
     return this.#sessions.size;
+  }
+
+  get sessions(): Iterable<ClientSession> {
+    return this.#sessions;
+  }
+
+  get memoryBytes(): number {
+    return this.#memory.bytes;
+  }
+
+  get draining(): boolean {
+    return this.#draining;
+  }
+
+  /** Of the session that waits for the gid; undefined when its client is gone. */
+  timesOf(gid: Gid): SessionTimes | undefined {
+    return this.#waiting.get(gid)?.times;
   }
 
   #makeServices(shownSettings: ReadonlyMap<string, string>): SessionServices {
@@ -114,12 +144,13 @@ export class SessionDesk {
       everywherePorts: (session) => ({
         frameSql,
         everywhere: (order) => this.#runEverywhere(session, order),
-        held: () => this.held,
+        held: () => this.holds.held,
       }),
       prepareEnded: (gid, end) => {
         this.#preparing.delete(gid);
         if (end === 'failed') this.#waiting.delete(gid);
         if (end === 'failed') node.branches.prepareFailed(gid);
+        else this.timesOf(gid)?.prepared(end === 'empty');
         node.prepareEnded(gid, end);
       },
       prepareLost: (gid, pid) => {
@@ -140,7 +171,12 @@ export class SessionDesk {
       scramVerifier: (user) => node.scramVerifier(user),
       admission: (admin) => this.#admission(admin),
       memory: this.#memory,
-      sessionStarted: (session) => void this.#sessions.add(session),
+      tally: this.#telemetry.tally,
+      endedForMemory: (session) => this.#endedForMemory(session),
+      sessionStarted: (session) => {
+        this.#sessions.add(session);
+        this.#telemetry.tally.sessionsStarted++;
+      },
       sessionEnded: (session) => {
         this.#sessions.delete(session);
         this.#startTimes.delete(session);
@@ -176,7 +212,7 @@ export class SessionDesk {
       return { text: notOnline(severity, trouble), passing: trouble.passing };
     }
     if (!write) return undefined;
-    if (this.held) return { text: heldBack, passing: true };
+    if (this.holds.held) return { text: heldBack, passing: true };
     const missing = this.#node.unreachable();
     return missing === undefined
       ? undefined
@@ -187,9 +223,10 @@ export class SessionDesk {
     const node = this.#config.nodeId;
     const { incarnation } = this.#node;
     const generation = this.#node.generation();
-    if (generation === undefined || this.held) return undefined;
+    if (generation === undefined || this.holds.held) return undefined;
     const gid = formatGid({ node, generation, incarnation, counter: ++this.#counter });
     this.#waiting.set(gid, session);
+    session.times.prepareSent();
     this.#preparing.add(gid);
     this.#node.prepareSent(gid, startTime);
     return gid;
@@ -207,18 +244,16 @@ export class SessionDesk {
     return `SELECT mtm.announce(${dollarQuoted(command)}, ${dollarQuoted(tag)}, '${proof}')`;
   }
 
-  // ---- a moment in which nothing of this node is prepared (snapshot-desk.ts)
-
-  get held(): boolean {
-    return performance.now() < this.#heldUntil;
-  }
-
-  hold(ms: number): void {
-    this.#heldUntil = performance.now() + ms;
-  }
-
-  release(): void {
-    this.#heldUntil = 0;
+  #endedForMemory({ backendPid: pid, user }: ClientSession): void {
+    const { maxClientMemoryBytes: limitBytes, postgres } = this.#config;
+    this.#telemetry.tally.clientsEndedForMemory++;
+    this.#telemetry.chronicle.tell(
+      'warn',
+      'client-ended',
+      `a client was ended: it held the most of max_client_memory (process ${pid})`,
+      'a client was ended: it held the most of max_client_memory',
+      { pid, user, database: postgres.database, limitBytes },
+    );
   }
 
   #runEverywhere(session: ClientSession, order: EverywhereOrder | undefined): void {
@@ -333,6 +368,10 @@ export class SessionDesk {
   async drain(limitMs: number): Promise<void> {
     this.#draining = true;
     const until = performance.now() + limitMs;
+    const { chronicle } = this.#telemetry;
+    const sessions = this.#sessions.size;
+    const text = `client sessions are ended, ${sessions} of them`;
+    chronicle.tell('info', 'drain', text, 'client sessions are ended', { sessions, limitMs });
     for (;;) {
       const late = performance.now() > until;
       for (const session of [...this.#sessions]) {
@@ -344,58 +383,4 @@ export class SessionDesk {
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   }
-}
-
-const heldBack: ErrorText = {
-  severity: 'ERROR',
-  sqlstate: '40001',
-  message: '[multimaster] commits are held back for a moment: the nodes are compared',
-};
-
-interface Trouble {
-  readonly node: number;
-  readonly text: string;
-}
-
-/** What a client is told that wants something of this node now. */
-export function notOnline(
-  severity: 'FATAL' | 'ERROR',
-  trouble: { readonly status: string; readonly reason: string },
-): ErrorText {
-  return {
-    severity,
-    sqlstate: '57P03',
-    message: `[multimaster] node is not online: current status "${trouble.status}"`,
-    detail: trouble.reason,
-    hint:
-      'Use another node, or bring the missing ones back; mtm.status() in a session with ' +
-      'application_name=mtm_admin tells more.',
-  };
-}
-
-function notAllMembers(missing: readonly Trouble[]): ErrorText {
-  return {
-    severity: 'ERROR',
-    sqlstate: '57P03',
-    message: '[multimaster] a write needs all members of the generation, and not all can be reached',
-    detail: missing.map(({ node, text }) => `Node ${node}: ${text}.`).join(' '),
-    hint: 'Reads go on. Bring the node back; a write that was refused has left nothing behind.',
-  };
-}
-
-function notReplicated(database: string): ErrorText {
-  return {
-    severity: 'ERROR',
-    sqlstate: '0A000',
-    message: `[multimaster] the database "${database}" is not replicated: it is only read through a gateway`,
-    hint:
-      'Use a database of the cluster (postgres.database and postgres.more_databases of gateway.yaml), or ' +
-      'application_name=mtm_admin for unsupervised work on this node.',
-  };
-}
-
-function dollarQuoted(text: string): string {
-  let tag = 'mtm';
-  while (text.includes(`$${tag}$`)) tag += 'x';
-  return `$${tag}$${text}$${tag}$`;
 }

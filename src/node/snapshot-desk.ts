@@ -18,6 +18,7 @@ const verbs = {
   take: 'snapshot-take',
   declare: 'snapshot-declare',
   fetch: 'snapshot-fetch',
+  touch: 'snapshot-touch',
   free: 'snapshot-free',
 } as const;
 
@@ -32,6 +33,13 @@ interface Call {
   readonly query?: string;
   readonly searchPath?: string;
   readonly count?: number;
+  readonly unusedMs?: number;
+}
+
+/** Snapshots of one logical point. */
+export interface Point {
+  readonly token: string;
+  readonly members: readonly NodeId[];
 }
 
 type Verb = (typeof verbs)[keyof typeof verbs];
@@ -87,6 +95,28 @@ export class SnapshotDesk {
     return { freed: kept !== undefined };
   }
 
+  /** For a longer look (comparison-desk.ts): whoever asks touches it in time, and frees it. */
+  async point(unusedMs: number): Promise<Point> {
+    const members = this.#members();
+    const token = this.#token();
+    await this.#take(token, members, unusedMs);
+    return { token, members };
+  }
+
+  /** It goes on to be needed on these nodes. Where it cannot be said the snapshot is lost, and its next use fails. */
+  async touch(token: string, members: readonly NodeId[]): Promise<void> {
+    await this.#each(members, verbs.touch, { token }, momentMs).catch(() => undefined);
+  }
+
+  async freePoint({ token, members }: Point): Promise<void> {
+    await this.#free(token, members);
+  }
+
+  /** Configured nodes that take no part. */
+  away(members: readonly NodeId[]): NodeId[] {
+    return this.#node.machine.configuration.configured.filter((node) => !members.includes(node));
+  }
+
   async #freeWithSession(backendPid: number, token: string): Promise<void> {
     const { client } = this.#node.parts.observer;
     while (this.#kept.get(backendPid)?.token === token) {
@@ -113,16 +143,15 @@ export class SnapshotDesk {
   }
 
   #away(members: readonly NodeId[]): string[] {
-    const away = this.#node.machine.configuration.configured.filter((node) => !members.includes(node));
-    return away.map((node) => `node ${node} is away and was not compared`);
+    return this.away(members).map((node) => `node ${node} is away and was not compared`);
   }
 
   // ---- the moment
 
   /** The names of the snapshots, in the order of the members. */
-  async #take(token: string, members: readonly NodeId[]): Promise<string[]> {
+  async #take(token: string, members: readonly NodeId[], unusedMs?: number): Promise<string[]> {
     for (let attempt = 1; ; attempt++) {
-      const names = await this.#attempt(token, members);
+      const names = await this.#attempt(token, members, unusedMs);
       if (names !== undefined) return names;
       if (attempt === attempts) break;
       await pause(pauseMs * attempt);
@@ -134,12 +163,21 @@ export class SnapshotDesk {
     );
   }
 
-  async #attempt(token: string, members: readonly NodeId[]): Promise<string[] | undefined> {
+  async #attempt(
+    token: string,
+    members: readonly NodeId[],
+    unusedMs: number | undefined,
+  ): Promise<string[] | undefined> {
     let taken: unknown[] | undefined;
     try {
       const quiet = await this.#each(members, verbs.hold, { token }, momentMs);
       if (quiet.every((each) => each === true))
-        taken = await this.#each(members, verbs.take, { token }, momentMs);
+        taken = await this.#each(
+          members,
+          verbs.take,
+          unusedMs === undefined ? { token } : { token, unusedMs },
+          momentMs,
+        );
     } finally {
       // Where it cannot be asked for, it ends by itself.
       await this.#each(members, verbs.release, { token }, momentMs).catch(() => undefined);
@@ -213,15 +251,17 @@ function shown(value: string | null | undefined): string {
 async function answer(hands: SnapshotHands, verb: Verb, call: Call): Promise<unknown> {
   switch (verb) {
     case verbs.hold:
-      return hands.hold();
+      return hands.hold(call.token);
     case verbs.release:
-      return hands.release();
+      return hands.release(call.token);
     case verbs.take:
-      return hands.take(call.token);
+      return hands.take(call.token, call.unusedMs);
     case verbs.declare:
       return hands.declare(call.token, call.query ?? '', call.searchPath ?? '');
     case verbs.fetch:
       return hands.fetch(call.token, call.count ?? 1);
+    case verbs.touch:
+      return hands.nameOf(call.token);
     default:
       return hands.free(call.token);
   }

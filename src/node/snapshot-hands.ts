@@ -7,24 +7,19 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type pg from 'pg';
 import { openOwnClient } from '../io/postgres/own-client.ts';
 import { pinnedFormats } from '../io/postgres/pinned-settings.ts';
+import type { CommitHolds } from './commit-holds.ts';
 import { RequestError } from './request-desk.ts';
 import type { VerbNode } from './verbs.ts';
 
 /** Whoever asks must be done within it, ms. */
 const holdMs = 3000;
 const quietMs = 400;
-const unusedMs = 600_000;
+const patientMs = 600_000;
 const looksMs = 5;
-
-/** Holds back what would be prepared from now on. */
-export interface CommitHold {
-  hold(ms: number): void;
-  release(): void;
-  readonly held: boolean;
-}
 
 interface Taken {
   readonly client: pg.Client;
+  readonly name: string;
   timer: NodeJS.Timeout;
 }
 
@@ -35,22 +30,34 @@ export interface Chunk {
 
 export class SnapshotHands {
   readonly #node: VerbNode;
-  readonly #desk: CommitHold;
+  readonly #holds: CommitHolds;
   readonly #taken = new Map<string, Taken>();
+  #freed: (token: string) => void = () => undefined;
 
-  constructor(node: VerbNode, desk: CommitHold) {
+  constructor(node: VerbNode, holds: CommitHolds) {
     this.#node = node;
-    this.#desk = desk;
+    this.#holds = holds;
+  }
+
+  /** Told when a snapshot is no longer there. */
+  onFree(freed: (token: string) => void): void {
+    this.#freed = freed;
   }
 
   /** Resolves when none of this node's own transactions is in flight; false: they did not end in time. */
-  async hold(): Promise<boolean> {
-    this.#desk.hold(holdMs);
+  async hold(token: string): Promise<boolean> {
+    this.#holds.hold(token, holdMs);
     return this.#until(() => this.#node.machine.openTransactions.own === 0);
   }
 
-  release(): void {
-    this.#desk.release();
+  release(token: string): void {
+    this.#holds.release(token);
+  }
+
+  /** While all nodes hold: nothing of others is in flight here any more; false: it did not end in time. */
+  async quiet(token: string): Promise<boolean> {
+    const { machine } = this.#node;
+    return (await this.#until(() => machine.openTransactions.foreign === 0)) && this.#holds.isHeldFor(token);
   }
 
   async #until(condition: () => boolean): Promise<boolean> {
@@ -62,20 +69,28 @@ export class SnapshotHands {
     return true;
   }
 
-  /** While all nodes hold. The exported name of the snapshot; undefined: something was still in flight. */
-  async take(token: string): Promise<string | undefined> {
-    const { machine, parts } = this.#node;
-    if (!(await this.#until(() => machine.openTransactions.foreign === 0))) return undefined;
-    const client = await openOwnClient(parts.config.postgres, 'mtm_snapshot', pinnedFormats);
-    const timer = setTimeout(() => void this.free(token), unusedMs);
-    timer.unref();
-    this.#taken.set(token, { client, timer });
+  /**
+   * While all nodes hold. The exported name of the snapshot; undefined: something was still in flight. It is
+   * kept for `unusedMs` after its last use.
+   */
+  async take(token: string, unusedMs = patientMs): Promise<string | undefined> {
+    if (!(await this.quiet(token))) return undefined;
+    const client = await openOwnClient(this.#node.parts.config.postgres, 'mtm_snapshot', pinnedFormats);
     client.on('error', () => void this.free(token));
     await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
     const { rows } = await client.query<{ name: string }>('SELECT pg_catalog.pg_export_snapshot() AS name');
-    if (this.#desk.held) return rows[0]!.name;
+    const { name } = rows[0]!;
+    const timer = setTimeout(() => void this.free(token), unusedMs);
+    timer.unref();
+    this.#taken.set(token, { client, name, timer });
+    if (this.#holds.isHeldFor(token)) return name;
     await this.free(token);
     return undefined;
+  }
+
+  /** The exported name; throws when it is no longer there. That somebody asks keeps the snapshot. */
+  nameOf(token: string): string {
+    return this.#of(token).name;
   }
 
   /** A query whose rows are then fetched. One statement: it is sent as a prepared one. */
@@ -119,6 +134,7 @@ export class SnapshotHands {
     const taken = this.#taken.get(token);
     if (taken === undefined) return;
     this.#taken.delete(token);
+    this.#freed(token);
     clearTimeout(taken.timer);
     await taken.client.end().catch(() => undefined); // it may be what has failed
   }

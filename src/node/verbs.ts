@@ -5,6 +5,7 @@
  */
 import type { NodeId } from '../core/identity.ts';
 import type { NodeMachine } from '../core/node/node-machine.ts';
+import type { ComparisonDesk } from './comparison-desk.ts';
 import type { Happening } from './drain.ts';
 import { copyEnd, MembershipDesk } from './membership-desk.ts';
 import type { NodeParts } from './node-parts.ts';
@@ -32,6 +33,7 @@ export function requestHandlers(
   node: VerbNode,
   peers: PeerQuestions,
   snapshots: SnapshotDesk,
+  comparisons: ComparisonDesk,
 ): Record<string, RequestHandler> {
   const { config } = node.parts;
   const { nodeId } = config;
@@ -48,6 +50,8 @@ export function requestHandlers(
     'check-query': (args) => snapshots.check(args),
     'get-snapshots': (args, asker) => snapshots.get(args, asker),
     'free-snapshots': (args, asker) => snapshots.release(args, asker),
+    'begin-comparison': (args, asker) => comparisons.begin(args, asker),
+    'comparison-news': (args, asker) => comparisons.news(args, asker),
     'add-node': (args) => membership.add(args),
     'join-node': (args) => membership.join(args),
     'drop-node': (args) => membership.drop(args),

@@ -9,6 +9,11 @@ export interface Candidate {
   readonly targets: readonly PgbenchTarget[];
   /** The servers behind it, reached without it. */
   readonly servers: readonly PgbenchTarget[];
+  /**
+   * With several targets: the speeds add up (`sum`), or all of them do the same work beside each other, without knowing of
+   * each other, and the slowest one's speed is the candidate's.
+   */
+  readonly combine: 'sum' | 'slowest';
   readonly workloads: readonly WorkloadKey[];
   /** Roots of the process trees whose CPU time is the candidate's price; none when clients connect to the server. */
   readonly processes: readonly number[];
@@ -24,3 +29,14 @@ export interface Skipped {
   /** Installed, asked for, and yet not measurable. */
   readonly failure: boolean;
 }
+
+export const candidateTitles: Record<CandidateKey, string> = {
+  direct: 'direct',
+  pgbouncer: 'PgBouncer',
+  gateway: 'gateway',
+  gateways: '3 gateways',
+  'pgpool-native': 'Pgpool native',
+  'pgpool-snapshot': 'Pgpool snapshot',
+  streaming: 'sync streaming',
+  limit: 'limit',
+};

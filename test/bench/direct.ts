@@ -9,6 +9,7 @@ export function directCandidate(group: ServerGroup): Candidate {
     title: 'direct',
     targets: group.servers,
     servers: group.servers,
+    combine: 'sum',
     workloads: workloadKeys,
     processes: [],
     recover: () => endSessions(group.servers),

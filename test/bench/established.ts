@@ -1,4 +1,4 @@
-/** A thread of clients that were there before: they read, and write down how long each answer took. See crowd.ts. */
+/** A thread of clients that were there before: they read, and write down how long each answer took. See sessions.ts. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { Client } from 'pg';
 

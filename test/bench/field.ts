@@ -3,13 +3,15 @@ import { join } from 'node:path';
 import type { Candidate, Skipped } from './candidate.ts';
 import { directCandidate } from './direct.ts';
 import { launchGateways, type Gateways } from './gateway.ts';
+import { limitCandidate } from './limit.ts';
 import type { BenchOptions, CandidateKey } from './options.ts';
 import type { Pgbench } from './pgbench.ts';
 import { findPgbouncer, startPgbouncer } from './pgbouncer.ts';
 import { findPgpool, pgpoolTitle, startPgpool, type PgpoolMode } from './pgpool.ts';
 import { hasProcessFigures } from './process-figures.ts';
-import { query, startGroup, type ServerGroup } from './server-group.ts';
+import { startGroup, type ServerGroup } from './server-group.ts';
 import { readSlowly, type SlowReaderOutcome } from './slow-reader.ts';
+import { startStreaming, streamingTitle } from './streaming.ts';
 
 export interface Field {
   readonly candidates: readonly Candidate[];
@@ -53,15 +55,10 @@ export class FieldBuilder {
     return keys.some((key) => this.#options.candidates.includes(key));
   }
 
-  async #group(name: string, offset: number, count: number): Promise<ServerGroup> {
+  #group(name: string, offset: number, count: number): Promise<ServerGroup> {
     const folder = join(this.#folder, name);
     const port = this.#options.port + offset;
-    const group = await startGroup(this.#stack, this.#options, folder, port, count, this.#signal);
-    for (const server of group.servers.slice(0, this.#versions.length === 0 ? 1 : 0)) {
-      const [row] = await query(server, 'SHOW server_version');
-      this.#versions.push(`PostgreSQL ${String(row?.['server_version'])}`);
-    }
-    return group;
+    return startGroup(this.#stack, this.#options, folder, port, count, this.#signal);
   }
 
   /** A candidate that fails is reported with its reason and does not spoil the run of the others. */
@@ -83,7 +80,8 @@ export class FieldBuilder {
   async build(): Promise<Field> {
     const gateways = await this.#gateways();
     await this.#directServer();
-    await this.#pgpools();
+    await this.#streaming();
+    await this.#threeServers();
     return {
       candidates: this.#candidates,
       skipped: this.#skipped,
@@ -111,13 +109,13 @@ export class FieldBuilder {
   }
 
   async #gateways(): Promise<Gateways | undefined> {
-    const wanted = this.#wants('gateway', 'gateways') || this.#options.memory;
+    const wanted = this.#wants('gateway', 'gateways') || this.#options.parts.includes('memory');
     if (!wanted) return undefined;
     const group = await this.#group('gateway', 0, 3);
     const gateways = await this.#attempt('gateway', 'gateway', async () => {
       const launched = await launchGateways(group, this.#options.profileFolder, this.#signal);
       // Before the tables are filled, which leaves a heap that says more about loading than about relaying.
-      if (this.#options.memory) this.#slowReader = await this.#readSlowly(launched);
+      if (this.#options.parts.includes('memory')) this.#slowReader = await this.#readSlowly(launched);
       for (const target of launched.one.targets) await this.#pgbench.initialise(target, this.#options.scale);
       return launched;
     });
@@ -140,17 +138,39 @@ export class FieldBuilder {
     }
   }
 
-  async #pgpools(): Promise<void> {
+  async #streaming(): Promise<void> {
+    if (!this.#wants('streaming')) return;
+    const started = await this.#attempt('streaming', streamingTitle, async () => {
+      const folder = join(this.#folder, 'streaming');
+      const candidate = await startStreaming(this.#stack, this.#options, folder, this.#options.port + 40);
+      for (const target of candidate.targets) await this.#pgbench.initialise(target, this.#options.scale);
+      return candidate;
+    });
+    if (started !== undefined) this.#candidates.push(started);
+  }
+
+  /** Those that need three servers and nothing of ours: each in a database of its own. */
+  async #threeServers(): Promise<void> {
     const modes = (['native', 'snapshot'] as const).filter((mode) => this.#wants(`pgpool-${mode}`));
     const found = findPgpool();
-    if (modes.length === 0) return;
-    if (found === undefined) {
-      for (const mode of modes) this.#skip(`pgpool-${mode}`, pgpoolTitle(mode));
-      return;
+    if (found === undefined) for (const mode of modes) this.#skip(`pgpool-${mode}`, pgpoolTitle(mode));
+    const usesPgpool = modes.length > 0 && found !== undefined;
+    if (!usesPgpool && !this.#wants('limit')) return;
+    const group = await this.#group('three', 20, 3);
+    if (usesPgpool) {
+      for (const mode of modes) await this.#pgpool(mode, group, found.program);
+      this.#versions.push(found.version);
     }
-    const group = await this.#group('pgpool', 20, 3);
-    for (const mode of modes) await this.#pgpool(mode, group, found.program);
-    this.#versions.push(found.version);
+    if (this.#wants('limit')) await this.#limit(group);
+  }
+
+  async #limit(group: ServerGroup): Promise<void> {
+    const made = await this.#attempt('limit', 'limit', async () => {
+      const candidate = await limitCandidate(group);
+      for (const server of candidate.servers) await this.#pgbench.initialise(server, this.#options.scale);
+      return candidate;
+    });
+    if (made !== undefined) this.#candidates.push(made);
   }
 
   async #pgpool(mode: PgpoolMode, group: ServerGroup, program: string): Promise<void> {

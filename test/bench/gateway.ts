@@ -74,6 +74,7 @@ export async function launchGateways(
   const common = {
     servers: group.servers,
     processes: pids,
+    combine: 'sum' as const,
     recover: () => requireOnline(nodes),
   };
   return {

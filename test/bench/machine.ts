@@ -1,6 +1,9 @@
 /** Where the figures were measured: a figure without its machine says nothing. */
+import { spawnSync } from 'node:child_process';
 import { readFileSync, existsSync } from 'node:fs';
 import { cpus, loadavg, release, totalmem, type } from 'node:os';
+import { join } from 'node:path';
+import { serverBinaries, type PostgresMajor } from '../../src/io/launcher/server-binaries.ts';
 
 export interface Machine {
   readonly date: string;
@@ -18,8 +21,9 @@ function distribution(): string {
   return /^PRETTY_NAME="?([^"\n]*)/m.exec(readFileSync('/etc/os-release', 'utf8'))?.[1] ?? type();
 }
 
-/** `versions`: of the servers and of what is compared. */
-export function describeMachine(versions: readonly string[]): Machine {
+/** `versions`: of what measures and is compared, beside the servers. */
+export function describeMachine(major: PostgresMajor, versions: readonly string[]): Machine {
+  const server = spawnSync(join(serverBinaries(major), 'postgres'), ['--version'], { encoding: 'utf8' });
   return {
     date: new Date().toISOString().slice(0, 16).replace('T', ' ') + ' UTC',
     processor: cpus()[0]?.model.trim() ?? 'unknown processor',
@@ -27,6 +31,10 @@ export function describeMachine(versions: readonly string[]): Machine {
     memoryGigabytes: Math.round(totalmem() / 1e9),
     system: `${distribution()}, kernel ${release()}`,
     loadBefore: Math.round((loadavg()[0] ?? 0) * 10) / 10,
-    versions: [`Node.js ${process.versions.node}`, ...versions],
+    versions: [
+      `Node.js ${process.versions.node}`,
+      server.stdout.trim().replace(/^postgres \((.*)\)/, '$1'),
+      ...versions,
+    ],
   };
 }

@@ -1,5 +1,5 @@
 /**
- * `npm run bench`: how fast the gateway is beside the server alone, PgBouncer and Pgpool-II, on this machine, in one run.
+ * `npm run bench`: how fast the gateway is beside what one would take instead and beside the limit, on this machine, in one run.
  * Everything it starts is on loopback, has its own temporary folder and ports, and is stopped at the end, also on Ctrl-C.
  * Progress goes to standard error, the report to standard output. Exit code 1: a limit that must hold does not.
  */
@@ -7,20 +7,29 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { measureBulk, type BulkOutcome } from './bulk.ts';
+import { measureCommits } from './commit-latency.ts';
+import { runEndurance } from './endurance.ts';
 import { FieldBuilder, type Field } from './field.ts';
 import { observeIdle } from './gateway.ts';
+import { judge, type Outcome } from './judgement.ts';
 import { describeMachine } from './machine.ts';
-import { measureAll, warmUp } from './measurement.ts';
+import { measureAll, warmUp, type Measuring } from './measurement.ts';
+import { measureNodeCount } from './node-count.ts';
 import { readOptions, usage, UsageError, type BenchOptions } from './options.ts';
 import { findPgbench, Pgbench } from './pgbench.ts';
-import { formatReport, judge, type Outcome } from './report.ts';
+import { formatReport } from './report.ts';
 import { query, serversAgree } from './server-group.ts';
+import { measureIdleSessions, startSpaciousNode } from './sessions.ts';
 import { makeWorkloads } from './workload.ts';
+
+const sessionsPortOffset = 80;
 
 const report = (line: string) => process.stderr.write(`${line}\n`);
 
 async function compareServers(field: Field): Promise<Outcome['agreement'][number][]> {
-  const replicated = field.candidates.filter(({ key, servers }) => servers.length > 1 && key !== 'gateways');
+  const replicated = field.candidates.filter(
+    ({ key, servers, combine }) => servers.length > 1 && key !== 'gateways' && combine === 'sum',
+  );
   const results: { title: string; agree: boolean }[] = [];
   for (const { title, servers } of replicated) results.push({ title, agree: await serversAgree(servers) });
   return results;
@@ -34,30 +43,62 @@ async function settle(field: Field): Promise<void> {
   }
 }
 
-async function bulkOf(field: Field, folder: string, signal: AbortSignal): Promise<BulkOutcome> {
-  const direct = field.candidates.find(({ key }) => key === 'direct')?.targets[0];
-  const { gateways } = field;
-  if (direct === undefined || gateways === undefined)
-    return { failure: 'needs the candidates direct and gateway' };
+/** A part that fails is reported with its reason and does not spoil the run. */
+async function attempt<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T | { failure: string }> {
   try {
-    return await measureBulk(direct, gateways, folder, signal, report);
+    return await work();
   } catch (error) {
     signal.throwIfAborted();
     return { failure: (error as Error).message };
   }
 }
 
-async function runBench(options: BenchOptions, folder: string, signal: AbortSignal): Promise<Outcome> {
-  const program = findPgbench();
-  if (program === undefined) {
-    throw new UsageError('pgbench is not installed: sh config/tool/install-bench.sh');
-  }
-  const machine = describeMachine([]);
-  const pgbench = new Pgbench(program, signal);
+async function bulkOf(field: Field, folder: string, signal: AbortSignal): Promise<BulkOutcome> {
+  const direct = field.candidates.find(({ key }) => key === 'direct')?.targets[0];
+  const { gateways } = field;
+  if (direct === undefined || gateways === undefined)
+    return { failure: 'needs the candidates direct and gateway' };
+  return attempt(signal, () => measureBulk(direct, gateways, folder, signal, report));
+}
+
+async function commitsOf(field: Field, measuring: Measuring, folder: string, signal: AbortSignal) {
+  const limit = field.candidates.find(({ key }) => key === 'limit');
+  const gateway = field.gateways?.one;
+  if (limit === undefined || gateway === undefined)
+    return { failure: 'needs the candidates limit and gateway' };
+  const { options, pgbench } = measuring;
+  return attempt(signal, () => measureCommits(gateway, limit, options, pgbench, folder, report));
+}
+
+async function idleSessionsOf({ major, port, sessions }: BenchOptions, folder: string) {
+  await using stack = new AsyncDisposableStack();
+  const room = sessions + 50;
+  const node = await startSpaciousNode(stack, folder, major, port + sessionsPortOffset, room + 250, room);
+  report(`${sessions} idle sessions`);
+  return await measureIdleSessions(node, sessions); // before the node is stopped
+}
+
+/** What has clusters of its own, which nothing else shall run beside. */
+async function ownClusters(measuring: Measuring, folder: string, signal: AbortSignal) {
+  const { options, pgbench } = measuring;
+  const update = makeWorkloads(folder, options.scale).find(({ key }) => key === 'update')!;
+  return {
+    nodeCount: options.parts.includes('nodes')
+      ? await attempt(signal, () => measureNodeCount(options, pgbench, update, folder, signal, report))
+      : undefined,
+    idleSessions: options.parts.includes('sessions')
+      ? await attempt(signal, () => idleSessionsOf(options, join(folder, 'sessions')))
+      : undefined,
+    endurance: options.parts.includes('endurance')
+      ? await attempt(signal, () => runEndurance(options, pgbench, folder, signal, report))
+      : undefined,
+  };
+}
+
+async function runField(measuring: Measuring, folder: string, signal: AbortSignal) {
+  const { options, pgbench, workloads } = measuring;
   await using stack = new AsyncDisposableStack();
   const field = await new FieldBuilder(stack, options, pgbench, folder, signal, report).build();
-  const workloads = makeWorkloads(folder, options.scale).filter(({ key }) => options.workloads.includes(key));
-  const measuring = { options, pgbench, workloads, report };
   let samples: Outcome['samples'] = [];
   if (workloads.length > 0) {
     await settle(field);
@@ -66,15 +107,38 @@ async function runBench(options: BenchOptions, folder: string, signal: AbortSign
     samples = await measureAll(measuring, field.candidates);
   }
   return {
-    options,
-    machine: { ...machine, versions: [...machine.versions, ...field.versions, pgbench.version()] },
+    versions: field.versions,
     samples,
     skipped: field.skipped,
     idle: field.gateways?.idle,
-    idleAfter: samples.length === 0 ? undefined : await observeIdle(field.gateways?.pids ?? [], signal),
+    idleAfter:
+      samples.length === 0 || field.gateways === undefined
+        ? undefined
+        : await observeIdle(field.gateways.pids, signal),
     slowReader: field.slowReader,
-    bulk: options.bulk ? await bulkOf(field, folder, signal) : undefined,
+    bulk: options.parts.includes('bulk') ? await bulkOf(field, folder, signal) : undefined,
+    commits: options.parts.includes('latency')
+      ? await commitsOf(field, measuring, folder, signal)
+      : undefined,
     agreement: workloads.some((workload) => workload.writes) ? await compareServers(field) : [],
+  };
+}
+
+async function runBench(options: BenchOptions, folder: string, signal: AbortSignal): Promise<Outcome> {
+  const program = findPgbench();
+  if (program === undefined) {
+    throw new UsageError('pgbench is not installed: sh config/tool/install-bench.sh');
+  }
+  const pgbench = new Pgbench(program, folder, signal);
+  const machine = describeMachine(options.major, [pgbench.version()]);
+  const workloads = makeWorkloads(folder, options.scale).filter(({ key }) => options.workloads.includes(key));
+  const measuring = { options, pgbench, workloads, report };
+  const { versions, ...measured } = await runField(measuring, folder, signal);
+  return {
+    options,
+    machine: { ...machine, versions: [...machine.versions, ...versions] },
+    ...measured,
+    ...(await ownClusters(measuring, folder, signal)),
   };
 }
 

@@ -24,15 +24,28 @@ export interface Measuring {
   readonly report: (line: string) => void;
 }
 
-/** Several targets at once count as one: transactions and speeds add up. */
-function sumOf(results: readonly PgbenchResult[]): PgbenchResult {
+/** Of several targets; undefined when one of them has none. */
+function worst(values: readonly (number | undefined)[]): number | undefined {
+  return values.some((value) => value === undefined) ? undefined : Math.max(...values.map(Number));
+}
+
+/** Several targets at once count as one: transactions and speeds add up, or the slowest one's are all of theirs. */
+export function combined(combine: Candidate['combine'], results: readonly PgbenchResult[]): PgbenchResult {
   const unusable = results.find((result) => result.kind !== 'measured');
   if (unusable !== undefined) return unusable;
   const measured = results.filter((result) => result.kind === 'measured');
+  const slowest = measured.toSorted((a, b) => a.transactionsPerSecond - b.transactionsPerSecond)[0];
+  if (combine === 'slowest' && slowest !== undefined) return slowest;
   const total = (pick: (result: (typeof measured)[number]) => number) =>
     measured.reduce((sum, result) => sum + pick(result), 0);
   return {
     kind: 'measured',
+    steps: [],
+    slow: {
+      p50Ms: worst(measured.map((result) => result.slow.p50Ms)),
+      p99Ms: worst(measured.map((result) => result.slow.p99Ms)),
+      p999Ms: worst(measured.map((result) => result.slow.p999Ms)),
+    },
     transactionsPerSecond: total((result) => result.transactionsPerSecond),
     transactions: total((result) => result.transactions),
     latencyMs: total((result) => result.latencyMs) / measured.length,
@@ -51,6 +64,15 @@ function inWords(sample: Sample): string {
   return `${result.transactionsPerSecond.toFixed(0)}/s${cpu}${retries}${failed}`;
 }
 
+/** Candidates whose servers know nothing of each other get the same random numbers at each of them. */
+function argumentsOf({ combine }: Candidate, workload: Workload, round: number): readonly string[] {
+  const { protocol, args, twoPhase, writes } = workload;
+  // Reads are so many that writing them all down would cost them something.
+  const logged = writes ? [] : ['--sampling-rate=0.1'];
+  if (combine === 'sum' || twoPhase === undefined) return ['-M', protocol, ...logged, ...args];
+  return ['-M', 'simple', `--random-seed=${round + 1}`, ...twoPhase];
+}
+
 async function measure(
   measuring: Measuring,
   candidate: Candidate,
@@ -62,11 +84,11 @@ async function measure(
   const { pgbench, report } = measuring;
   if (workload.writes) await vacuumHotTables(candidate.servers);
   const cpuBefore = cpuTimeOfTrees(hasProcessFigures ? candidate.processes : []);
-  const args = ['-M', workload.protocol, ...workload.args];
+  const args = argumentsOf(candidate, workload, round);
   const results = await Promise.all(
     candidate.targets.map((target) => pgbench.measure(target, args, clients, seconds)),
   );
-  const result = sumOf(results);
+  const result = combined(candidate.combine, results);
   const priced = hasProcessFigures && candidate.processes.length > 0 && result.kind === 'measured';
   const cpuUs = priced
     ? (cpuTimeOfTrees(candidate.processes) - cpuBefore) / Math.max(1, result.transactions)

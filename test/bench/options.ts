@@ -9,11 +9,35 @@ export const candidateKeys = [
   'gateways',
   'pgpool-native',
   'pgpool-snapshot',
+  'streaming',
+  'limit',
 ] as const;
 export type CandidateKey = (typeof candidateKeys)[number];
 
-export const workloadKeys = ['select', 'update', 'tpcb', 'tpcb-extended', 'tpcb-prepared'] as const;
+export const workloadKeys = [
+  'select',
+  'select-new',
+  'update',
+  'tpcb',
+  'tpcb-extended',
+  'tpcb-prepared',
+] as const;
 export type WorkloadKey = (typeof workloadKeys)[number];
+
+/** What is measured besides speeds; the last three have clusters of their own, take long, and are done when they are named. */
+export const partKeys = ['memory', 'bulk', 'latency', 'nodes', 'sessions', 'endurance'] as const;
+export type PartKey = (typeof partKeys)[number];
+
+const usualParts: readonly PartKey[] = ['memory', 'bulk', 'latency'];
+
+const needs: Record<PartKey, readonly CandidateKey[]> = {
+  memory: ['gateway'],
+  bulk: ['direct', 'gateway'],
+  latency: ['gateway', 'limit'],
+  nodes: [],
+  sessions: [],
+  endurance: [],
+};
 
 export interface BenchOptions {
   /** How long each measurement lasts. */
@@ -26,10 +50,10 @@ export interface BenchOptions {
   readonly scale: number;
   readonly candidates: readonly CandidateKey[];
   readonly workloads: readonly WorkloadKey[];
-  /** The result of 400 MB to a slow reader. */
-  readonly memory: boolean;
-  /** A COPY of a million rows and an update of 300,000. */
-  readonly bulk: boolean;
+  readonly parts: readonly PartKey[];
+  readonly sessions: number;
+  /** Of the endurance run. */
+  readonly minutes: number;
   readonly major: PostgresMajor;
   /** The first of the ports that the servers and proxies use. */
   readonly port: number;
@@ -45,7 +69,13 @@ export const usage = `npm run bench -- [options]
   --clients LIST numbers of clients (1,8,32)
   --scale N      scale of the pgbench tables (10)
   --only LIST    only these candidates: ${candidateKeys.join(', ')}
-                 and only these workloads: ${workloadKeys.join(', ')}, memory, bulk
+                 and only these workloads: ${workloadKeys.join(', ')}
+                 and only these parts: ${partKeys.join(', ')}
+                   memory: 400 MB to a slow reader; bulk: COPY and a big update; latency: the steps of a commit;
+                   only when named: nodes: five nodes instead of three; sessions: thousands that are idle;
+                   endurance: a mixed load for a long time
+  --sessions N   how many idle sessions (4000)
+  --minutes N    length of the endurance run (60)
   --pg N         PostgreSQL's major version: ${postgresMajors.join(', ')} (18)
   --port N       first port of the servers and proxies (24001)
   --markdown     the report as Markdown
@@ -66,30 +96,26 @@ const list = (text: string): string[] => text.split(',').filter((word) => word !
 interface Selection {
   readonly candidates: readonly CandidateKey[];
   readonly workloads: readonly WorkloadKey[];
-  readonly memory: boolean;
-  readonly bulk: boolean;
+  readonly parts: readonly PartKey[];
 }
 
-/** Names of candidates restrict the candidates, names of workloads the workloads. */
+/** Names of candidates restrict the candidates, names of workloads and parts what is done with them. */
 function selection(words: readonly string[]): Selection {
-  const known: readonly string[] = [...candidateKeys, ...workloadKeys, 'memory', 'bulk'];
+  const known: readonly string[] = [...candidateKeys, ...workloadKeys, ...partKeys];
   const unknown = words.find((word) => !known.includes(word));
   if (unknown !== undefined) throw new UsageError(`--only knows ${known.join(', ')}, not ${unknown}`);
-  const candidates = candidateKeys.filter((key) => words.includes(key));
+  const named = candidateKeys.filter((key) => words.includes(key));
   const workloads = workloadKeys.filter((key) => words.includes(key));
-  const memory = words.includes('memory');
-  const bulk = words.includes('bulk');
-  const everyCandidate = candidates.length === 0;
-  const everyWorkload = workloads.length === 0 && !memory && !bulk;
-  const alone = (memory || bulk) && everyCandidate && workloads.length === 0;
-  const needed: readonly CandidateKey[] = bulk ? ['direct', 'gateway'] : ['gateway'];
-  const all = (...keys: CandidateKey[]): boolean =>
-    everyWorkload && (everyCandidate || keys.every((key) => candidates.includes(key)));
+  const parts = partKeys.filter((key) => words.includes(key));
+  const everything = workloads.length === 0 && parts.length === 0;
+  const needed = candidateKeys.filter((key) => parts.some((part) => needs[part].includes(key)));
+  const everyone = workloads.length === 0 && parts.length > 0 ? needed : candidateKeys;
+  const candidates = named.length > 0 ? named : everyone;
+  const possible = usualParts.filter((part) => needs[part].every((key) => candidates.includes(key)));
   return {
-    candidates: alone ? needed : everyCandidate ? candidateKeys : candidates,
-    workloads: everyWorkload ? workloadKeys : workloads,
-    memory: memory || all('gateway'),
-    bulk: bulk || all('direct', 'gateway'),
+    candidates,
+    workloads: everything ? workloadKeys : workloads,
+    parts: everything ? possible : parts,
   };
 }
 
@@ -105,6 +131,8 @@ export function readOptions(args: readonly string[]): BenchOptions | undefined {
       clients: text('1,8,32'),
       scale: text('10'),
       only: text(''),
+      minutes: text('60'),
+      sessions: text('4000'),
       pg: text('18'),
       port: text('24001'),
       profile: { type: 'string' },
@@ -126,6 +154,8 @@ export function readOptions(args: readonly string[]): BenchOptions | undefined {
     clients,
     scale: wholeNumber('scale', values.scale, 1, 10_000),
     ...selection(list(values.only)),
+    sessions: wholeNumber('sessions', values.sessions, 1, 20_000),
+    minutes: wholeNumber('minutes', values.minutes, 1, 10_000),
     major,
     port: wholeNumber('port', values.port, 1024, 65_000),
     output: values.json ? 'json' : values.markdown ? 'markdown' : 'text',

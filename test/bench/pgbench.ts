@@ -2,6 +2,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { takeLogs, type SlowAnswers } from './percentile.ts';
 
 /** What pgbench may take beyond its own time limit (connecting, the last transactions). */
 const graceMs = 15_000;
@@ -10,6 +11,9 @@ const initLimitMs = 10 * 60_000;
 export type PgbenchResult =
   | {
       readonly kind: 'measured';
+      /** Of each step of the script the mean, in ms, when `steps` was asked for. */
+      readonly steps: readonly Step[];
+      readonly slow: SlowAnswers;
       /** Without the time that connecting took. */
       readonly transactionsPerSecond: number;
       readonly transactions: number;
@@ -21,6 +25,11 @@ export type PgbenchResult =
     }
   | { readonly kind: 'hung' }
   | { readonly kind: 'broken'; readonly reason: string };
+
+export interface Step {
+  readonly text: string;
+  readonly ms: number;
+}
 
 export interface PgbenchTarget {
   readonly port: number;
@@ -72,8 +81,17 @@ function figure(output: string, pattern: RegExp): number | undefined {
   return text === undefined ? undefined : Number(text);
 }
 
+/** The last part of the report with -r: a time, the counts of failures and retries where there may be some, the text. */
+function readSteps(output: string): Step[] {
+  const [, list = ''] = output.split(/^statement latencies in milliseconds.*\n/m);
+  return [...list.matchAll(/^ +([\d.]+)(?: +\d+)* +(\S.*)$/gm)].map(([, ms, text = '']) => ({
+    text,
+    ms: Number(ms),
+  }));
+}
+
 /** The report that pgbench prints at the end of a run. */
-export function readReport(output: string): PgbenchResult {
+export function readReport(output: string, slow: SlowAnswers): PgbenchResult {
   const transactionsPerSecond = figure(output, /^tps = ([\d.]+) /m);
   const transactions = figure(output, /^number of transactions actually processed: (\d+)/m);
   const latencyMs = figure(output, /^latency average = ([\d.]+) ms/m);
@@ -82,6 +100,8 @@ export function readReport(output: string): PgbenchResult {
   }
   return {
     kind: 'measured',
+    steps: readSteps(output),
+    slow,
     transactionsPerSecond,
     transactions,
     latencyMs: latencyMs ?? Number.NaN,
@@ -92,10 +112,14 @@ export function readReport(output: string): PgbenchResult {
 
 export class Pgbench {
   readonly program: string;
+  readonly #folder: string;
   readonly #signal: AbortSignal;
+  #runs = 0;
 
-  constructor(program: string, signal: AbortSignal) {
+  /** `folder`: for its logs, which are removed as soon as they have been read. */
+  constructor(program: string, folder: string, signal: AbortSignal) {
     this.program = program;
+    this.#folder = folder;
     this.#signal = signal;
   }
 
@@ -124,10 +148,12 @@ export class Pgbench {
     seconds: number,
   ): Promise<PgbenchResult> {
     const load = ['-n', '-c', String(clients), '-j', String(Math.min(clients, 2)), '-T', String(seconds)];
-    const all = [...load, '--max-tries=100', ...args, ...this.#place(target)];
+    const logs = join(this.#folder, `log-${++this.#runs}`);
+    const all = [...load, '--max-tries=100', '-l', `--log-prefix=${logs}`, ...args, ...this.#place(target)];
     const end = await run(this.program, all, seconds * 1000 + graceMs, this.#signal);
+    const slow = takeLogs(logs);
     if (end.timedOut) return { kind: 'hung' };
-    if (end.code === 0) return readReport(end.output);
+    if (end.code === 0) return readReport(end.output, slow);
     return { kind: 'broken', reason: lastWords(end.errors) };
   }
 }

@@ -61,6 +61,7 @@ export async function startPgbouncer(
     title: 'PgBouncer',
     targets: [{ port, database: server.database }],
     servers: group.servers,
+    combine: 'sum',
     workloads: workloadKeys,
     get processes() {
       return [proxy.pid];

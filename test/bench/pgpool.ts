@@ -111,6 +111,7 @@ export async function startPgpool(
     title: pgpoolTitle(mode),
     targets: [{ port, database: servers[0]?.database ?? '' }],
     servers,
+    combine: 'sum',
     workloads: workloadKeys,
     get processes() {
       return [proxy.pid];

@@ -9,6 +9,9 @@ export interface Cell {
   readonly cpuUs: number | undefined;
   /** Median of the mean latencies, in ms. */
   readonly latencyMs: number | undefined;
+  /** Medians of the 99th and 99.9th percentiles, in ms. */
+  readonly p99Ms: number | undefined;
+  readonly p999Ms: number | undefined;
   readonly retries: number;
   readonly failed: number;
   readonly hung: number;
@@ -30,12 +33,18 @@ export function median(values: readonly number[]): number | undefined {
   return sorted.length % 2 === 1 || lower === undefined ? upper : (lower + upper) / 2;
 }
 
-function cellOf(samples: readonly Sample[]): Cell {
+const known = (values: readonly (number | undefined)[]): number[] =>
+  values.filter((value) => value !== undefined);
+
+/** Of all rounds of one place. */
+export function cellOf(samples: readonly Sample[]): Cell {
   const measured = samples.flatMap(({ result }) => (result.kind === 'measured' ? [result] : []));
   return {
     perSecond: median(measured.map((result) => result.transactionsPerSecond)),
-    cpuUs: median(samples.flatMap(({ cpuUs }) => (cpuUs === undefined ? [] : [cpuUs]))),
+    cpuUs: median(known(samples.map((sample) => sample.cpuUs))),
     latencyMs: median(measured.map((result) => result.latencyMs)),
+    p99Ms: median(known(measured.map((result) => result.slow.p99Ms))),
+    p999Ms: median(known(measured.map((result) => result.slow.p999Ms))),
     retries: measured.reduce((sum, result) => sum + result.retries, 0),
     failed: measured.reduce((sum, result) => sum + result.failed, 0),
     hung: samples.filter(({ result }) => result.kind === 'hung').length,
@@ -48,10 +57,7 @@ export function summarise(options: BenchOptions, samples: readonly Sample[]): Ro
     options.clients.map((clients) => {
       const cells = new Map<CandidateKey, Cell>();
       for (const candidate of options.candidates) {
-        const own = samples.filter(
-          (sample) =>
-            sample.workload === workload && sample.clients === clients && sample.candidate === candidate,
-        );
+        const own = samplesAt(samples, { workload, clients, candidate });
         if (own.length > 0) cells.set(candidate, cellOf(own));
       }
       return { workload, clients, cells };
@@ -59,26 +65,28 @@ export function summarise(options: BenchOptions, samples: readonly Sample[]): Ro
   );
 }
 
+export interface Place {
+  readonly workload: WorkloadKey;
+  readonly clients: number;
+  readonly candidate: CandidateKey;
+}
+
+export function samplesAt(samples: readonly Sample[], place: Place): Sample[] {
+  return samples.filter(
+    ({ workload, clients, candidate }) =>
+      workload === place.workload && clients === place.clients && candidate === place.candidate,
+  );
+}
+
 /**
  * How many times as fast `left` was as `right`: the median of the ratios within each round, because the machine may be faster
  * in one round than in another. Undefined when they were never both measured.
  */
-export function ratio(
-  samples: readonly Sample[],
-  workload: WorkloadKey,
-  clients: number,
-  left: CandidateKey,
-  right: CandidateKey,
-): number | undefined {
-  const speeds = (candidate: CandidateKey) =>
+export function ratio(samples: readonly Sample[], left: Place, right: Place): number | undefined {
+  const speeds = (place: Place) =>
     new Map(
-      samples.flatMap(({ round, result, ...sample }) =>
-        sample.workload === workload &&
-        sample.clients === clients &&
-        sample.candidate === candidate &&
-        result.kind === 'measured'
-          ? [[round, result.transactionsPerSecond] as const]
-          : [],
+      samplesAt(samples, place).flatMap(({ round, result }) =>
+        result.kind === 'measured' ? [[round, result.transactionsPerSecond] as const] : [],
       ),
     );
   const base = speeds(right);

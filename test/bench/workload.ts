@@ -1,4 +1,4 @@
-/** The three kinds of work that are measured, as arguments of pgbench. */
+/** The kinds of work that are measured, as arguments of pgbench. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { WorkloadKey } from './options.ts';
@@ -9,14 +9,49 @@ export interface Workload {
   /** The script; the protocol comes on top. */
   readonly args: readonly string[];
   readonly protocol: 'simple' | 'extended' | 'prepared';
+  /** The same transactions as the limit runs them, in the simple protocol; absent where it does not. */
+  readonly twoPhase?: readonly string[];
   readonly writes: boolean;
 }
 
-/** pgbench's own TPC-B is -b tpcb-like: three updates, a select and an insert in one transaction. */
-const updateScript = `\\set aid random(1, 100000 * :scale)
-\\set delta random(-5000, 5000)
-UPDATE pgbench_accounts SET abalance = abalance + :delta WHERE aid = :aid;
-`;
+export const workloadTitles: Record<WorkloadKey, string> = {
+  select: 'select-only, prepared',
+  'select-new': 'select-only, simple, new texts',
+  update: 'single-row update',
+  tpcb: 'TPC-B, simple',
+  'tpcb-extended': 'TPC-B, extended',
+  'tpcb-prepared': 'TPC-B, prepared',
+};
+
+/** The name of the column is another one each time, so that not even the text without its numbers is known already. */
+const selectNew = [
+  '\\set aid random(1, 100000 * :scale)',
+  '\\set tag random(1, 1000000000)',
+  'SELECT abalance AS b:tag FROM pgbench_accounts WHERE aid = :aid;',
+];
+
+const updateVariables = ['\\set aid random(1, 100000 * :scale)', '\\set delta random(-5000, 5000)'];
+const update = ['UPDATE pgbench_accounts SET abalance = abalance + :delta WHERE aid = :aid'];
+
+/** A transaction of one statement, for tables of scale :scale. */
+export const updateScript = [...updateVariables, `${update[0]};`];
+
+/** pgbench's own TPC-B is -b tpcb-like; this is the same, for the limit. */
+const tpcbVariables = [...updateVariables, '\\set bid random(1, :scale)', '\\set tid random(1, 10 * :scale)'];
+const tpcb = [
+  ...update,
+  'SELECT abalance FROM pgbench_accounts WHERE aid = :aid',
+  'UPDATE pgbench_tellers SET tbalance = tbalance + :delta WHERE tid = :tid',
+  'UPDATE pgbench_branches SET bbalance = bbalance + :delta WHERE bid = :bid',
+  `INSERT INTO pgbench_history (tid, bid, aid, delta, mtime)
+     VALUES (:tid, :bid, :aid, :delta, CURRENT_TIMESTAMP)`.replace(/\s+/g, ' '),
+];
+
+/** One packet up to PREPARE TRANSACTION. In the simple protocol pgbench fills in its variables within quotes too. */
+export function twoPhaseScript(variables: readonly string[], statements: readonly string[]): string[] {
+  const packet = ['BEGIN', ...statements, `PREPARE TRANSACTION 'limit_:client_id'`].join('\\; ');
+  return [...variables, `${packet};`, `COMMIT PREPARED 'limit_:client_id';`];
+}
 
 /**
  * Reads use prepared statements. TPC-B comes in every protocol, because they are worlds apart: Pgpool-II sends
@@ -24,30 +59,30 @@ UPDATE pgbench_accounts SET abalance = abalance + :delta WHERE aid = :aid;
  * use for statements without parameters only.
  */
 export function makeWorkloads(folder: string, scale: number): Workload[] {
-  const updateFile = join(folder, 'update.sql');
-  writeFileSync(updateFile, updateScript);
-  const scaled = ['-D', `scale=${scale}`];
+  const script = (name: string, lines: readonly string[]): string[] => {
+    const file = join(folder, `${name}.sql`);
+    writeFileSync(file, `${lines.join('\n')}\n`);
+    return ['-D', `scale=${scale}`, '-f', file];
+  };
+  const workload = (
+    key: WorkloadKey,
+    protocol: Workload['protocol'],
+    writes: boolean,
+    args: readonly string[],
+  ): Workload => ({ key, title: workloadTitles[key], args, protocol, writes });
+  const builtin = ['-b', 'tpcb-like'];
   return [
+    workload('select', 'prepared', false, ['-b', 'select-only']),
+    workload('select-new', 'simple', false, script('select-new', selectNew)),
     {
-      key: 'select',
-      title: 'select-only, prepared',
-      args: ['-b', 'select-only'],
-      protocol: 'prepared',
-      writes: false,
+      ...workload('update', 'simple', true, script('update', updateScript)),
+      twoPhase: script('update-limit', twoPhaseScript(updateVariables, update)),
     },
     {
-      key: 'update',
-      title: 'single-row update',
-      args: [...scaled, '-f', updateFile],
-      protocol: 'simple',
-      writes: true,
+      ...workload('tpcb', 'simple', true, builtin),
+      twoPhase: script('tpcb-limit', twoPhaseScript(tpcbVariables, tpcb)),
     },
-    tpcb('tpcb', 'simple'),
-    tpcb('tpcb-extended', 'extended'),
-    tpcb('tpcb-prepared', 'prepared'),
+    workload('tpcb-extended', 'extended', true, builtin),
+    workload('tpcb-prepared', 'prepared', true, builtin),
   ];
-}
-
-function tpcb(key: WorkloadKey, protocol: Workload['protocol']): Workload {
-  return { key, title: `TPC-B, ${protocol}`, args: ['-b', 'tpcb-like'], protocol, writes: true };
 }

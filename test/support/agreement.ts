@@ -76,8 +76,8 @@ async function heldBy(node: NodeLayout, host: string, database: string): Promise
         lines.push(`rows of ${name}: not populated`);
         continue;
       }
-      const hash = `SELECT count(*) || ', ' || coalesce(md5(string_agg(md5(t::text), '' ORDER BY t::text COLLATE "C")), 'none')
-        AS line FROM ONLY ${name} AS t`;
+      const hash = `SELECT count(*) || ', ' || coalesce(md5(string_agg(md5("the row"::text), ''
+        ORDER BY "the row"::text COLLATE "C")), 'none') AS line FROM ONLY ${name} AS "the row"`; // no column is called so
       lines.push(`rows of ${name}: ${(await column(hash, 'line')).join()}`);
     }
     return { major: node.major, lines: [...lines, ...(await column(preparedQuery, 'line'))] };

@@ -67,8 +67,9 @@ export async function tableHashes(node: NodeLayout, database = embeddedDatabase)
         continue;
       }
       const { rows } = await client.query<{ count: string; hash: string | null }>(
-        `SELECT count(*) AS count, md5(string_agg(md5(t::text), '' ORDER BY t::text COLLATE "C")) AS hash
-         FROM ONLY ${name} AS t`,
+        `SELECT count(*) AS count, md5(string_agg(md5("the row"::text), ''
+           ORDER BY "the row"::text COLLATE "C")) AS hash
+         FROM ONLY ${name} AS "the row"`, // no column is called so
       );
       hashes.push(`${name}: ${rows[0]?.count} rows, ${rows[0]?.hash ?? 'empty'}`);
     }

@@ -67,6 +67,7 @@ export class ClientSteps {
    * any other.
    */
   row(piece: Uint8Array, start: number, end: number): 'taken' | 'asked' | false {
+    this.#pieces.keep();
     return this.#replays ? this.#decided(piece, start, end) : this.#collected(piece, start, end);
   }
 

@@ -57,10 +57,7 @@ export class TransactionWriter {
   #refused: Step | undefined;
   #user: { readonly message: DdlMessage; readonly superuser: boolean } | undefined;
   #deferred = false;
-  /**
-   * Between CREATE or ALTER EXTENSION and its end: the script runs here too and writes the rows of its tables
-   * itself.
-   */
+  /** Inside CREATE or ALTER EXTENSION the script runs here too, and writes the rows of its tables itself. */
   #insideExtension = false;
   #ddl = false;
 
@@ -114,8 +111,9 @@ export class TransactionWriter {
     return this.#pieces.bytes;
   }
 
-  push(data: Uint8Array): void {
-    this.#pieces.push(data);
+  /** `reusable`: nobody else has the bytes. */
+  push(data: Uint8Array, reusable = false): void {
+    this.#pieces.push(data, reusable);
   }
 
   step(): Step {
@@ -198,6 +196,7 @@ export class TransactionWriter {
     if (client === 'asked') this.#wait({ kind: 'body' });
     if (client !== false) return;
     if (this.#run(piece, end)) return;
+    this.#pieces.keep();
     const message = decodePgoutput(piece, start, end);
     if (message.kind !== 'insert') this.#rows.flush();
     const absent = 'relation' in message ? this.#relations.get(message.relation) : undefined;
@@ -346,6 +345,7 @@ export class TransactionWriter {
     if (!rowTypes.has(piece[this.#pieces.at + 4])) return false;
     const plan = this.#relations.get(peekOid(piece, this.#pieces.at + 4, firstEnd))?.plan;
     if (plan === undefined || plan.guarded || this.#leftOut(plan)) return false;
+    if (plan.asChild.length + plan.asParent.length > 0) this.#pieces.keep();
     this.#rows.flush();
     const end = writeRun(this.#pipeline, this.#checks, plan, piece, this.#pieces.at);
     if (end === undefined) return false;

@@ -7,6 +7,7 @@
  * A frame that lies inside one chunk is read in place; one that does not is collected into memory of its own.
  */
 import { assert } from '../../lib/assert.ts';
+import { pieceMemory } from '../../lib/byte-pool.ts';
 import type { AddedNode, Ballot, GenerationRecord } from '../generation/record.ts';
 import type { Gid, Lsn, NodeId, Refusal } from '../identity.ts';
 import { ByteReader } from './byte-reader.ts';
@@ -111,7 +112,7 @@ export class MessageReader {
     const needed = this.#spillBytes + bytes;
     if (needed > this.#spill.length) {
       const most = Math.max(2 * needed, wholeAtOnceBytes);
-      const grown = new Uint8Array(Math.max(needed, Math.min(whole, most)));
+      const grown = pieceMemory.room(Math.max(needed, Math.min(whole, most)));
       grown.set(this.#spill.subarray(0, this.#spillBytes));
       this.#spill = grown;
     }
@@ -162,9 +163,7 @@ function readLength(bytes: Uint8Array, offset: number): number {
   return new DataView(bytes.buffer, bytes.byteOffset + offset, frameLengthBytes).getUint32(0);
 }
 
-/**
- * The message as far as it can be read (the reader tells whether it could); undefined for an unknown type.
- */
+/** The message as far as it can be read (the reader tells whether it could); undefined: an unknown type. */
 function readBody(type: number, reader: ByteReader): PeerMessage | undefined {
   switch (type) {
     case frameType.heartbeat:

@@ -199,7 +199,10 @@ function* isForPrepareToSee(session: SessionMachine, block: Block): Part<boolean
 function* commitHere(session: SessionMachine): Part<BlockEnd> {
   const commit = session.sendOwn('COMMIT', true);
   yield* settled(session, commit);
-  if (commit.tag === 'COMMIT') return { kind: 'committed', voted: false };
+  if (commit.tag === 'COMMIT') {
+    session.ports.tally.reads++;
+    return { kind: 'committed', voted: false };
+  }
   if (session.serverStatus !== status.idle) yield* rollBack(session);
   return { kind: 'error', error: translated(session, commit.error ?? rolledBack), retryable: false };
 }

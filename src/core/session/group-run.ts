@@ -183,6 +183,7 @@ export function* endTransaction(session: SessionMachine, run: Run, sync: Uint8Ar
       yield* finished(session, run, reply);
     }
     if (!run.failed) noteSettings(session, run.classes, run.texts);
+    if (!run.failed && block === undefined) session.ports.tally.ranOutside(run.classes);
     return !run.failed;
   }
   if (reply === undefined && run.failed) {

@@ -7,6 +7,7 @@ import type { Gid } from '../identity.ts';
 import type { EverywhereCommand } from '../statement/everywhere-command.ts';
 import type { ParsedText } from '../statement/statement-class.ts';
 import type { ErrorText } from '../wire/messages.ts';
+import type { SessionTally } from './tally.ts';
 
 /**
  * `empty`: nothing to replicate, commit at home alone. `early`: prepared, and its client is to be answered
@@ -48,6 +49,8 @@ export interface EverywherePorts {
 }
 
 export interface SessionPorts extends BranchPorts, EverywherePorts {
+  /** Counted here; of all sessions of the node. */
+  readonly tally: SessionTally;
   /**
    * Bytes buffer[start…end) to the server or the client, in call order; neighbouring ranges travel in one
    * write.

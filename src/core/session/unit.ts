@@ -93,7 +93,10 @@ export function* runPassing(session: SessionMachine, unit: Unit): Task {
 export function* endOutside(session: SessionMachine, reply: Reply, unit: Unit): Task {
   dropIfStale(session, reply);
   const again = reply.dropped ? isPassing(session) : reply.sqlstate === '25006' && !session.wish.value;
-  if (!again || reply.seen || !mayRunAgain(unit)) return yield* endPassing(session, reply, unit);
+  if (!again || reply.seen || !mayRunAgain(unit)) {
+    if (reply.error === undefined) session.ports.tally.ranOutside(unit.classes);
+    return yield* endPassing(session, reply, unit);
+  }
   yield* runAutocommit(session, unit, { messages: reply.told, notices: reply.toldNotices });
 }
 
@@ -270,6 +273,7 @@ function* attemptUnit(
   session.identifies = unidentified;
   const lost = end.kind === 'error' ? end.retryable || unidentified : stale && isPassing(session);
   if (lost && mayRepeat && !reply.seen && mayRunAgain(unit)) {
+    session.ports.tally.repeats++;
     session.blockEnded(false);
     return {
       messages: Math.max(told.messages, reply.told),

@@ -35,6 +35,8 @@ export interface ReceptionDesk {
   readonly own: OwnSessions;
   /** Undefined: there is no TLS. */
   readonly encryption: ClientEncryption | undefined;
+  /** A connection was turned away: an SQLSTATE, or a word of ours. */
+  refused(reason: string): void;
   /** From the connection to the end of the login. */
   readonly loginTimeoutMs: number;
 }
@@ -63,6 +65,7 @@ export class Arrival {
 
   /** Its time is over, or its place is needed. */
   giveUp(): void {
+    this.#desk.refused('gave_up');
     if (this.#session === undefined) this.#socket.destroy();
     else this.#session.loginExpired();
   }
@@ -99,6 +102,7 @@ export class Arrival {
       case 'incomplete':
         return;
       case 'alien':
+        this.#desk.refused('alien');
         return void this.#socket.destroy();
       case 'violation':
         return this.#refuse({ severity: 'FATAL', sqlstate: '08P01', message: packet.reason });
@@ -225,6 +229,7 @@ export class Arrival {
   /** `old`: in the words of protocol 2. */
   #refuse(error: ErrorText, old = false): void {
     this.#leave();
+    this.#desk.refused(error.sqlstate);
     const socket = this.#socket.on('error', this.#broken);
     socket.write(old ? oldErrorResponse(error) : errorResponse(error));
     socket.destroySoon();

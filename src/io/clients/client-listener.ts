@@ -29,6 +29,11 @@ export class ClientListener {
     });
   }
 
+  /** Connections that have not asked for a session yet. */
+  get strangers(): number {
+    return this.#strangers.size;
+  }
+
   /** Rejects with a GatewayError `address-in-use` when the port is taken. */
   listen(host: string, port: number): Promise<void> {
     return new Promise((resolve, reject) => {

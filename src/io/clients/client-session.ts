@@ -25,6 +25,7 @@ import { serverUnreachable } from './login-refusal.ts';
 import { ServerProcess } from './server-process.ts';
 import type { SessionConnections, StartupRequest } from './session-request.ts';
 import { askedOf, type SessionServices } from './session-services.ts';
+import { SessionTimes } from './session-times.ts';
 
 /** Unsent bytes above which the other side is no longer read. */
 const highWaterBytes = 256 * 1024;
@@ -39,6 +40,7 @@ export class ClientSession {
   readonly #fromServer: FrameScanner;
   readonly machine: SessionMachine;
   readonly user: string;
+  readonly times: SessionTimes;
   readonly #bypass: boolean;
   readonly #login: Login;
   readonly #process: ServerProcess;
@@ -55,6 +57,7 @@ export class ClientSession {
   constructor(connections: SessionConnections, request: StartupRequest, services: SessionServices) {
     this.#client = readDirectly(connections.socket, (chunk) => this.#clientData(chunk));
     this.#services = services;
+    this.times = new SessionTimes(services.tally);
     this.#settled = connections.settled;
     this.#memory = new MemoryShare(services.memory, this);
     this.#process = new ServerProcess(services.server);
@@ -208,7 +211,7 @@ export class ClientSession {
       return;
     }
     this.#drive(() => {
-      if (this.#fromClient.idle && sendPlainRead(this.machine, chunk)) return;
+      if (this.#fromClient.idle && sendPlainRead(this.machine, chunk)) return this.times.readSent();
       const result = this.#fromClient.push(chunk);
       // As PostgreSQL, without a word: where the next message begins is not known any more.
       if (result.kind === 'violation') this.machine.end();
@@ -223,7 +226,7 @@ export class ClientSession {
       return;
     }
     this.#drive(() => {
-      if (this.#fromServer.idle && relayPlainAnswer(this.machine, chunk)) return;
+      if (this.#fromServer.idle && relayPlainAnswer(this.machine, chunk)) return this.times.readAnswered();
       const result = this.#fromServer.push(chunk);
       if (result.kind === 'violation') this.machine.abandon('08P01', `from the server: ${result.reason}`);
     });
@@ -371,6 +374,7 @@ export class ClientSession {
 
   /** All clients together hold too much, and this one most of it. */
   memoryExceeded(): void {
+    this.#services.endedForMemory(this);
     this.shutDown('53200', '[multimaster] out of memory: this session holds the most of max_client_memory');
   }
 

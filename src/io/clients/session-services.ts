@@ -11,6 +11,7 @@ import type {
 } from '../../core/session/ports.ts';
 import type { ParsedText } from '../../core/statement/statement-class.ts';
 import type { ErrorText } from '../../core/wire/messages.ts';
+import type { NodeTally } from '../../telemetry/node-tally.ts';
 import type { ServerPlace } from '../postgres/server-connection.ts';
 import type { ClientMemory } from './client-memory.ts';
 import type { ClientSession } from './client-session.ts';
@@ -51,6 +52,9 @@ export interface SessionServices {
   admission(admin: boolean): ErrorText | undefined;
   /** What all clients together keep here. */
   readonly memory: ClientMemory;
+  readonly tally: NodeTally;
+  /** It held the most of it, and had to go. */
+  endedForMemory(session: ClientSession): void;
   sessionStarted(session: ClientSession): void;
   sessionEnded(session: ClientSession): void;
   /** Resolves when the server has dealt with it. False: a session with this backend and key is not here. */
@@ -76,7 +80,8 @@ type Asked =
   | 'clock'
   | 'headerSql'
   | 'openHeaderSql'
-  | 'giveUp';
+  | 'giveUp'
+  | 'tally';
 
 /** What the node does for a session. */
 export function askedOf(services: SessionServices, session: ClientSession): Pick<SessionPorts, Asked> {
@@ -98,5 +103,6 @@ export function askedOf(services: SessionServices, session: ClientSession): Pick
     headerSql: (gid, checked, announced) => services.headerSql(gid, checked, announced),
     openHeaderSql: (gid, announced) => services.openHeaderSql(gid, announced),
     giveUp: (gid) => services.giveUp(gid),
+    tally: services.tally.session,
   };
 }

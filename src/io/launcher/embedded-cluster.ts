@@ -97,6 +97,15 @@ export async function stopCluster(nodes: readonly NodeLayout[]): Promise<string[
   return stopped;
 }
 
+/** At once, for one who does not wait for stopCluster: gateways are killed, servers recover next time. */
+export function killCluster(nodes: readonly NodeLayout[]): void {
+  const pids = nodes.map((node) => [
+    [gatewayPid(node), 'SIGKILL'] as const,
+    [postgresPid(node), 'SIGQUIT'] as const,
+  ]);
+  for (const [pid, signal] of pids.flat()) if (pid !== undefined) process.kill(pid, signal);
+}
+
 /** Starts what does not run on one node; resolves with that once the node is online. */
 export async function startNode(
   node: NodeLayout,

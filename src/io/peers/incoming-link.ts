@@ -45,6 +45,7 @@ export class IncomingLink {
   #peer: { readonly node: NodeId; readonly incarnation: number } | undefined;
   #acknowledgeTimer: NodeJS.Timeout | undefined;
   #ended = false;
+  receivedBytes = 0;
 
   constructor(socket: Socket, identity: Identity, settings: LinkSettings, events: IncomingLinkEvents) {
     this.#socket = socket;
@@ -141,6 +142,7 @@ export class IncomingLink {
       this.#acknowledgeTimer = undefined;
       writeDirectly(this.#socket, acknowledgementBytes);
     }, acknowledgeDelayMs);
+    this.receivedBytes += chunk.length;
     this.#reader.push(chunk);
     while (!this.#ended) {
       const message = this.#reader.next();

@@ -13,6 +13,8 @@ export interface Peer {
   readonly outgoing: OutgoingLink;
   readonly lifeLine: LifeLine;
   incoming: IncomingLink | undefined;
+  /** On incoming links that have ended. */
+  receivedBefore: number;
   /** Opened by either side, for recovery or a copy: their owners', but they end when the peer is removed. */
   readonly streams: Set<Socket>;
   /** The highest seen; 0 when none was. */

@@ -89,6 +89,8 @@ export class OutgoingLink {
   /** Checks in a row that found bytes sent and nothing acknowledged since. */
   #unacknowledgedChecks = 0;
   #awaitsAcknowledgement = false;
+  /** Over all connections of this link. */
+  sentBytes = 0;
 
   constructor(options: OutgoingLinkOptions) {
     this.#options = options;
@@ -268,6 +270,7 @@ export class OutgoingLink {
     const segments = this.#writer.take();
     if (segments.length === 0) return;
     this.#awaitsAcknowledgement = true;
+    for (const segment of segments) this.sentBytes += segment.length;
     const [only] = segments;
     if (segments.length === 1 && only !== undefined) {
       writeDirectly(socket, only, () => this.#written(socket));

@@ -82,6 +82,8 @@ export interface LinkStatus {
   readonly watched: boolean;
   /** Time since the last message of the peer, ms; undefined when there was none. */
   readonly lastHeardMs: number | undefined;
+  readonly sentBytes: number;
+  readonly receivedBytes: number;
   /** Why the outgoing link is not up. */
   readonly reason: LinkReason | undefined;
   /** Why somebody who called himself this peer was turned away, until the peer is let in. */
@@ -95,7 +97,7 @@ export class PeerLinks {
   readonly #listener: PeerListener;
   readonly #peers = new Map<NodeId, Peer>();
   readonly #lifeLines = new LifeLines();
-  readonly #refusals: RefusalLog;
+  readonly refusals: RefusalLog;
   #state: 'new' | 'started' | 'stopped' = 'new';
 
   constructor(options: PeerLinksOptions) {
@@ -104,7 +106,7 @@ export class PeerLinks {
     assert(secret !== '', 'the cluster secret is empty');
     assert(new Set(peers.map(({ id }) => id)).size === peers.length, 'two peers have the same id');
     this.#options = options;
-    this.#refusals = new RefusalLog(options.log, options.now);
+    this.refusals = new RefusalLog(options.log, options.now);
     const versions = protocolVersions;
     this.#identity = { clusterName, secret, tls, nodeId, incarnation, since, versions };
     this.#settings = { ...defaultLinkSettings, ...options.settings };
@@ -118,7 +120,7 @@ export class PeerLinks {
         if (peer?.incoming === link) this.#peerStopped(peer, link.peer?.incarnation);
       },
       onEnded: (link, reason, claimed) => this.#ended(link, reason, claimed),
-      onRefused: (address, reason) => this.#refusals.tell(address, reason, undefined),
+      onRefused: (address, reason) => this.refusals.tell(address, reason, undefined),
       onAcceptFailed: (error) =>
         options.log.warn({ err: error }, 'a connection on the peer port could not be accepted'),
     };
@@ -220,6 +222,8 @@ export class PeerLinks {
       connected: peer.outgoing.up,
       incoming: peer.incoming !== undefined,
       watched: peer.lifeLine.watching,
+      sentBytes: peer.outgoing.sentBytes,
+      receivedBytes: peer.receivedBefore + (peer.incoming?.receivedBytes ?? 0),
       lastHeardMs: peer.heardAt === undefined ? undefined : now - peer.heardAt,
       reason: peer.outgoing.reason,
       incomingReason: peer.incomingReason,
@@ -289,6 +293,7 @@ export class PeerLinks {
         onPeerStopped: (incarnation) => this.#peerStopped(peer, incarnation),
       }),
       incoming: undefined,
+      receivedBefore: 0,
       streams: new Set(),
       incarnation: 0,
       heardAt: undefined,
@@ -349,6 +354,7 @@ export class PeerLinks {
     const peer = this.#peers.get(node);
     assert(peer !== undefined && incarnation >= peer.incarnation, 'the peer was admitted');
     const older = peer.incoming;
+    peer.receivedBefore += older?.receivedBytes ?? 0;
     peer.incoming = link;
     peer.incomingReason = undefined;
     older?.close(linkReason('replaced', 'a newer link took its place'));
@@ -381,11 +387,12 @@ export class PeerLinks {
     const peer = claimed === undefined ? undefined : this.#peers.get(claimed);
     if (link.peer === undefined) {
       if (peer !== undefined) peer.incomingReason = reason;
-      if (reason.kind !== 'stopped') this.#refusals.tell(link.address, reason, claimed);
+      if (reason.kind !== 'stopped') this.refusals.tell(link.address, reason, claimed);
       return;
     }
     if (peer === undefined || peer.incoming !== link) return;
     peer.incoming = undefined;
+    peer.receivedBefore += link.receivedBytes;
     const fields = { peer: claimed, reason: reason.kind, text: reason.text };
     if (reason.kind === 'protocol-error') this.#options.log.warn(fields, 'link from peer is down');
     else this.#options.log.info(fields, 'link from peer is down');

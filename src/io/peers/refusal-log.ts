@@ -14,6 +14,7 @@ export class RefusalLog {
   readonly #now: () => number;
   /** By kind and claimed node: when it was logged last. Both are bounded. */
   readonly #told = new Map<string, number>();
+  readonly #counts = new Map<string, number>();
 
   /** `now` is monotonic, ms. */
   constructor(log: LinkLog, now: () => number) {
@@ -21,8 +22,14 @@ export class RefusalLog {
     this.#now = now;
   }
 
+  /** How many were refused, by the kind of the reason. */
+  get counts(): ReadonlyMap<string, number> {
+    return this.#counts;
+  }
+
   /** The caller at `address` was refused; `claimed` as in the handshake's result. */
   tell(address: string, reason: LinkReason, claimed: NodeId | undefined): void {
+    this.#counts.set(reason.kind, (this.#counts.get(reason.kind) ?? 0) + 1);
     const key = `${reason.kind} ${claimed ?? ''}`;
     const now = this.#now();
     if (now - (this.#told.get(key) ?? -Infinity) < sameRefusalMs) return;

@@ -86,6 +86,11 @@ export class Applier {
     return this.#running.size + this.#queue.length;
   }
 
+  /** To the server, at work or not. */
+  get connections(): number {
+    return this.#workers.size;
+  }
+
   /** A transaction with DDL finished on this node: what is remembered of the catalog is stale. */
   invalidate(): void {
     this.#epoch.invalidate();

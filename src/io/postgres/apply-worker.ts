@@ -147,7 +147,7 @@ export class ApplyWorker {
   pump(): void {
     const writer = this.#writer;
     if (this.#phase !== 'running' || this.#complete || this.#draining || writer === undefined) return;
-    for (const piece of this.#job?.takePieces() ?? emptyPieces) writer.push(piece);
+    for (const piece of this.#job?.takePieces() ?? emptyPieces) writer.push(piece, true);
     for (;;) {
       let step: Step = writer.step();
       if (step.kind === 'hungry' && this.#job?.ended === true) step = writer.finish();

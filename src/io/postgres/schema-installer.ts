@@ -36,6 +36,8 @@ const sqlFiles = [
   'client-prepared.sql',
   'membership.sql',
   'apply.sql',
+  'definitions.sql',
+  'comparison.sql',
   'triggers.sql',
 ] as const;
 

@@ -52,6 +52,8 @@ export interface DonorSessionStatus {
   readonly flushed: Lsn;
   /** Commits that went past the gateways and were left out. */
   readonly unsupervised: number;
+  /** WAL that the receiver has not made durable yet; undefined before that is known. */
+  readonly lagBytes: number | undefined;
   /** Bytes that wait for the receiver. */
   readonly buffered: number;
 }
@@ -150,6 +152,10 @@ class DonorSession {
       to: this.#to,
       transactions: this.#transactions,
       flushed: this.#flushed,
+      lagBytes:
+        this.#walEnd === 0n || this.#flushed === 0n
+          ? undefined
+          : Math.max(Number(this.#walEnd - this.#flushed), 0),
       unsupervised: this.#unsupervised,
       buffered: this.#outBytes + this.#socket.writableLength,
     };

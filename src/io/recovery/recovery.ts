@@ -25,6 +25,8 @@ export type RecoveryFailure = 'donor' | 'reseed' | 'diverged' | 'local';
 export interface RecoveryProgress {
   /** WAL of the donor that is not replayed yet; undefined before it is known. */
   readonly lagBytes: number | undefined;
+  /** Of it since the start. */
+  readonly replayedBytes: number;
   /** Replayed since the start, without those that were known. */
   readonly transactions: number;
   readonly perSecond: number;
@@ -77,6 +79,7 @@ export class Recovery {
   #target: number | undefined;
   #highestMark = 0;
   #applied: Lsn = 0n;
+  #startedAt: Lsn = 0n;
   #walEnd: Lsn | undefined;
   #flushed: Lsn = 0n;
   #seeded = false;
@@ -193,6 +196,7 @@ export class Recovery {
       case 'end':
         return replay.give(frame);
       case 'started':
+        this.#startedAt = frame.position;
         return;
       case 'position':
         if (frame.walEnd !== 0n) this.#walEnd = frame.walEnd;
@@ -236,6 +240,7 @@ export class Recovery {
     const behind = this.#walEnd === undefined ? undefined : Number(this.#walEnd - this.#applied);
     this.#options.handler.progressed({
       lagBytes: behind === undefined ? undefined : Math.max(behind, 0),
+      replayedBytes: this.#applied > this.#startedAt ? Number(this.#applied - this.#startedAt) : 0,
       transactions: this.#transactions,
       perSecond: Math.round((this.#transactions - transactions) / Math.max((now - at) / 1000, 0.001)),
     });

@@ -10,7 +10,7 @@ import { writeSync } from 'node:fs';
 import { Socket } from 'node:net';
 
 /** More than this may not fit into the kernel's buffer, and would be written in two halves. */
-const directBytes = 65_536;
+const directBytes = 131_072;
 
 interface Internals {
   readonly _handle: { readonly fd?: number } | null;

@@ -20,6 +20,7 @@ import { relayPlainAnswer, sendPlainRead } from '../../../src/core/session/plain
 import { clientCancel } from '../../../src/core/session/client-cancel.ts';
 import { orderOpen } from '../../../src/core/session/open-commit.ts';
 import { SessionMachine } from '../../../src/core/session/session.ts';
+import { SessionTally } from '../../../src/core/session/tally.ts';
 import { backend, frontend } from '../../../src/core/wire/codes.ts';
 import { FrameScanner } from '../../../src/core/wire/frame-scanner.ts';
 import { cstringAt, errorFields, errorResponse, readyForQuery } from '../../../src/core/wire/messages.ts';
@@ -82,6 +83,7 @@ class Stage {
         cancelServer: () => this.lines.push('  cancel'),
         waitBeforeRetry: (attempt) => this.lines.push(`  wait before repeat ${attempt}`),
         classify: (text) => classifier.parse(text),
+        tally: new SessionTally(),
         hiddenNotify: () => this.#hiddenNotify,
         identityNothing: () => false,
         obstacle: (write) => this.#obstacleText(write),

@@ -2,14 +2,14 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { sampleFile, schemaDocument, withTable } from '../../../src/config/documents.ts';
+import { sampleFile, schemaDocument, withTables } from '../../../src/config/documents.ts';
 import { settings, shownSettings } from '../../../src/config/settings.ts';
 import { loadConfig } from '../../../src/config/loading.ts';
 
 const read = (name: string) => readFileSync(new URL(`../../../config/${name}`, import.meta.url), 'utf8');
 
 describe('what is made from the schema is up to date (npm run documents)', () => {
-  test('the table in config/README.md', () => expect(read('README.md')).toBe(withTable(read('README.md'))));
+  test('the tables in config/README.md', () => expect(read('README.md')).toBe(withTables(read('README.md'))));
   test('config/gateway.schema.json', () => expect(read('gateway.schema.json')).toBe(schemaDocument()));
   test('config/gateway.yaml', () => expect(read('gateway.yaml')).toBe(sampleFile()));
 });

@@ -32,8 +32,9 @@ $$;
 --   'mixed'      temporary and others (a notification too): PREPARE would fail, the transaction commits last (mtm.header_open)
 --   'write'      the header was emitted: PREPARE
 --   'early'      the same, and the session does not want to wait for the other nodes (wait_peer_commits)
+-- Only functions that have set search_path call it: to set it again would cost as much as the rest.
 CREATE OR REPLACE FUNCTION mtm.seal(gid text, hmac text) RETURNS text
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql AS $$
 DECLARE kind text;
 BEGIN
   IF current_setting('multimaster.monotonic_sequences', true) = 'on' THEN PERFORM mtm.tell_drawn(); END IF;
@@ -42,7 +43,7 @@ BEGIN
     kind := mtm.touched();
     IF kind <> 'write' THEN RETURN kind; END IF;
   END IF;
-  PERFORM mtm.emit_unchecked();
+  IF current_setting('session_replication_role') = 'replica' THEN PERFORM mtm.emit_unchecked(); END IF;
   PERFORM pg_logical_emit_message(true, 'mtm', json_build_object('gid', gid, 'hmac', hmac)::text);
   RETURN CASE current_setting('multimaster.wait_peer_commits', true) WHEN 'off' THEN 'early' ELSE 'write' END;
 END $$;
