@@ -33,6 +33,7 @@ const long = [
   'simulation/exhaustive',
   'sensors/header',
   'cluster/failures',
+  'console/console',
   'cluster/alter-sequences',
   'failover/open-fail-points',
 ];
