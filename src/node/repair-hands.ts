@@ -91,7 +91,14 @@ export class RepairHands {
     try {
       return await this.#answer(call);
     } catch (error) {
-      throw namedFailure(this.#node.parts.config.nodeId, error);
+      const failure = namedFailure(this.#node.parts.config.nodeId, error);
+      if (failure.sqlstate !== '57014') throw failure;
+      const text = `[multimaster] node ${this.#node.parts.config.nodeId} cannot do it within a moment`;
+      throw new RequestError(
+        '57014',
+        text,
+        'Repeat it with less load; a large table without key needs a join.',
+      );
     }
   }
 
