@@ -4,17 +4,21 @@
  * flag) is one clear sentence on standard error and an exit code; a stack trace means a bug of ours.
  * Exit codes: 0 done, 1 failed, 2 wrong configuration or usage, 70 our own bug.
  */
-import { readFileSync } from 'node:fs';
 import yargs from 'yargs';
 import { nearestName } from '../config/nearest-name.ts';
 import { settings } from '../config/settings.ts';
+import { gatewayVersion } from '../config/version.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
 import { checkCommand } from './check.ts';
 import { addNodeCommand, dropNodeCommand, nodesCommand, statusCommand } from './cluster-commands.ts';
 import { compareCommand } from './compare.ts';
 import { alterSequencesCommand, checkQueryCommand } from './comparison-commands.ts';
 import { devCommand } from './dev.ts';
+import { forgetClusterCommand } from './forget-cluster.ts';
+import { initCommand } from './init.ts';
 import { joinCommand } from './join.ts';
+import { prepareUpgradeCommand } from './prepare-upgrade.ts';
+import { reloadCommand } from './reload.ts';
 import { repairCommand } from './repair.ts';
 import { serveCommand } from './serve.ts';
 
@@ -24,8 +28,9 @@ class UsageError extends Error {
 }
 
 const commandNames = [
-  ...['dev', 'serve', 'check', 'status', 'nodes', 'add-node', 'join', 'drop-node'],
-  ...['compare', 'repair', 'check-query', 'alter-sequences'],
+  ...['dev', 'init', 'serve', 'check', 'reload', 'status', 'nodes', 'add-node', 'join', 'drop-node'],
+  ...['compare', 'repair', 'check-query', 'alter-sequences', 'completion'],
+  ...['prepare-upgrade', 'forget-cluster'],
   ...['start', 'stop', 'drop'],
 ];
 const flagNames = [
@@ -42,6 +47,7 @@ const flagNames = [
   'pgdata',
   'pg-bin',
   'url',
+  ...['undo', 'wait', 'for'],
   ...['table', 'exclude', 'jobs', 'details', 'database', 'max-time', 'verbose'],
   ...['key', 'all-differences', 'max-rows', 'dry-run', 'apply', 'yes'],
   'help',
@@ -60,9 +66,16 @@ export function usageSentence(message: string): string {
   return `${unknown} is unknown here; the nearest known name is ${meant}`;
 }
 
-function version(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return String((JSON.parse(text) as { version: unknown }).version);
+/** Settings are flags of `serve` and `check`, and too many to be offered before a dash was typed. */
+function complete(
+  current: string,
+  _args: unknown,
+  usual: (done: (error: Error | null, words?: string[]) => void) => void,
+  done: (words: string[]) => void,
+): void {
+  usual((_error, words = []) =>
+    done(words.filter((word) => current.startsWith('-') || !word.startsWith('-'))),
+  );
 }
 
 function commandLine(args: readonly string[]) {
@@ -70,19 +83,25 @@ function commandLine(args: readonly string[]) {
     .scriptName('mtm-gateway')
     .usage('$0: synchronous multi-master for stock PostgreSQL 15-18\n\nUsage: $0 <command> [options]')
     .command(devCommand)
+    .command(initCommand)
     .command(serveCommand)
     .command(checkCommand)
+    .command(reloadCommand)
     .command(statusCommand)
     .command(nodesCommand)
     .command(addNodeCommand)
     .command(joinCommand)
     .command(dropNodeCommand)
+    .command(prepareUpgradeCommand)
+    .command(forgetClusterCommand)
     .command(compareCommand)
     .command(repairCommand)
     .command(checkQueryCommand)
     .command(alterSequencesCommand)
+    .completion('completion', 'Print a script for the completion of bash or zsh', complete)
     .demandCommand(1, 'which command? mtm-gateway --help lists them')
     .example('$0 dev', 'three nodes on this machine, on ports 7001, 7002 and 7003')
+    .example('$0 init --nodes db1,db2,db3 --database app', 'the files of three nodes')
     .example('$0 serve --config gateway.yaml', 'one gateway in front of one PostgreSQL')
     .example('$0 check --config gateway.yaml', 'what has to change on the server')
     .example('$0 nodes --config gateway.yaml', 'the nodes of the cluster, and which are connected')
@@ -92,7 +111,7 @@ function commandLine(args: readonly string[]) {
     .strict()
     .help()
     .alias('help', 'h')
-    .version(version())
+    .version(gatewayVersion())
     .wrap(Math.min(110, process.stdout.columns ?? 110))
     .exitProcess(false)
     .fail((message: string, error: Error | undefined) => {

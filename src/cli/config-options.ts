@@ -1,6 +1,6 @@
 /** What `serve` and `check` share: --config and one flag for each setting. */
 import type { Argv } from 'yargs';
-import { loadConfig } from '../config/loading.ts';
+import { loadSettings, type LoadedSettings } from '../config/loading.ts';
 import type { GatewayConfig } from '../config/schema.ts';
 import { isSecret, settings } from '../config/settings.ts';
 
@@ -28,8 +28,13 @@ export function withConfigOptions<T>(command: Argv<T>): Argv<T & { config: strin
 
 /** File < environment < flags. Throws GatewayError. */
 export function configOf(args: Readonly<Record<string, unknown>>): GatewayConfig {
+  return settingsOf(args).config;
+}
+
+/** As configOf. */
+export function settingsOf(args: Readonly<Record<string, unknown>>): LoadedSettings {
   const given = args['config'] ?? process.env['MTM_CONFIG'];
-  return loadConfig({
+  return loadSettings({
     file: typeof given === 'string' ? given : undefined,
     environment: process.env,
     flags: args,

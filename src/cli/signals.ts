@@ -5,11 +5,14 @@
 
 const parentLookMs = 500;
 
-/** Resolves with the first SIGINT, SIGTERM or SIGHUP; `again` is called for each further one. */
-export async function stopSignals(again: () => void): Promise<NodeJS.Signals> {
+/** Resolves with the first of them; `again` is called for each further one. */
+export async function stopSignals(
+  again: () => void,
+  names: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP'],
+): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
     let first = true;
-    for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    for (const name of names) {
       process.on(name, () => {
         if (first) resolve(name);
         else again();

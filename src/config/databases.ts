@@ -6,6 +6,12 @@
  */
 import type { GatewayConfig } from './schema.ts';
 
+/**
+ * Whoever connects to a database of this name talks to the gateway itself: its own name, as `pgbouncer` is
+ * PgBouncer's, because no application has a database that is called so.
+ */
+export const consoleDatabase = 'mtm_gateway';
+
 const numbers = 997;
 /** Of a cluster's name in a handshake between gateways. */
 const maxClusterNameBytes = 63;
@@ -26,6 +32,8 @@ function clusterOf(clusterName: string, database: string): string {
 export function databaseProblems(clusterName: string, first: string, more: readonly string[]): string[] {
   const problems: string[] = [];
   const names = new Map<number, string>();
+  if ([first, ...more].includes(consoleDatabase))
+    problems.push(`a database of the cluster cannot be called ${consoleDatabase}: that is the admin console`);
   if (more.length > 0 && clusterName.includes('/')) problems.push('cluster_name must not contain a slash');
   for (const name of more) {
     const number = databaseNumber(name);

@@ -5,12 +5,15 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { runbookText } from './runbook.ts';
 import { metricDefinitions } from '../telemetry/metric-definitions.ts';
 import { jsonSchema, settings, type Setting } from './settings.ts';
 
 const folder = new URL('../../config/', import.meta.url);
 const tableStart = '<!-- settings: made by src/config/documents.ts -->';
 const tableEnd = '<!-- end of settings -->';
+const runbookStart = '<!-- runbook: made by src/config/documents.ts -->';
+const runbookEnd = '<!-- end of runbook -->';
 const metricsStart = '<!-- metrics: made by src/config/documents.ts -->';
 const metricsEnd = '<!-- end of metrics -->';
 
@@ -25,9 +28,9 @@ export function settingsTable(): string {
     const usual = usualText(setting);
     const kind = setting.choices === undefined ? setting.kind : setting.choices.join(', ');
     const shown = setting.required ? '**required**' : usual === '' ? '' : `\`${usual}\``;
-    return `| \`${setting.name}\` | ${kind} | ${shown} | ${setting.description} |`;
+    return `| \`${setting.name}\` | ${kind} | ${shown} | ${setting.reload} | ${setting.description} |`;
   });
-  return ['| setting | kind | default | meaning |', '|---|---|---|---|', ...rows].join('\n');
+  return ['| setting | kind | default | change | meaning |', '|---|---|---|---|---|', ...rows].join('\n');
 }
 
 export function metricsTable(): string {
@@ -41,7 +44,8 @@ export function metricsTable(): string {
 /** `readme` with its tables renewed, each between its two marks. */
 export function withTables(readme: string): string {
   const settled = withTable(readme, tableStart, tableEnd, settingsTable());
-  return withTable(settled, metricsStart, metricsEnd, metricsTable());
+  const measured = withTable(settled, metricsStart, metricsEnd, metricsTable());
+  return withTable(measured, runbookStart, runbookEnd, runbookText());
 }
 
 function withTable(readme: string, from: string, to: string, table: string): string {

@@ -25,6 +25,11 @@ const sizeUnits: Readonly<Record<string, number>> = {
   TB: 1024 ** 4,
 };
 
+/** RELOAD applies it to a gateway that runs. What is not marked so needs a restart. */
+export function live<T extends z.ZodType>(field: T): T {
+  return field.meta({ ...field.meta(), reload: 'live' });
+}
+
 /** A number with a unit of `units`, or undefined. `plainUnit` is the factor of a number without a unit. */
 export function quantity(text: string, units: Readonly<Record<string, number>>): number | undefined {
   const match = /^\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*$/.exec(text);

@@ -295,8 +295,19 @@ function configError(problems: readonly string[]): GatewayError {
   return new GatewayError('config-invalid', problems.join('\n'));
 }
 
+/** What was read: as the code uses it, and as it stands in the file, with absolute paths. */
+export interface LoadedSettings {
+  readonly config: GatewayConfig;
+  readonly file: FileConfig;
+}
+
 /** Throws a GatewayError (config-invalid, file-unreadable); its message has one sentence a line. */
 export function loadConfig(sources: ConfigSources): GatewayConfig {
+  return loadSettings(sources).config;
+}
+
+/** As loadConfig. */
+export function loadSettings(sources: ConfigSources): LoadedSettings {
   const file = sources.file ?? 'the configuration';
   const tree = sources.file === undefined ? {} : readTree(sources.file);
   const places = new Map<string, string>();
@@ -323,5 +334,6 @@ export function loadConfig(sources: ConfigSources): GatewayConfig {
   const base = sources.file === undefined ? '.' : dirname(sources.file);
   const secrets = readSecrets(parsed.data, base, problems);
   if (problems.length > 0) throw configError(problems);
-  return toGatewayConfig(withAbsolutePaths(parsed.data, base), secrets);
+  const settled = withAbsolutePaths(parsed.data, base);
+  return { config: toGatewayConfig(settled, secrets), file: settled };
 }

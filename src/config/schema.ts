@@ -11,6 +11,7 @@ import {
   choice,
   duration,
   integer,
+  live,
   onOff,
   optionalText,
   port,
@@ -54,22 +55,29 @@ const postgres = z.strictObject({
 
 const clientTls = z
   .strictObject({
-    cert_file: optionalText(
-      'A PEM file with the certificate chain that clients see; with key_file TLS is offered to them.',
+    cert_file: live(
+      optionalText(
+        'A PEM file with the certificate chain that clients see; with key_file TLS is offered to them.',
+      ),
     ),
-    key_file: optionalText('A PEM file with its key.'),
-    required: onOff(false, 'Clients without TLS are refused.'),
-    min_version: choice(['TLSv1.2', 'TLSv1.3'], 'TLSv1.2', 'The oldest version that clients may use.'),
-    client_ca_file: optionalText(
-      'A PEM file with authorities: a client that shows a certificate needs one of theirs.',
+    key_file: live(optionalText('A PEM file with its key.')),
+    required: live(onOff(false, 'Clients without TLS are refused.')),
+    min_version: live(choice(['TLSv1.2', 'TLSv1.3'], 'TLSv1.2', 'The oldest version that clients may use.')),
+    client_ca_file: live(
+      optionalText('A PEM file with authorities: a client that shows a certificate needs one of theirs.'),
     ),
-    client_cert: choice(
-      ['optional', 'required', 'user'],
-      'optional',
-      'Whether clients must have one; user: its common name must also be the user, or mapped to it.',
+    client_cert: live(
+      choice(
+        ['optional', 'required', 'user'],
+        'optional',
+        'Whether clients must have one; user: its common name must also be the user, or mapped to it.',
+      ),
     ),
-    client_users: textList(
-      'For client_cert user: name=user for common names that are no users; more than one user may be given.',
+    client_users: live(
+      textList(
+        'For client_cert user: name=user for common names that are no users; more than one user may be ' +
+          'given.',
+      ),
     ),
   })
   .prefault({});
@@ -90,6 +98,7 @@ const peerList = z
   .meta({
     description: 'The other nodes of the cluster: a list of {id, host, port, conninfo}.',
     kind: 'list',
+    reload: 'live',
   });
 
 /** What stands in gateway.yaml. */
@@ -127,9 +136,11 @@ export const fileSchema = z.strictObject({
     'A peer that was not heard for so long is taken for dead.',
     3_600_000,
   ),
-  connect_timeout: duration(
-    '0',
-    'How long a connection to a peer or to the server may take to open; 0: heartbeat_recv_timeout.',
+  connect_timeout: live(
+    duration(
+      '0',
+      'How long a connection to a peer or to the server may take to open; 0: heartbeat_recv_timeout.',
+    ),
   ),
   max_workers: integer(
     100,
@@ -137,28 +148,33 @@ export const fileSchema = z.strictObject({
     10_000,
     'The most connections that apply transactions of other nodes here; they are opened as needed.',
   ),
-  max_connections: integer(
-    250,
-    1,
-    100_000,
-    'The most client sessions; each is one connection to the server. Three more for mtm_admin.',
+  max_connections: live(
+    integer(
+      250,
+      1,
+      100_000,
+      'The most client sessions; each is one connection to the server. Three more for mtm_admin.',
+    ),
   ),
-  max_client_memory: size(
-    '1GB',
-    'What all clients together may keep in the gateway: messages that are half received or wait, prepared ' +
-      'statements. Above it the session that holds most is ended with 53200.',
+  max_client_memory: live(
+    size(
+      '1GB',
+      'What all clients together may keep in the gateway: messages that are half received or wait, ' +
+        'prepared statements. Above it the session that holds most is ended with 53200.',
+    ),
   ),
-  authentication_timeout: duration(
-    '60s',
-    'How long a client may take from the connection to the end of its login.',
+  authentication_timeout: live(
+    duration('60s', 'How long a client may take from the connection to the end of its login.'),
   ),
   wait_peer_commits: onOff(
     true,
     'A commit is answered when it is visible on all nodes. Also SET per session.',
   ),
-  break_connection: onOff(
-    false,
-    'While the node is not online: close client connections instead of answering with an error.',
+  break_connection: live(
+    onOff(
+      false,
+      'While the node is not online: close client connections instead of answering with an error.',
+    ),
   ),
   monotonic_sequences: onOff(
     false,
@@ -188,9 +204,8 @@ export const fileSchema = z.strictObject({
     'Above this size of its rows the server writes a transaction to its disk while it decodes it for the ' +
       'peers; below it needs up to three times as much memory.',
   ),
-  syncpoint_interval: size(
-    '10MB',
-    'WAL between two syncpoints: how much a returning node has to read at most.',
+  syncpoint_interval: live(
+    size('10MB', 'WAL between two syncpoints: how much a returning node has to read at most.'),
   ),
   binary_basetypes: onOff(true, 'Values of built-in types travel in binary form.'),
   deadlock_prevention: choice(
@@ -198,25 +213,34 @@ export const fileSchema = z.strictObject({
     'smart',
     'Conflicts between nodes: off waits, simple refuses the later one at once, smart lets the older one win.',
   ),
-  blocker_timeout: duration(
-    '1s',
-    'How long a transaction of another node waits for a local session that holds its locks but does nothing.',
+  blocker_timeout: live(
+    duration(
+      '1s',
+      'How long a transaction of another node waits for a local session that holds its locks but does ' +
+        'nothing.',
+    ),
   ),
-  conflict_retries: integer(
-    100,
-    0,
-    100_000,
-    'How often an autocommit statement that lost a conflict is repeated before the client gets 40001.',
+  conflict_retries: live(
+    integer(
+      100,
+      0,
+      100_000,
+      'How often an autocommit statement that lost a conflict is repeated before the client gets 40001.',
+    ),
   ),
-  max_retained_wal: size(
-    '16GB',
-    'WAL kept for a node that is away; beyond that it must be seeded anew. 0: as much as it takes.',
+  max_retained_wal: live(
+    size(
+      '16GB',
+      'WAL kept for a node that is away; beyond that it must be seeded anew. 0: as much as it takes.',
+    ),
   ),
-  admin_role: text('', 'Members of this role may change the cluster, beside superusers.'),
-  log_level: choice(
-    ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
-    'info',
-    'The least important lines that are logged.',
+  admin_role: live(text('', 'Members of this role may change the cluster, beside superusers.')),
+  log_level: live(
+    choice(
+      ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
+      'info',
+      'The least important lines that are logged.',
+    ),
   ),
 });
 

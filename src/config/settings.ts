@@ -23,10 +23,13 @@ export interface Setting {
   readonly description: string;
   /** The words allowed, when only some are. */
   readonly choices: readonly string[] | undefined;
+  /** Live: a gateway that runs takes it over with RELOAD. */
+  readonly reload: 'live' | 'restart';
 }
 
 interface SchemaNode {
   readonly kind?: FieldKind;
+  readonly reload?: 'live';
   readonly description?: string;
   readonly default?: unknown;
   readonly enum?: readonly string[];
@@ -57,6 +60,7 @@ function collect(node: SchemaNode, path: readonly string[]): Setting[] {
       required: node.required?.includes(key) === true && child.default === undefined,
       description: child.description ?? '',
       choices: child.enum,
+      reload: child.reload ?? 'restart',
     });
   }
   return settings;
@@ -82,6 +86,12 @@ function shownSize(bytes: number): string {
 
 const camelNames: Readonly<Partial<Record<FieldKind, string>>> = { duration: 'Ms', size: 'Bytes' };
 
+/** Where a setting that is in no group stands in GatewayConfig. */
+export function keyOf(setting: Pick<Setting, 'name' | 'kind'>): string {
+  const camel = setting.name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+  return camel + (camelNames[setting.kind] ?? '');
+}
+
 /**
  * What `SHOW multimaster.<name>` answers, for the settings that are not addresses or secrets; in
  * PostgreSQL's spelling.
@@ -90,8 +100,7 @@ export function shownSettings(config: GatewayConfig): ReadonlyMap<string, string
   const shown = new Map<string, string>();
   for (const setting of settings) {
     if (setting.path.length > 1 || isSecret(setting.name) || setting.name === 'peers') continue;
-    const camel = setting.name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
-    const value: unknown = Reflect.get(config, camel + (camelNames[setting.kind] ?? ''));
+    const value: unknown = Reflect.get(config, keyOf(setting));
     if (value === undefined) continue;
     shown.set(setting.name, shownValue(setting.kind, value));
   }
@@ -99,7 +108,8 @@ export function shownSettings(config: GatewayConfig): ReadonlyMap<string, string
   return shown;
 }
 
-function shownValue(kind: FieldKind, value: unknown): string {
+/** In PostgreSQL's spelling. */
+export function shownValue(kind: FieldKind, value: unknown): string {
   if (typeof value === 'boolean') return value ? 'on' : 'off';
   if (Array.isArray(value)) return value.join(', ');
   if (typeof value === 'number' && kind === 'duration') return value === 0 ? '0' : `${value}ms`;

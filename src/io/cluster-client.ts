@@ -125,7 +125,12 @@ export class ClusterClient {
     return rows[0]?.[0] as RepairReport;
   }
 
-  async #noticing(text: string, values: readonly unknown[]): Promise<{ answer: Answer; remarks: string[] }> {
+  /** In the admin console. Returns what the gateway remarked. */
+  async reload(): Promise<string[]> {
+    return (await this.#noticing('RELOAD')).remarks;
+  }
+
+  async #noticing(text: string, values?: readonly unknown[]): Promise<{ answer: Answer; remarks: string[] }> {
     const remarks: string[] = [];
     const noticed = (notice: { readonly message?: string | undefined }): void => {
       remarks.push((notice.message ?? '').replace('[multimaster] ', ''));
@@ -142,9 +147,10 @@ export class ClusterClient {
     await this.#client.end();
   }
 
-  async #ask(text: string, values: readonly unknown[] = []): Promise<Answer> {
+  async #ask(text: string, values?: readonly unknown[]): Promise<Answer> {
     try {
-      const result = await this.#client.query({ text, values: [...values], rowMode: 'array' });
+      const given = values === undefined ? {} : { values: [...values] };
+      const result = await this.#client.query({ text, ...given, rowMode: 'array' });
       return { columns: result.fields.map(({ name }) => name), rows: result.rows as unknown[][] };
     } catch (cause) {
       throw asRefusal(cause, this.#where);

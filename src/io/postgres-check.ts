@@ -4,6 +4,7 @@
  * them, the gateway refuses to start when one is a must. Rule: it only reads.
  */
 import { Client } from 'pg';
+import { consoleDatabase } from '../config/databases.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
 import { pgLogin, type ServerAddress } from './postgres/server-connection.ts';
 
@@ -19,6 +20,8 @@ export interface ServerFinding {
   readonly effect: 'restart' | 'reload' | 'now' | 'new server';
   /** One sentence: what to do. Empty when ok. */
   readonly advice: string;
+  /** The command or the line that does it, where there is one. */
+  readonly fix?: string | undefined;
 }
 
 /** How much the gateway will use of the server. */
@@ -61,6 +64,7 @@ const factsQuery = `
          (SELECT pg_encoding_to_char(encoding)
             FROM pg_database WHERE datname = current_database()) AS encoding,
          pg_is_in_recovery() AS standby,
+         EXISTS (SELECT FROM pg_database WHERE datname = '${consoleDatabase}') AS console_hidden,
          extract(epoch FROM clock_timestamp())::float8 * 1000 AS clock_ms,
          (SELECT jsonb_object_agg(name, setting) FROM pg_settings) AS settings`;
 
@@ -72,6 +76,8 @@ interface Facts {
   readonly encoding: string;
   readonly standby: boolean;
   readonly clock_ms: number;
+  /** A database has the name of the admin console. */
+  readonly console_hidden: boolean;
   readonly settings: Readonly<Record<string, string>>;
 }
 
@@ -80,7 +86,8 @@ function atLeast(facts: Facts, name: string, least: number, why: string, must = 
   const has = facts.settings[name] ?? 'nothing';
   const ok = Number(has) >= least;
   const advice = `set ${name} = ${least} or more (${why}) and restart the server`;
-  return { name, ok, must, has, needs: `${least} or more`, effect: 'restart', advice: ok ? '' : advice };
+  const fix = ok ? undefined : `ALTER SYSTEM SET ${name} = ${least};  -- then restart PostgreSQL`;
+  return { name, ok, must, has, needs: `${least} or more`, effect: 'restart', advice: ok ? '' : advice, fix };
 }
 
 function exactly(
@@ -94,7 +101,10 @@ function exactly(
   const has = facts.settings[name] ?? 'nothing';
   const then = effect === 'restart' ? 'restart the server' : 'reload the configuration';
   const advice = `set ${name} = ${needs} (${why}) and ${then}`;
-  return { name, ok: has === needs, must, has, needs, effect, advice: has === needs ? '' : advice };
+  const ok = has === needs;
+  const done = effect === 'restart' ? '-- then restart PostgreSQL' : 'SELECT pg_reload_conf();';
+  const fix = ok ? undefined : `ALTER SYSTEM SET ${name} = '${needs}';  ${done}`;
+  return { name, ok, must, has, needs, effect, advice: ok ? '' : advice, fix };
 }
 
 function properties(facts: Facts): ServerFinding[] {
@@ -139,6 +149,15 @@ function properties(facts: Facts): ServerFinding[] {
       needs: 'UTF8',
       effect: 'new server',
       advice: utf8 ? '' : 'create the database with ENCODING UTF8',
+    },
+    {
+      name: `database ${consoleDatabase}`,
+      ok: !facts.console_hidden,
+      must: true,
+      has: facts.console_hidden ? 'there' : 'not there',
+      needs: 'not there: it is the name of the admin console',
+      effect: 'now',
+      advice: facts.console_hidden ? `ALTER DATABASE ${consoleDatabase} RENAME TO another_name` : '',
     },
   ];
 }

@@ -72,6 +72,12 @@ export const errorCatalogue = {
     meaning: 'a peer remembers the PostgreSQL of this node further ahead, or as another server',
     remedy: 'do not start a restored backup as a node: remove the node and seed it anew from an online one',
   },
+  'upgrade-refused': {
+    sqlstate: '55000',
+    retryable: false,
+    meaning: 'the server was prepared for an upgrade, or is not what should have come out of one',
+    remedy: 'go on with the steps of the upgrade, or give it up with mtm-gateway prepare-upgrade --undo',
+  },
   'cluster-mismatch': {
     sqlstate: '55000',
     retryable: false,

@@ -59,6 +59,7 @@ export function deskNode(node: DeskNodeParts): DeskNode {
     giveUp: (gid) => drain.push({ kind: 'client-cancelled', gid }),
     deliveryFailed: (reason) => node.server.notifier.lost(1, reason),
     mayBypass: (user) => control.mayBypass(user, config.adminRole),
+    consoleRights: (user) => control.consoleRights(user, config.adminRole),
     scramVerifier: (user) => control.scramVerifier(user),
   };
 }

@@ -14,14 +14,14 @@ export interface DurableStateHandler {
 }
 
 export class DurableState {
-  readonly #parts: Pick<NodeParts, 'store' | 'seed' | 'slot'>;
+  readonly #parts: Pick<NodeParts, 'store' | 'slot'>;
   readonly #recovery: Pick<RecoveryDesk, 'ended'>;
   readonly #branches: Pick<ClientBranches, 'level'>;
   readonly #handler: DurableStateHandler;
   #last: Promise<void> = Promise.resolve();
 
   constructor(
-    parts: Pick<NodeParts, 'store' | 'seed' | 'slot'>,
+    parts: Pick<NodeParts, 'store' | 'slot'>,
     recovery: Pick<RecoveryDesk, 'ended'>,
     branches: Pick<ClientBranches, 'level'>,
     handler: DurableStateHandler,
@@ -37,13 +37,13 @@ export class DurableState {
   }
 
   async #write(token: number, change: DurableChange): Promise<void> {
-    const { store, seed, slot } = this.#parts;
+    const { store, slot } = this.#parts;
     try {
       // What was replayed is part of what a vote tells.
       await this.#recovery.ended;
       if (change.lastOnline !== undefined) await this.#branches.level();
       await store.persist(change);
-      if (change.lastOnline !== undefined && seed !== undefined) await slot.refreshLost();
+      if (change.lastOnline !== undefined) await slot.refreshLost();
     } catch (error) {
       this.#handler.lost(`the state of this node could not be written: ${(error as Error).message}`);
       return;

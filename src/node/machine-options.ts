@@ -37,7 +37,10 @@ export function machineOptions(parts: NodeParts, clock: HybridClock, now: number
       waitPeerCommits: config.waitPeerCommits,
       retainBytes,
       deadlockPrevention: config.deadlockPrevention,
-      blockerTimeoutMs: config.blockerTimeoutMs,
+      // Asked for each time: it may be changed while the gateway runs.
+      get blockerTimeoutMs() {
+        return config.blockerTimeoutMs;
+      },
     },
     ...(referee === undefined ? {} : { referee }),
   };

@@ -13,6 +13,14 @@ import { checkServer, connectForCheck, requireSuitable } from '../io/postgres-ch
 import { Control, type Holding } from '../io/postgres/control.ts';
 import { adoptObjects, ensureSlots, installSchema, verifySensors } from '../io/postgres/schema-installer.ts';
 import { slotNames } from '../io/postgres/slot-names.ts';
+import {
+  arrive,
+  checkArrival,
+  findPlaces,
+  loadPredecessors,
+  outnumber,
+  readDeparture,
+} from '../io/store/departure.ts';
 import { NodeStore } from '../io/store/node-store.ts';
 import { readHistory } from '../io/store/history-reader.ts';
 import { RetainedSlot } from '../io/store/retained-slot.ts';
@@ -21,10 +29,12 @@ import { loadPeerPositions, readPosition, type ServerPosition } from '../io/stor
 import type { Gid } from '../core/identity.ts';
 import type { Classifier } from '../core/statement/classifier.ts';
 import type { NodeTelemetry } from '../telemetry/node-telemetry.ts';
+import type { DepartureDesk } from './departure-desk.ts';
 import { newHolding, orSuperseded, superseded } from './hold.ts';
 import { configuredNodes } from './machine-options.ts';
 import { Node } from './node.ts';
-import { headerVerifier } from './header-proof.ts';
+import type { PauseFlags } from './pause-switch.ts';
+import { headerProof, headerVerifier } from './header-proof.ts';
 
 export interface NodeSurroundings {
   readonly config: GatewayConfig;
@@ -33,6 +43,10 @@ export interface NodeSurroundings {
   readonly classifier: Classifier;
   /** Undefined when the node has the peer port for itself. */
   readonly peerPort: SharedPort | undefined;
+  /** They outlive a node that begins anew. */
+  readonly pauses: PauseFlags;
+  /** Given when the node is to leave its server. */
+  readonly departure?: DepartureDesk;
 }
 
 const retryMs = 500;
@@ -52,8 +66,40 @@ export class NodeKeeper {
     return this.#node;
   }
 
+  /** By which the server knows this process. */
+  get holder(): string {
+    return this.#holding.holder;
+  }
+
   get telemetry(): NodeTelemetry {
     return this.#surroundings.telemetry;
+  }
+
+  get config(): GatewayConfig {
+    return this.#surroundings.config;
+  }
+
+  get pauses(): PauseFlags {
+    return this.#surroundings.pauses;
+  }
+
+  /** What functions of the server ask. Rejects with a GatewayError. */
+  async writeAdminRole(adminRole: string): Promise<void> {
+    const client = await connectForCheck(this.config.postgres, this.config.connectTimeoutMs);
+    try {
+      await client.query('UPDATE mtm.node SET admin_role = $1', [adminRole]);
+    } catch (error) {
+      throw asGatewayError(error, this.config, undefined);
+    } finally {
+      await client.end();
+    }
+  }
+
+  /** Its configuration has other values now. */
+  reconfigured(): void {
+    const { desk, members, machine } = this.#node ?? {};
+    desk?.reconfigured(shownSettings(this.config));
+    if (machine !== undefined) members?.configure(machine.configuration);
   }
 
   /** Resolves when the node runs. Rejects with a GatewayError: one clear sentence. */
@@ -138,6 +184,8 @@ async function startNode(surroundings: NodeSurroundings, holding: Holding): Prom
   const control = await open();
   try {
     const positionAtStart = await readPosition(control.client);
+    const arrival = await arrivalAt(control.client, config, positionAtStart);
+    if (arrival !== undefined) await outnumber(control.client);
     if (!(await control.claim(holding))) throw superseded(config);
     await control.endSessions(config.adminRole);
     const seed = await equip(control, config, positionAtStart);
@@ -162,6 +210,8 @@ async function startNode(surroundings: NodeSurroundings, holding: Holding): Prom
       slot: await RetainedSlot.load(() => observer.client, slotNames(config.postgres).retained),
       positionAtStart,
       peerPositions: await loadPeerPositions(observer.client),
+      predecessors: await loadPredecessors(observer.client),
+      departure: surroundings.departure,
       committed,
       empty,
       announceKey: await control.announceKey(),
@@ -185,6 +235,7 @@ async function equip(
 ): Promise<Seed | undefined> {
   const { nodeId: myId, clusterName, adminRole, ignoreTablesWithoutPk, replicatePgNotify } = config;
   const slots = slotNames(config.postgres);
+  const arrival = await arrivalAt(client, config, position);
   await installSchema(client, {
     myId,
     highestNode: configuredNodes(config).at(-1)!,
@@ -200,10 +251,21 @@ async function equip(
     await rollBackCopied(client);
     await adoptObjects(client);
   }
+  if (arrival?.kind === 'restored') await findPlaces(client);
+  if (arrival !== undefined) await adoptObjects(client);
   await ensureSlots(client, slots);
+  if (arrival !== undefined) {
+    await arrive(config.postgres, arrival, (gid) => headerProof(config.clusterSecret, gid));
+  }
   const missing = await verifySensors(client, slots);
   if (missing.length === 0) return seed;
   throw new GatewayError('server-unsuitable', `sensors are missing in the database: ${missing.join('; ')}`);
+}
+
+/** The server is the one that an upgrade has made, or is to be used again. Throws upgrade-refused. */
+async function arrivalAt(client: Control['client'], config: GatewayConfig, position: ServerPosition) {
+  const departure = await readDeparture(client);
+  return departure && checkArrival(client, departure, { myId: config.nodeId, position });
 }
 
 async function requireServer(config: GatewayConfig): Promise<void> {

@@ -6,9 +6,11 @@ import type { Gid, NodeId } from '../core/identity.ts';
 import type { Control, TakeOver } from '../io/postgres/control.ts';
 import type { SharedPort } from '../io/peers/peer-listener.ts';
 import type { NodeStore } from '../io/store/node-store.ts';
+import type { PauseFlags } from './pause-switch.ts';
 import type { Seed } from '../io/store/seed.ts';
 import type { NodeTelemetry } from '../telemetry/node-telemetry.ts';
 import type { RetainedSlot } from '../io/store/retained-slot.ts';
+import type { DepartureDesk } from './departure-desk.ts';
 import type { RememberedPosition, ServerPosition } from '../io/store/server-position.ts';
 
 export interface NodeParts {
@@ -34,9 +36,14 @@ export interface NodeParts {
   readonly peerPositions: Map<NodeId, RememberedPosition>;
   /** Where the own server was before this gateway touched it. */
   readonly positionAtStart: ServerPosition;
+  /** The servers that this node had before this one. */
+  readonly predecessors: readonly ServerPosition[];
+  /** The node takes part in nothing more: it leaves its server. */
+  readonly departure: DepartureDesk | undefined;
   readonly classifier: Classifier;
   readonly announceKey: Uint8Array;
   readonly shownSettings: ReadonlyMap<string, string>;
+  readonly pauses: PauseFlags;
 }
 
 /** A server that hangs does not keep a gateway from ending, ms. */

@@ -16,6 +16,7 @@ import { ServerProbe } from './server-probe.ts';
 import { ServerWitness } from './server-witness.ts';
 import { ApplyDesk } from './apply-desk.ts';
 import { deskNode } from './desk-node.ts';
+import { notOnline } from './desk-texts.ts';
 import { commitsFinished, Drain } from './drain.ts';
 import { DurableState } from './durable-state.ts';
 import { Flow } from './flow.ts';
@@ -30,7 +31,6 @@ import { newQuestions, type Questions } from './questions.ts';
 import { RecoveryDesk } from './recovery-desk.ts';
 import { RefereeDesk } from './referee-desk.ts';
 import { RuntimeReport } from './runtime-report.ts';
-import { notOnline } from './desk-texts.ts';
 import { NodeWatch } from './node-watch.ts';
 import { NodeView } from './node-view.ts';
 import { SessionDesk } from './session-desk.ts';
@@ -44,14 +44,14 @@ const misconfiguredMs = 3_000;
 
 export class Node {
   readonly #parts: NodeParts;
-  readonly #machine: NodeMachine;
+  readonly machine: NodeMachine;
   readonly #clock = new HybridClock();
   readonly #drain: Drain;
-  readonly #members: Members;
+  readonly members: Members;
   readonly #server: LocalServer;
   readonly #applier: Applier;
   readonly #finisher: Finisher;
-  readonly #desk: SessionDesk;
+  readonly desk: SessionDesk;
   readonly #apply: ApplyDesk;
   readonly #syncpoint: SyncpointKeeper;
   readonly #recovery: RecoveryDesk;
@@ -81,9 +81,9 @@ export class Node {
     this.#parts = parts;
     const { config, log, slot, telemetry } = parts;
     const now = performance.now();
-    this.#machine = new NodeMachine(machineOptions(parts, this.#clock, now));
-    this.#patience = new Patience(this.#machine, config.heartbeatRecvTimeoutMs, now);
-    this.#drain = new Drain(this.#machine, (effect) => this.#execute(effect));
+    this.machine = new NodeMachine(machineOptions(parts, this.#clock, now));
+    this.#patience = new Patience(this.machine, config.heartbeatRecvTimeoutMs, now);
+    this.#drain = new Drain(this.machine, (effect) => this.#execute(effect));
     this.#applier = new Applier({
       login: config.postgres,
       node: config.nodeId,
@@ -97,28 +97,28 @@ export class Node {
       event: (event) => this.#drain.push(event),
       committed: (gid) => this.#outcomes.committed([gid]),
       asked: (content) => this.#questions.asked(content),
-      sessions: () => this.#desk,
+      sessions: () => this.desk,
       lost: (reason) => this.#serverLost(reason),
       generation: () => this.#generation,
     });
-    this.#members = this.#newMembers();
+    this.members = this.#newMembers();
     const desk = deskNode({
       parts,
-      machine: this.#machine,
+      machine: this.machine,
       drain: this.#drain,
       server: this.#server,
       patience: this.#patience,
       clock: this.#clock,
       generation: () => this.#generation,
     });
-    this.#desk = new SessionDesk(config, desk, parts.shownSettings, telemetry);
-    this.#watch = new NodeWatch(telemetry, this.#machine, (gid) => this.#desk.timesOf(gid));
+    this.desk = new SessionDesk(config, desk, parts);
+    this.#watch = new NodeWatch(telemetry, this.machine, config.nodeId, (gid) => this.desk.timesOf(gid));
     this.#apply = new ApplyDesk(parts, this.#applier, {
       event: (event) => this.#drain.push(event),
-      startTimeOf: (pid) => this.#desk.startTimeOf(pid),
+      startTimeOf: (pid) => this.desk.startTimeOf(pid),
       server: this.#server,
     });
-    this.#syncpoint = new SyncpointKeeper(this.#machine, slot, config, log, {
+    this.#syncpoint = new SyncpointKeeper(this.machine, slot, config, log, {
       raising: () => this.#outcomes.flush(),
       raised: (floor) => this.#drain.push({ kind: 'floor-raised', floor }),
       givenUp: (position) => this.#recovery.cutOff(position),
@@ -129,15 +129,15 @@ export class Node {
     this.#probe = new ServerProbe(parts.probe, config.heartbeatRecvTimeoutMs);
     this.#witness = this.#newWitness();
     this.#health = this.#newHealth();
-    this.#report = new RuntimeReport(parts, this.#machine, {
-      members: () => this.#members,
+    this.#report = new RuntimeReport(parts, this.machine, {
+      members: () => this.members,
       unsupervised: () => this.#server.unsupervised,
       workers: () => this.#apply.size,
       lost: (reason) => this.#serverLost(reason),
     });
     this.view = this.#newView();
     this.#flow = this.#newFlow();
-    this.#questions = newQuestions(parts, this.#members, this.#machine, this.#desk, (event) =>
+    this.#questions = newQuestions(parts, this.members, this.machine, this.desk, this.#witness, (event) =>
       this.#drain.push(event),
     );
     this.failed = new Promise((_, reject) => {
@@ -149,7 +149,7 @@ export class Node {
 
   #newMembers(): Members {
     const { config, takeOver, log, peerPort } = this.#parts;
-    return new Members(config, takeOver.incarnation, this.#machine.configuration, log, peerPort, {
+    return new Members(config, takeOver.incarnation, this.machine.configuration, log, peerPort, {
       event: (event) => this.#drain.push(event),
       flow: (from, open) => (open ? this.#flow.released(from) : this.#flow.asked(from, false)),
       linkUp: (to) => {
@@ -168,9 +168,9 @@ export class Node {
   #newView(): NodeView {
     return new NodeView({
       config: this.#parts.config,
-      machine: this.#machine,
-      links: this.#members.links,
-      desk: this.#desk,
+      machine: this.machine,
+      links: this.members.links,
+      desk: this.desk,
       apply: this.#apply,
       applier: this.#applier,
       recovery: this.#recovery,
@@ -181,7 +181,7 @@ export class Node {
   #newHealth(): Health {
     return new Health({
       serverTrouble: (now) => this.#probe.trouble(now),
-      waitsFor: (now) => this.#witness.trouble(now),
+      waitsFor: (now) => this.#parts.departure?.waiting ?? this.#witness.trouble(now),
       changed: (health) => this.#drain.push((now) => ({ kind: 'local-health-changed', now, health })),
     });
   }
@@ -196,7 +196,7 @@ export class Node {
   #newFlow(): Flow {
     return new Flow({
       unappliedBytes: () => this.#apply.unappliedBytes,
-      tell: (message) => this.#members.sendAll(message),
+      tell: (message) => this.members.sendAll(message),
       pauseSource: () => this.#server.pause(),
       resumeSource: () => this.#server.resume(),
     });
@@ -207,11 +207,11 @@ export class Node {
     const memory = { atStart: positionAtStart, known: peerPositions };
     return new ServerWitness(observer, memory, log, {
       self: config.nodeId,
-      peers: () => this.#members.ids,
-      since: (peer) => sinceOf(this.#machine.configuration, peer),
+      peers: () => this.members.ids,
+      since: (peer) => sinceOf(this.machine.configuration, peer),
       aloneMs: config.heartbeatRecvTimeoutMs,
-      send: (to, message) => this.#members.send(to, message),
-      contacts: () => contacts(this.#members, this.#machine),
+      send: (to, message) => this.members.send(to, message),
+      contacts: () => contacts(this.members, this.machine),
       refused: (reason) => this.#fail(new GatewayError('server-went-back', reason)),
       answered: () => this.#health.look(),
     });
@@ -227,12 +227,12 @@ export class Node {
         this.#applier.invalidate();
         void this.#server.refreshSuspicions();
       },
-      openStream: (to) => this.#members.links.openStream(to),
-      isKnown: (gid) => this.#machine.isKnown(gid),
+      openStream: (to) => this.members.links.openStream(to),
+      isKnown: (gid) => this.machine.isKnown(gid),
       lastOnline: () => this.#parts.store.state.lastOnline,
       clearBranches: () => this.#server.branches.clear(),
       seeded: () => this.#drain.push((now) => ({ kind: 'seeded', now })),
-      unfit: () => (this.#machine.liveness.onlineIn === 0 ? 'it is not online itself' : undefined),
+      unfit: () => (this.machine.liveness.onlineIn === 0 ? 'it is not online itself' : undefined),
       lost: (reason) => this.#serverLost(reason),
     });
   }
@@ -244,10 +244,11 @@ export class Node {
     await Promise.all([this.#finisher.start(), this.#referee.start()]);
     await this.#server.refreshSuspicions();
     await this.#server.openStream();
+    this.#parts.departure?.begin(config.nodeId, this.machine, this.#server.branches, this.#outcomes);
     this.#health.failure = undefined;
     this.#startedAt = performance.now();
     this.#health.look();
-    await this.#members.links.start();
+    await this.members.links.start();
     const tickMs = Math.min(50, config.heartbeatSendTimeoutMs / 4);
     this.#timers.push(setInterval(() => this.#tick(), tickMs));
     this.#timers.push(setInterval(() => this.#slowTick(), 100));
@@ -265,7 +266,7 @@ export class Node {
 
   #endIfMisconfigured(): void {
     if (this.#wasOnline || performance.now() - this.#startedAt < misconfiguredMs) return;
-    const error = this.#members.misconfiguration();
+    const error = this.members.misconfiguration();
     if (error !== undefined) this.#fail(error);
   }
 
@@ -276,28 +277,26 @@ export class Node {
     void this.#syncpoint.look(this.#server.stream?.received ?? 0n);
     void this.#report.write();
     this.#outcomes.write();
-    if (this.#machine.openTransactions.own > 0 || this.#server.branchDesk.busy) this.#apply.lookAtWalsender();
+    if (this.machine.openTransactions.own > 0 || this.#server.branchDesk.busy) this.#apply.lookAtWalsender();
   }
 
   async stop(): Promise<void> {
     if (this.#draining) return;
     this.#draining = true;
-    await this.#desk.drain(drainLimitMs);
+    await this.desk.drain(drainLimitMs);
     this.#health.stopping = true;
-    await commitsFinished(this.#machine, 2000);
+    await commitsFinished(this.machine, 2000);
     await this.#close();
   }
 
-  /** Ends at once what is left after a failure: nothing can be finished any more. */
+  /** After a failure: nothing can be finished any more. */
   async abandon(): Promise<void> {
     this.#health.stopping = true;
-    await this.#desk.drain(0);
+    await this.desk.drain(0);
     await this.#close();
   }
 
-  /**
-   * The links end last: that they close in good order tells the peers that nobody is served here any more.
-   */
+  /** The links end last: their closing in good order tells the peers that nobody is served here any more. */
   async #close(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
     this.#recovery.close();
@@ -306,18 +305,18 @@ export class Node {
     this.#server.stop();
     this.#apply.stop();
     this.#finisher.stop();
-    await this.#members.links.stop();
+    await this.members.links.stop();
     await closeConnections(this.#parts, this.#recovery.ended);
   }
 
   /** For a client that connects now; `outside`: to a database that the cluster does not replicate. */
   reception(outside?: string): Reception {
     if (this.#health.stopping) return notOnline('FATAL', this.status);
-    return outside === undefined ? this.#desk.services : this.#desk.servicesOutside(outside);
+    return outside === undefined ? this.desk.services : this.desk.servicesOutside(outside);
   }
 
   get status(): { readonly status: string; readonly reason: string } {
-    return this.#machine.status(performance.now());
+    return this.machine.status(performance.now());
   }
 
   // ---- effects
@@ -327,7 +326,7 @@ export class Node {
     this.#watch.sees(effect);
     switch (effect.kind) {
       case 'send':
-        return this.#members.send(effect.to, effect.message);
+        return this.members.send(effect.to, effect.message);
       case 'open-apply':
         return this.#apply.open(effect.gid);
       case 'push-apply':
@@ -341,20 +340,21 @@ export class Node {
       case 'finish-open':
         return this.#server.open.finish(effect.gid, effect.finish);
       case 'answer':
-        return this.#desk.answer(effect.gid, effect.answer);
+        return this.desk.answer(effect.gid, effect.answer);
       case 'end-prepare':
-        return this.#desk.endPrepare(effect.gid, effect.refusal);
+        return this.desk.endPrepare(effect.gid, effect.refusal);
       case 'interrupt-session':
-        return this.#desk.interrupt(effect.pid, effect.winner);
+        return this.desk.interrupt(effect.pid, effect.winner);
       case 'persist':
         return this.#durable.write(effect.token, effect.change);
       case 'serve':
         return this.#serve(effect.generation);
       case 'configuration-changed':
         this.#report.changed();
-        return this.#members.configure(effect.configuration);
+        return this.members.configure(effect.configuration);
       case 'recover':
-        this.#desk.endTransactions();
+        this.desk.endTransactions();
+        if (this.#parts.departure !== undefined) return this.#parts.departure.rolledBack();
         return this.#recovery.recover(effect.donor, effect.generation);
       case 'recovery-follow':
         return this.#recovery.follow(effect.generation);

@@ -9,12 +9,14 @@ import { everywhereAnswerers, EverywhereDesk } from './everywhere-desk.ts';
 import { EverywhereHands } from './everywhere-hands.ts';
 import { contacts, type Members } from './members.ts';
 import type { NodeParts } from './node-parts.ts';
-import { PeerQuestions, type PeerQuestion } from './peer-questions.ts';
+import { PeerQuestions, type Answerer, type PeerQuestion } from './peer-questions.ts';
 import { repairAnswerers, RepairDesk } from './repair-desk.ts';
 import { RepairHands } from './repair-hands.ts';
 import { RequestDesk } from './request-desk.ts';
 import type { SessionDesk } from './session-desk.ts';
 import { SnapshotDesk, snapshotAnswerers } from './snapshot-desk.ts';
+import type { ServerWitness } from './server-witness.ts';
+import { introduction, succession } from './succession.ts';
 import { SnapshotHands } from './snapshot-hands.ts';
 import { peerAnswerers, requestHandlers, type VerbNode } from './verbs.ts';
 
@@ -25,7 +27,7 @@ export class Questions {
   readonly everywhere: EverywhereDesk;
   readonly cancels: CancelQuestion;
 
-  constructor(node: VerbNode, members: Members, desk: SessionDesk) {
+  constructor(node: VerbNode, members: Members, desk: SessionDesk, more: Readonly<Record<string, Answerer>>) {
     const { announceKey, takeOver, log, control } = node.parts;
     const { incarnation } = takeOver;
     const hands = new EverywhereHands(node.parts);
@@ -42,6 +44,7 @@ export class Questions {
         ...comparisonAnswerers(comparing),
         ...repairAnswerers(repairing),
         ...cancelAnswerers(desk),
+        ...more,
       },
       linked: (to) => members.linked(to),
       send: (to, message) => members.send(to, message),
@@ -73,6 +76,11 @@ export class Questions {
     this.#peers.received(from, message);
   }
 
+  /** Asks another gateway. */
+  ask(...question: Parameters<PeerQuestions['ask']>): Promise<unknown> {
+    return this.#peers.ask(...question);
+  }
+
   linkDown(to: NodeId, reason: string): void {
     this.#peers.linkDown(to, reason);
   }
@@ -90,6 +98,7 @@ export function newQuestions(
   members: Members,
   machine: NodeMachine,
   desk: SessionDesk,
+  witness: ServerWitness,
   event: VerbNode['event'],
 ): Questions {
   const node = {
@@ -99,7 +108,10 @@ export function newQuestions(
     contacts: () => contacts(members, machine),
     supervises: (pid: number) => desk.supervises(pid),
   };
-  const questions = new Questions(node, members, desk);
+  const questions = new Questions(node, members, desk, {
+    [succession]: (body, from) => witness.succeeded(from, body),
+  });
+  witness.introduce = introduction(parts, (...question) => questions.ask(...question));
   desk.everywhere = questions.everywhere;
   desk.cancels = questions.cancels;
   return questions;

@@ -20,6 +20,7 @@ import {
   type ServerPosition,
 } from '../io/store/server-position.ts';
 import type { ServerPositionMessage } from './members.ts';
+import { isSuccessor, readSuccession } from './succession.ts';
 
 const tellMs = 10_000;
 /** Until somebody has answered it is told more often. */
@@ -63,6 +64,8 @@ export class ServerWitness {
   /** Once it may take part it is not stopped for a peer that comes later, unless that one refuses. */
   #admitted = false;
   #toldAt = -Infinity;
+  /** Resolves when a peer knows of the servers that this node had before; undefined: it had none. */
+  introduce: ((to: NodeId) => Promise<void>) | undefined;
   /** Positions are read one at a time, so that they arrive in their order. */
   #telling: Promise<void> = Promise.resolve();
 
@@ -110,7 +113,7 @@ export class ServerWitness {
   /** Who has not answered is told where the server was at the start: what it was since proves nothing. */
   #tell(nodes: readonly NodeId[]): void {
     const content = nodes.filter((node) => this.#content.has(node));
-    for (const node of nodes) if (!content.includes(node)) this.#send(node, this.#atStart);
+    for (const node of nodes) if (!content.includes(node)) this.#introduce(node);
     if (content.length === 0) return;
     this.#telling = this.#telling.then(async () => {
       try {
@@ -120,6 +123,33 @@ export class ServerWitness {
         // The connection reports its own end; until then it is asked again.
       }
     });
+  }
+
+  #introduce(to: NodeId): void {
+    // Behind a later position it would look like a server that went back.
+    const tell = (): void => {
+      if (!this.#content.has(to)) this.#send(to, this.#atStart);
+    };
+    // One that cannot be told refuses the server, and says so.
+    if (this.introduce === undefined) tell();
+    else void this.introduce(to).then(tell, tell);
+  }
+
+  /** Answers the question `succession`: from now on the node is known by its present server, durably. */
+  async succeeded(from: NodeId, body: unknown): Promise<boolean> {
+    const said = readSuccession(body);
+    const since = this.#node.since(from);
+    const known = this.#known.get(from);
+    if (known?.since !== since || !isSuccessor(known, said)) return false;
+    const { systemIdentifier, timeline, flushed } = said.server;
+    const position = { systemIdentifier, timeline, flushed, since };
+    await notePeerPosition(this.#control.client, from, position);
+    this.#known.set(from, position);
+    this.#log.warn(
+      { node: from, system: systemIdentifier },
+      'a node has another PostgreSQL: it was upgraded',
+    );
+    return true;
   }
 
   #send(to: NodeId, { branches, ...position }: ServerPosition): void {

@@ -9,6 +9,7 @@ import { formatGid } from '../core/identity.ts';
 import { orderOpen } from '../core/session/open-commit.ts';
 import type { EverywhereOrder, EverywhereResult, Obstacle, PrepareEnd } from '../core/session/ports.ts';
 import { assert } from '../lib/assert.ts';
+import { SessionStatistics } from '../core/session/session-statistics.ts';
 import type { Classifier } from '../core/statement/classifier.ts';
 import type { ErrorText } from '../core/wire/messages.ts';
 import { ClientMemory } from '../io/clients/client-memory.ts';
@@ -24,8 +25,12 @@ import { dollarQuoted, heldBack, notAllMembers, notOnline, notReplicated } from 
 import type { Trouble } from './desk-texts.ts';
 import { frameSql } from './everywhere-frame.ts';
 import { headerProof, keyProof } from './header-proof.ts';
+import type { NodeParts } from './node-parts.ts';
+import type { PauseFlags } from './pause-switch.ts';
+import { tellDrain, tellEndedForMemory } from './session-events.ts';
 
 const cancelRepeatMs = 50;
+const heldBytes = { holdBytes: 64 * 1024, inboxBytes: 1024 * 1024 };
 const adminReserve = 3; // sessions of mtm_admin beyond max_connections
 
 export interface DeskNode {
@@ -52,6 +57,7 @@ export interface DeskNode {
   giveUp(gid: Gid): void;
   mayBypass(user: string): Promise<boolean>;
   scramVerifier(user: string): Promise<string | undefined>;
+  consoleRights(user: string): Promise<'all' | 'look' | undefined>;
   deliveryFailed(reason: string): void;
   /** What clients prepare under their own names. */
   readonly branches: Pick<BranchDesk, 'portsOf' | 'prepareFailed' | 'sessionEnded'>;
@@ -83,6 +89,11 @@ export class SessionDesk {
   #counter: number;
   /** Where sessions of other gateways are cancelled. */
   cancels: CancelQuestion | undefined;
+  readonly #pauses: PauseFlags;
+  readonly #shown: Map<string, string>;
+  readonly #limits: { conflictRetries: number; readonly holdBytes: number; readonly inboxBytes: number };
+  /** What the sessions have done that have ended. */
+  readonly #ended = new SessionStatistics();
   #draining = false;
   /** A moment in which nothing of this node is prepared (snapshot-desk.ts). */
   readonly holds = new CommitHolds();
@@ -90,15 +101,17 @@ export class SessionDesk {
   constructor(
     config: GatewayConfig,
     node: DeskNode,
-    shown: ReadonlyMap<string, string>,
-    telemetry: NodeTelemetry,
+    { shownSettings, pauses, telemetry }: Pick<NodeParts, 'shownSettings' | 'pauses' | 'telemetry'>,
   ) {
     this.#config = config;
     this.#telemetry = telemetry;
+    this.#pauses = pauses;
+    this.#shown = new Map(shownSettings);
+    this.#limits = { conflictRetries: config.conflictRetries, ...heldBytes };
     this.#memory = new ClientMemory(config.maxClientMemoryBytes);
     this.#node = node;
     this.#counter = config.postgres.number * countersOfDatabase;
-    this.services = this.#makeServices(shown);
+    this.services = this.#makeServices(this.#shown);
   }
 
   get size(): number {
@@ -122,19 +135,32 @@ export class SessionDesk {
     return this.#waiting.get(gid)?.times;
   }
 
+  /** Of all sessions, also of those that have ended. */
+  get totals(): SessionStatistics {
+    const sum = new SessionStatistics();
+    sum.add(this.#ended);
+    for (const { machine } of this.#sessions) sum.add(machine.statistics);
+    return sum;
+  }
+
+  /** The configuration was changed while the gateway runs. */
+  reconfigured(shown: ReadonlyMap<string, string>): void {
+    this.#memory.limitBytes = this.#config.maxClientMemoryBytes;
+    this.#limits.conflictRetries = this.#config.conflictRetries;
+    for (const [name, value] of shown) this.#shown.set(name, value);
+  }
+
   #makeServices(shownSettings: ReadonlyMap<string, string>): SessionServices {
     const node = this.#node;
     return {
       server: this.#config.postgres,
-      limits: {
-        conflictRetries: this.#config.conflictRetries,
-        holdBytes: 64 * 1024,
-        inboxBytes: 1024 * 1024,
-      },
+      limits: this.#limits,
       shownSettings,
       classify: (text) => node.classifier.parse(text),
       hiddenNotify: () => node.classifier.hiddenNotify,
+      identityNothing: () => node.classifier.identityNothing,
       obstacle: (write) => this.#obstacle(write),
+      paused: () => this.#pauses.own.on,
       hasLease: () => node.notOnline() === undefined,
       clock: () => node.clock(),
       newTransaction: (session, startTime) => this.#newTransaction(session, startTime),
@@ -168,16 +194,17 @@ export class SessionDesk {
       branchPorts: (session) => node.branches.portsOf(session),
       mayBypass: (user) => node.mayBypass(user),
       scramVerifier: (user) => node.scramVerifier(user),
+      consoleRights: (user) => node.consoleRights(user),
       admission: (admin) => this.#admission(admin),
       memory: this.#memory,
       tally: this.#telemetry.tally,
-      endedForMemory: (session) => this.#endedForMemory(session),
+      endedForMemory: (session) => tellEndedForMemory(this.#telemetry, this.#config, session),
       sessionStarted: (session) => {
         this.#sessions.add(session);
         this.#telemetry.tally.sessionsStarted++;
       },
       sessionEnded: (session) => {
-        this.#sessions.delete(session);
+        if (this.#sessions.delete(session)) this.#ended.add(session.machine.statistics);
         this.#startTimes.delete(session);
         this.everywhere?.cancel(session);
         node.branches.sessionEnded(session);
@@ -197,6 +224,7 @@ export class SessionDesk {
     const text = notReplicated(database);
     return {
       ...this.services,
+      paused: () => this.#pauses.outside.on,
       obstacle: (write) => this.#obstacle(false) ?? (write ? { text, passing: false } : undefined),
       // Whatever wrote although it was not taken for a write: there is no mtm.header in that database.
       headerSql: () => `SELECT CASE WHEN pg_catalog.pg_current_xact_id_if_assigned() IS NULL THEN 'empty' ELSE
@@ -241,18 +269,6 @@ export class SessionDesk {
   #announceSql(command: string, tag: string, pid: number): string {
     const proof = keyProof(this.#node.announceKey, `${pid}:${command}`);
     return `SELECT mtm.announce(${dollarQuoted(command)}, ${dollarQuoted(tag)}, '${proof}')`;
-  }
-
-  #endedForMemory({ backendPid: pid, user }: ClientSession): void {
-    const { maxClientMemoryBytes: limitBytes, postgres } = this.#config;
-    this.#telemetry.tally.clientsEndedForMemory++;
-    this.#telemetry.chronicle.tell(
-      'warn',
-      'client-ended',
-      `a client was ended: it held the most of max_client_memory (process ${pid})`,
-      'a client was ended: it held the most of max_client_memory',
-      { pid, user, database: postgres.database, limitBytes },
-    );
   }
 
   #runEverywhere(session: ClientSession, order: EverywhereOrder | undefined): void {
@@ -367,14 +383,13 @@ export class SessionDesk {
   async drain(limitMs: number): Promise<void> {
     this.#draining = true;
     const until = performance.now() + limitMs;
-    const { chronicle } = this.#telemetry;
-    const sessions = this.#sessions.size;
-    const text = `client sessions are ended, ${sessions} of them`;
-    chronicle.tell('info', 'drain', text, 'client sessions are ended', { sessions, limitMs });
+    tellDrain(this.#telemetry, this.#sessions.size, limitMs);
     for (;;) {
       const late = performance.now() > until;
       for (const session of [...this.#sessions]) {
-        if (!late && session.supervised && session.loggedIn && !session.machine.idle) continue;
+        // Nothing was sent yet of what waits for RESUME.
+        const works = !session.machine.idle && !session.machine.statistics.waitsForResume;
+        if (!late && session.supervised && session.loggedIn && works) continue;
         session.shutDown('57P01', 'terminating connection due to administrator command');
         session.finish();
       }

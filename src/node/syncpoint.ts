@@ -43,8 +43,8 @@ interface Pending {
 export class SyncpointKeeper {
   readonly #machine: NodeMachine;
   readonly #slot: RetainedSlot;
-  readonly #intervalBytes: bigint;
-  readonly #limitBytes: bigint;
+  /** Asked for each time: they may be changed while the gateway runs. */
+  readonly #limits: SyncpointLimits;
   readonly #handler: SyncpointHandler;
   readonly #log: Logger;
   #pending: Pending | undefined;
@@ -62,8 +62,7 @@ export class SyncpointKeeper {
   ) {
     this.#machine = machine;
     this.#slot = slot;
-    this.#intervalBytes = BigInt(limits.syncpointIntervalBytes);
-    this.#limitBytes = BigInt(limits.maxRetainedWalBytes);
+    this.#limits = limits;
     this.#log = log;
     this.#handler = handler;
   }
@@ -85,17 +84,19 @@ export class SyncpointKeeper {
 
   #take(received: Lsn, now: number): Pending | undefined {
     if (received === this.#reached) return undefined;
-    const due = received - this.#reached >= this.#intervalBytes || now - this.#movedAt >= longestMs;
+    const due =
+      received - this.#reached >= this.#limits.syncpointIntervalBytes || now - this.#movedAt >= longestMs;
     const syncpoint = due ? this.#machine.takeSyncpoint() : undefined;
     return syncpoint === undefined ? undefined : { position: received, syncpoint, givesUp: false };
   }
 
   /** Only while a configured node is no member, and more than the limit is held for it. */
   async #takeFromOthers(received: Lsn, now: number): Promise<Pending | undefined> {
-    if (this.#limitBytes === 0n || now - this.#weighedAt < weighMs) return undefined;
+    const { maxRetainedWalBytes: limit } = this.#limits;
+    if (limit === 0 || now - this.#weighedAt < weighMs) return undefined;
     if (this.#machine.takeSyncpoint() !== undefined) return undefined;
     this.#weighedAt = now;
-    if ((await this.#heldBytes(received)) <= this.#limitBytes) return undefined;
+    if ((await this.#heldBytes(received)) <= limit) return undefined;
     // The answer took its time.
     if (this.#machine.takeSyncpoint() !== undefined) return undefined;
     const syncpoint = this.#machine.takeSyncpoint('members');

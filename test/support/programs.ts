@@ -4,7 +4,7 @@ import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { embeddedDatabase, embeddedHost, type NodeLayout } from '../../src/io/launcher/node-layout.ts';
 
-export type Program = 'psql' | 'pgbench' | 'pg_dump' | 'pg_restore' | 'pg_basebackup' | 'openssl';
+export type Program = 'psql' | 'pgbench' | 'pg_dumpall' | 'pg_dump' | 'pg_restore' | 'pg_basebackup' | 'openssl';
 
 export interface ProgramRun {
   readonly code: number | null;

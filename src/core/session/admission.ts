@@ -19,6 +19,9 @@ export function* admission(
   session: SessionMachine,
   write: boolean,
 ): Generator<void, ErrorText | undefined, void> {
+  // Whoever is in the middle of something goes on: it may hold locks.
+  const begins = session.block === undefined && !session.awaitsServer;
+  if (begins && session.ports.paused() && !(yield* untilResumed(session))) return cancelled;
   for (let attempt = 1; ; attempt++) {
     const obstacle = session.ports.obstacle(write);
     if (obstacle?.passing !== true) return obstacle?.text;
@@ -31,6 +34,19 @@ export function* admission(
     yield* pause(session, attempt);
     if (session.clientCancelled) return cancelled;
   }
+}
+
+/** PAUSE of the admin console: until RESUME. False: the client has cancelled. */
+function* untilResumed(session: SessionMachine): Generator<void, boolean, void> {
+  const { ports, statistics } = session;
+  const since = ports.clock();
+  session.clientCancelled = false;
+  statistics.waits++;
+  statistics.waitsForResume = true;
+  while (ports.paused() && !session.clientCancelled) yield;
+  statistics.waitsForResume = false;
+  statistics.waitedMs += Math.max(0, ports.clock() - since);
+  return !session.clientCancelled;
 }
 
 /** Until the time for the next attempt has come, or the client gives up. */

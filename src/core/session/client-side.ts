@@ -9,7 +9,7 @@ import { functionCallTask, groupTask } from './group-task.ts';
 import { Intake, isExtended } from './intake.ts';
 import type { ClientMessage, Segment } from './intake.ts';
 import { planSimple } from './query-plan.ts';
-import type { SessionMachine } from './session.ts';
+import type { SessionMachine, Task } from './session.ts';
 
 export class ClientSide {
   readonly #session: SessionMachine;
@@ -141,10 +141,10 @@ export class ClientSide {
         return;
       case frontend.query:
         if (collecting) return this.#give(intake.cut('query', message));
-        return this.#session.start(planSimple(this.#session, message));
+        return this.#begin(planSimple(this.#session, message));
       case frontend.functionCall:
         if (collecting) return this.#give(intake.cut('query', message));
-        return this.#session.start(functionCallTask(this.#session, message.bytes));
+        return this.#begin(functionCallTask(this.#session, message.bytes));
       case frontend.copyData:
       case frontend.copyDone:
       case frontend.copyFail:
@@ -157,6 +157,12 @@ export class ClientSide {
     }
   }
 
+  #begin(unit: Task): void {
+    const session = this.#session;
+    session.statistics.begun(session.block === undefined);
+    session.start(unit);
+  }
+
   // ---- groups
 
   /** Copy data right behind an Execute: whether anybody wants them is known when that has run. */
@@ -167,7 +173,7 @@ export class ClientSide {
 
   #give(segment: Segment): void {
     const session = this.#session;
-    if (!session.groupIsOpen) return session.start(groupTask(session, segment));
+    if (!session.groupIsOpen) return this.#begin(groupTask(session, segment));
     this.#segment = segment;
     session.resume();
   }

@@ -87,10 +87,11 @@ function isPlainAnswer(buffer: Uint8Array): boolean {
 
 /** True when the chunk was one whole plain read: it is on its way. No part of a message came before it. */
 export function sendPlainRead(session: SessionMachine, chunk: Uint8Array): boolean {
-  if (!session.mayShorten) return false;
+  if (!session.mayShorten || session.ports.paused()) return false;
   const name = plainReadName(chunk);
   if (name === undefined || session.registry.statement(name)?.class.kind !== 'read') return false;
   if (session.ports.obstacle(false) !== undefined) return false;
+  session.statistics.begun(true);
   session.beginPlainRead(new PlainRead(session, chunk));
   session.ports.toServer(chunk, 0, chunk.length);
   return true;

@@ -67,9 +67,13 @@ export interface SessionPorts extends BranchPorts, EverywherePorts {
   classify(text: string): ParsedText;
   /** A function or rule of the database may run the command NOTIFY. */
   hiddenNotify(): boolean;
+  /** A table has REPLICA IDENTITY NOTHING: rows are changed behind mtm.full_identities() only. */
+  identityNothing(): boolean;
 
   /** Why a statement may not run on this node now; undefined: it may. */
   obstacle(write: boolean): Obstacle | undefined;
+  /** What begins outside of a transaction waits until it is driven again: PAUSE of the admin console. */
+  paused(): boolean;
   /** The node holds a lease at this very moment (architecture §4). */
   hasLease(): boolean;
   /** Hybrid logical clock, ms. */

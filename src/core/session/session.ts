@@ -1,7 +1,6 @@
 /**
  * The machine of one client session: it stands between the client's and the server's byte streams, decides
- * for each unit (a simple Query, or the extended messages up to Sync) how it must run, wraps writes, and
- * answers when their outcome is known.
+ * for each unit (a simple Query, or the extended messages up to Sync) how it must run, and wraps writes.
  *
  * States: login (everything is relayed), quiet, a unit runs (a task: a generator that waits for replies,
  * outcomes and timers), a group is open (its task waits for the client), COPY (the client's data go straight
@@ -33,6 +32,7 @@ import { relay, relayNotice, relayPart, tellError } from './relay.ts';
 import { ownReply } from './reply.ts';
 import { Delivery } from './delivery.ts';
 import { Seniority } from './seniority.ts';
+import { SessionStatistics } from './session-statistics.ts';
 import { learnDefault, relayParameter, Sensor, sensorName } from './sensor.ts';
 import type { Reply } from './reply.ts';
 
@@ -50,8 +50,7 @@ export class SessionMachine {
   serverStatus: number = status.idle;
   /** The outcome of the last PREPARE, once it is known. */
   answer: { readonly gid: Gid; readonly answer: Answer } | undefined;
-  /** How the command ended that ran on all nodes. */
-  everywhere: EverywhereResult | undefined;
+  everywhere: EverywhereResult | undefined; // how it ended
   /** What is being prepared under a name of the client's. */
   branch: PreparedBranch | undefined;
   retryIsDue = false;
@@ -60,15 +59,18 @@ export class SessionMachine {
   cancelDue = false;
   /** The open transaction was ended by the gateway. */
   interruption: Interruption | undefined;
+  identifies = false; // the unit is repeated, because a table lacked a replica identity
   /** Its transactions may touch temporary tables, which PREPARE refuses: the server is asked before. */
   mayHaveTemporary = false;
   /** The reply whose results wait for the end of the transaction. */
   holding: Reply | undefined;
   clientEncoding = 'UTF8';
+  standardStrings = true; // what the server has reported last
   readonly delivery = new Delivery();
   readonly client: ClientSide;
   readonly sensor = new Sensor();
   readonly seniority = new Seniority();
+  readonly statistics = new SessionStatistics();
   #replies: Reply[] = [];
   #task: Pick<Task, 'next'> | PlainRead | undefined;
   #running = false;
@@ -93,11 +95,6 @@ export class SessionMachine {
     const reply = this.#replies[0];
     if (reply === undefined || reply.kind === 'own') return false;
     return !reply.hold || reply.heldBytes + bytes > this.limits.holdBytes;
-  }
-
-  /** Also when the client is slow: what the server says next ends a transaction that others wait for. */
-  get mustReadServer(): boolean {
-    return this.interruption !== undefined;
   }
 
   /** Logged in, no unit runs and no transaction is open. */
@@ -228,6 +225,8 @@ export class SessionMachine {
   /** The transaction has ended one way or the other. */
   blockEnded(committed: boolean): void {
     if (!committed && this.interruption !== undefined) this.seniority.lost(this.block, this.ports.clock());
+    if (committed) this.statistics.commits++;
+    else if (this.block !== undefined) this.statistics.rollbacks++;
     this.block = undefined;
     this.interruption = undefined;
     this.wish.blockEnded(committed);

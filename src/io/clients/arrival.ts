@@ -14,6 +14,7 @@ import { connectSecurely, usesTls } from '../postgres/server-connection.ts';
 import { tlsHandshakeRecord } from '../wire/tls-server.ts';
 import { namedProtocol, type ClientEncryption } from './client-encryption.ts';
 import { ClientSession } from './client-session.ts';
+import { ConsoleSession } from './console-session.ts';
 import { serverUnreachable } from './login-refusal.ts';
 import type { OwnSessions } from '../wire/own-sessions.ts';
 import type { SessionServices } from './session-services.ts';
@@ -52,7 +53,7 @@ export class Arrival {
   #sslAnswered = false;
   #gssAnswered = false;
   readonly #asked: () => void;
-  #session: ClientSession | undefined;
+  #session: ClientSession | ConsoleSession | undefined;
 
   /** `socket`: paused, nothing was read of it. `asked`: it has a session, or is gone; maybe twice. */
   constructor(socket: Socket, desk: ReceptionDesk, asked: () => void) {
@@ -190,11 +191,15 @@ export class Arrival {
     const rest = this.#received.slice(bytes);
     this.#received = new Uint8Array(0);
     this.#asked();
-    this.#session = new ClientSession(
-      { socket: this.#socket, encrypted: this.#encrypted, server, settled: this.#ended },
-      { protocol, parameters, rest },
-      services,
-    );
+    const connections = { socket: this.#socket, encrypted: this.#encrypted, server, settled: this.#ended };
+    const request = { protocol, parameters, rest };
+    // What the gateway does itself belongs to something that PAUSE waits for.
+    const isOwn = this.#desk.own.are(startupSettings(parameters));
+    const given = isOwn ? { ...services, paused: () => false } : services;
+    this.#session =
+      services.console === undefined
+        ? new ClientSession(connections, request, given)
+        : new ConsoleSession(connections, request, services, services.console);
   }
 
   #admit(parameters: ReadonlyMap<string, string>): Reception {

@@ -17,6 +17,7 @@ const lastWordsMs = 10_000;
 
 export class ByteOutput {
   readonly #socket: Socket;
+  readonly #statistics: { bytesSent: number } | undefined;
   #pieces: Uint8Array[] = [];
   #pieceBytes = 0;
   /**
@@ -27,8 +28,10 @@ export class ByteOutput {
   #start = 0;
   #end = 0;
 
-  constructor(socket: Socket) {
+  /** `statistics`: where is counted what leaves. */
+  constructor(socket: Socket, statistics?: { bytesSent: number }) {
     this.#socket = socket;
+    this.#statistics = statistics;
   }
 
   add(buffer: Uint8Array, start: number, end: number): void {
@@ -77,6 +80,7 @@ export class ByteOutput {
     this.#pieceBytes = 0;
     const socket = this.#socket;
     if (socket.destroyed) return;
+    if (this.#statistics !== undefined) this.#statistics.bytesSent += bytes;
     if (pieces.length === 1) {
       writeDirectly(socket, first);
     } else if (bytes <= copyLimitBytes) {

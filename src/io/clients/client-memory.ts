@@ -5,12 +5,12 @@
  * already.
  */
 export class ClientMemory {
-  readonly #limitBytes: number;
+  limitBytes: number;
   readonly #holders = new Map<Holder, number>();
   #bytes = 0;
 
   constructor(limitBytes: number) {
-    this.#limitBytes = limitBytes;
+    this.limitBytes = limitBytes;
   }
 
   get bytes(): number {
@@ -22,7 +22,7 @@ export class ClientMemory {
     this.#bytes += bytes - (this.#holders.get(holder) ?? 0);
     if (bytes === 0) this.#holders.delete(holder);
     else this.#holders.set(holder, bytes);
-    if (this.#bytes > this.#limitBytes) this.#largest()?.memoryExceeded();
+    if (this.#bytes > this.limitBytes) this.#largest()?.memoryExceeded();
   }
 
   #largest(): Holder | undefined {

@@ -21,8 +21,9 @@ import { MemoryShare } from './client-memory.ts';
 import { clientMessageLimit, serverMessageLimit, waitingForLoginBytes } from './message-limits.ts';
 import { ScramBridge } from './scram-bridge.ts';
 import { Login, type LoginOwner } from './login.ts';
-import { serverUnreachable } from './login-refusal.ts';
+import { bypassRefusal, serverUnreachable } from './login-refusal.ts';
 import { ServerProcess } from './server-process.ts';
+import { identityOf, type SessionIdentity } from './session-facts.ts';
 import type { SessionConnections, StartupRequest } from './session-request.ts';
 import { askedOf, type SessionServices } from './session-services.ts';
 import { SessionTimes } from './session-times.ts';
@@ -39,9 +40,9 @@ export class ClientSession {
   readonly #fromClient: FrameScanner;
   readonly #fromServer: FrameScanner;
   readonly machine: SessionMachine;
-  readonly user: string;
+  readonly identity: SessionIdentity;
   readonly times: SessionTimes;
-  readonly #bypass: boolean;
+  readonly supervised: boolean;
   readonly #login: Login;
   readonly #process: ServerProcess;
   #openGid: Gid | undefined;
@@ -55,6 +56,7 @@ export class ClientSession {
   #cancelSent: Promise<void> | undefined;
 
   constructor(connections: SessionConnections, request: StartupRequest, services: SessionServices) {
+    this.identity = identityOf(connections, request);
     this.#client = readDirectly(connections.socket, (chunk) => this.#clientData(chunk));
     this.#services = services;
     this.times = new SessionTimes(services.tally);
@@ -62,8 +64,7 @@ export class ClientSession {
     this.#memory = new MemoryShare(services.memory, this);
     this.#process = new ServerProcess(services.server);
     const { parameters } = request;
-    this.user = parameters.get('user') ?? '';
-    this.#bypass = parameters.get('application_name') === 'mtm_admin';
+    this.supervised = parameters.get('application_name') !== 'mtm_admin';
     this.machine = new SessionMachine(
       this.#ports(),
       services.limits,
@@ -75,11 +76,11 @@ export class ClientSession {
     this.#server = connections.server
       ? readDirectly(connections.server, received)
       : connectDirectly(serverAddress(host, port), received);
-    this.#toClient = new ByteOutput(this.#client);
+    this.#toClient = new ByteOutput(this.#client, this.machine.statistics);
     this.#toServer = new ByteOutput(this.#server);
     this.#fromClient = this.#clientScanner();
     this.#fromServer = this.#serverScanner();
-    const asked = this.#bypass ? parameters : supervisedPacket(parameters, services.shownSettings);
+    const asked = this.supervised ? supervisedPacket(parameters, services.shownSettings) : parameters;
     this.#listen(startup(asked, request.protocol), request.rest);
     services.sessionStarted(this);
   }
@@ -90,10 +91,6 @@ export class ClientSession {
 
   get loggedIn(): boolean {
     return this.#login.done;
-  }
-
-  get supervised(): boolean {
-    return !this.#bypass;
   }
 
   #ports(): SessionPorts {
@@ -156,7 +153,9 @@ export class ClientSession {
     if (this.#ended || !this.#connected || this.#login.checking) return;
     const client = this.#client;
     const server = this.#server;
-    const full = client.writableLength > highWaterBytes && !this.#clientGone && !this.machine.mustReadServer;
+    // Also when the client is slow: what the server says next may end a transaction that others wait for.
+    const mustRead = this.#clientGone || this.machine.interruption !== undefined;
+    const full = client.writableLength > highWaterBytes && !mustRead;
     setPaused(server, full);
     setPaused(client, full || server.writableLength > highWaterBytes || this.#waitsEnough);
   }
@@ -205,7 +204,8 @@ export class ClientSession {
 
   #clientData(chunk: Uint8Array): void {
     if (this.#ended) return;
-    if (this.#bypass && this.#login.done) {
+    this.machine.statistics.bytesReceived += chunk.length;
+    if (!this.supervised && this.#login.done) {
       this.#toServer.add(chunk, 0, chunk.length);
       this.#flush();
       return;
@@ -242,7 +242,7 @@ export class ClientSession {
   }
 
   #clientMessage(type: number, buffer: Uint8Array, start: number, end: number): void {
-    if (this.#bypass && type !== frontend.password && type !== frontend.terminate) {
+    if (!this.supervised && type !== frontend.password && type !== frontend.terminate) {
       // What came before the check would run unsupervised, or supervised afterwards.
       this.machine.fatal('08P01', `unexpected message type ${type} during authentication`);
     } else if (type === frontend.password && !this.#login.done) {
@@ -269,10 +269,9 @@ export class ClientSession {
 
   #newLogin(services: SessionServices, connections: SessionConnections): Login {
     const bothSecure = connections.encrypted && usesTls(services.server);
-    const scram = new ScramBridge(bothSecure ? () => services.scramVerifier(this.user) : undefined);
+    const scram = new ScramBridge(bothSecure ? () => services.scramVerifier(this.identity.user) : undefined);
     const owner: LoginOwner = {
-      user: this.user,
-      bypass: this.#bypass,
+      checks: this.supervised ? undefined : () => bypassRefusal(services, this.identity.user),
       relayed: (...message) => this.machine.serverMessage(...message),
       told: (message) => this.#toClient.add(message, 0, message.length),
       wait: () => {
@@ -295,7 +294,7 @@ export class ClientSession {
       ended: () => this.#ended,
       settled: connections.settled,
     };
-    return new Login(owner, services, this.#process, scram);
+    return new Login(owner, this.#process, scram);
   }
 
   #clientEnded(): void {
@@ -310,7 +309,7 @@ export class ClientSession {
     this.#serverGone = true;
     if (!this.#ended && !this.#clientGone) {
       if (this.#process.pid === 0 && !this.#closing) this.#noServer(reason);
-      else if (this.#bypass) this.#closing = true;
+      else if (!this.supervised) this.#closing = true;
       else this.machine.serverGone();
       this.#flush();
     }
@@ -366,7 +365,7 @@ export class ClientSession {
 
   /** The client's own cancel request. Resolves when nothing of it is on its way any more. */
   async cancel(): Promise<void> {
-    if (this.#bypass) return void (await this.#process.cancel());
+    if (!this.supervised) return void (await this.#process.cancel());
     let sent = false;
     this.#drive(() => (sent = clientCancel(this.machine)));
     if (sent) await this.#cancelSent;

@@ -1,19 +1,19 @@
 /**
  * What the server says until the client is let in, and what the client answers.
- * Rule: whether a user may work unsupervised is asked only after he has proved who he is, so a stranger
- * learns nothing; neither side hears of the other before that is known.
+ * Rule: whether a user may work unsupervised, or have the console, is asked only after he has proved who he
+ * is, so a stranger learns nothing; neither side hears of the other before that is known.
  */
 import { backend, frontend } from '../../core/wire/codes.ts';
 import { int32At } from '../../core/wire/messages.ts';
-import { bypassRefusal } from './login-refusal.ts';
 import { endsAuthentication, type ScramBridge } from './scram-bridge.ts';
 import type { ServerProcess } from './server-process.ts';
-import type { SessionServices } from './session-services.ts';
 
 export interface LoginOwner {
-  readonly user: string;
-  /** It wants to work unsupervised. */
-  readonly bypass: boolean;
+  /**
+   * It wants more than others: the error that says why it may not have that; undefined: it may. Never
+   * rejects.
+   */
+  readonly checks: (() => Promise<Uint8Array | undefined>) | undefined;
   /** A message of the server, for the machine. */
   relayed(type: number, buffer: Uint8Array, start: number, end: number): void;
   /** A message of the server, for the client. */
@@ -34,25 +34,23 @@ export interface LoginOwner {
 
 export class Login {
   readonly #owner: LoginOwner;
-  readonly #services: SessionServices;
   readonly #process: ServerProcess;
   readonly #scram: ScramBridge;
   /** The server waits for the client's answer to its request for authentication. */
   #challenged = false;
   done = false;
-  /** The user may work unsupervised. */
+  /** The user may have what he wants: what the server says goes to `told`. */
   unsupervised = false;
   /** While the check runs: what the server says since it let the user in. */
   #held: Uint8Array[] | undefined;
 
-  constructor(owner: LoginOwner, services: SessionServices, process: ServerProcess, scram: ScramBridge) {
+  constructor(owner: LoginOwner, process: ServerProcess, scram: ScramBridge) {
     this.#owner = owner;
-    this.#services = services;
     this.#process = process;
     this.#scram = scram;
   }
 
-  /** Whether the user may work unsupervised is being asked. */
+  /** Whether the user may have what he wants is being asked. */
   get checking(): boolean {
     return this.#held !== undefined;
   }
@@ -85,9 +83,10 @@ export class Login {
   #authentication(request: Uint8Array): void {
     const code = int32At(request, 5);
     this.#challenged = !endsAuthentication(code);
-    if (this.#owner.bypass && code === 0) {
+    const { checks } = this.#owner;
+    if (checks !== undefined && code === 0) {
       this.#held = [];
-      void this.#check();
+      void this.#check(checks());
     }
     const bytes = this.#scram.fromServer(request);
     this.#pass(backend.authentication, bytes, 0, bytes.length);
@@ -100,10 +99,10 @@ export class Login {
     else this.#owner.relayed(type, buffer, start, end);
   }
 
-  async #check(): Promise<void> {
+  async #check(checked: Promise<Uint8Array | undefined>): Promise<void> {
     const owner = this.#owner;
     owner.wait();
-    const refusal = await bypassRefusal(this.#services, owner.user);
+    const refusal = await checked;
     if (owner.ended()) return;
     if (refusal !== undefined) return owner.refused(refusal);
     const held = this.#held ?? [];

@@ -13,6 +13,7 @@ import type { ParsedText } from '../../core/statement/statement-class.ts';
 import type { ErrorText } from '../../core/wire/messages.ts';
 import type { NodeTally } from '../../telemetry/node-tally.ts';
 import type { ServerPlace } from '../postgres/server-connection.ts';
+import type { ConsoleServices } from './console-services.ts';
 import type { ClientMemory } from './client-memory.ts';
 import type { ClientSession } from './client-session.ts';
 import { retryDelayMs } from './retry-delay.ts';
@@ -24,7 +25,10 @@ export interface SessionServices {
   readonly shownSettings: ReadonlyMap<string, string>;
   classify(text: string): ParsedText;
   hiddenNotify(): boolean;
+  identityNothing(): boolean;
   obstacle(write: boolean): Obstacle | undefined;
+  /** PAUSE of the admin console: `drive` follows when it is over. */
+  paused(): boolean;
   hasLease(): boolean;
   clock(): number;
   newTransaction(session: ClientSession, startTime: number): Gid | undefined;
@@ -45,6 +49,10 @@ export interface SessionServices {
   giveUp(gid: Gid): void;
   /** May this user work unsupervised (application_name=mtm_admin)? */
   mayBypass(user: string): Promise<boolean>;
+  /** May this user see the admin console, and what may he do there? */
+  consoleRights(user: string): Promise<'all' | 'look' | undefined>;
+  /** Set for a client that wants the admin console. */
+  readonly console?: ConsoleServices;
   /** The user's pg_authid.rolpassword. */
   scramVerifier(user: string): Promise<string | undefined>;
   /** Why no session may begin now; undefined: it may. `admin`: it wants to work unsupervised. */
@@ -72,9 +80,11 @@ type Asked =
   | keyof BranchPorts
   | 'classify'
   | 'hiddenNotify'
+  | 'identityNothing'
   | 'deliveryFailed'
   | 'obstacle'
   | 'hasLease'
+  | 'paused'
   | 'clock'
   | 'headerSql'
   | 'openHeaderSql'
@@ -93,9 +103,11 @@ export function askedOf(services: SessionServices, session: ClientSession): Pick
     ...services.branchPorts(session),
     classify: (text) => services.classify(text),
     hiddenNotify: () => services.hiddenNotify(),
+    identityNothing: () => services.identityNothing(),
     deliveryFailed: (reason) => services.deliveryFailed(reason),
     obstacle: (write) => services.obstacle(write),
     hasLease: () => services.hasLease(),
+    paused: () => services.paused(),
     clock: () => services.clock(),
     headerSql: (gid, checked, announced) => services.headerSql(gid, checked, announced),
     openHeaderSql: (gid, announced) => services.openHeaderSql(gid, announced),

@@ -190,6 +190,17 @@ export class Control {
     return rows[0]?.allowed === true;
   }
 
+  /** `look`: he may see what the statistics of the server show. Undefined: neither. */
+  async consoleRights(user: string, adminRole: string): Promise<'all' | 'look' | undefined> {
+    const { rows } = await this.#client.query<{ all: boolean; look: boolean }>(
+      `SELECT ${mayBypass('$2')} AS all, pg_has_role(r.oid, 'pg_monitor', 'USAGE') AS look
+       FROM pg_roles r WHERE r.rolname = $1`,
+      [user, adminRole],
+    );
+    if (rows[0]?.all === true) return 'all';
+    return rows[0]?.look === true ? 'look' : undefined;
+  }
+
   /** Undefined: there is no such user, or he has no password. */
   async scramVerifier(user: string): Promise<string | undefined> {
     const { rows } = await this.#client.query<{ rolpassword: string | null }>(

@@ -35,10 +35,12 @@ const sqlFiles = [
   'spread.sql',
   'client-prepared.sql',
   'membership.sql',
+  'upgrade.sql',
   'apply.sql',
   'definitions.sql',
   'comparison.sql',
   'triggers.sql',
+  'forget.sql',
 ] as const;
 
 const schemaVersion = 1;
@@ -97,7 +99,7 @@ async function firstRow(
  * 17 can switch event triggers off. Before, capture is silent in a replica session; what is adjusted passes
  * the schema mtm over.
  */
-async function silenceTriggers(client: Client): Promise<void> {
+export async function silenceTriggers(client: Client): Promise<void> {
   const row = await firstRow(client, `SELECT current_setting('server_version_num')::int AS version`);
   const setting =
     Number(row?.['version']) >= 170000 ? 'event_triggers = off' : 'session_replication_role = replica';
@@ -130,6 +132,7 @@ async function writePlace(client: Client, node: NodePlace): Promise<boolean> {
       `this PostgreSQL belongs to the cluster "${String(old['cluster_name'])}", not "${clusterName}"`,
     );
   }
+  if (old === undefined) await requireNewName(client, clusterName);
   if (old !== undefined && old['my_id'] !== node.myId) await node.become(client);
   await client.query(
     `INSERT INTO mtm.node (my_id, cluster_name, system_identifier, timeline, admin_role,
@@ -144,6 +147,15 @@ async function writePlace(client: Client, node: NodePlace): Promise<boolean> {
   if ((await firstRow(client, 'SELECT 1 AS there FROM mtm.sequence_step')) === undefined)
     await client.query('INSERT INTO mtm.sequence_step (node_count) VALUES ($1)', [node.highestNode]);
   return old === undefined;
+}
+
+/** A server that has forgotten its cluster has forgotten its votes. */
+async function requireNewName(client: Client, name: string): Promise<void> {
+  const text = 'SELECT 1 AS there FROM mtm.forgotten_cluster WHERE cluster_name = $1';
+  if ((await firstRow(client, text, [name])) === undefined) return;
+  throw new GatewayError('cluster-mismatch', `this PostgreSQL has forgotten the cluster "${name}"`, {
+    hint: 'give the restored cluster another cluster_name, the same on all its nodes',
+  });
 }
 
 /** `generated`: known from 18 on. */

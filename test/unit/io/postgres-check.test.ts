@@ -81,6 +81,7 @@ test('connections that are reserved for superusers are not for clients', async (
 test('the text names setting, value and remedy', async () => {
   expect(findingsText(await wrong(withSetting('wal_level', 'replica')))).toBe(
     'CHANGE  wal_level  replica (needs logical)\n' +
-      '                   set wal_level = logical (changes are read from the WAL) and restart the server',
+      '                   set wal_level = logical (changes are read from the WAL) and restart the server\n' +
+      "                   ALTER SYSTEM SET wal_level = 'logical';  -- then restart PostgreSQL",
   );
 });

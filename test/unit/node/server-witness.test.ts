@@ -1,5 +1,6 @@
 import { pino } from 'pino';
 import { expect, test } from 'vitest';
+import { successionOf } from '../../../src/node/succession.ts';
 import type { NodeId } from '../../../src/core/identity.ts';
 import type { PeerMessage } from '../../../src/core/peer/message.ts';
 import type { Control } from '../../../src/io/postgres/control.ts';
@@ -127,4 +128,22 @@ test('what it remembers of another node that had the id before says nothing', ()
   all.witness.received(1, told);
   expect(all.sent.at(-1)).toEqual([1, { kind: 'server-position-verdict', refusal: '' }]);
   expect(all.noted).toEqual([[1, '7', 1, '0/64', 12]]);
+});
+
+test('a node that was upgraded is known by its present server from then on, at once and durably', async () => {
+  const former = { systemIdentifier: '7', timeline: 1, flushed: 100n, since: 0 };
+  const all = scene([[1, former]]);
+  const successor = { systemIdentifier: '9', timeline: 1, flushed: 500n, branches: [] };
+  const body = successionOf(successor, [{ ...former, flushed: 100n, branches: [] }]);
+  const said = JSON.parse(JSON.stringify(body)) as unknown;
+  expect(await all.witness.succeeded(1, said)).toBe(true);
+  expect(all.noted.at(-1)).toContain('9');
+  all.witness.received(1, { kind: 'server-position', ...successor });
+  expect(all.sent.at(-1)).toEqual([1, { kind: 'server-position-verdict', refusal: '' }]);
+  // The former one, started by mistake.
+  all.witness.received(1, { kind: 'server-position', ...former, flushed: 120n, branches: [] });
+  expect(all.sent.at(-1)?.[1]).toMatchObject({
+    refusal: expect.stringMatching(/another PostgreSQL/) as unknown,
+  });
+  expect(await all.witness.succeeded(1, said), 'again').toBe(false);
 });

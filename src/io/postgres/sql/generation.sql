@@ -26,6 +26,8 @@ CREATE TABLE IF NOT EXISTS mtm.syncpoint (
   lost_position pg_lsn NOT NULL DEFAULT '0/0'
 );
 INSERT INTO mtm.syncpoint DEFAULT VALUES ON CONFLICT DO NOTHING;
+-- The server is another one than before (upgrade.sql): its WAL has no history, until the node is online again.
+ALTER TABLE mtm.syncpoint ADD COLUMN IF NOT EXISTS is_renewed boolean NOT NULL DEFAULT false;
 
 -- The servers of the peers as they were last reported: one that went back in time is known by it.
 CREATE TABLE IF NOT EXISTS mtm.peer_position (
@@ -81,10 +83,11 @@ BEGIN
   END IF;
   UPDATE mtm.generation_state SET promised_generation = generation, promised_proposer = proposer, last_online = online,
     accepted = coalesce(change -> 'accepted', s.accepted), chosen = coalesce(change -> 'chosen', s.chosen);
-  -- What its copy held already has no rows in this node's history: that is none for a node that was away before.
-  IF s.last_online = 0 AND online > 0 THEN
-    UPDATE mtm.syncpoint SET lost_generation = online, lost_position = pg_current_wal_insert_lsn()
-    WHERE EXISTS (SELECT FROM mtm.seed);
+  -- What its copy, or its former server, held already has no rows in this node's history: that is none for a node that was away
+  -- before.
+  IF online > s.last_online THEN
+    UPDATE mtm.syncpoint SET lost_generation = online, lost_position = pg_current_wal_insert_lsn(), is_renewed = false
+    WHERE is_renewed OR s.last_online = 0 AND EXISTS (SELECT FROM mtm.seed);
   END IF;
   IF change ? 'lastOnline' THEN PERFORM pg_logical_emit_message(true, 'mtm-mark', online::text); END IF;
 END $$;
@@ -100,7 +103,9 @@ BEGIN
   UPDATE mtm.node SET my_id = become.id, since = become.since;
   UPDATE mtm.generation_state SET promised_generation = (chosen ->> 'number')::bigint,
     promised_proposer = (chosen ->> 'proposer')::integer, accepted = NULL, last_online = 0;
-  UPDATE mtm.syncpoint SET position = '0/0';
+  UPDATE mtm.syncpoint SET position = '0/0', is_renewed = false;
+  DELETE FROM mtm.predecessor;
+  DELETE FROM mtm.departure;
   UPDATE mtm.secret SET announce_key = sha256(convert_to(gen_random_uuid()::text || gen_random_uuid()::text, 'UTF8'));
   DELETE FROM mtm.peer_position;
   DELETE FROM mtm.outcome;
