@@ -1,6 +1,6 @@
 /**
- * `mtm-gateway compare`: all nodes at one logical point. Thin: a gateway compares (src/node/comparison-desk.ts),
- * this shows what it finds, and how far it is.
+ * `mtm-gateway compare`: all nodes at one logical point. Thin: a gateway compares
+ * (src/node/comparison-desk.ts), this shows what it finds, and how far it is.
  * Rule: the comparison lives as long as this connection: Ctrl-C ends both, and frees the snapshots.
  * Exit codes: 0 equal, 1 different, 2 usage, 3 not or not all could be compared.
  */
@@ -70,7 +70,8 @@ function withOptions(command: Argv): Argv<CompareArguments> {
     .example('$0 compare --config gateway.yaml', 'definitions, sequences and all rows')
     .example(`$0 compare --table 'sales.*' --exclude sales.log --details 50 --config gateway.yaml`, '')
     .epilogue(
-      'Commits wait for a moment at the beginning. Snapshots are kept until the end: meanwhile VACUUM removes nothing on all nodes.\n' +
+      'Commits wait for a moment at the beginning. Snapshots are kept until the end: meanwhile VACUUM ' +
+        'removes nothing on all nodes.\n' +
         'Exit codes: 0 equal, 1 different, 2 usage, 3 something could not be compared.',
     ) as unknown as Argv<CompareArguments>;
 }

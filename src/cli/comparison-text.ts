@@ -1,4 +1,6 @@
-/** What a comparison has found, in sentences. Rule: the same words for the same thing; a name is never cut. */
+/**
+ * What a comparison has found, in sentences. Rule: the same words for the same thing; a name is never cut.
+ */
 import type { ComparisonNews, Version } from '../core/comparison/news.ts';
 
 /** Undefined: there is nothing to say about it. */

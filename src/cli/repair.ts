@@ -1,7 +1,8 @@
 /**
  * `mtm-gateway repair`: rows of other nodes become those of a chosen one. Thin: a gateway does it
  * (src/node/repair-desk.ts).
- * Rule: nothing is changed without --apply and a yes. What is changed is shown before, and compared behind it.
+ * Rule: nothing is changed without --apply and a yes. What is changed is shown before, and compared behind
+ * it.
  * Exit codes: 0 the rows are the same (or a dry run), 1 rows still differ, 2 usage, 3 it could not be done.
  */
 import { createInterface } from 'node:readline/promises';
@@ -78,8 +79,9 @@ function withOptions(command: Argv): Argv<RepairArguments> {
     .example('$0 repair --from 1 --table accounts --key 42 --config gateway.yaml', 'what would be done')
     .example('$0 repair --from 1 --table accounts --all-differences --apply --config gateway.yaml', '')
     .epilogue(
-      'The change is made on the nodes that differ alone, and not replicated. Commits wait for less than 3 s for each ' +
-        '25 rows. Each gateway logs what it changed.\nExit codes: 0 done, 1 rows still differ, 2 usage, 3 not done.',
+      'The change is made on the nodes that differ alone, and not replicated. Commits wait for less than ' +
+        '3 s for each 25 rows. Each gateway logs what it changed.\n' +
+        'Exit codes: 0 done, 1 rows still differ, 2 usage, 3 not done.',
     ) as unknown as Argv<RepairArguments>;
 }
 
@@ -164,7 +166,8 @@ async function repairWith(
   const done = await repairAll(client, { ...options, apply: true }, args['max-rows']);
   for (const each of done.nodes)
     tell(
-      `node ${each.node}: ${each.rows} keys repaired, ${each.deleted} rows deleted, ${each.inserted} inserted`,
+      `node ${each.node}: ${each.rows} keys repaired, ` +
+        `${each.deleted} rows deleted, ${each.inserted} inserted`,
       each,
     );
   if (done.stopped)

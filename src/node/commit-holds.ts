@@ -1,6 +1,8 @@
 /**
- * Who holds the commits of this node's own transactions back for a moment (snapshot-hands.ts, repair-hands.ts).
- * Rule: a hold ends by itself, whatever becomes of whoever asked for it; nobody ends the hold of somebody else.
+ * Who holds the commits of this node's own transactions back for a moment (snapshot-hands.ts,
+ * repair-hands.ts).
+ * Rule: a hold ends by itself, whatever becomes of whoever asked for it; nobody ends the hold of somebody
+ * else.
  */
 
 export class CommitHolds {

@@ -2,9 +2,9 @@
  * This node's part of a comparison: reads its rows and definitions inside the snapshot of the point
  * (snapshot-hands.ts), for its own gateway or another one.
  *
- * Rules: each query is a transaction of its own with the exported snapshot, so no lock stays longer than one
- * piece of a table. Bears to be asked twice. Its sessions end with the snapshot, and nobody's code runs in them
- * (core/comparison/row-sql.ts).
+ * Rules: each query is a transaction of its own with the exported snapshot, so no lock stays longer than
+ * one piece of a table. Bears to be asked twice. Its sessions end with the snapshot, and nobody's code runs
+ * in them (core/comparison/row-sql.ts).
  */
 import { createHash } from 'node:crypto';
 import pg from 'pg';
@@ -155,7 +155,10 @@ export class ComparisonHands {
 
   // ---- sessions
 
-  /** In the snapshot, or (`inside` false) in one of now. Rejects when `table` was rewritten since the snapshot. */
+  /**
+   * In the snapshot, or (`inside` false) in one of now. Rejects when `table` was rewritten since the
+   * snapshot.
+   */
   async #query(token: string, text: string, table?: ComparedTable, inside = true): Promise<Texts> {
     const name = this.#snapshots.nameOf(token);
     const pool = this.#pools.get(token) ?? { idle: [], all: new Set<pg.Client>() };

@@ -2,9 +2,9 @@
  * One comparison of all nodes: definitions, sequences, then the rows of every table, sums first; where they
  * differ, which rows. Tells what it finds as it finds it.
  *
- * Rules: whatever could not be compared is told by name, and then the whole is not `whole`. A node that is lost
- * is told once and left out from then on. What a command has rewritten since the point is compared again at a
- * later one. Memory: sums and names of tables only.
+ * Rules: whatever could not be compared is told by name, and then the whole is not `whole`. A node that is
+ * lost is told once and left out from then on. What a command has rewritten since the point is compared
+ * again at a later one. Memory: sums and names of tables only.
  */
 import type { NodeId } from '../core/identity.ts';
 import type { ComparisonNews, ComparisonProgress } from '../core/comparison/news.ts';

@@ -1,7 +1,7 @@
 /**
  * Are the definitions and the sequences of all nodes the same? Part of a comparison (comparison-job.ts).
- * Rule: catalogs are read as they are now, on each node at another moment: what is different counts when it is
- * still different a moment later, in the same words.
+ * Rule: catalogs are read as they are now, on each node at another moment: what is different counts when it
+ * is still different a moment later, in the same words.
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import { notEverywhere } from '../core/comparison/definition-lines.ts';
@@ -50,7 +50,8 @@ export async function compareSequences(job: ComparisonJob): Promise<void> {
       const text =
         wrong === undefined
           ? `only on ${where}: ${line}`
-          : `sequence ${wrong} draws values that are not its own on ${where}; SELECT mtm.alter_sequences() mends it`;
+          : `sequence ${wrong} draws values that are not its own on ${where}; ` +
+            'SELECT mtm.alter_sequences() mends it';
       job.tell({ kind: 'sequence', text });
     }
   });

@@ -1,12 +1,12 @@
 /**
  * Makes rows of one table on other nodes those of a chosen node, for whoever asked (mtm.repair_rows).
  *
- * A batch of keys: all members hold their commits → nothing is in flight anywhere → the chosen node's rows are
- * read → each other node writes what differs, in a transaction of its own that nobody else hears of → only if all
- * of that was done while every hold lasted, each commits → commits go on.
- * Rules: never by itself, and never more than it was asked for. Whoever writes a row that is being repaired waits
- * for it, or is waited for, for less than a second: then the batch begins again. What is not done in a moment is
- * not done at all. The reasons are in src/README.md.
+ * A batch of keys: all members hold their commits → nothing is in flight anywhere → the chosen node's rows
+ * are read → each other node writes what differs, in a transaction of its own that nobody else hears of →
+ * only if all of that was done while every hold lasted, each commits → commits go on.
+ * Rules: never by itself, and never more than it was asked for. Whoever writes a row that is being repaired
+ * waits for it, or is waited for, for less than a second: then the batch begins again. What is not done in
+ * a moment is not done at all. The reasons are in src/README.md.
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import { comparisonDefaults, matches } from '../core/comparison/options.ts';
@@ -178,7 +178,10 @@ export class RepairDesk {
     }
   }
 
-  /** False: something was in flight. Rejects when something was in the way; nodes that did not commit are as before. */
+  /**
+   * False: something was in flight. Rejects when something was in the way; nodes that did not commit are as
+   * before.
+   */
   async #moment({ table, from, targets, done }: Work, items: readonly RepairItem[]): Promise<boolean> {
     const { number: generation, members } = this.#generation();
     if (![from, ...targets].every((node) => members.includes(node)))
@@ -269,7 +272,7 @@ function tableOf(
     refuse('its definition is not the same on these nodes', 'mtm-gateway compare shows how it differs.');
   if (one!.kind === 'm') refuse('it is a materialized view', 'REFRESH MATERIALIZED VIEW through a gateway.');
   const apart = relations.find((each) => each.apart !== undefined)?.apart;
-  if (apart !== undefined) refuse(apart, 'Its rows are each node’s own.');
+  if (apart !== undefined) refuse(apart, "Its rows are each node's own.");
   if (one!.columns.some(({ told }) => told === 'untellable'))
     refuse('it has a column that cannot be compared', 'Join the node anew.');
   return inCommon(relations);

@@ -2,10 +2,10 @@
  * This node's part of a repair (repair-desk.ts): reads its rows, or writes those of another node, in one
  * transaction that stays open until it is told to commit.
  *
- * Rules: what it writes is nobody's change but this node's: the session is a replica's with a replication origin
- * of its own, so neither the stream nor the event triggers see it. It writes nothing that would run anybody's
- * code. A transaction of which nothing is heard is rolled back. It commits only in the generation in which the
- * rows were read, and says in the log what it did.
+ * Rules: what it writes is nobody's change but this node's: the session is a replica's with a replication
+ * origin of its own, so neither the stream nor the event triggers see it. It writes nothing that would run
+ * anybody's code. A transaction of which nothing is heard is rolled back. It commits only in the generation
+ * in which the rows were read, and says in the log what it did.
  */
 import type pg from 'pg';
 import { factsQuery, factsMark, readFacts, type RelationFacts } from '../core/apply/facts.ts';
@@ -91,7 +91,14 @@ export class RepairHands {
     try {
       return await this.#answer(call);
     } catch (error) {
-      throw namedFailure(this.#node.parts.config.nodeId, error);
+      const failure = namedFailure(this.#node.parts.config.nodeId, error);
+      if (failure.sqlstate !== '57014') throw failure;
+      const text = `[multimaster] node ${this.#node.parts.config.nodeId} cannot do it within a moment`;
+      throw new RequestError(
+        '57014',
+        text,
+        'Repeat it with less load; a large table without key needs a join.',
+      );
     }
   }
 
@@ -253,15 +260,16 @@ async function requireHarmless(client: pg.Client, facts: RelationFacts, table: C
     throw new RequestError(
       '0A000',
       `[multimaster] ${name} cannot be repaired: ${why}`,
-      'Change the rows in an ordinary session with application_name=mtm_admin at that node, or join the node anew.',
+      'Change the rows in a session with application_name=mtm_admin at that node, or join the node anew.',
     );
   };
   if (facts.kind !== 'r') refuse('it is no table with rows of its own');
-  if (facts.local) refuse('its rows are each node’s own');
+  if (facts.local) refuse("its rows are each node's own");
   if (facts.foreignCode) refuse('code of its owner runs when its rows are written');
   const text =
-    `SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1 AND NOT tgisinternal AND tgenabled IN ('A', 'R')) ` +
-    `OR EXISTS (SELECT FROM pg_rewrite WHERE ev_class = $1 AND ev_enabled IN ('A', 'R')) AS fires`;
+    'SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1 AND NOT tgisinternal ' +
+    `AND tgenabled IN ('A', 'R')) OR EXISTS (SELECT FROM pg_rewrite ` +
+    `WHERE ev_class = $1 AND ev_enabled IN ('A', 'R')) AS fires`;
   const { rows } = await client.query<{ fires: boolean }>(text, [facts.oid]);
   if (rows[0]!.fires) refuse('it has triggers or rules that fire always');
 }

@@ -103,7 +103,10 @@ export class SnapshotDesk {
     return { token, members };
   }
 
-  /** It goes on to be needed on these nodes. Where it cannot be said the snapshot is lost, and its next use fails. */
+  /**
+   * It goes on to be needed on these nodes. Where it cannot be said the snapshot is lost, and its next use
+   * fails.
+   */
   async touch(token: string, members: readonly NodeId[]): Promise<void> {
     await this.#each(members, verbs.touch, { token }, momentMs).catch(() => undefined);
   }

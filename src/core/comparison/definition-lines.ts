@@ -1,6 +1,6 @@
 /**
- * Definitions as sorted lines (mtm.definition_lines, sql/definitions.sql): what versions print differently, and
- * which lines are not on all nodes.
+ * Definitions as sorted lines (mtm.definition_lines, sql/definitions.sql): what versions print differently,
+ * and which lines are not on all nodes.
  * Rule: what is left out here is not compared between versions: each line says why.
  */
 import type { NodeId } from '../identity.ts';
@@ -12,7 +12,8 @@ export function commonLines(lines: readonly string[]): string[] {
     .map(
       (line) =>
         line
-          .replace(/^(rule CREATE RULE "_RETURN" AS\s+ON SELECT TO \S+)[^]*$/, '$1') // 16 leaves out names of tables
+          // 16 leaves out names of tables
+          .replace(/^(rule CREATE RULE "_RETURN" AS\s+ON SELECT TO \S+)[^]*$/, '$1')
           .replaceAll(/(=[a-zA-Z*]*t?)m(\*?\/)/g, '$1$2'), // 17 knows MAINTAIN
     );
 }

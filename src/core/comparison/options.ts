@@ -1,4 +1,6 @@
-/** What whoever compares wants, as it comes in JSON. Rule: nothing in it is believed before it is read here. */
+/**
+ * What whoever compares wants, as it comes in JSON. Rule: nothing in it is believed before it is read here.
+ */
 
 export interface ComparisonOptions {
   /** Patterns; empty: all tables, and definitions and sequences too. */

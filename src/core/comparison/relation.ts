@@ -11,8 +11,8 @@ export interface Column {
   /** As format_type prints it, with its schema. */
   readonly type: string;
   /**
-   * How its value is told: as it is; shortened, because big values are frequent; not at all, because its text is
-   * each server's own; or computed when it is read.
+   * How its value is told: as it is; shortened, because big values are frequent; not at all, because its
+   * text is each server's own; or computed when it is read.
    */
   readonly told: 'plain' | 'bytes' | 'text' | 'untellable' | 'computed';
   /** Cannot be written: it is computed from others. */

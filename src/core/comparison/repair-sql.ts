@@ -1,7 +1,9 @@
 /**
- * Statements that make the rows of one key (without a key: all rows with the same text) those of another node.
- * Rules: rows are found by the operators of the key's own index; a row that changes is deleted and inserted again,
- * because what it was is not to be believed. Values are parameters, read by the input functions of the columns.
+ * Statements that make the rows of one key (without a key: all rows with the same text) those of another
+ * node.
+ * Rules: rows are found by the operators of the key's own index; a row that changes is deleted and inserted
+ * again, because what it was is not to be believed. Values are parameters, read by the input functions of
+ * the columns.
  */
 import { quoteLiteral, quoteName, quoteQualified } from '../apply/quoting.ts';
 import type { RelationFacts } from '../apply/facts.ts';

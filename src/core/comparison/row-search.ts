@@ -1,11 +1,11 @@
 /**
  * Finds the keys whose rows are not the same on all nodes, by bisecting buckets of their hashes.
  *
- * States: all rows in 2^10 buckets → those that differ are cut into smaller ones where they hold many rows →
- * where they hold few, the hashes of these are listed → the rows of the hashes that differ.
- * Rules: pure: it asks (yields) and is told. Each question reads the whole table on each node, so it asks for as
- * much at once as an answer of 1 MB has room for, and for no more than is wanted. It says that there are more
- * keys unless it has seen all.
+ * States: all rows in 2^10 buckets → those that differ are cut into smaller ones where they hold many rows
+ * → where they hold few, the hashes of these are listed → the rows of the hashes that differ.
+ * Rules: pure: it asks (yields) and is told. Each question reads the whole table on each node, so it asks
+ * for as much at once as an answer of 1 MB has room for, and for no more than is wanted. It says that there
+ * are more keys unless it has seen all.
  */
 import { hashBits, type Buckets } from './row-sql.ts';
 import { allSame, noRows, readSums, type Sums } from './sums.ts';
@@ -83,8 +83,8 @@ function differing(answers: NodeRows, bits: number): Pile[] {
 }
 
 /**
- * As many of the first ones as are wanted, each of which has at least one key that differs; into how small ones
- * they are cut: into hashes, when these can be listed at once.
+ * As many of the first ones as are wanted, each of which has at least one key that differs; into how small
+ * ones they are cut: into hashes, when these can be listed at once.
  */
 function nextBatch(
   piles: readonly Pile[],

@@ -1,11 +1,11 @@
 /**
- * The queries that look at the rows of one table: sums of their hashes, of a part of the table or of buckets of
- * keys, and the rows of a bucket.
+ * The queries that look at the rows of one table: sums of their hashes, of a part of the table or of
+ * buckets of keys, and the rows of a bucket.
  *
  * Rules: a row is told by the output functions of its types alone (record_out of an anonymous row, format):
- * casts, operators and functions of users are never called, since a gateway's session is a superuser's. Sums of
- * hashes do not depend on the order of rows nor on where they lie, so each node reads its own file as it likes.
- * A row's two hashes together have 128 bits; sums are exact (numeric).
+ * casts, operators and functions of users are never called, since a gateway's session is a superuser's.
+ * Sums of hashes do not depend on the order of rows nor on where they lie, so each node reads its own file
+ * as it likes. A row's two hashes together have 128 bits; sums are exact (numeric).
  */
 import { quoteLiteral, quoteName, quoteQualified } from '../apply/quoting.ts';
 import type { Column, ComparedTable } from './relation.ts';
@@ -83,11 +83,12 @@ function hashed(table: ComparedTable, within: Buckets | undefined, listed: boole
     // The key alone tells whether the row is wanted: its text is made only then.
     const hash = keyHash(table);
     const where = within === undefined ? '' : ` WHERE ${inBuckets(hash, within)}`;
-    return `SELECT ${row}, ${hash} AS h${listed ? `, ${keyJson(table)} AS j` : ''} FROM ${source(table)}${where} OFFSET 0`;
+    const json = listed ? `, ${keyJson(table)} AS j` : '';
+    return `SELECT ${row}, ${hash} AS h${json} FROM ${source(table)}${where} OFFSET 0`;
   }
   const rows =
-    `SELECT r, hashtextextended(r, ${keySeed}) AS h FROM (SELECT ${row} FROM ${source(table)} OFFSET 0) AS q ` +
-    'OFFSET 0';
+    `SELECT r, hashtextextended(r, ${keySeed}) AS h ` +
+    `FROM (SELECT ${row} FROM ${source(table)} OFFSET 0) AS q OFFSET 0`;
   return within === undefined ? rows : `SELECT r, h FROM (${rows}) AS w WHERE ${inBuckets('h', within)}`;
 }
 
@@ -108,7 +109,8 @@ function maskOf(bits: number): string {
 export function bucketsSql(table: ComparedTable, bits: number, within: Buckets | undefined): string {
   return (
     `SELECT (h & ${maskOf(bits)})::text, count(*)::text, sum(hashtextextended(r, 0))::text, ` +
-    `sum(hashtextextended(r, 1))::text FROM (${hashed(table, within, false)}) AS b GROUP BY h & ${maskOf(bits)}`
+    `sum(hashtextextended(r, 1))::text FROM (${hashed(table, within, false)}) AS b ` +
+    `GROUP BY h & ${maskOf(bits)}`
   );
 }
 
