@@ -117,13 +117,16 @@ function fact(name, value, title) {
 
 function headlineOf({ status, ready, writable, draining, generation }) {
   if (draining) return { tone: 'warn', text: 'Shutting down: sessions are being ended' };
+  const without = generation.configured.filter((id) => !generation.members.includes(id));
+  if (ready && writable && without.length > 0)
+    return { tone: 'warn', text: `Online without node ${list(without)}: serves reads and writes` };
   if (ready && writable) return { tone: 'good', text: 'Online: serves reads and writes' };
   if (ready) return { tone: 'warn', text: 'Online: serves reads, no writes' };
   const word = stateOf(status).word;
   const name = word.charAt(0).toUpperCase() + word.slice(1);
   if (status === 'isolated') return { tone: 'bad', text: `No quorum (${word}): serves nobody` };
-  const without = generation.inMajority || status === 'disabled' ? '' : ', and there is no majority';
-  return { tone: stateOf(status).tone, text: `${name}: serves nobody${without}` };
+  const majority = generation.inMajority || status === 'disabled' ? '' : ', and there is no majority';
+  return { tone: stateOf(status).tone, text: `${name}: serves nobody${majority}` };
 }
 
 function showHeadline(database) {
@@ -415,7 +418,7 @@ function sparkline(label, values, unit, short = unit) {
       'div',
       { class: 'spark-scale' },
       element('span', { text: '2 min ago' }),
-      element('span', { text: `highest ${rate(top)} ${short}` }),
+      element('span', { text: numbers.length === 0 ? 'nothing yet' : `highest ${rate(top)} ${short}` }),
       element('span', { text: 'now' }),
     ),
   ];
@@ -556,7 +559,10 @@ function historyTile({ retainedWalBytes, retainedWalLimitBytes, nodes }) {
     retainedWalLimitBytes === 0
       ? 'There is no limit (max_retained_wal).'
       : `Beyond ${bytesText(retainedWalLimitBytes)} (max_retained_wal) it is given up.`;
-  const whom = away.length === 0 ? 'All nodes are there; it stays small.' : `Kept for node${away.length > 1 ? 's' : ''} ${list(away)}.`;
+  const whom =
+    away.length === 0
+      ? 'All nodes are there; it stays small.'
+      : `Kept for node${away.length > 1 ? 's' : ''} ${list(away)}.`;
   return tile(
     'Kept history (WAL)',
     [value(number, unit, 'kept history')],
@@ -625,14 +631,16 @@ function showTiles(report, database) {
 
 // ---- events
 
+const mostEvents = 12;
 const levelTones = { info: '', warn: 'warn', error: 'bad' };
 const levelWords = { info: 'for information', warn: 'a warning', error: 'an error' };
 
 function showEvents({ events }) {
-  renew(byId('events'), events, () =>
-    events.length === 0
+  const shownEvents = events.slice(0, mostEvents);
+  renew(byId('events'), shownEvents, () =>
+    shownEvents.length === 0
       ? [element('li', {}, element('p', { class: 'muted', text: 'Nothing yet.' }))]
-      : events.map(({ at, level, text, times }) => {
+      : shownEvents.map(({ at, level, text, times }) => {
           const icon = glyph(level, levelTones[level] ?? '');
           icon.removeAttribute('aria-hidden');
           icon.setAttribute('role', 'img');

@@ -38,7 +38,8 @@ export function verdictText(
 ): string {
   const seconds = `${(end.ms / 1000).toFixed(1)} s`;
   const whole = end.whole ? '' : '; not everything was compared, see above';
-  if (end.equal) return `the nodes agree (${seconds})${whole}`;
+  if (end.equal && !end.whole) return `no difference was found (${seconds})${whole}`;
+  if (end.equal) return `the nodes agree (${seconds})`;
   const tables = differing.length === 0 ? '' : ` in ${differing.join(', ')}`;
   return `the nodes DIFFER${tables} (${seconds})${whole}`;
 }

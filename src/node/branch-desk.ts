@@ -75,7 +75,7 @@ export class BranchDesk {
         const decision = commit ? 'commit' : 'rollback';
         const hex = Buffer.from(name, 'utf8').toString('hex');
         const proof = keyProof(announceKey, `${session.backendPid}:${decision}:${hex}`);
-        return `SELECT mtm.finish_client('\\x${hex}', '${decision}', '${proof}')`;
+        return `SELECT mtm.finish_client(E'\\\\x${hex}', '${decision}', '${proof}')`;
       },
     };
   }

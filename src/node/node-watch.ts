@@ -6,7 +6,7 @@
  */
 import { abortReason } from '../core/commit/abort-reason.ts';
 import type { Answer } from '../core/commit/event.ts';
-import type { Gid } from '../core/identity.ts';
+import type { Gid, NodeId } from '../core/identity.ts';
 import type { NodeEffect } from '../core/node/node-event.ts';
 import type { NodeMachine } from '../core/node/node-machine.ts';
 import type { SessionTimes } from '../io/clients/session-times.ts';
@@ -15,6 +15,7 @@ import type { NodeTelemetry } from '../telemetry/node-telemetry.ts';
 export class NodeWatch {
   readonly #telemetry: NodeTelemetry;
   readonly #machine: NodeMachine;
+  readonly #self: NodeId;
   /** Of the session that waits for the gid, if one does. */
   readonly #timesOf: (gid: Gid) => SessionTimes | undefined;
   #generation = 0;
@@ -23,10 +24,12 @@ export class NodeWatch {
   constructor(
     telemetry: NodeTelemetry,
     machine: NodeMachine,
+    self: NodeId,
     timesOf: (gid: Gid) => SessionTimes | undefined,
   ) {
     this.#telemetry = telemetry;
     this.#machine = machine;
+    this.#self = self;
     this.#timesOf = timesOf;
   }
 
@@ -138,7 +141,10 @@ export class NodeWatch {
     const missing = liveness.missing(performance.now());
     const leftOut = configured
       .filter((node) => !members.includes(node))
-      .map((node) => ({ node, reason: missing.find((one) => one.node === node)?.text ?? 'not in contact' }));
+      .map((node) => {
+        const seen = missing.find((one) => one.node === node)?.text ?? 'not in contact';
+        return { node, reason: node === this.#self ? 'this node' : seen };
+      });
     const without = leftOut.map(({ node, reason }) => `node ${node} (${reason})`).join(', ');
     const text = `generation ${generation}: members ${members.join(', ')}`;
     const fields = { generation, members, configured, joining, leftOut };

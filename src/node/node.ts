@@ -112,7 +112,7 @@ export class Node {
       generation: () => this.#generation,
     });
     this.desk = new SessionDesk(config, desk, parts);
-    this.#watch = new NodeWatch(telemetry, this.machine, (gid) => this.desk.timesOf(gid));
+    this.#watch = new NodeWatch(telemetry, this.machine, config.nodeId, (gid) => this.desk.timesOf(gid));
     this.#apply = new ApplyDesk(parts, this.#applier, {
       event: (event) => this.#drain.push(event),
       startTimeOf: (pid) => this.desk.startTimeOf(pid),

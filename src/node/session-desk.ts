@@ -158,6 +158,7 @@ export class SessionDesk {
       shownSettings,
       classify: (text) => node.classifier.parse(text),
       hiddenNotify: () => node.classifier.hiddenNotify,
+      identityNothing: () => node.classifier.identityNothing,
       obstacle: (write) => this.#obstacle(write),
       paused: () => this.#pauses.own.on,
       hasLease: () => node.notOnline() === undefined,

@@ -58,6 +58,9 @@ const exactTypes = new Set(
 const equalTypes = new Set(['bpchar', 'float4', 'float8', 'interval', 'numeric', 'timetz']);
 const collatable = new Set(['text', 'varchar']);
 
+/** Its input function refuses every text, so that nobody makes up a tree; those of the stream are a server's. */
+const unreadableType = 'pg_node_tree';
+
 export class RelationPlan {
   readonly message: RelationMessage;
   readonly facts: RelationFacts;
@@ -71,6 +74,8 @@ export class RelationPlan {
   readonly copy: string;
   /** Columns of the message that COPY takes, in its order. */
   readonly copyColumns: readonly number[];
+  /** Only a function of ours reads values of a column: COPY cannot. */
+  readonly unreadable: boolean;
   /** Many rows at a time. */
   readonly many: ManyRows;
   /** Its rows are written in a function of its owner's, by RowWriter. */
@@ -85,6 +90,7 @@ export class RelationPlan {
     this.message = message;
     this.facts = facts;
     this.guarded = facts.foreignCode;
+    this.unreadable = columns.some(({ builtin }) => builtin === unreadableType);
     this.#columns = columns.map((column) => (column.generated ? undefined : column));
     this.#target = relationTarget(facts.schema, facts.name, facts.kind === 'p');
     this.#fixed = this.#columns.flatMap((column, index) => (column?.identityAlways === true ? [index] : []));
@@ -316,8 +322,9 @@ class Draft {
 
   /** To be stored in the column. */
   value(row: 'new' | 'old', column: number): string {
-    const { typeOid, type } = this.#plan.columnFacts(column);
-    return this.#add(row, column, typeOid, type);
+    const { typeOid, type, builtin } = this.#plan.columnFacts(column);
+    if (builtin !== unreadableType || this.#guarded) return this.#add(row, column, typeOid, type);
+    return `mtm.node_tree(pg_catalog.textout(${this.text(row, column)}))`;
   }
 
   /** To be compared with the column. */

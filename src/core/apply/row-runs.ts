@@ -88,6 +88,7 @@ function copyRun(
   piece: Uint8Array,
   at: number,
 ): RunEnd {
+  if (plan.unreadable) return undefined;
   const least = pipeline.copies(plan.copy) ? 1 : leastRows;
   const end = plan.copyColumns.length === 0 ? undefined : runEnd(piece, at, newRow, Infinity, least);
   if (end === undefined) return undefined;

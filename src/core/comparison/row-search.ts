@@ -1,12 +1,13 @@
 /**
  * Finds the keys whose rows are not the same on all nodes, by bisecting buckets of their hashes.
  *
- * States: all rows in 2^10 buckets → those that differ, where they hold few rows their rows are listed, where
- * they hold many they are cut into 2^10 smaller ones → … until `most` keys are found or nothing is left.
- * Rules: pure: it asks (yields) and is told. What it asks for at once is bounded, and so is what it keeps. It
- * says how many keys there are exactly when it has seen all, else that there are more.
+ * States: all rows in 2^10 buckets → those that differ are cut into smaller ones where they hold many rows →
+ * where they hold few, the hashes of these are listed → the rows of the hashes that differ.
+ * Rules: pure: it asks (yields) and is told. Each question reads the whole table on each node, so it asks for as
+ * much at once as an answer of 1 MB has room for, and for no more than is wanted. It says that there are more
+ * keys unless it has seen all.
  */
-import type { Buckets } from './row-sql.ts';
+import { hashBits, type Buckets } from './row-sql.ts';
 import { allSame, noRows, readSums, type Sums } from './sums.ts';
 
 /** Of each node, in the same order: the rows of a query, texts. */
@@ -31,11 +32,10 @@ export interface Found {
 }
 
 const bitsOfLevel = 10;
-const hashBits = 64;
-/** Rows that are listed at once, on each node. */
+/** Rows that are told at once, on each node. */
 export const rowsAtOnce = 200;
-/** Buckets that are cut at once. */
-const bucketsAtOnce = 8;
+/** Rows whose hashes are listed at once, on each node, and buckets in one answer. */
+export const hashesAtOnce = 8000;
 
 interface Pile {
   readonly bits: number;
@@ -46,21 +46,24 @@ interface Pile {
 
 /** `most`: keys that are wanted. */
 export function* searchRows(most: number): Generator<Question, Found, NodeRows> {
-  const found: FoundKey[] = [];
+  const hashes: string[] = [];
   let piles = differing(yield { kind: 'buckets', bits: bitsOfLevel, within: undefined }, bitsOfLevel);
-  while (piles.length > 0 && found.length < most) {
-    const batch = nextBatch(piles);
+  while (piles.length > 0 && hashes.length < most) {
+    const batch = nextBatch(piles, most - hashes.length);
     piles = piles.filter((pile) => !batch.piles.includes(pile));
     const within = { bits: batch.piles[0]!.bits, values: batch.piles.map(({ value }) => value) };
-    if (batch.list) {
-      const listed = listedKeys(yield { kind: 'rows', within, most: rowsAtOnce });
-      found.push(...listed);
-    } else {
-      const bits = Math.min(within.bits + bitsOfLevel, hashBits);
-      piles = [...differing(yield { kind: 'buckets', bits, within }, bits), ...piles];
-    }
+    const asked = batch.bits;
+    const found = differing(yield { kind: 'buckets', bits: asked, within }, asked);
+    if (asked === hashBits) hashes.push(...found.map(({ value }) => value));
+    else piles = [...found, ...piles];
   }
-  return { keys: found.slice(0, most), more: piles.length > 0 || found.length > most };
+  const keys: FoundKey[] = [];
+  const wanted = hashes.slice(0, most);
+  for (let from = 0; from < wanted.length; from += rowsAtOnce) {
+    const values = wanted.slice(from, from + rowsAtOnce);
+    keys.push(...listedKeys(yield { kind: 'rows', within: { bits: hashBits, values }, most: rowsAtOnce }));
+  }
+  return { keys, more: piles.length > 0 || hashes.length > most };
 }
 
 /** Buckets that are not the same everywhere, those with the fewest rows first. */
@@ -79,22 +82,30 @@ function differing(answers: NodeRows, bits: number): Pile[] {
     .toSorted((a, b) => a.rows - b.rows || (BigInt(a.value) < BigInt(b.value) ? -1 : 1));
 }
 
-/** As many of the first ones of the same size as can be listed or cut at once. */
-function nextBatch(piles: readonly Pile[]): { readonly piles: readonly Pile[]; readonly list: boolean } {
+/**
+ * As many of the first ones as are wanted, each of which has at least one key that differs; into how small ones
+ * they are cut: into hashes, when these can be listed at once.
+ */
+function nextBatch(
+  piles: readonly Pile[],
+  wanted: number,
+): { readonly piles: readonly Pile[]; readonly bits: number } {
   const first = piles[0]!;
-  // Rows whose hashes are the same cannot be told apart any further.
-  if (first.rows > rowsAtOnce && first.bits < hashBits) {
-    const alike = piles.filter(({ bits, rows }) => bits === first.bits && rows > rowsAtOnce);
-    return { piles: alike.slice(0, bucketsAtOnce), list: false };
-  }
-  const batch: Pile[] = [];
+  const alike = piles.filter(({ bits }) => bits === first.bits).slice(0, Math.min(wanted, hashesAtOnce / 2));
+  const listed: Pile[] = [];
   let rows = 0;
-  for (const pile of piles) {
-    if (pile.bits !== first.bits || (batch.length > 0 && rows + pile.rows > rowsAtOnce)) break;
-    batch.push(pile);
+  for (const pile of alike) {
+    if (rows + pile.rows > hashesAtOnce) break;
+    listed.push(pile);
     rows += pile.rows;
   }
-  return { piles: batch, list: true };
+  // Rows that are the same many times have one hash, however many there are.
+  const last = first.bits + bitsOfLevel >= hashBits;
+  if (last) return { piles: listed.length === 0 ? [first] : listed, bits: hashBits };
+  // A few more questions like this one list all; otherwise all are cut first, once.
+  if (listed.length * 2 >= alike.length) return { piles: listed, bits: hashBits };
+  const room = Math.floor(Math.log2(hashesAtOnce / alike.length));
+  return { piles: alike, bits: first.bits + Math.max(1, Math.min(bitsOfLevel, room)) };
 }
 
 function listedKeys(answers: NodeRows): FoundKey[] {

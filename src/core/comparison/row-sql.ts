@@ -17,6 +17,8 @@ const longestShown = 200;
 /** Of keys; other than those of rows. */
 const keySeed = 7;
 
+export const hashBits = 64;
+
 /** Blocks from … to before …; undefined: the end of the table. */
 export interface BlockRange {
   readonly from: number;
@@ -76,29 +78,37 @@ export function sumsSql(table: ComparedTable, range: BlockRange | undefined): st
 
 /** Rows with: r their text, h the hash that puts them into a bucket, and where they are listed j, the key. */
 function hashed(table: ComparedTable, within: Buckets | undefined, listed: boolean): string {
-  const keyed = table.key.length > 0;
-  const r = `${rowText(table)} COLLATE "C" AS r`;
-  const key = keyed ? `, ${recordText(keyColumns(table))} COLLATE "C" AS k` : '';
-  const json = listed ? `, ${keyed ? keyJson(table) : 'NULL'} AS j` : '';
+  const row = `${rowText(table)} COLLATE "C" AS r`;
+  if (table.key.length > 0) {
+    // The key alone tells whether the row is wanted: its text is made only then.
+    const hash = keyHash(table);
+    const where = within === undefined ? '' : ` WHERE ${inBuckets(hash, within)}`;
+    return `SELECT ${row}, ${hash} AS h${listed ? `, ${keyJson(table)} AS j` : ''} FROM ${source(table)}${where} OFFSET 0`;
+  }
   const rows =
-    `SELECT r, hashtextextended(${keyed ? 'k' : 'r'}, ${keySeed}) AS h${listed ? ', j' : ''} ` +
-    `FROM (SELECT ${r}${key}${json} FROM ${source(table)} OFFSET 0) AS q`;
-  return within === undefined ? rows : `SELECT * FROM (${rows} OFFSET 0) AS w WHERE ${inBuckets(within)}`;
+    `SELECT r, hashtextextended(r, ${keySeed}) AS h FROM (SELECT ${row} FROM ${source(table)} OFFSET 0) AS q ` +
+    'OFFSET 0';
+  return within === undefined ? rows : `SELECT r, h FROM (${rows}) AS w WHERE ${inBuckets('h', within)}`;
 }
 
-function inBuckets({ bits, values }: Buckets): string {
-  return `(h & ${maskOf(bits)}) = ANY (${quoteLiteral(`{${values.join(',')}}`)}::int8[])`;
+/** Of the key of a row. */
+function keyHash(table: ComparedTable): string {
+  return `hashtextextended(${recordText(keyColumns(table))} COLLATE "C", ${keySeed})`;
+}
+
+function inBuckets(hash: string, { bits, values }: Buckets): string {
+  return `(${hash} & ${maskOf(bits)}) = ANY (${quoteLiteral(`{${values.join(',')}}`)}::int8[])`;
 }
 
 function maskOf(bits: number): string {
-  return bits >= 64 ? '(-1)::int8' : `${(1n << BigInt(bits)) - 1n}::int8`;
+  return bits >= hashBits ? '(-1)::int8' : `${(1n << BigInt(bits)) - 1n}::int8`;
 }
 
 /** One row for each bucket of `bits` that is not empty: bucket, rows, sums. */
 export function bucketsSql(table: ComparedTable, bits: number, within: Buckets | undefined): string {
   return (
     `SELECT (h & ${maskOf(bits)})::text, count(*)::text, sum(hashtextextended(r, 0))::text, ` +
-    `sum(hashtextextended(r, 1))::text FROM (${hashed(table, within, false)} OFFSET 0) AS b GROUP BY h & ${maskOf(bits)}`
+    `sum(hashtextextended(r, 1))::text FROM (${hashed(table, within, false)}) AS b GROUP BY h & ${maskOf(bits)}`
   );
 }
 
@@ -108,7 +118,7 @@ export function rowsSql(table: ComparedTable, within: Buckets, most: number): st
     table.key.length > 0 ? 'min(j COLLATE "C")' : `json_build_array(left(min(r), ${longestShown}))::text`;
   return (
     `SELECT h::text, ${shown}, count(*)::text, sum(hashtextextended(r, 0))::text, ` +
-    `sum(hashtextextended(r, 1))::text FROM (${hashed(table, within, true)} OFFSET 0) AS b ` +
+    `sum(hashtextextended(r, 1))::text FROM (${hashed(table, within, true)}) AS b ` +
     `GROUP BY h ORDER BY h LIMIT ${most}`
   );
 }
@@ -116,10 +126,7 @@ export function rowsSql(table: ComparedTable, within: Buckets, most: number): st
 /** One row for each of these keys: its hash, then for each column a digest of its value. */
 export function digestsSql(table: ComparedTable, hashes: readonly string[]): string {
   const digests = table.columns.map((column) => `md5(${recordText([column])})`);
-  const key = recordText(keyColumns(table));
-  return (
-    `SELECT h::text, d FROM (SELECT hashtextextended(${key} COLLATE "C", ${keySeed}) AS h, ` +
-    `ARRAY[${digests.join(', ')}]::text[] AS d FROM ${source(table)} OFFSET 0) AS q ` +
-    `WHERE h = ANY (${quoteLiteral(`{${hashes.join(',')}}`)}::int8[])`
-  );
+  const hash = keyHash(table);
+  const where = inBuckets(hash, { bits: hashBits, values: hashes });
+  return `SELECT ${hash}::text, ARRAY[${digests.join(', ')}]::text[] FROM ${source(table)} WHERE ${where}`;
 }

@@ -31,8 +31,10 @@ export type ConsoleCommand =
   | { readonly kind: 'kill-client'; readonly id: number }
   /** Accepted for drivers: nothing of the console is part of a transaction. */
   | { readonly kind: 'begin' | 'commit' | 'rollback' }
-  /** A setting of the client's session that has no meaning here. */
-  | { readonly kind: 'set'; readonly tag: 'SET' | 'RESET' | 'DISCARD ALL' };
+  /** A setting of the client's session that has no meaning here, and what else drivers clear. */
+  | { readonly kind: 'set'; readonly tag: 'SET' | 'RESET' | 'UNLISTEN' | 'CLOSE CURSOR ALL' }
+  /** Prepared statements: undefined for all. */
+  | { readonly kind: 'deallocate'; readonly name: string | undefined; readonly tag: string };
 
 export type Parsed = ConsoleCommand | { readonly kind: 'error'; readonly error: ErrorText };
 
@@ -157,7 +159,13 @@ function commandOf(first: string, rest: readonly Token[]): Parsed | undefined {
     case 'reset':
       return rest.length > 0 ? { kind: 'set', tag: 'RESET' } : undefined;
     case 'discard':
-      return rest[0]?.word === 'all' && rest.length === 1 ? { kind: 'set', tag: 'DISCARD ALL' } : undefined;
+      return isAll(rest) ? { kind: 'deallocate', name: undefined, tag: 'DISCARD ALL' } : undefined;
+    case 'deallocate':
+      return deallocate(rest);
+    case 'close':
+      return isAll(rest) ? { kind: 'set', tag: 'CLOSE CURSOR ALL' } : undefined;
+    case 'unlisten':
+      return rest.length === 1 && rest[0]?.text === '*' ? { kind: 'set', tag: 'UNLISTEN' } : undefined;
     case 'begin':
     case 'start':
     case 'commit':
@@ -172,6 +180,18 @@ function commandOf(first: string, rest: readonly Token[]): Parsed | undefined {
         : failure('0A000', `${first.toUpperCase()} is not supported: ${why}`);
     }
   }
+}
+
+function isAll(rest: readonly Token[]): boolean {
+  return rest.length === 1 && rest[0]?.word === 'all';
+}
+
+function deallocate(rest: readonly Token[]): Parsed | undefined {
+  const named = rest[0]?.word === 'prepare' && rest.length > 1 ? rest.slice(1) : rest;
+  const [token] = named;
+  if (isAll(named)) return { kind: 'deallocate', name: undefined, tag: 'DEALLOCATE ALL' };
+  if (named.length !== 1 || (token?.kind !== 'word' && token?.kind !== 'name')) return undefined;
+  return { kind: 'deallocate', name: token.text, tag: 'DEALLOCATE' };
 }
 
 function show(rest: readonly Token[]): Parsed | undefined {

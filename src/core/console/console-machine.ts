@@ -218,6 +218,8 @@ export class ConsoleMachine {
         '25P02',
         'current transaction is aborted, commands ignored until end of transaction block',
       );
+    if (kind === 'deallocate' && command.name !== undefined && !this.#statements.has(command.name))
+      return noStatement(command.name);
     if (this.#rights === 'all' || !isAction(command)) return undefined;
     const hint = 'Members of pg_monitor may SHOW.';
     const who = 'only superusers and members of multimaster.admin_role may';
@@ -324,6 +326,10 @@ export class ConsoleMachine {
       case 'commit':
       case 'rollback':
         return this.#transaction(command.kind);
+      case 'deallocate':
+        if (command.name === undefined) this.#statements.clear();
+        else this.#statements.delete(command.name);
+        return this.#tell(commandComplete(command.tag));
       case 'set':
         return this.#tell(commandComplete(command.tag));
       default:

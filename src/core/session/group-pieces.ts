@@ -12,7 +12,7 @@ import { admission } from './admission.ts';
 import { isSetting, mustAccount, needsMembers, noteStatements, runsAsIs } from './block.ts';
 import { runFinishPrepared, runPrepareTransaction } from './client-two-phase.ts';
 import { carryOutEverywhere } from './everywhere.ts';
-import { readPiece } from './group-reader.ts';
+import { mayChangeReading, readPiece } from './group-reader.ts';
 import type { Piece, Place } from './group-reader.ts';
 import { sendMessages, syncOpen, tellPending } from './group-run.ts';
 import type { Run } from './group-run.ts';
@@ -41,7 +41,8 @@ export function needsBlock(classes: readonly StatementClass[]): boolean {
 
 export function placeOf(session: SessionMachine, run: Run, segment: Segment): Place {
   const failed = session.block !== undefined && session.serverStatus === status.failed;
-  return { fresh: run.reply === undefined, failed, end: segment.end };
+  const unsure = run.classes.some(mayChangeReading);
+  return { fresh: run.reply === undefined, failed, end: segment.end, unsure };
 }
 
 type Progress = 'ended' | 'put-back';
@@ -99,7 +100,7 @@ function* sendPiece(
   if (begins) openExplicitBlock(session, modesOf(classes[0]!));
   const { block } = session;
   if (block !== undefined) {
-    account(session, classes);
+    account(session, classes, texts);
     noteStatements(block, classes);
     if (session.serverStatus !== status.failed) announce(session, classes, texts);
   }

@@ -6,14 +6,17 @@
  * Rule: reading takes effect in the registry, so a piece is read when everything before it has been sent.
  */
 import type { StatementClass } from '../statement/statement-class.ts';
+import { edited, literalsOf } from '../statement/string-literals.ts';
 import { frontend } from '../wire/codes.ts';
-import { cstringAt, cstringEnd, query, withText } from '../wire/messages.ts';
+import { cstringAt, cstringEnd, query } from '../wire/messages.ts';
 import { runsAsIs } from './block.ts';
 import type { ClientMessage } from './intake.ts';
 import { singleClass } from './registry.ts';
 import type { Prepared } from './registry.ts';
 import { rewritten } from './rewrite.ts';
+import { queryTextAt } from './query-text.ts';
 import type { SessionMachine } from './session.ts';
+import { changedMeanwhile, isSure, mustBeClear, parseOf, readText } from './text-reading.ts';
 
 export interface Piece {
   readonly messages: readonly Uint8Array[];
@@ -47,6 +50,13 @@ export interface Place {
   /** The transaction has failed: the server refuses by itself. */
   readonly failed: boolean;
   readonly end: 'sync' | 'flush' | 'query' | 'part';
+  /** What the group has executed may have changed how the server reads a text, without its word yet. */
+  readonly unsure: boolean;
+}
+
+/** Settings, or code of a user's that may set them. */
+export function mayChangeReading(each: StatementClass): boolean {
+  return each.kind !== 'read' && each.kind !== 'empty';
 }
 
 export function readPiece(
@@ -133,10 +143,14 @@ class PieceReader {
 
   #parse(bytes: Uint8Array): Uint8Array {
     const name = cstringAt(bytes, 5, bytes.length);
-    const prepared = prepare(this.#session, bytes);
+    const prepared = prepare(this.#session, bytes, this.#isUnsure());
     if (name === '') this.#unnamedParsed = true;
     this.#session.registry.parse(name, prepared);
     return prepared.message;
+  }
+
+  #isUnsure(): boolean {
+    return this.#place.unsure || this.#classes.some(mayChangeReading);
   }
 
   #bind(bytes: Uint8Array): void {
@@ -233,20 +247,19 @@ function endsGroup(messages: readonly ClientMessage[], index: number, place: Pla
   return true;
 }
 
-function prepare(session: SessionMachine, bytes: Uint8Array): Prepared {
+/** `unsure`: what was executed before it in the group may have changed how the server reads a text. */
+function prepare(session: SessionMachine, bytes: Uint8Array, unsure: boolean): Prepared {
   const nameEnd = cstringEnd(bytes, 5, bytes.length);
-  const text = cstringAt(bytes, nameEnd + 1, bytes.length);
-  const kind = singleClass(session.ports.classify(text));
+  const source = queryTextAt(bytes, nameEnd + 1, session.clientEncoding);
+  const { statements, clear } = readText(session, source);
+  const read = singleClass(statements);
+  const kind = !unsure || isSure(session, source, read) ? read : changedMeanwhile;
   const replaced = rewritten(session.wish, kind, session.block !== undefined);
+  const own = clear !== source && mustBeClear(kind, clear.text) ? parseOf(bytes, clear) : bytes.slice();
   // Copied: it is kept for long, and the chunk shares its memory with others.
-  if (replaced === undefined) return { class: kind, text, message: bytes.slice(), replaced };
-  const textEnd = cstringEnd(bytes, nameEnd + 1, bytes.length);
-  const newText = query(replaced).subarray(5, -1);
-  const message = withText(
-    frontend.parse,
-    bytes.subarray(5, nameEnd + 1),
-    newText,
-    bytes.subarray(textEnd + 1),
-  );
-  return { class: kind, text, message, replaced };
+  const message = replaced === undefined ? own : parseOf(bytes, { bytes: query(replaced).subarray(5, -1) });
+  const standard = session.standardStrings;
+  // Its text is sent as a Query when it is executed.
+  const again = kind.kind === 'prepare-transaction' ? literalsOf(clear.text, standard).edits : [];
+  return { class: kind, text: edited(clear.text, again), message, replaced, standard };
 }

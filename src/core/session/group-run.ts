@@ -20,6 +20,7 @@ import { newReply } from './reply.ts';
 import type { Reply } from './reply.ts';
 import { tagShown } from './rewrite.ts';
 import type { SessionMachine } from './session.ts';
+import { parseAgain } from './text-reading.ts';
 import { blockMayHaveEnded, failStatement, tellEnd } from './unit.ts';
 
 type Part<T> = Generator<void, T, void>;
@@ -65,11 +66,12 @@ export function prefixOf(session: SessionMachine, piece: Piece, journal: Journal
   for (const [name, before] of journal ?? []) {
     if (name === '') continue;
     prefix.push(closeStatement(name));
-    if (before !== undefined) prefix.push(before.message);
+    if (before !== undefined) prefix.push(parseAgain(session, before));
   }
   const dropped =
     piece.unnamedDropped || session.registry.unnamedDropped || session.block?.explicit === false;
-  if (piece.unnamed !== undefined && (dropped || journal !== undefined)) prefix.push(piece.unnamed.message);
+  if (piece.unnamed !== undefined && (dropped || journal !== undefined))
+    prefix.push(parseAgain(session, piece.unnamed));
   if (piece.unnamed !== undefined) session.registry.unnamedDropped = false;
   return prefix;
 }
@@ -96,7 +98,7 @@ function rebindAll(session: SessionMachine, run: Run, piece: Piece): Uint8Array[
   const prefix = prefixOf(session, piece, undefined);
   const unnamed = session.registry.statement('');
   if (prefix.length === 0 && session.registry.unnamedDropped && unnamed !== undefined) {
-    prefix.push(unnamed.message);
+    prefix.push(parseAgain(session, unnamed));
     session.registry.unnamedDropped = false;
   }
   prefix.push(...run.lost.values());

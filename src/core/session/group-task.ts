@@ -142,7 +142,7 @@ function* runWhole(session: SessionMachine, segment: Segment, first: Piece): Tas
     return yield* runPreparing(session, unit);
   }
   const failed = session.serverStatus === status.failed;
-  account(session, classes);
+  account(session, classes, texts);
   if (session.block !== undefined && !failed) announce(session, classes, texts);
   return yield* runPassing(session, unit);
 }
@@ -152,4 +152,4 @@ function isBind(message: Uint8Array): boolean {
 }
 
 /** A repeat runs in a block of its own, where a whole group has no control. */
-const repeated: Place = { fresh: true, failed: true, end: 'sync' };
+const repeated: Place = { fresh: true, failed: true, end: 'sync', unsure: false };

@@ -3,6 +3,7 @@
  * session, so that a rollback (also to a savepoint) forgets them, and run when the transaction has committed,
  * before its client is answered. Rule: the setting is the client's to write too, so it holds names only.
  */
+import { quoteLiteral } from '../apply/quoting.ts';
 import { settled } from './server-reply.ts';
 import type { SessionMachine } from './session.ts';
 
@@ -21,7 +22,7 @@ function ascii(text: string): string {
 /** The statement by which a LISTEN waits; undefined when its channel cannot be read. */
 export function listenLater(entry: string): string | undefined {
   if (entry.includes('\uFFFD')) return undefined;
-  return `CALL mtm.listen_later('${ascii(entry).replaceAll("'", "''")}')`;
+  return `CALL mtm.listen_later(${quoteLiteral(ascii(entry))})`;
 }
 
 function identifier(name: string): string {

@@ -1,6 +1,6 @@
 /**
  * The query by which a server's listeners are told what a transaction notifies. Rule: all in ASCII, so that
- * it means the same in every client encoding.
+ * it means the same in every client encoding, and whatever standard_conforming_strings is.
  */
 import type { Notification } from '../pgoutput/notification.ts';
 
@@ -8,9 +8,9 @@ function literal(text: string): string {
   const escaped = text.replace(/[\\'\u0080-\u{10ffff}]/gu, (character) => {
     if (character === '\\' || character === "'") return character + character;
     const code = character.codePointAt(0)!.toString(16);
-    return code.length > 4 ? `\\+${code.padStart(6, '0')}` : `\\${code.padStart(4, '0')}`;
+    return code.length > 4 ? `\\U${code.padStart(8, '0')}` : `\\u${code.padStart(4, '0')}`;
   });
-  return `U&'${escaped}'`;
+  return `E'${escaped}'`;
 }
 
 /** One transaction; `notify` is the built-in function. */

@@ -67,6 +67,8 @@ export interface SessionPorts extends BranchPorts, EverywherePorts {
   classify(text: string): ParsedText;
   /** A function or rule of the database may run the command NOTIFY. */
   hiddenNotify(): boolean;
+  /** A table has REPLICA IDENTITY NOTHING: rows are changed behind mtm.full_identities() only. */
+  identityNothing(): boolean;
 
   /** Why a statement may not run on this node now; undefined: it may. */
   obstacle(write: boolean): Obstacle | undefined;

@@ -3,8 +3,7 @@
  * Rule: a string has one ReadyForQuery; what stands in it outside of BEGIN … COMMIT is one implicit
  * transaction, as in PostgreSQL.
  */
-import { unreadableNotify } from '../statement/refusal.ts';
-import type { ParsedText, Statement, StatementClass } from '../statement/statement-class.ts';
+import type { Statement, StatementClass } from '../statement/statement-class.ts';
 import { frontend, status } from '../wire/codes.ts';
 import { query, syncMessage, withText } from '../wire/messages.ts';
 import type { ErrorText } from '../wire/messages.ts';
@@ -23,32 +22,22 @@ import type { StringStatement } from './query-string.ts';
 import { ownReply } from './reply.ts';
 import { rewritten } from './rewrite.ts';
 import type { SessionMachine, Task } from './session.ts';
+import { mustBeClear, plain, queryOf, readText } from './text-reading.ts';
 import { account, announce, inExplicitBlock, refuse, runAutocommit, runPassing, sendReady } from './unit.ts';
 import type { Unit } from './unit.ts';
 
 export function planSimple(session: SessionMachine, message: ClientMessage): Task {
-  const source = queryTextAt(message.bytes, 5);
-  const statements = understood(session.ports.classify(source.text), source.isUtf8);
+  const source = queryTextAt(message.bytes, 5, session.clientEncoding);
+  const { statements, clear } = readText(session, source);
   session.registry.simpleQuerySent(true);
   const isBroken = !source.isUtf8 && session.clientEncoding === 'UTF8'; // the server refuses it as a whole
   if (statements === undefined || isBroken) return runUnparsed(session, source);
   const [first] = statements;
   if (first !== undefined && statements.length === 1) {
-    return planSingle(session, message, source.text, first.class);
+    const mustClear = clear !== source && mustBeClear(first.class, clear.text);
+    return planSingle(session, mustClear ? queryOf(clear) : message.bytes, clear.text, first.class);
   }
-  return planSeveral(session, message, source, statements);
-}
-
-/** A text that is not UTF-8 was read byte by byte. */
-function understood(statements: ParsedText, isUtf8: boolean): ParsedText {
-  if (isUtf8 || statements?.some((each) => each.class.kind === 'notify') !== true) return statements;
-  return statements.map((each) =>
-    isForeignNotify(each.class) ? { ...each, class: unreadableNotify } : each,
-  );
-}
-
-function isForeignNotify(each: StatementClass): boolean {
-  return each.kind === 'notify' && /[^\0-\x7f]/u.test(each.channel + each.payload);
+  return planSeveral(session, message, clear, statements);
 }
 
 function unitOf(bytes: Uint8Array, classes: readonly StatementClass[], texts: readonly string[]): Unit {
@@ -67,13 +56,8 @@ function hasFailed(session: SessionMachine): boolean {
   );
 }
 
-function planSingle(
-  session: SessionMachine,
-  message: ClientMessage,
-  text: string,
-  kind: StatementClass,
-): Task {
-  const unit = unitOf(message.bytes, [kind], [text]);
+function planSingle(session: SessionMachine, message: Uint8Array, text: string, kind: StatementClass): Task {
+  const unit = unitOf(message, [kind], [text]);
   if (kind.kind === 'listen' && session.block !== undefined && !hasFailed(session)) {
     const later = listenLater(kind.entry);
     return runPassing(session, later === undefined ? unit : unitOf(query(later), [kind], [text]));
@@ -99,7 +83,7 @@ function planSingle(
     case 'everywhere':
       return inExplicitBlock(session) ? runPassing(session, unit) : runEverywhere(session, kind, unit);
     default:
-      return runString(session, [{ class: kind, message: message.bytes, text, offset: 0 }]);
+      return runString(session, [{ class: kind, message, text, offset: 0 }]);
   }
 }
 
@@ -110,23 +94,12 @@ function planNotify(session: SessionMachine, unit: Unit, kind: StatementClass): 
 }
 
 function* runAnnounced(session: SessionMachine, unit: Unit): Task {
-  account(session, unit.classes);
+  account(session, unit.classes, unit.texts);
   if (session.serverStatus !== status.failed) announce(session, unit.classes, unit.texts);
   yield* runPassing(session, unit);
 }
 
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
-
-/**
- * One query or row change: several of them may run in one string, because no event trigger has to tell them
- * apart. A comment is read in one way only (the time would be exponential), and one in which others are
- * nested not at all.
- */
-export const plain = new RegExp(
-  String.raw`^(?:\s|--[^\n\r]*[\n\r]|/\*(?:[^*/]|\*(?!/)|/(?!\*))*\*/)*` +
-    String.raw`(?:insert|update|delete|merge|select|values|with|table|copy|\()`,
-  'i',
-);
 
 function planSeveral(
   session: SessionMachine,
@@ -151,14 +124,12 @@ function planSeveral(
   }
   const list = slices.map(({ bytes, offset }, index): StringStatement => ({
     class: classes[index]!,
-    message: withText(frontend.query, nothing, bytes, nothing),
+    message: queryOf({ bytes }),
     text: texts[index]!,
     offset,
   }));
   return runString(session, list);
 }
-
-const nothing = new Uint8Array(0);
 
 const partitionStrategy = /^\s*create\b.*\)\s*partition\s+by\s+"?(?!(?:list|range|hash)\b)(\w+)/is;
 

@@ -16,6 +16,7 @@ import { newReply } from './reply.ts';
 import type { Reply } from './reply.ts';
 import { rewritten, tagShown } from './rewrite.ts';
 import type { SessionMachine, Task } from './session.ts';
+import { changedMeanwhile, readAsBefore } from './text-reading.ts';
 import {
   blocksOnly,
   relayStatement,
@@ -41,9 +42,11 @@ export interface StringStatement {
 export function* runString(session: SessionMachine, statements: readonly StringStatement[]): Task {
   let tail: Reply | undefined;
   session.client.gathers = statements.length > 1;
+  // The whole string was read with these.
+  const read: Settings = { standard: session.standardStrings, encoding: session.clientEncoding };
   for (const statement of statements) {
     if (tail !== undefined) release(session, tail);
-    const result = yield* runStatement(session, statement, statements.length === 1);
+    const result = yield* runStatement(session, statement, read, statements.length === 1);
     tail = typeof result === 'boolean' ? undefined : result;
     if (result !== false) continue;
     tail = failedReply;
@@ -67,17 +70,25 @@ export function* runString(session: SessionMachine, statements: readonly StringS
 /** Stands for a statement whose error was told. */
 const failedReply: Reply = { ...newReply('client', true), error: new Uint8Array(0), errorTold: true };
 
+interface Settings {
+  readonly standard: boolean;
+  readonly encoding: string;
+}
+
 /** Its reply, with results that may still be held; true when there is none; false after an error. */
 function* runStatement(
   session: SessionMachine,
   statement: StringStatement,
+  { standard, encoding }: Settings,
   alone: boolean,
 ): Part<Reply | boolean> {
-  const { class: kind, message, text } = statement;
+  const { class: kind, text } = statement;
   const ends = kind.kind === 'commit' || kind.kind === 'rollback';
   const obstacle = ends ? undefined : yield* admission(session, needsMembers(kind));
   if (obstacle !== undefined) return yield* refuse(session, obstacle);
   const failed = session.block !== undefined && session.serverStatus === status.failed;
+  const message = readAsBefore(session, statement.message, standard, encoding);
+  if (message === undefined) return yield* refuse(session, { severity: 'ERROR', ...changedMeanwhile });
   switch (kind.kind) {
     case 'empty':
       return true;
@@ -103,7 +114,7 @@ function* runStatement(
       break;
   }
   const block = session.block ?? openOwnBlock(session, session.ports.clock());
-  account(session, [kind]);
+  account(session, [kind], [text]);
   noteStatement(block, kind);
   if (!failed) announce(session, [kind], [text]);
   const later = kind.kind === 'listen' ? listenLater(kind.entry) : undefined;

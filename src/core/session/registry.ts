@@ -9,12 +9,14 @@ import type { Statement, StatementClass } from '../statement/statement-class.ts'
 
 export interface Prepared {
   readonly class: StatementClass;
-  /** The text as the client sent it. */
+  /** The text as the client sent it, or one that means the same. */
   readonly text: string;
   /** The Parse message as it is sent to the server (some texts are rewritten). */
   readonly message: Uint8Array;
   /** The text that was put in place of the client's own. */
   readonly replaced: string | undefined;
+  /** The server's standard_conforming_strings when it was parsed. */
+  readonly standard: boolean;
 }
 
 const unknown: StatementClass = { kind: 'write', certain: false, temporary: false, copyIn: false };

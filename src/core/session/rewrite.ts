@@ -3,6 +3,7 @@
  * words. The client's own wish lives in ReadOnlyWish; the server is shown it under a name of our own, so that
  * the answer is the server's. And NOTIFY, which PREPARE would refuse.
  */
+import { quoteLiteral } from '../apply/quoting.ts';
 import { beginText } from '../statement/session-command.ts';
 import { payloadLimit } from '../pgoutput/notification.ts';
 import type { StatementClass } from '../statement/statement-class.ts';
@@ -37,16 +38,12 @@ export function rewritten(
     case 'notify':
       // What is too long goes through: the server says so in its own words.
       if (utf8Length(statement.payload) >= payloadLimit) return undefined;
-      return `CALL mtm.notify(${quoted(statement.channel)}, ${quoted(statement.payload)})`;
+      return `CALL mtm.notify(${quoteLiteral(statement.channel)}, ${quoteLiteral(statement.payload)})`;
     case 'write':
       return statement.instead;
     default:
       return undefined;
   }
-}
-
-function quoted(text: string): string {
-  return `'${text.replaceAll("'", "''")}'`;
 }
 
 /** The command tag that the client expects where the statement that runs in its place has another. */

@@ -63,6 +63,9 @@ export function relayParameter(
   if (name === 'client_encoding') {
     session.clientEncoding = cstringAt(buffer, start + 6 + name.length, end);
   }
+  if (name === 'standard_conforming_strings') {
+    session.standardStrings = cstringAt(buffer, start + 6 + name.length, end) === 'on';
+  }
   if (name !== sensorName) {
     if (!session.client.loggedIn || !session.groupIsOpen) return session.ports.toClient(buffer, start, end);
     return session.sensor.reportLater(name, buffer.slice(start, end));

@@ -1,7 +1,6 @@
 /**
  * The machine of one client session: it stands between the client's and the server's byte streams, decides
- * for each unit (a simple Query, or the extended messages up to Sync) how it must run, wraps writes, and
- * answers when their outcome is known.
+ * for each unit (a simple Query, or the extended messages up to Sync) how it must run, and wraps writes.
  *
  * States: login (everything is relayed), quiet, a unit runs (a task: a generator that waits for replies,
  * outcomes and timers), a group is open (its task waits for the client), COPY (the client's data go straight
@@ -51,8 +50,7 @@ export class SessionMachine {
   serverStatus: number = status.idle;
   /** The outcome of the last PREPARE, once it is known. */
   answer: { readonly gid: Gid; readonly answer: Answer } | undefined;
-  /** How the command ended that ran on all nodes. */
-  everywhere: EverywhereResult | undefined;
+  everywhere: EverywhereResult | undefined; // how it ended
   /** What is being prepared under a name of the client's. */
   branch: PreparedBranch | undefined;
   retryIsDue = false;
@@ -61,11 +59,13 @@ export class SessionMachine {
   cancelDue = false;
   /** The open transaction was ended by the gateway. */
   interruption: Interruption | undefined;
+  identifies = false; // the unit is repeated, because a table lacked a replica identity
   /** Its transactions may touch temporary tables, which PREPARE refuses: the server is asked before. */
   mayHaveTemporary = false;
   /** The reply whose results wait for the end of the transaction. */
   holding: Reply | undefined;
   clientEncoding = 'UTF8';
+  standardStrings = true; // what the server has reported last
   readonly delivery = new Delivery();
   readonly client: ClientSide;
   readonly sensor = new Sensor();

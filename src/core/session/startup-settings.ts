@@ -67,8 +67,6 @@ export function supervisedPacket(
   const forced = new Map([
     // The sensor.
     [readOnly, 'on'],
-    // The parser reads strings by the standard; a session that did not would be understood wrongly.
-    ['standard_conforming_strings', 'on'],
   ]);
   for (const [name, value] of shown) forced.set(`multimaster.${name}`, value);
   const wished = startupSettings(parameters).get(waitPeerCommits);

@@ -74,7 +74,7 @@ export function* runPassing(session: SessionMachine, unit: Unit): Task {
   const begin = outside ? classes.find((each) => each.kind === 'begin') : undefined;
   if (begin !== undefined) openExplicitBlock(session, begin.modes);
   const { block } = session;
-  account(session, classes);
+  account(session, classes, unit.texts);
   if (block !== undefined) noteStatements(block, classes);
   // Several reads may have to be repeated as a whole when one of them turns out to write.
   const reply = send(session, unit, false, outside && classes.length > 1);
@@ -254,6 +254,7 @@ function* attemptUnit(
 ): Part<Told | undefined> {
   const block = openOwnBlock(session, startTime);
   noteStatements(block, unit.classes);
+  identify(session, unit.classes, unit.texts);
   announce(session, unit.classes, unit.texts);
   const reply = send(session, unit, told !== nothingTold || attempt > 1, true);
   reply.endsLate = unit.isSimple;
@@ -268,7 +269,9 @@ function* attemptUnit(
   const mayRepeat = attempt <= session.limits.conflictRetries && !session.clientCancelled;
   // Nobody has voted on a block that wrote nothing: what it read is as good as the lease.
   const stale = end.kind === 'committed' && !end.voted && !session.ports.hasLease();
-  const lost = end.kind === 'error' ? end.retryable : stale && isPassing(session);
+  const unidentified = wantsIdentity(session, reply);
+  session.identifies = unidentified;
+  const lost = end.kind === 'error' ? end.retryable || unidentified : stale && isPassing(session);
   if (lost && mayRepeat && !reply.seen && mayRunAgain(unit)) {
     session.ports.tally.repeats++;
     session.blockEnded(false);
@@ -320,9 +323,39 @@ export function announce(
   }
 }
 
+/** Certainly no row of a table is updated or deleted by its own words. */
+const onlyAdds =
+  /^\s*(?:copy|create|alter|drop|truncate|comment|grant|revoke|refresh|insert(?!.*(?:conflict|update|delete|merge)))\b/is;
+
+/** Of a query nobody knows whether a function in it changes rows. */
+const onlyAsks = /^\s*(?:select|table|values|explain|\()/i;
+
+/** Before rows of a block are changed: tables whose rows the other nodes could not find get an identity. */
+function identify(
+  session: SessionMachine,
+  classes: readonly StatementClass[],
+  texts: readonly string[],
+): void {
+  if (!session.ports.identityNothing() || session.serverStatus === status.failed) return;
+  const may = (text: string): boolean =>
+    !onlyAdds.test(text) && (session.identifies || inExplicitBlock(session) || !onlyAsks.test(text));
+  if (classes.some((each, index) => each.kind === 'write' && may(texts[index] ?? '')))
+    session.sendOwn('SELECT mtm.full_identities()');
+}
+
+/** PostgreSQL has refused to change rows of a table without an identity, in a statement that did not show it. */
+function wantsIdentity(session: SessionMachine, reply: Reply): boolean {
+  return reply.sqlstate === '55000' && !session.identifies && session.ports.identityNothing();
+}
+
 /** Before statements of a block: what its announced commands have changed so far is noted in the server. */
-export function account(session: SessionMachine, classes: readonly StatementClass[]): void {
+export function account(
+  session: SessionMachine,
+  classes: readonly StatementClass[],
+  texts: readonly string[],
+): void {
   const { block } = session;
+  if (block !== undefined) identify(session, classes, texts);
   if (block === undefined || !mustAccount(block, classes) || session.serverStatus === status.failed) return;
   block.accounted = true;
   session.sendOwn(session.ports.announceSql('', accountTag));

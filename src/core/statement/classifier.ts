@@ -60,6 +60,11 @@ export class Classifier {
     return this.#context.hiddenNotify;
   }
 
+  /** A table has REPLICA IDENTITY NOTHING. */
+  get identityNothing(): boolean {
+    return this.#context.identityNothing;
+  }
+
   /** What the catalog says has changed: nothing that was decided before counts any more. */
   setContext(context: ClassifyContext): void {
     this.#context = context;

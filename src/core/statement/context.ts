@@ -32,6 +32,8 @@ export interface ClassifyContext {
   readonly hiddenCode: boolean;
   /** A user's function or rule may run the command NOTIFY, which reaches this node's listeners only. */
   readonly hiddenNotify: boolean;
+  /** A table has REPLICA IDENTITY NOTHING: it must get another one before its rows are changed. */
+  readonly identityNothing: boolean;
   /** A user's function, rule or default may change large objects: every write is checked for that. */
   readonly hiddenLargeObjects: boolean;
 }
@@ -45,6 +47,7 @@ export interface Suspicions {
   readonly operators: readonly string[];
   readonly hiddenCode: boolean;
   readonly hiddenNotify: boolean;
+  readonly identityNothing: boolean;
   readonly hiddenLargeObjects: boolean;
 }
 
@@ -57,6 +60,7 @@ export const noSuspicions: Suspicions = {
   operators: [],
   hiddenCode: false,
   hiddenNotify: false,
+  identityNothing: false,
   hiddenLargeObjects: false,
 };
 
@@ -76,6 +80,7 @@ export function contextOf(suspicions: Suspicions): ClassifyContext {
     suspiciousOperators: new Set(suspicions.operators),
     hiddenCode: suspicions.hiddenCode,
     hiddenNotify: suspicions.hiddenNotify,
+    identityNothing: suspicions.identityNothing,
     hiddenLargeObjects: suspicions.hiddenLargeObjects,
   };
 }

@@ -104,13 +104,6 @@ export function settingRefusal(
         'event_triggers = off would hide DDL from the other nodes',
         'Disable the event trigger itself with ALTER EVENT TRIGGER … DISABLE.',
       );
-    case 'standard_conforming_strings':
-      if (isTrue(value)) return undefined;
-      return refused(
-        '0A000',
-        'standard_conforming_strings = off is not supported',
-        "Write strings with backslash escapes as E'…'.",
-      );
     default:
       return undefined;
   }

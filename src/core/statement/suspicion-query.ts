@@ -68,4 +68,5 @@ select
         or (d.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass
           and d.refobjid in (select oid from operator)))) as "hiddenCode",
   mtm.hides_notify() as "hiddenNotify",
+  mtm.has_nothing() as "identityNothing",
   mtm.hides_large_objects() as "hiddenLargeObjects"`;

@@ -25,6 +25,7 @@ export interface SessionServices {
   readonly shownSettings: ReadonlyMap<string, string>;
   classify(text: string): ParsedText;
   hiddenNotify(): boolean;
+  identityNothing(): boolean;
   obstacle(write: boolean): Obstacle | undefined;
   /** PAUSE of the admin console: `drive` follows when it is over. */
   paused(): boolean;
@@ -79,6 +80,7 @@ type Asked =
   | keyof BranchPorts
   | 'classify'
   | 'hiddenNotify'
+  | 'identityNothing'
   | 'deliveryFailed'
   | 'obstacle'
   | 'hasLease'
@@ -101,6 +103,7 @@ export function askedOf(services: SessionServices, session: ClientSession): Pick
     ...services.branchPorts(session),
     classify: (text) => services.classify(text),
     hiddenNotify: () => services.hiddenNotify(),
+    identityNothing: () => services.identityNothing(),
     deliveryFailed: (reason) => services.deliveryFailed(reason),
     obstacle: (write) => services.obstacle(write),
     hasLease: () => services.hasLease(),

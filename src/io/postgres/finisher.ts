@@ -39,7 +39,12 @@ interface Lane {
 
 /** Outstanding on one connection; more wait. */
 const laneDepth = 8;
-const settings = { ...noTimeouts, synchronous_commit: 'on', default_transaction_read_only: 'off' };
+const settings = {
+  ...noTimeouts,
+  synchronous_commit: 'on',
+  default_transaction_read_only: 'off',
+  standard_conforming_strings: 'on',
+};
 
 export class Finisher {
   readonly #options: FinisherOptions;

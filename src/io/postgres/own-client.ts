@@ -34,6 +34,7 @@ export async function openOwnClient(
     options: startupOptions({
       ...noTimeouts,
       search_path: 'pg_catalog',
+      standard_conforming_strings: 'on',
       default_transaction_read_only: 'off',
       synchronous_commit: 'on',
       ...more,

@@ -85,6 +85,7 @@ class Stage {
         classify: (text) => classifier.parse(text),
         tally: new SessionTally(),
         hiddenNotify: () => this.#hiddenNotify,
+        identityNothing: () => false,
         obstacle: (write) => this.#obstacleText(write),
         paused: () => false,
         held: () => false,

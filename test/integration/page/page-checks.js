@@ -102,3 +102,5 @@ function findUnnamed() {
     })
     .map((each) => each.outerHTML.slice(0, 100));
 }
+
+globalThis.pageChecks = { findFaults, findBareNumbers, findUnnamed };

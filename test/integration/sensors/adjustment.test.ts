@@ -131,6 +131,10 @@ describe.each(testedMajors)('adjustment on PostgreSQL %i', (major) => {
     await app.query('ALTER TABLE a DROP CONSTRAINT a_j_key');
     expect(await identity('a')).toBe('f');
     await app.query('ALTER TABLE a REPLICA IDENTITY NOTHING');
+    expect(await identity('a')).toBe('n');
+    await app.query('ALTER TABLE a ADD k int');
+    expect(await identity('a')).toBe('n');
+    await app.query('SELECT mtm.full_identities()');
     expect(await identity('a')).toBe('f');
     await app.query('CREATE UNIQUE INDEX aj ON a (j)');
     await app.query('ALTER TABLE a REPLICA IDENTITY USING INDEX aj');

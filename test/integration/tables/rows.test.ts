@@ -94,6 +94,20 @@ describe.each(clusters)('PostgreSQL %s', (_name, majors) => {
       `UPDATE t SET u = 'z' WHERE u = 'c'`,
       `DELETE FROM t WHERE v = 2`,
       'ALTER TABLE t REPLICA IDENTITY NOTHING',
+      `INSERT INTO t VALUES (5, 'only added', 1)`,
+    );
+    // Until somebody changes rows.
+    const identity = "SELECT relreplident::text AS is FROM pg_class WHERE relname = 't'";
+    expect(await lab.everywhere(identity)).toEqual([{ is: 'n' }]);
+    await lab.run('WITH gone AS (DELETE FROM t WHERE id = 5 RETURNING 1) SELECT count(*) FROM gone');
+    expect(await lab.everywhere(identity)).toEqual([{ is: 'f' }]);
+    await lab.run('ALTER TABLE t REPLICA IDENTITY NOTHING');
+    const client = await lab.cluster.client(2);
+    await client.query('BEGIN');
+    await client.query(`INSERT INTO t VALUES (3, 'x', 0) ON CONFLICT (id) DO UPDATE SET v = excluded.v + 3`);
+    await client.query('COMMIT');
+    await client.end();
+    await lab.run(
       'UPDATE t SET v = v + 1',
       'ALTER TABLE t REPLICA IDENTITY FULL',
       'UPDATE t SET v = v + 1',

@@ -245,6 +245,24 @@ describe.each(clusters)('PostgreSQL %s', (_name, majors) => {
     expect(await lab.everywhere('SELECT count(*) > 100 AS many FROM w')).toEqual([{ many: true }]);
   });
 
+  test('trees of the parser, whose type refuses to be read', async () => {
+    await lab.run(
+      `CREATE TABLE parted (a int) PARTITION BY LIST (a)`,
+      `CREATE TABLE part_1 PARTITION OF parted FOR VALUES IN (1, 2)`,
+      `CREATE TABLE trees AS SELECT relname, relpartbound, relacl FROM pg_class WHERE relname ~ '^(part_1|pg_cl.*)$'`,
+      `INSERT INTO trees SELECT relname || n, relpartbound FROM trees, generate_series(1, 9) AS n`,
+      `UPDATE trees SET relname = 'x' WHERE relname = 'part_11'`,
+      `UPDATE trees SET relpartbound = NULL WHERE relname = 'part_12'`,
+      `DELETE FROM trees WHERE relname = 'part_13'`,
+    );
+    expect(
+      await lab.everywhere(
+        `SELECT count(relpartbound)::int AS n, count(DISTINCT relpartbound::text)::int AS m FROM trees`,
+      ),
+    ).toEqual([{ n: 8, m: 1 }]);
+    expect(await lab.failure(`INSERT INTO trees VALUES ('made up', '{}')`)).toMatchObject({ code: '0A000' });
+  });
+
   test('types that change: enum values added, renamed; attributes of composites; domains', async () => {
     await lab.run(
       ...usersTypes,

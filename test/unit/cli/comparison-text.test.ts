@@ -57,7 +57,9 @@ test('tables are told when they differ, or when everything is', () => {
 
 test('the verdict never hides that something is missing', () => {
   const end = { kind: 'end', equal: true, whole: false, ms: 1500 } as const;
-  expect(verdictText(end, [])).toBe('the nodes agree (1.5 s); not everything was compared, see above');
+  expect(verdictText(end, [])).toBe(
+    'no difference was found (1.5 s); not everything was compared, see above',
+  );
   expect(verdictText({ ...end, equal: false, whole: true }, ['public.t'])).toBe(
     'the nodes DIFFER in public.t (1.5 s)',
   );

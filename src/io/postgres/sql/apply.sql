@@ -36,7 +36,7 @@ $function$;
 -- Dependencies on what initdb made are not recorded, so the stored tree itself is read: its fields are called the same
 -- from 15 to 18, and its strings come escaped, so no name in it can look like one.
 CREATE OR REPLACE FUNCTION mtm.is_foreign_expression(tree text, author oid, seen oid[]) RETURNS boolean
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $function$
 DECLARE author_is_superuser boolean;
 BEGIN
   IF tree IS NULL THEN
@@ -121,6 +121,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
   OR EXISTS (SELECT FROM pg_partitioned_table p JOIN pg_class c ON c.oid = p.partrelid
     WHERE p.partrelid = ANY (line) AND mtm.is_foreign_expression(p.partexprs::text, c.relowner, '{}'))
 $function$;
+
+-- A tree of the parser's, as another server has printed it: the type's own input function refuses all texts, because code
+-- trusts what is in them.
+CREATE OR REPLACE FUNCTION mtm.node_tree(cstring) RETURNS pg_node_tree LANGUAGE internal IMMUTABLE STRICT AS 'textin';
+REVOKE EXECUTE ON FUNCTION mtm.node_tree(cstring) FROM PUBLIC;
 
 -- The function in which rows of others' tables are written is theirs, so their code could change it: SECURITY INVOKER
 -- would give it our rights. Asked before each call, in the same session.

@@ -10,24 +10,37 @@
 CREATE OR REPLACE FUNCTION mtm.note_frame() RETURNS event_trigger LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM pg_catalog.set_config('mtm.search_path', pg_catalog.current_setting('search_path'), true),
-    pg_catalog.set_config('mtm.effective_user', current_user::pg_catalog.text, true);
+    pg_catalog.set_config('mtm.effective_user', current_user::pg_catalog.text, true),
+    pg_catalog.set_config('mtm.standard_strings', pg_catalog.current_setting('standard_conforming_strings'), true);
 END $$;
 
-CREATE OR REPLACE FUNCTION mtm.inside_extension() RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT EXISTS (SELECT FROM mtm.extension_frame WHERE transaction = pg_current_xact_id_if_assigned())
+-- Has this transaction perhaps inserted rows there? Asked before such a table is read, so that a command leaves no locks on our
+-- tables when there is nothing in them: whoever looks at the locks of his session sees his own. The session's counters never
+-- miss one.
+CREATE OR REPLACE FUNCTION mtm.may_have_inserted(relation regclass) RETURNS boolean
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT pg_stat_get_xact_tuples_inserted(relation) > 0 OR current_setting('track_counts') = 'off'
 $$;
+
+CREATE OR REPLACE FUNCTION mtm.inside_extension() RETURNS boolean
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF NOT mtm.may_have_inserted('mtm.extension_frame') THEN RETURN false; END IF;
+  RETURN EXISTS (SELECT FROM mtm.extension_frame WHERE transaction = pg_current_xact_id_if_assigned());
+END $$;
 
 -- Does one of our own functions alter sequences just now?
 CREATE OR REPLACE FUNCTION mtm.inside_own_frame() RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT EXISTS (SELECT FROM mtm.own_frame WHERE transaction = pg_current_xact_id_if_assigned())
-$$;
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF NOT mtm.may_have_inserted('mtm.own_frame') THEN RETURN false; END IF;
+  RETURN EXISTS (SELECT FROM mtm.own_frame WHERE transaction = pg_current_xact_id_if_assigned());
+END $$;
 
 -- A replica session that is no client's, or one of our own functions in one that is: nothing is to be captured. Users run
 -- code here too, so a client's session is told by what its startup packet has set, which no SET can undo.
 CREATE OR REPLACE FUNCTION mtm.is_silent() RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
   SELECT current_setting('session_replication_role') = 'replica' AND (current_setting('multimaster.node_id', true) IS NULL
     OR pg_replication_origin_session_is_setup() OR mtm.inside_own_frame())
 $$;
@@ -36,9 +49,10 @@ $$;
 CREATE OR REPLACE FUNCTION mtm.ddl_settings() RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT jsonb_object_agg(name, current_setting(name, true)) FILTER (WHERE current_setting(name, true) <> '')
-    || jsonb_build_object('search_path', current_setting('mtm.search_path'))
+    || jsonb_build_object('search_path', current_setting('mtm.search_path'),
+      'standard_conforming_strings', CASE WHEN mtm.standard_strings() THEN 'on' ELSE 'off' END)
   FROM unnest(ARRAY['default_tablespace', 'default_table_access_method', 'default_toast_compression',
-    'check_function_bodies', 'DateStyle', 'IntervalStyle', 'TimeZone', 'standard_conforming_strings', 'xmloption',
+    'check_function_bodies', 'DateStyle', 'IntervalStyle', 'TimeZone', 'xmloption',
     'array_nulls', 'transform_null_equals', 'lc_monetary', 'lc_numeric', 'bytea_output', 'default_text_search_config',
     'password_encryption', 'createrole_self_grant']) AS name
 $$;
@@ -66,10 +80,16 @@ BEGIN
   PERFORM mtm.write_ddl(command, tag, role, mtm.ddl_settings());
 END $$;
 
+-- What the gateway sends itself reads alike (core/session/text-reading.ts). What code runs may have been read at another
+-- time, with another standard_conforming_strings than is known here.
 CREATE OR REPLACE FUNCTION mtm.write_ddl(command text, tag text, role text, settings jsonb) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  LOCK TABLE mtm.ddl_mark IN ROW EXCLUSIVE MODE;
+  IF settings ->> 'standard_conforming_strings' = 'off' AND NOT (mtm.split_statements(command, false)).alike THEN
+    RAISE EXCEPTION '[multimaster] the backslashes of this % may mean something else on the other nodes', tag
+      USING ERRCODE = '0A000', HINT = 'Write such strings as E''…''.';
+  END IF;
+  LOCK TABLE pg_transform IN ROW EXCLUSIVE MODE; -- the mark, see schema.sql
   PERFORM pg_logical_emit_message(true, 'mtm-ddl', jsonb_build_object('command', command, 'tag', tag,
     'sessionUser', session_user, 'role', role, 'settings', settings)::text);
 END $$;
@@ -93,7 +113,7 @@ $$;
 
 -- Do all names of a GRANT or REVOKE stand for temporary relations? The event says nothing about its objects.
 CREATE OR REPLACE FUNCTION mtm.grants_temporary(command text) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
   SELECT coalesce(bool_and(to_regclass(CASE WHEN starts_with(name, 'pg_temp.') THEN name ELSE 'pg_temp.' || name END)
     IS NOT NULL), false)
   FROM regexp_split_to_table((regexp_match(command, '\mon\s+(?:table\s+|sequence\s+)?(.*?)\s+(?:to|from)\s', 'i'))[1],
@@ -123,7 +143,7 @@ $$;
 -- CREATE TABLE that is nothing but LIKE of a temporary table, which the other nodes do not have: columns, types and NOT NULL
 -- are all that it has copied.
 CREATE OR REPLACE FUNCTION mtm.is_like_temporary(command text, relation oid) RETURNS boolean
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 BEGIN
   RETURN EXISTS (SELECT FROM pg_class WHERE relpersistence = 't' AND oid = mtm.resolve((regexp_match(command,
       '^create\s+table\s[^()]*\(\s*like\s+((?:"[^"]+"|[[:alnum:]_$]+)(?:\.(?:"[^"]+"|[[:alnum:]_$]+))?)\s*\)\s*;?\s*$', 'i'))[1]))
@@ -133,7 +153,7 @@ END $$;
 
 -- Commands that stay on this node, or cannot be part of a transaction (the gateway runs them node by node).
 CREATE OR REPLACE FUNCTION mtm.is_local(command text, tag text) RETURNS boolean
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
   SELECT tag = 'REINDEX'
     OR (tag IN ('CREATE INDEX', 'DROP INDEX') AND command ~* '^(create|drop)\s+(unique\s+)?index\s+concurrently\M')
     OR (tag = 'ALTER TABLE' AND command ~* '\mdetach\s+partition\s+\S+\s+concurrently\s*$')
@@ -227,8 +247,10 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION mtm.capture_end() RETURNS event_trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lc_messages = 'C' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on
+SET lc_messages = 'C' AS $$
 DECLARE context text; command text; o record; objects integer := 0; temporary integer := 0; relation oid;
+  rewritten boolean;
 BEGIN
   IF mtm.is_silent() THEN RETURN; END IF;
   IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') THEN PERFORM mtm.leave_extension(); RETURN; END IF;
@@ -275,14 +297,17 @@ BEGIN
         'not enabled, created with connect = false, is possible.';
   END IF;
   IF tg_tag IN ('CREATE MATERIALIZED VIEW', 'REFRESH MATERIALIZED VIEW') THEN PERFORM mtm.check_materialized(relation); END IF;
-  IF tg_tag = 'ALTER TABLE' THEN PERFORM mtm.emit_emptied(); END IF;
+  rewritten := tg_tag = 'ALTER TABLE' AND mtm.may_have_inserted('mtm.rewritten');
+  IF rewritten THEN PERFORM mtm.emit_emptied(); END IF;
   PERFORM mtm.emit_ddl(command, tg_tag);
   IF tg_tag = 'DROP OWNED' AND mtm.unwatched_changes() > 0 THEN PERFORM mtm.account(NULL); END IF;
-  IF tg_tag = 'ALTER TABLE' THEN PERFORM mtm.emit_missing_values(relation), mtm.emit_rewritten(); END IF;
+  IF tg_tag = 'ALTER TABLE' THEN PERFORM mtm.emit_missing_values(relation); END IF;
+  IF rewritten THEN PERFORM mtm.emit_rewritten(); END IF;
 END $$;
 
 CREATE OR REPLACE FUNCTION mtm.capture_drop() RETURNS event_trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lc_messages = 'C' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on
+SET lc_messages = 'C' AS $$
 DECLARE context text; command text; o record; named text[] := '{}'; temporary boolean := false; mixed boolean := false;
 BEGIN
   IF mtm.is_silent() OR mtm.inside_extension() THEN RETURN; END IF;
@@ -320,11 +345,12 @@ BEGIN
   IF NOT mtm.is_local(command, tg_tag) THEN PERFORM mtm.emit_ddl(command, tg_tag); END IF;
 END $$;
 
+DROP FUNCTION IF EXISTS mtm.announce_as(text, text, text, text, text);
 -- For commands that event triggers do not see; tag ACCOUNT: what those before it have changed is in order. `proof` =
 -- hex(sha256(key || sha256(key || '<pid>:<command>'))) with mtm.secret.announce_key, so that only the gateway can announce;
 -- 42501 otherwise.
-CREATE OR REPLACE FUNCTION mtm.announce_as(command text, tag text, proof text, search_path text, effective_user text)
-RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION mtm.announce_as(command text, tag text, proof text, search_path text, effective_user text,
+  standard_strings text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE key bytea := (SELECT announce_key FROM mtm.secret);
 BEGIN
   IF proof IS DISTINCT FROM encode(sha256(key || sha256(key
@@ -346,14 +372,15 @@ BEGIN
   EXCEPTION WHEN feature_not_supported THEN
     PERFORM mtm.account(-1);
   END;
-  PERFORM set_config('mtm.search_path', search_path, true), set_config('mtm.effective_user', effective_user, true);
+  PERFORM set_config('mtm.search_path', search_path, true), set_config('mtm.effective_user', effective_user, true),
+    set_config('mtm.standard_strings', standard_strings, true);
   PERFORM mtm.emit_ddl(mtm.where_database_is(command), tag);
   PERFORM mtm.account(-2);
 END $$;
 
 -- Databases are each node's own: a node that lacks this one has nothing to do.
 CREATE OR REPLACE FUNCTION mtm.where_database_is(command text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
   SELECT CASE WHEN name IS NULL OR name = current_database() THEN command ELSE format('DO %L', format(
     'BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = %L) THEN EXECUTE %L; END IF; END', name, command)) END
   FROM (SELECT (parse_ident((regexp_match(command, '^\s*(?:alter|comment\s+on|(?:grant|revoke)\M[^;]*?\mon)\s+database\s+'
@@ -362,10 +389,11 @@ $$;
 
 CREATE OR REPLACE FUNCTION mtm.announce(command text, tag text, proof text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-  PERFORM mtm.announce_as(command, tag, proof, pg_catalog.current_setting('search_path'), current_user::pg_catalog.text);
+  PERFORM mtm.announce_as(command, tag, proof, pg_catalog.current_setting('search_path'), current_user::pg_catalog.text,
+    pg_catalog.current_setting('standard_conforming_strings'));
 END $$;
 
-REVOKE EXECUTE ON FUNCTION mtm.inside_extension(), mtm.inside_own_frame(), mtm.is_silent(), mtm.ddl_settings(),
+REVOKE EXECUTE ON FUNCTION mtm.may_have_inserted(regclass), mtm.inside_extension(), mtm.inside_own_frame(), mtm.is_silent(), mtm.ddl_settings(),
   mtm.emit_ddl(text, text),
   mtm.write_ddl(text, text, text, jsonb),
   mtm.is_temporary(oid, oid, text), mtm.grants_temporary(text), mtm.table_definition(oid), mtm.is_local(text, text),

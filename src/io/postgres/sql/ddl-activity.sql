@@ -22,15 +22,16 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     WHERE 0 = ANY (blockers) AND w.pid = waiter AND NOT w.granted) AS b
 $$;
 
--- What changes definitions on this server: sessions and what they have prepared (they hold mtm.ddl_mark as soon as they have
+-- What changes definitions on this server: sessions and what they have prepared (they hold the mark as soon as they have
 -- changed something; before, their first command may wait), transactions of other nodes that wait here for a lock,
 -- commands that run node by node.
 CREATE OR REPLACE FUNCTION mtm.local_ddl() RETURNS jsonb
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
   WITH locks AS MATERIALIZED (
-    SELECT * FROM pg_locks WHERE relation = 'mtm.ddl_mark'::regclass OR (locktype = 'transactionid' AND pid IS NULL)
+    SELECT * FROM pg_locks WHERE (relation = 'pg_transform'::regclass AND mode = 'RowExclusiveLock'
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) OR (locktype = 'transactionid' AND pid IS NULL)
       OR NOT granted),
-  marked AS (SELECT DISTINCT pid, virtualtransaction FROM locks WHERE relation = 'mtm.ddl_mark'::regclass AND granted),
+  marked AS (SELECT DISTINCT pid, virtualtransaction FROM locks WHERE relation = 'pg_transform'::regclass AND granted),
   strong AS (SELECT pid FROM locks WHERE NOT granted AND locktype IN ('relation', 'object')
     AND mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock')),
   found AS (

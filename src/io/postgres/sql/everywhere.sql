@@ -97,8 +97,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   FROM pg_database d LEFT JOIN pg_tablespace t ON t.spcname = name WHERE d.datname = current_database()
 $$;
 
+DROP FUNCTION IF EXISTS mtm.everywhere_frame_as(text, text[], oid[], text, text[], boolean, text);
 CREATE OR REPLACE FUNCTION mtm.everywhere_frame_as(what text, names text[], oids oid[], name text, columns text[],
-  lenient boolean, search_path text)
+  lenient boolean, search_path text, standard_strings text)
 RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE settings jsonb; obstacle constant jsonb := CASE WHEN what = 'reindex' AND name <> '' THEN mtm.tablespace_obstacle(name) END;
 BEGIN
@@ -110,7 +111,7 @@ BEGIN
     OR (what = 'reindex' AND columns[1] ~ '^pg_(toast_)?temp') THEN
     RETURN '{"temporary": true}';
   END IF;
-  PERFORM set_config('mtm.search_path', search_path, true);
+  PERFORM set_config('mtm.search_path', search_path, true), set_config('mtm.standard_strings', standard_strings, true);
   SELECT mtm.ddl_settings() || coalesce(jsonb_object_agg(s, current_setting(s, true)), '{}') INTO settings
   FROM unnest(ARRAY['statement_timeout', 'lock_timeout', 'maintenance_work_mem', 'max_parallel_maintenance_workers',
     'client_min_messages', 'allow_in_place_tablespaces']) AS s
@@ -126,7 +127,7 @@ CREATE OR REPLACE FUNCTION mtm.everywhere_frame(what text, names text[], name te
 RETURNS text LANGUAGE sql VOLATILE AS $$
   SELECT mtm.everywhere_frame_as(what, names,
     ARRAY(SELECT pg_catalog.to_regclass(n)::pg_catalog.oid FROM pg_catalog.unnest(names) AS n), name, columns, lenient,
-    pg_catalog.current_setting('search_path'))
+    pg_catalog.current_setting('search_path'), pg_catalog.current_setting('standard_conforming_strings'))
 $$;
 
 -- How far this node is: 'before', 'halfway' (something is left that must be repaired), 'after'.
@@ -162,7 +163,7 @@ $$;
 CREATE OR REPLACE FUNCTION mtm.emit_command(command text, tag text, session_user_name text, role text, settings jsonb)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  LOCK TABLE mtm.ddl_mark IN ROW EXCLUSIVE MODE;
+  LOCK TABLE pg_transform IN ROW EXCLUSIVE MODE; -- the mark, see schema.sql
   PERFORM pg_logical_emit_message(true, 'mtm-ddl', jsonb_build_object('command', command, 'tag', tag,
     'sessionUser', session_user_name, 'role', role, 'settings', settings)::text);
 END $$;

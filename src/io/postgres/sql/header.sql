@@ -9,8 +9,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   FROM (
     SELECT coalesce(bool_or(c.oid >= 16384 AND c.relpersistence <> 't' AND c.relkind <> 'S'
              AND (c.relnamespace <> 'mtm'::regnamespace
-               OR c.oid IN ('mtm.ddl_mark'::regclass, 'mtm.notify_mark'::regclass, 'mtm.setval_call'::regclass))
-             AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')), false) AS permanent,
+               OR c.oid IN ('mtm.notify_mark'::regclass, 'mtm.setval_call'::regclass))
+             AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')
+             OR c.oid = 'pg_transform'::regclass AND l.mode = 'RowExclusiveLock'), false) AS permanent,
            coalesce(bool_or(c.relpersistence = 't' OR c.oid = 'mtm.temporary_mark'::regclass), false) AS temporary
     FROM pg_locks l LEFT JOIN pg_class c ON c.oid = l.relation
     WHERE l.locktype = 'relation' AND l.pid = pg_backend_pid() AND l.granted
@@ -128,7 +129,7 @@ END $$;
 
 -- Can a function, rule or default of this database change large objects, where no text shows it?
 CREATE OR REPLACE FUNCTION mtm.hides_large_objects() RETURNS boolean
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE
   calls constant text := (SELECT ':funcid (' || string_agg(oid::text, '|') || ') ' FROM pg_proc
     WHERE oid < 16384 AND (proname LIKE 'lo\_%' OR proname IN ('loread', 'lowrite')));
@@ -173,7 +174,8 @@ BEGIN
     large := large OR l.relation IN ('pg_largeobject'::regclass, 'pg_largeobject_metadata'::regclass);
     -- What touched temporary tables is not prepared anyway.
     marked := marked OR l.relpersistence = 't'
-      OR l.relation IN ('mtm.ddl_mark'::regclass, 'mtm.temporary_mark'::regclass);
+      OR l.relation = 'pg_transform'::regclass AND l.mode = 'RowExclusiveLock'
+      OR l.relation = 'mtm.temporary_mark'::regclass;
   END LOOP;
   IF large OR EXISTS (SELECT FROM pg_largeobject_metadata WHERE age(xmin) <= 0 AND mtm.is_own(xmin)) THEN
     RAISE EXCEPTION '[multimaster] large objects are not replicated: a transaction that writes can neither change nor open them'

@@ -89,7 +89,7 @@ END $$;
 
 -- Can a function or a rule of this database run the command NOTIFY, of which nobody hears but the server's own listeners?
 CREATE OR REPLACE FUNCTION mtm.hides_notify() RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
   SELECT EXISTS (SELECT FROM pg_proc p WHERE p.oid >= 16384 AND p.prosrc ~* '\mnotify\M' AND pronamespace <> 'mtm'::regnamespace)
     OR EXISTS (SELECT FROM pg_rewrite WHERE oid >= 16384 AND ev_type <> '1' AND ev_action::text ~ '\{NOTIFYSTMT')
 $$;

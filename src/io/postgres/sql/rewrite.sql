@@ -5,7 +5,7 @@
 
 -- Is the default of this column not the same on each node? Identity, and any function that is not immutable.
 CREATE OR REPLACE FUNCTION mtm.differs_between_nodes(relation oid, attribute smallint) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
   SELECT a.attgenerated = '' AND (a.attidentity <> '' OR coalesce(
     (SELECT d.adbin::text ~ '\{(NEXTVALUEEXPR|SQLVALUEFUNCTION)' OR EXISTS (
         SELECT FROM regexp_matches(d.adbin::text, ':(?:opfuncid|funcid) ([0-9]+)', 'g') AS m
@@ -16,7 +16,7 @@ $$;
 
 -- Could the USING of this ALTER TABLE call a volatile function or a clock? Only names are looked at: it may refuse too much.
 CREATE OR REPLACE FUNCTION mtm.volatile_using(command text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
   SELECT coalesce(m[1], 'clock') FROM regexp_matches(substr(command, regexp_instr(command, '\musing\M', 1, 1, 0, 'i')),
     '([[:alnum:]_$]+)"?\s*\(|\m(?:current_timestamp|current_time|current_date|localtimestamp|localtime)\M', 'gi') AS m
   WHERE command ~* '\musing\M' AND (m[1] IS NULL OR lower(m[1]) IN ('now', 'transaction_timestamp', 'statement_timestamp')

@@ -88,9 +88,12 @@ CREATE TABLE IF NOT EXISTS mtm.full_identity (
   relid oid PRIMARY KEY
 );
 
--- Never has rows. A ROW EXCLUSIVE lock on it, which only our functions can take, says for the rest of the transaction
--- (and not beyond a rolled back savepoint) that DDL was announced, or that a command on temporary objects was left out.
-CREATE TABLE IF NOT EXISTS mtm.ddl_mark (one boolean PRIMARY KEY);
+-- A ROW EXCLUSIVE lock on pg_transform says for the rest of the transaction (and not beyond a rolled back savepoint) that DDL
+-- was announced: no user may take it, and what else takes it (CREATE TRANSFORM) is announced. A catalog, so that it is not among
+-- the locks of tables that a user looks at in his session. (A table mtm.ddl_mark of former versions has no meaning any more.)
+
+-- Never has rows. A ROW EXCLUSIVE lock on it, which only our functions can take, says in the same way that a command on
+-- temporary objects was left out.
 CREATE TABLE IF NOT EXISTS mtm.temporary_mark (one boolean PRIMARY KEY);
 
 -- Functions and domains of the row type of a temporary table: this session's alone, and gone with it.

@@ -14,7 +14,7 @@ END $$;
 
 -- LIKE … INCLUDING IDENTITY copies what the catalog holds, which is multiplied already: the record of the source, or NULL.
 CREATE OR REPLACE FUNCTION mtm.copied_sequence(seq oid, command text) RETURNS mtm.sequence
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE name text; source mtm.sequence;
 BEGIN
   FOR name IN
@@ -37,7 +37,7 @@ END $$;
 
 -- What the command says of this sequence: ALTER TABLE may speak of several identity columns, and touches all that it has.
 CREATE OR REPLACE FUNCTION mtm.clause_of(seq oid, command text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
   SELECT CASE WHEN command !~* '^alter\s+table\M' THEN command ELSE coalesce((
     SELECT (regexp_match(command, format('\malter\s+?(?:column\s+?)??(?:%1$s|"%1$s")\s+?(.*?)(?:,\s*(?:add|alter|drop)\M|$)',
       regexp_replace(a.attname, '([^[:alnum:]_])', '\\\1', 'g')), 'i'))[1]
@@ -47,7 +47,7 @@ $$;
 
 -- What the user wants, after this command: a parameter that the command names, or that is not what we set, is his.
 CREATE OR REPLACE FUNCTION mtm.user_parameters(s pg_sequence, command text) RETURNS mtm.sequence
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE r mtm.sequence;
 BEGIN
   SELECT * INTO r FROM mtm.sequence WHERE seqrelid = s.seqrelid;

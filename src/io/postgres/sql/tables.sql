@@ -12,7 +12,7 @@ $$;
 
 CREATE OR REPLACE FUNCTION mtm.adjust_table(relation oid) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE c pg_class; keyed boolean; chosen boolean;
+DECLARE c pg_class; keyed boolean; chosen boolean; ours boolean;
 BEGIN
   SELECT * INTO c FROM pg_class
   WHERE oid = relation AND relkind IN ('r', 'p') AND relpersistence <> 't' AND oid >= 16384
@@ -24,19 +24,54 @@ BEGIN
     SELECT i.*, indisvalid AND indimmediate AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = i.indrelid
       AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]) AND a.attgenerated <> '') AS sent
     FROM pg_index i WHERE i.indrelid = relation) AS indexes;
-  IF (c.relreplident = 'd' AND NOT keyed) OR c.relreplident = 'n' OR (c.relreplident = 'i' AND NOT chosen) THEN
+  -- NOTHING stays until rows are to be changed: mtm.full_identities().
+  IF (c.relreplident = 'd' AND NOT keyed) OR (c.relreplident = 'i' AND NOT chosen) THEN
     UPDATE pg_class SET relreplident = 'f' WHERE oid = relation;
     INSERT INTO mtm.full_identity VALUES (relation) ON CONFLICT DO NOTHING;
   -- What is read here may cost another serializable transaction its commit: only a table with a key needs it.
   ELSIF keyed OR c.relreplident <> 'f' THEN
-    DELETE FROM mtm.full_identity WHERE relid = relation;
-    IF FOUND AND c.relreplident = 'f' THEN UPDATE pg_class SET relreplident = 'd' WHERE oid = relation; END IF;
+    BEGIN
+      ours := EXISTS (SELECT FROM mtm.full_identity WHERE relid = relation);
+      RAISE SQLSTATE 'MTM01'; -- gives back the lock that this took
+    EXCEPTION WHEN SQLSTATE 'MTM01' THEN NULL;
+    END;
+    IF ours THEN DELETE FROM mtm.full_identity WHERE relid = relation; END IF;
+    IF ours AND c.relreplident = 'f' THEN UPDATE pg_class SET relreplident = 'd' WHERE oid = relation; END IF;
   END IF;
   UPDATE pg_trigger SET tgenabled = 'A'
   WHERE tgrelid = relation AND tgisinternal AND tgfoid = 'unique_key_recheck()'::regprocedure AND tgenabled <> 'A';
   -- A change of pg_trigger alone is not seen by sessions that know the table already; one of pg_class is.
   IF FOUND THEN UPDATE pg_class SET relreplident = relreplident WHERE oid = relation; END IF;
 END $$;
+
+CREATE OR REPLACE FUNCTION mtm.has_nothing() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT EXISTS (SELECT FROM pg_class WHERE relreplident = 'n' AND relkind IN ('r', 'p') AND relpersistence <> 't' AND oid >= 16384
+    AND relnamespace <> 'mtm'::regnamespace)
+$$;
+
+-- The gateway calls it in a transaction that is about to update or delete rows: where a table has REPLICA IDENTITY NOTHING,
+-- PostgreSQL would refuse that, because the table is published, and the other nodes could not find the rows. Tables that are
+-- only inserted into keep it.
+CREATE OR REPLACE FUNCTION mtm.full_identities() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE names text[];
+BEGIN
+  IF current_setting('transaction_read_only')::boolean OR NOT mtm.has_nothing() THEN RETURN; END IF;
+  SELECT array_agg(format('%I.%I', n.nspname, c.relname) ORDER BY c.oid) INTO names
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE c.relreplident = 'n' AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND c.oid >= 16384 AND n.nspname <> 'mtm';
+  PERFORM mtm.emit_own_command(format('SELECT mtm.make_identities_full(%L)', names));
+  PERFORM mtm.make_identities_full(names);
+END $$;
+
+CREATE OR REPLACE FUNCTION mtm.make_identities_full(names text[]) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+  WITH made AS (
+    UPDATE pg_class SET relreplident = 'f' WHERE relreplident = 'n' AND oid IN (SELECT to_regclass(n) FROM unnest(names) AS n)
+    RETURNING oid)
+  INSERT INTO mtm.full_identity SELECT oid FROM made ON CONFLICT DO NOTHING
+$$;
 
 CREATE OR REPLACE FUNCTION mtm.adjust() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lc_messages = 'C' AS $$
@@ -100,4 +135,4 @@ BEGIN
   RETURN too_small;
 END $$;
 
-REVOKE EXECUTE ON FUNCTION mtm.family(oid), mtm.adjust_table(oid), mtm.adjust_all_tables(), mtm.adopt() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION mtm.make_identities_full(text[]), mtm.family(oid), mtm.adjust_table(oid), mtm.adjust_all_tables(), mtm.adopt() FROM PUBLIC;

@@ -101,12 +101,15 @@ CREATE OR REPLACE FUNCTION mtm.emit_unwatched() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE seen record; c record; told boolean := false;
 BEGIN
-  SELECT a.changes, a.untold, a.cmin::text::bigint AS at INTO seen
-  FROM mtm.accounted a WHERE a.transaction = pg_current_xact_id_if_assigned();
+  IF mtm.may_have_inserted('mtm.accounted') THEN
+    SELECT a.changes, a.untold, a.cmin::text::bigint AS at INTO seen
+    FROM mtm.accounted a WHERE a.transaction = pg_current_xact_id_if_assigned();
+  ELSE SELECT NULL::bigint AS changes, NULL::bigint AS untold, NULL::bigint AS at INTO seen;
+  END IF;
   IF seen.changes < 0 OR coalesce(seen.changes, 0) = mtm.unwatched_changes()
     OR coalesce(seen.untold, 0) <> mtm.unwatched_changes() - mtm.tellable_changes() THEN RETURN; END IF;
   IF EXISTS (SELECT FROM pg_db_role_setting, unnest(setconfig) AS setting WHERE age(xmin) <= 0 AND mtm.is_own(xmin)
-    AND setting ~* '^(session_replication_role=replica|(event_triggers|standard_conforming_strings)=(off|false|no|0))$') THEN
+    AND setting ~* '^(session_replication_role=replica|event_triggers=(off|false|no|0))$') THEN
     RAISE EXCEPTION '[multimaster] a session that begins with this setting would hide its changes from the other nodes'
       USING ERRCODE = '0A000', HINT = 'Use application_name=mtm_admin for an unsupervised session on this node.';
   END IF;

@@ -33,7 +33,11 @@ describe('what is understood', () => {
     ["SET SESSION application_name TO 'x'", { kind: 'set', tag: 'SET' }],
     ["SET client_encoding TO 'utf-8'", { kind: 'set', tag: 'SET' }],
     ['RESET ALL', { kind: 'set', tag: 'RESET' }],
-    ['DISCARD ALL', { kind: 'set', tag: 'DISCARD ALL' }],
+    ['DISCARD ALL', { kind: 'deallocate', name: undefined, tag: 'DISCARD ALL' }],
+    ['DEALLOCATE ALL', { kind: 'deallocate', name: undefined, tag: 'DEALLOCATE ALL' }],
+    ['DEALLOCATE PREPARE "_pg3_0"', { kind: 'deallocate', name: '_pg3_0', tag: 'DEALLOCATE' }],
+    ['UNLISTEN *', { kind: 'set', tag: 'UNLISTEN' }],
+    ['CLOSE ALL', { kind: 'set', tag: 'CLOSE CURSOR ALL' }],
   ])('%s', (text, command) => {
     expect(parseConsoleText(text)).toEqual(command);
   });

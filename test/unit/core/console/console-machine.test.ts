@@ -248,6 +248,15 @@ describe('what is wrong with a message', () => {
     expect(await bench.briefly(cs('s1'), p('SHOW MEM', 'more'), s())).toContain('parseComplete');
   });
 
+  test('DEALLOCATE forgets them', async () => {
+    const bench = new Bench();
+    bench.say(p('SHOW MEM', 'a'), p('SHOW MEM', 'b'), s());
+    await bench.all();
+    expect(await bench.briefly(q('DEALLOCATE a'))).toContain('commandComplete DEALLOCATE');
+    expect(await bench.briefly(q('DEALLOCATE a'))).toContain('error 26000');
+    expect(await bench.briefly(q('DEALLOCATE ALL'), b([], 'b'), s())).toContain('error 26000');
+  });
+
   test('a client that does not read waits for its turn', async () => {
     const bench = new Bench();
     bench.full = true;

@@ -7,7 +7,7 @@ const commit: StatementClass = { kind: 'commit', chain: false };
 const read: StatementClass = { kind: 'read' };
 
 function prepared(kind: StatementClass, text = 'x'): Prepared {
-  return { class: kind, text, message: Uint8Array.of(1), replaced: undefined };
+  return { class: kind, text, message: Uint8Array.of(1), replaced: undefined, standard: true };
 }
 
 function parsed(registry: Registry, name: string, statement: Prepared): void {

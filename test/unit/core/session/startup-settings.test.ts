@@ -52,7 +52,6 @@ describe('startup settings', () => {
     expect([...packet]).toEqual([
       ['user', 'u'],
       ['default_transaction_read_only', 'on'],
-      ['standard_conforming_strings', 'on'],
       ['multimaster.max_workers', '7'],
     ]);
   });

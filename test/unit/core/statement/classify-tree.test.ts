@@ -37,6 +37,7 @@ const corpusContext = contextOf({
   operators: ['==='],
   hiddenCode: false,
   hiddenNotify: false,
+  identityNothing: false,
   hiddenLargeObjects: false,
 });
 

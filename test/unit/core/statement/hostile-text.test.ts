@@ -3,7 +3,7 @@
  * parser must take a time that is linear in the text: a text stops all sessions of a gateway while it is read.
  */
 import { expect, test } from 'vitest';
-import { plain } from '../../../../src/core/session/query-plan.ts';
+import { plain } from '../../../../src/core/session/text-reading.ts';
 import { Classifier } from '../../../../src/core/statement/classifier.ts';
 import { withoutConcurrently } from '../../../../src/core/statement/concurrently-word.ts';
 import { isSingleStatement } from '../../../../src/core/statement/single-statement.ts';
