@@ -166,6 +166,10 @@ export const clientRunbook: Readonly<Record<string, ClientEntry>> = {
     then: 'the sentence says which; `mtm.nodes()`',
   },
   '55006': { means: 'the object is in use by another transaction that is prepared', then: 'finish that one' },
+  '55P02': {
+    means: 'a setting that cannot change while the gateway runs',
+    then: 'change the file and restart the gateway',
+  },
   '55P03': {
     means: '`lock_timeout`',
     then: 'as on one server; `SELECT * FROM mtm.ddl_activity()` shows who holds it',

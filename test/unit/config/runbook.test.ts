@@ -27,7 +27,8 @@ function states(): Set<string> {
 test('every SQLSTATE has an entry', () => {
   const found = [...states()];
   expect(found.length).toBeGreaterThan(20);
-  expect(found.filter((state) => clientRunbook[state] === undefined)).toEqual([]);
+  // 00000 is no error: notices have it.
+  expect(found.filter((state) => state !== '00000' && clientRunbook[state] === undefined)).toEqual([]);
 });
 
 test('every code of the catalogue has its row, with a meaning and steps', () => {
