@@ -1,4 +1,4 @@
-/** What happens to sessions that is worth a line in the night: for the log and the page. Rule: never a text of the client's. */
+/** What happens to sessions and is worth a line in the night. Rule: never a text of the client's. */
 import type { ClientSession } from '../io/clients/client-session.ts';
 import type { GatewayConfig } from '../config/schema.ts';
 import type { NodeTelemetry } from '../telemetry/node-telemetry.ts';

@@ -58,7 +58,7 @@ const exactTypes = new Set(
 const equalTypes = new Set(['bpchar', 'float4', 'float8', 'interval', 'numeric', 'timetz']);
 const collatable = new Set(['text', 'varchar']);
 
-/** Its input function refuses every text, so that nobody makes up a tree; those of the stream are a server's. */
+/** Its input function refuses every text: nobody is to make up a tree; those of the stream are a server's. */
 const unreadableType = 'pg_node_tree';
 
 export class RelationPlan {

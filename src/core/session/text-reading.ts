@@ -77,7 +77,7 @@ export const changedMeanwhile: Refusal = refused(
   '0A000',
   'this text may read otherwise since what was sent with it has changed standard_conforming_strings or ' +
     'client_encoding',
-  "Write strings with backslashes as E'…', or send it behind the end of the change (a Query of its own, Sync).",
+  "Write strings with backslashes as E'…', or send it later: in a Query of its own, or after Sync.",
 );
 
 /**

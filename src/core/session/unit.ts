@@ -324,8 +324,11 @@ export function announce(
 }
 
 /** Certainly no row of a table is updated or deleted by its own words. */
-const onlyAdds =
-  /^\s*(?:copy|create|alter|drop|truncate|comment|grant|revoke|refresh|insert(?!.*(?:conflict|update|delete|merge)))\b/is;
+const onlyAdds = new RegExp(
+  '^\\s*(?:copy|create|alter|drop|truncate|comment|grant|revoke|refresh|' +
+    'insert(?!.*(?:conflict|update|delete|merge)))\\b',
+  'is',
+);
 
 /** Of a query nobody knows whether a function in it changes rows. */
 const onlyAsks = /^\s*(?:select|table|values|explain|\()/i;
@@ -343,7 +346,7 @@ function identify(
     session.sendOwn('SELECT mtm.full_identities()');
 }
 
-/** PostgreSQL has refused to change rows of a table without an identity, in a statement that did not show it. */
+/** PostgreSQL has refused to change rows of a table without an identity, which the statement did not show. */
 function wantsIdentity(session: SessionMachine, reply: Reply): boolean {
   return reply.sqlstate === '55000' && !session.identifies && session.ports.identityNothing();
 }

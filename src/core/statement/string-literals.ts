@@ -174,7 +174,7 @@ function match(pattern: RegExp, text: string, at: number): string {
   return pattern.exec(text)?.[0] ?? '';
 }
 
-/** The quote with which the literal goes on: behind white space with a line break in it, and comments; or -1. */
+/** The quote with which the literal goes on: behind white space with a line break, and comments; or -1. */
 function continuation(text: string, start: number): number {
   let isNewLine = false;
   for (let at = start; at < text.length; at++) {
