@@ -3,7 +3,7 @@
 -- Rule: nothing of the gateway's own, nothing that each node has for itself, and no secret: passwords of foreign servers are
 -- told as digests, those of roles not at all. (The tests have a fingerprint of their own, test/support/schema-fingerprint.sql.)
 CREATE OR REPLACE FUNCTION mtm.definition_lines() RETURNS SETOF text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $definitions$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $definitions$
 WITH spaces AS (
   SELECT oid, nspname FROM pg_namespace
   WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'mtm')
