@@ -325,12 +325,17 @@ describe('more than fits', () => {
 
   test('a message that never ends', () =>
     cost.of('256 MB of one message', 3, { megabytes: 128 }, async () => {
-      const stranger = await Stranger.login(port(3));
-      stranger.send(lying('B', 0x3fffffff));
-      const sent = await stranger.pour(Buffer.alloc(65_536), 256e6);
-      await stranger.untilClosed();
-      expect(sent).toBeLessThan(64e6);
-      expect(stranger.texts).toEqual([
+      // Whoever still sends when the connection ends may be reset before it has read why: not each time.
+      const heard = new Set<string>();
+      for (let attempt = 0; attempt < 4 && heard.size === 0; attempt++) {
+        const stranger = await Stranger.login(port(3));
+        stranger.send(lying('B', 0x3fffffff));
+        const sent = await stranger.pour(Buffer.alloc(65_536), 256e6);
+        await stranger.untilClosed();
+        expect(sent).toBeLessThan(64e6);
+        for (const text of stranger.texts) heard.add(text);
+      }
+      expect([...heard]).toEqual([
         '[multimaster] out of memory: this session holds the most of max_client_memory',
       ]);
     }));
