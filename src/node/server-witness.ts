@@ -60,6 +60,8 @@ export class ServerWitness {
   readonly #notedAt = new Map<NodeId, number>();
   /** They have nothing against this node's server. */
   readonly #content = new Set<NodeId>();
+  /** They know of the servers that this node had before, as far as the link reaches back. */
+  readonly #introduced = new Set<NodeId>();
   #startedAt: number | undefined;
   /** Once it may take part it is not stopped for a peer that comes later, unless that one refuses. */
   #admitted = false;
@@ -93,6 +95,8 @@ export class ServerWitness {
   }
 
   linkUp(to: NodeId): void {
+    // Behind the new link may be a former server of theirs, which has slept through an upgrade of ours.
+    this.#introduced.delete(to);
     this.#tell([to]);
   }
 
@@ -112,7 +116,7 @@ export class ServerWitness {
 
   /** Who has not answered is told where the server was at the start: what it was since proves nothing. */
   #tell(nodes: readonly NodeId[]): void {
-    const content = nodes.filter((node) => this.#content.has(node));
+    const content = nodes.filter((node) => this.#content.has(node) && this.#introduced.has(node));
     for (const node of nodes) if (!content.includes(node)) this.#introduce(node);
     if (content.length === 0) return;
     this.#telling = this.#telling.then(async () => {
@@ -126,9 +130,11 @@ export class ServerWitness {
   }
 
   #introduce(to: NodeId): void {
-    // Behind a later position it would look like a server that went back.
     const tell = (): void => {
-      if (!this.#content.has(to)) this.#send(to, this.#atStart);
+      this.#introduced.add(to);
+      // Behind a later position that of the start would look like a server that went back.
+      if (this.#content.has(to)) this.#tell([to]);
+      else this.#send(to, this.#atStart);
     };
     // One that cannot be told refuses the server, and says so.
     if (this.introduce === undefined) tell();

@@ -147,3 +147,27 @@ test('a node that was upgraded is known by its present server from then on, at o
   });
   expect(await all.witness.succeeded(1, said), 'again').toBe(false);
 });
+
+test('behind a new link is perhaps somebody who has not heard of an upgrade: no position before that', async () => {
+  const all = scene([], [1]);
+  const introduced: NodeId[] = [];
+  let done = (): void => undefined;
+  all.witness.introduce = (to) => {
+    introduced.push(to);
+    return new Promise((resolve) => (done = resolve));
+  };
+  all.witness.linkUp(1);
+  done();
+  await Promise.resolve();
+  all.witness.received(1, fine);
+  expect(all.sent).toEqual([[1, told]]);
+  all.witness.linkUp(1);
+  all.witness.look(20_000);
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(introduced.slice(0, 2)).toEqual([1, 1]);
+  expect(all.sent).toHaveLength(1);
+  done();
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(all.sent.length).toBeGreaterThan(1);
+  for (const [to, { kind }] of all.sent) expect([to, kind]).toEqual([1, 'server-position']);
+});
