@@ -25,6 +25,7 @@ import {
   type Part,
 } from '../io/launcher/embedded-cluster.ts';
 import {
+  embeddedHost,
   connectionString,
   embeddedDatabase,
   requireFreePorts,
@@ -151,7 +152,10 @@ async function startAll(cluster: ClusterFolder, args: DevArguments, signal: Abor
     say(`node ${joining.layout.node} is being added: go on with dev join --data ${cluster.folder}`);
   }
   const first = cluster.nodes[0];
-  if (first !== undefined) say(`connect with: psql ${connectionString(first)}`);
+  if (first !== undefined) {
+    say(`connect with: psql ${connectionString(first)}`);
+    say(`status page:  http://${embeddedHost}:${first.httpPort}/`);
+  }
   say('ready');
   const watch = { restart: args.restart === true, report: say, signal };
   for (const { node, part, running } of started) {
