@@ -111,12 +111,25 @@ function commandLine(pid: number): string {
   return spawnSync('ps', ['-ww', '-o', 'command=', '-p', String(pid)], { encoding: 'utf8' }).stdout;
 }
 
+const oneCell = new Int32Array(new SharedArrayBuffer(4));
+/** How often an empty command line is read again, 1 ms apart: that of an ended process stays empty. */
+const emptyReadings = 25;
+
+/** Where one program hands the process to the next (ip netns exec), it is empty for a moment. */
+function settledCommandLine(pid: number): string {
+  for (let reading = 1; ; reading++) {
+    const line = commandLine(pid);
+    if (line !== '' || reading === emptyReadings || !pidExists(pid)) return line;
+    Atomics.wait(oneCell, 0, 0, 1);
+  }
+}
+
 /** The pid in `pidFile` when that process lives and has `mark` (a path of ours) in its command line. */
 export function livingPid(pidFile: string, mark: string): number | undefined {
   if (!existsSync(pidFile)) return undefined;
   const pid = Number.parseInt(readFileSync(pidFile, 'utf8'), 10);
   if (!Number.isInteger(pid) || pid <= 1 || !pidExists(pid)) return undefined;
-  return commandLine(pid).includes(mark) ? pid : undefined;
+  return settledCommandLine(pid).includes(mark) ? pid : undefined;
 }
 
 /** Resolves to true when the pid is gone, to false when `limitMs` have passed before. */
