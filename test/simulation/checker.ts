@@ -37,7 +37,6 @@ export class Checker {
   readonly #records = new Map<Gid, Record>();
   /** By generation: the record that is chosen. */
   readonly #generations = new Map<number, GenerationRecord>();
-  #highest = 0;
   /** `node gid`: the node said that it will never prepare it. */
   readonly #promised = new Set<string>();
   /** `node incarnation ballot`: votes that were told. */
@@ -111,16 +110,10 @@ export class Checker {
     const known = this.#generations.get(record.number);
     if (known === undefined) {
       this.#generations.set(record.number, record);
-      this.#highest = Math.max(this.#highest, record.number);
       this.counts.generations += 1;
     } else if (JSON.stringify(known) !== JSON.stringify(record)) {
       throw new Violation(`generation ${record.number} was chosen twice: ${story(known)} ${story(record)}`);
     }
-  }
-
-  /** The highest generation that somebody holds to be chosen, 0 for none. */
-  get highestGeneration(): number {
-    return this.#highest;
   }
 
   prepared(node: number, gid: Gid, atHome: boolean, seen: number): void {

@@ -22,7 +22,7 @@ const options: RunOptions = {
   faults: [],
 };
 
-const warmUpMs = 130;
+const warmUpMs = 160;
 const windowMs = 75;
 /** How long a second fault may follow the first: into the election of the next generation and its settling. */
 const electionMs = 200;

@@ -307,6 +307,10 @@ export class Gateway extends Process implements Endpoint {
     this.deliver(() => this.step({ kind: 'link-down', now: this.#now, to, reason: 'connection reset' }));
   }
 
+  peerStopped(from: NodeId): void {
+    this.deliver(() => this.step({ kind: 'peer-stopped', now: this.#now, from, reason: 'it has ended' }));
+  }
+
   linkAccepted(from: NodeId, incarnation: number): void {
     this.deliver(() => this.step({ kind: 'peer-introduced', now: this.#now, from, incarnation }));
   }
@@ -348,6 +352,7 @@ export class Gateway extends Process implements Endpoint {
   }
 
   recoveryReached(generation: number): void {
+    this.#recovery = undefined;
     this.step({ kind: 'recovery-reached', now: this.#now, generation });
   }
 
@@ -360,7 +365,7 @@ export class Gateway extends Process implements Endpoint {
     this.step({ kind: 'recovery-failed', now: this.#now, reason, reseed });
   }
 
-  #recover(donorId: NodeId): void {
+  #recover(donorId: NodeId, target: number | undefined): void {
     this.#recovery?.stream?.stop();
     const donor = this.#cluster.peer(this, donorId);
     if (donor === undefined) {
@@ -373,7 +378,7 @@ export class Gateway extends Process implements Endpoint {
     }
     const connected = (): boolean =>
       this.#cluster.connected(this.place, donor.place) && this.#cluster.peer(this, donorId) === donor;
-    this.#recovery = { donor: donorId, stream: new Recovery(this.#world, this, donor, connected) };
+    this.#recovery = { donor: donorId, stream: new Recovery(this.#world, this, donor, target, connected) };
   }
 
   // ---- effects
@@ -421,7 +426,7 @@ export class Gateway extends Process implements Endpoint {
         else for (const session of [...this.#openSessions]) session.generationEnded();
         return;
       case 'recover':
-        return this.#recover(effect.donor);
+        return this.#recover(effect.donor, effect.generation);
       case 'recovery-follow':
         return this.#recovery?.stream?.follow(effect.generation);
       case 'configuration-changed':

@@ -2,11 +2,12 @@
  * `npm run sim -- [--seed N] [--runs K]`: runs seeds N, N+1, … and stops at the first that fails, with its
  * last events (--lines, --grep). --keep-going names all that fail. --referee: two nodes and a referee.
  * --membership: nodes come and go. --open: much is held open at its origin,
- * also together with one of these.
+ * also together with one of these. --pairs: two gateways die at about the same time.
  */
 import { parseArgs } from 'node:util';
 import { optionsOfSeed, optionsWithMembership, optionsWithOpen, optionsWithReferee } from './options.ts';
 import type { RunOptions } from './options.ts';
+import { optionsInPairs, runPairs } from './pairs.ts';
 import { realMachine, runSeed, type Cluster } from './run.ts';
 
 const { values } = parseArgs({
@@ -19,16 +20,20 @@ const { values } = parseArgs({
     referee: { type: 'boolean', default: false },
     membership: { type: 'boolean', default: false },
     open: { type: 'boolean', default: false },
+    pairs: { type: 'boolean', default: false },
   },
 });
 const firstSeed = values.seed === undefined ? Math.floor(Math.random() * 1e9) : Number(values.seed);
 const runs = Number(values.runs);
-const baseOf = values.referee
-  ? optionsWithReferee
-  : values.membership
-    ? optionsWithMembership
-    : optionsOfSeed;
-const alone = !values.referee && !values.membership;
+const run = values.pairs ? runPairs : runSeed;
+const baseOf = values.pairs
+  ? optionsInPairs
+  : values.referee
+    ? optionsWithReferee
+    : values.membership
+      ? optionsWithMembership
+      : optionsOfSeed;
+const alone = !values.referee && !values.membership && !values.pairs;
 const optionsOf = (seed: number): RunOptions => {
   if (!values.open) return baseOf(seed);
   return alone ? optionsWithOpen(seed) : { ...baseOf(seed), openShare: 0.5 };
@@ -40,7 +45,7 @@ function story(seed: number): string[] {
     if (['kind:tick', 'kind:heartbeat', 'kind:floor-raised'].some((kind) => text.includes(kind))) return;
     lines.push(`${at.toFixed(1).padStart(8)} ${who.padEnd(7)} ${text}`);
   };
-  runSeed(optionsOf(seed), { makeMachine: realMachine, trace });
+  run(optionsOf(seed), { makeMachine: realMachine, trace });
   const shown = values.grep === undefined ? lines : lines.filter((line) => line.includes(values.grep!));
   const wanted = Number(values.lines);
   return wanted === 0 ? [] : shown.slice(-wanted);
@@ -59,7 +64,7 @@ const totals: Cluster['checker']['counts'] = {
 };
 const changes = { added: 0, admitted: 0, dropped: 0 };
 for (let seed = firstSeed; seed < firstSeed + runs; seed += 1) {
-  const { violation, cluster } = runSeed(optionsOf(seed));
+  const { violation, cluster } = run(optionsOf(seed));
   for (const key of Object.keys(totals) as (keyof typeof totals)[])
     totals[key] += cluster.checker.counts[key];
   for (const key of Object.keys(changes) as (keyof typeof changes)[])

@@ -13,6 +13,7 @@ import { Liveness } from '../../src/core/generation/liveness.ts';
 import { Proposer } from '../../src/core/generation/proposer.ts';
 import { parseGid } from '../../src/core/identity.ts';
 import type { Gid, NodeId, Refusal } from '../../src/core/identity.ts';
+import { CatchUp } from '../../src/core/node/catch-up.ts';
 import { Machines } from '../../src/core/node/machines.ts';
 import type { NodeMachine } from '../../src/core/node/node-machine.ts';
 import type { NodeEffect, NodeEvent } from '../../src/core/node/node-event.ts';
@@ -237,6 +238,7 @@ const forgottenRecord = votesHeardAs((vote) => {
  * them; they are still found within the stated number, only later.
  */
 const shownAt: Readonly<Record<string, number>> = {
+  'waits for a replay that has ended with a lower mark': 208_980,
   'does not wait until its promise is durable': 90,
   'judges each gid by itself': 145,
   'forgets a record that was chosen and not executed': 475,
@@ -299,6 +301,15 @@ export const mutants: readonly Mutant[] = [
   mutant('answers "aborted" where it does not know', 300, unknownIsAborted),
   // Recovery.
   adapter('says that it has reached a mark when it has seen it', 1000, { reachesBeforeApplied: true }),
+  part(
+    'waits for a replay that has ended with a lower mark',
+    1500,
+    patched(CatchUp.prototype, 'reached', (original) => {
+      return function (this: CatchUp, generation: number) {
+        return this.replay?.target === generation && original.call(this, generation);
+      };
+    }),
+  ),
   mutant('finishes what it holds out of its place', 1500, commitMachines(impatientMachine)),
   part('finishes leftovers out of their place', 1000, leftoversOutOfPlace),
   // Inside one generation.

@@ -25,6 +25,7 @@ export interface Endpoint {
   readonly incarnation: number | undefined;
   linkUp(to: NodeId, incarnation: number): void;
   linkDown(to: NodeId): void;
+  peerStopped(from: NodeId): void;
   linkAccepted(from: NodeId, incarnation: number): void;
   received(from: NodeId, message: PeerMessage): void;
 }
@@ -69,6 +70,9 @@ export class Network {
   /** Called with every message that leaves. */
   onSend: (from: number, to: NodeId, count: number) => void = () => {};
   maxDelayMs = 4;
+
+  /** Whoever has a link to a gateway hears of its end at once, as the life lines of src/io/peers tell it. */
+  lifeLines = false;
 
   constructor(world: World) {
     this.#world = world;
@@ -229,13 +233,27 @@ export class Network {
   /** A gateway died. What it had sent may still arrive; what was on its way to it is lost. */
   died(place: number): void {
     for (const link of this.#links) {
-      if (link.to.place === place) this.break(link.from.place, place, true);
+      if (link.to.place === place) {
+        this.#tellEnd(link);
+        this.break(link.from.place, place, true);
+      }
       if (link.from.place === place) {
         link.open = false;
         link.connecting = false;
         if (this.#world.random.chance(0.5)) this.#lose(link);
       }
     }
+  }
+
+  #tellEnd(link: Link): void {
+    const { from, to } = link;
+    const { incarnation } = from;
+    if (!this.lifeLines || !link.open || link.broken || incarnation === undefined) return;
+    if (!this.passes(from.place, to.place) || !this.passes(to.place, from.place)) return;
+    this.#world.scheduler.after(this.#delayMs(), () => {
+      // A newer process is known by then.
+      if (from.incarnation === incarnation && to.incarnation === undefined) from.peerStopped(to.id);
+    });
   }
 
   started(place: number): void {

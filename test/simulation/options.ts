@@ -6,7 +6,7 @@ import type { DeadlockPrevention } from '../../src/core/commit/machine.ts';
 import type { NodeId } from '../../src/core/identity.ts';
 import { Prng } from '../../src/lib/prng.ts';
 
-export const faultKinds = [
+const faultKinds = [
   'link-break',
   'one-way-cut',
   'isolate',

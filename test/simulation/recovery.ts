@@ -1,7 +1,8 @@
 /**
  * Recovery as src/io/recovery does it: the donor's retained slot is streamed in commit order over a connection
- * of its own; the receiver drops what it knows and applies the rest in one phase, not yet durable; at a mark it
- * flushes and says how far it is. It breaks with either process, either server, the network.
+ * of its own; the receiver reads ahead, drops what it knows and applies the rest in one phase, not yet durable.
+ * The mark that it is to end at closes the stream when it comes: what came before it is applied and flushed, and
+ * only then the mark is told. It breaks with either process, either server, the network.
  */
 import type { Gid } from '../../src/core/identity.ts';
 import type { HistoryEntry } from './server-record.ts';
@@ -10,6 +11,8 @@ import type { World } from './world.ts';
 
 export interface RecoveryDonor {
   readonly incarnation: number | undefined;
+  /** The generation that it is online in. */
+  readonly generation: number | undefined;
   readonly server: Server;
 }
 
@@ -26,6 +29,8 @@ export interface RecoveryReceiver extends RecoveryDonor {
 /** What a transaction weighs in the lag, bytes: ten of them are "nearly level". */
 const entryBytes = 100_000;
 const pollMs = 3;
+/** Entries that come at once at most. */
+const mostAtOnce = 30;
 
 export class Recovery {
   readonly #world: World;
@@ -38,18 +43,32 @@ export class Recovery {
   /** The receiver's server is a copy of the donor's up to here, and this is not noted yet. */
   readonly #copyEnd: number | undefined;
   #seeding = false;
-  readonly #marks = new Set<number>();
+  /** The mark at which it ends; undefined: it goes on. */
+  #target: number | undefined;
+  #highestMark = 0;
+  /** What stands before this has come. */
+  #come: number;
+  /** The mark that came: nothing behind it is read. */
+  #closing: number | undefined;
   #asked = false;
   #over = false;
 
-  constructor(world: World, receiver: RecoveryReceiver, donor: RecoveryDonor, connected: () => boolean) {
+  constructor(
+    world: World,
+    receiver: RecoveryReceiver,
+    donor: RecoveryDonor,
+    target: number | undefined,
+    connected: () => boolean,
+  ) {
     this.#world = world;
     this.#receiver = receiver;
     this.#donor = donor;
+    this.#target = target;
     this.#connected = connected;
     this.#processes = [receiver.incarnation, donor.incarnation];
     this.#servers = [receiver.server.epoch, donor.server.epoch];
     this.#next = donor.server.retained;
+    this.#come = this.#next;
     const { seed } = receiver.server;
     this.#copyEnd = seed?.done === false ? seed.copyEnd : undefined;
     this.#soon(world.random.between(1, 10));
@@ -59,14 +78,14 @@ export class Recovery {
     this.#over = true;
   }
 
-  /** A mark that has come already is told again. */
+  /** Also when the mark has come already; one that ends at a lower mark is not held up by it. */
   follow(generation: number): void {
-    if (this.#marks.has(generation)) {
-      this.#world.scheduler.after(0, () => {
-        if (!this.#over)
-          this.#receiver.deliver(() => !this.#over && this.#receiver.recoveryReached(generation));
-      });
-    }
+    this.#target = generation;
+    this.#lookAtMark();
+  }
+
+  #lookAtMark(): void {
+    if (this.#target !== undefined && this.#highestMark >= this.#target) this.#closing ??= this.#target;
   }
 
   #soon(ms: number): void {
@@ -79,6 +98,7 @@ export class Recovery {
   get #whole(): boolean {
     const { server: here } = this.#receiver;
     const { server: there, incarnation } = this.#donor;
+    if (this.#closing !== undefined) return here.up && here.epoch === this.#servers[0];
     if (!here.up || !there.up || incarnation === undefined || !this.#connected()) return false;
     return (
       incarnation === this.#processes[1] &&
@@ -94,6 +114,11 @@ export class Recovery {
       this.#receiver.recoveryFailed('the connection to the donor broke', false);
       return;
     }
+    if (!this.#asked && this.#donor.generation === undefined) {
+      this.#over = true;
+      this.#receiver.recoveryFailed('it is not online itself', false);
+      return;
+    }
     const lost = this.#asked ? undefined : this.#lacking();
     this.#asked = true;
     if (lost !== undefined) {
@@ -101,17 +126,34 @@ export class Recovery {
       this.#receiver.recoveryFailed(lost, true);
       return;
     }
-    const { server } = this.#donor;
-    // A walsender shows what is flushed.
-    const entry = this.#next < server.flushed ? server.history[this.#next] : undefined;
-    if (entry === undefined) {
-      this.#look();
-      this.#receiver.recoveryProgressed(0);
-      return this.#soon(pollMs);
-    }
+    this.#read();
+    const entry = this.#next < this.#come ? this.#donor.server.history[this.#next] : undefined;
     this.#look();
-    if (this.#world.sabotage.reachesBeforeApplied) this.#lookAhead();
-    if (!this.#over) this.#apply(entry);
+    if (entry !== undefined) {
+      if (this.#world.sabotage.reachesBeforeApplied && this.#closing !== undefined) return this.#reached();
+      return this.#apply(entry);
+    }
+    if (this.#closing !== undefined) return this.#flushed(() => this.#reached());
+    this.#receiver.recoveryProgressed(0);
+    this.#soon(pollMs);
+  }
+
+  /** What has come, whole, up to the mark that ends it. A walsender shows what is flushed. */
+  #read(): void {
+    const { server } = this.#donor;
+    const limit = Math.min(this.#next + this.#world.random.below(mostAtOnce), server.flushed);
+    while (this.#come < limit && this.#closing === undefined) {
+      const entry = server.history[this.#come];
+      this.#come += 1;
+      if (entry?.kind !== 'mark') continue;
+      this.#highestMark = Math.max(this.#highestMark, entry.generation);
+      this.#lookAtMark();
+    }
+  }
+
+  #reached(): void {
+    this.#over = true;
+    this.#receiver.recoveryReached(this.#closing!);
   }
 
   /** As the donor answers the request: what the receiver needs of it that it has not. */
@@ -139,23 +181,11 @@ export class Recovery {
     });
   }
 
-  /** Broken on purpose. */
-  #lookAhead(): void {
-    const { history, flushed } = this.#donor.server;
-    for (const entry of history.slice(this.#next, Math.min(this.#next + 5, flushed))) {
-      if (entry.kind === 'mark' && !this.#over) this.#receiver.recoveryReached(entry.generation);
-    }
-  }
-
   #apply(entry: HistoryEntry): void {
     const { random } = this.#world;
     if (entry.kind === 'mark') {
       this.#next += 1;
-      this.#flushed(() => {
-        this.#marks.add(entry.generation);
-        this.#receiver.recoveryReached(entry.generation);
-      });
-      return;
+      return this.#soon(0.1);
     }
     const { gid } = entry;
     const changes = entry.kind === 'commit' ? entry.changes : [];
@@ -180,9 +210,7 @@ export class Recovery {
     this.#receiver.server.flush(() => {
       if (this.#over || this.#receiver.incarnation !== this.#processes[0]) return;
       this.#receiver.deliver(() => {
-        if (this.#over) return;
-        done();
-        this.#soon(0.1);
+        if (!this.#over) done();
       });
     });
   }

@@ -280,8 +280,7 @@ export class CommitMachine {
 
   /**
    * An older transaction ends the session's; a younger one waits for it, but not for ever, and hardly at all
-   * when the
-   * session waits itself: such chains close to circles over several nodes, which no node can see.
+   * when the session waits itself: such chains close to circles over several nodes, which no node can see.
    */
   #blockedBySession(waiter: Priority, holder: Extract<Holder, { kind: 'session' }>, waitedMs: number): void {
     const expired = waitedMs >= this.#options.blockerTimeoutMs;

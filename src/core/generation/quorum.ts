@@ -11,7 +11,10 @@ export function majoritySize(configured: number): number {
   return Math.floor(configured / 2) + 1;
 }
 
-/** The least number of nodes that has a node in common with every majority. */
+/**
+ * The least number of nodes that has a node in common with every majority: when so many members of a
+ * generation can never be prepared, no majority can find all its members prepared.
+ */
 export function blockingSize(configured: number): number {
   return configured - majoritySize(configured) + 1;
 }
@@ -19,18 +22,6 @@ export function blockingSize(configured: number): number {
 /** True when `nodes` contain a majority of `configured`. */
 export function isMajority(nodes: Iterable<NodeId>, configured: readonly NodeId[]): boolean {
   return countIn(nodes, configured) >= majoritySize(configured.length);
-}
-
-/**
- * True when `nodes` contain enough members of the generation that every majority of the configuration meets
- * one of them: if none of them can ever be prepared, no majority can find all its members prepared.
- */
-export function isBlockingSet(
-  nodes: Iterable<NodeId>,
-  members: readonly NodeId[],
-  configured: readonly NodeId[],
-): boolean {
-  return countIn(nodes, members) >= blockingSize(configured.length);
 }
 
 /**

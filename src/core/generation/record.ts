@@ -77,7 +77,7 @@ export interface Holdings {
   readonly committed: readonly Gid[];
 }
 
-export const noBallot: Ballot = { generation: 0, proposer: 0 };
+const noBallot: Ballot = { generation: 0, proposer: 0 };
 
 /** A node that never took part in an election. */
 export function freshState(): DurableState {

@@ -134,14 +134,18 @@ export class CatchUp {
     if (lagBytes <= levelBytes) this.#failed = undefined;
   }
 
-  /** True when the mark is the one that the replay was to reach; then it has ended. */
+  /**
+   * The replay has ended with this mark. True when it is the one that it was to reach. A higher one may have
+   * been ordered when the end was under way already: then the next replay goes on from here.
+   */
   reached(generation: number): boolean {
-    if (this.#replay === undefined || this.#replay.target !== generation) return false;
+    if (this.#replay === undefined) return false;
+    const { target } = this.#replay;
     this.stop();
     this.#failed = undefined;
     this.#reseed = undefined;
     this.#hopeless.clear();
-    return true;
+    return target === generation;
   }
 
   failed(reason: string, now: number, reseed = false): void {

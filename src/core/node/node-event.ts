@@ -42,7 +42,10 @@ export type NodeEvent =
   | { readonly kind: 'replayed'; readonly gids: readonly Gid[] }
   /** How much of the donor's WAL is not replayed yet. */
   | { readonly kind: 'recovery-progressed'; readonly now: number; readonly lagBytes: number }
-  /** The donor's mark of the generation was seen, and everything before it is flushed here. */
+  /**
+   * The recovery has ended with the donor's mark of the generation, and everything before that is flushed
+   * here. It may be a lower one than was ordered last: what is followed while it ends comes too late for it.
+   */
   | { readonly kind: 'recovery-reached'; readonly now: number; readonly generation: number }
   /**
    * The recovery has ended without that; nothing of it will be committed any more. `reseed`: the donor has no
@@ -72,11 +75,11 @@ export type NodeEffect =
   | Extract<RefereeEffect, { kind: 'request-grant' | 'report-online' }>
   /**
    * Replay the donor's commits that are not known here (`isKnown`), in one phase, each followed by its
-   * header, and tell of every mark once everything before it is flushed. It may end at the mark of
-   * `generation`; undefined: it goes on until it is told.
+   * header. It ends with the mark of `generation`, which is told once everything before it is flushed;
+   * undefined: it goes on until it is told.
    */
   | { readonly kind: 'recover'; readonly donor: NodeId; readonly generation: number | undefined }
-  /** The recovery that runs may end at the mark of this generation, also when that has come already. */
+  /** The recovery that runs ends with the mark of this generation, also when that has come already. */
   | { readonly kind: 'recovery-follow'; readonly generation: number }
   /**
    * End the recovery: no event of it follows, not even its failure, and nothing of it is committed after the

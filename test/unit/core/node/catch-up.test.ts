@@ -90,10 +90,16 @@ describe('the replay', () => {
       { kind: 'recover', donor: 1, generation: undefined },
       { kind: 'recovery-follow', generation: 5 },
     ]);
-    expect(machine.reached(4)).toBe(false);
     expect(machine.reached(5)).toBe(true);
     expect(machine.replay).toBeUndefined();
     expect(machine.reached(5)).toBe(false);
+  });
+  test('that ends while it is told of a higher mark does not count, and another one begins', () => {
+    const { catchUp: machine } = catchUp();
+    machine.begin(1, 4);
+    machine.adjust({ ...record, number: 5, members: [1, 2, 3] }, true);
+    expect(machine.reached(4)).toBe(false);
+    expect(machine.nextDonor({ ...record, number: 5 }, [contact(1, 5)], 0)).toBe(1);
   });
   test('is given up when its donor is left out itself', () => {
     const { catchUp: machine, effects } = catchUp();

@@ -49,7 +49,7 @@ export class Node {
   counter = 0;
   /** What waits for a process that stands still. */
   inbox: NodeEvent[] | undefined;
-  replay: { readonly donor: NodeId; next: number; target: number | undefined } | undefined;
+  replay: { readonly donor: NodeId; next: number; target: number | undefined; mark: number } | undefined;
   readonly alarms: string[] = [];
 
   constructor(id: NodeId) {
@@ -318,7 +318,7 @@ export class Cluster {
       case 'configuration-changed':
         return this.#link(node, nodesOf(effect.configuration));
       case 'recover':
-        return void (node.replay = { donor: effect.donor, next: 0, target: effect.generation });
+        return void (node.replay = { donor: effect.donor, next: 0, target: effect.generation, mark: 0 });
       case 'recovery-follow':
         return void (node.replay!.target = effect.generation);
       case 'stop-recovery':
@@ -359,6 +359,11 @@ export class Cluster {
   #replay(node: Node): void {
     for (let count = 0; count < 20 && node.replay !== undefined; count += 1) {
       const { replay } = node;
+      const { target, mark } = replay;
+      if (target !== undefined && mark >= target) {
+        node.replay = undefined;
+        return this.step(node, { kind: 'recovery-reached', now: this.now, generation: target });
+      }
       const donor = this.node(replay.donor);
       const entry = donor.disk.history[replay.next];
       if (donor.machine === undefined || this.cut(donor.id, node.id)) {
@@ -371,7 +376,7 @@ export class Cluster {
       if (entry === undefined || node.replay !== replay) return;
       replay.next += 1;
       if (entry.kind === 'mark') {
-        this.step(node, { kind: 'recovery-reached', now: this.now, generation: entry.number });
+        replay.mark = entry.number;
       } else if (!node.machine!.isKnown(entry.gid)) {
         node.disk.history.push(entry);
         this.step(node, { kind: 'replayed', gids: [entry.gid] });
