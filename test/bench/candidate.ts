@@ -23,7 +23,6 @@ export interface Candidate {
 
 /** Why one candidate has no figures. */
 export interface Skipped {
-  readonly key: CandidateKey;
   readonly title: string;
   readonly reason: string;
   /** Installed, asked for, and yet not measurable. */

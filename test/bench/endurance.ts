@@ -45,7 +45,7 @@ const clientsAtEach = 4;
 const portOffset = 50;
 
 /** Sixty of them, each long enough to tell what the slowest answers took. */
-export const sliceSeconds = (minutes: number): number => Math.max(5, Math.round(minutes));
+const sliceSeconds = (minutes: number): number => Math.max(5, Math.round(minutes));
 
 const historyQuestion = `
   SELECT (SELECT coalesce(sum(pg_total_relation_size(oid)), 0) FROM pg_class

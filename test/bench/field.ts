@@ -62,19 +62,19 @@ export class FieldBuilder {
   }
 
   /** A candidate that fails is reported with its reason and does not spoil the run of the others. */
-  async #attempt<T>(key: CandidateKey, title: string, work: () => Promise<T>): Promise<T | undefined> {
+  async #attempt<T>(title: string, work: () => Promise<T>): Promise<T | undefined> {
     this.#report(`starting ${title}`);
     try {
       return await work();
     } catch (error) {
       this.#signal.throwIfAborted();
-      this.#skipped.push({ key, title, reason: (error as Error).message, failure: true });
+      this.#skipped.push({ title, reason: (error as Error).message, failure: true });
       return undefined;
     }
   }
 
-  #skip(key: CandidateKey, title: string): void {
-    this.#skipped.push({ key, title, reason: notInstalled, failure: false });
+  #skip(title: string): void {
+    this.#skipped.push({ title, reason: notInstalled, failure: false });
   }
 
   async build(): Promise<Field> {
@@ -93,14 +93,14 @@ export class FieldBuilder {
 
   async #directServer(): Promise<void> {
     const found = findPgbouncer();
-    if (this.#wants('pgbouncer') && found === undefined) this.#skip('pgbouncer', 'PgBouncer');
+    if (this.#wants('pgbouncer') && found === undefined) this.#skip('PgBouncer');
     if (!this.#wants('direct') && (!this.#wants('pgbouncer') || found === undefined)) return;
     const group = await this.#group('direct', 10, 1);
     for (const server of group.servers) await this.#pgbench.initialise(server, this.#options.scale);
     if (this.#wants('direct')) this.#candidates.push(directCandidate(group));
     if (!this.#wants('pgbouncer') || found === undefined) return;
     const folder = join(this.#folder, 'pgbouncer');
-    const started = await this.#attempt('pgbouncer', 'PgBouncer', () =>
+    const started = await this.#attempt('PgBouncer', () =>
       startPgbouncer(this.#stack, group, found.program, folder, this.#options.port + 30),
     );
     if (started === undefined) return;
@@ -112,7 +112,7 @@ export class FieldBuilder {
     const wanted = this.#wants('gateway', 'gateways') || this.#options.parts.includes('memory');
     if (!wanted) return undefined;
     const group = await this.#group('gateway', 0, 3);
-    const gateways = await this.#attempt('gateway', 'gateway', async () => {
+    const gateways = await this.#attempt('gateway', async () => {
       const launched = await launchGateways(group, this.#options.profileFolder, this.#signal);
       // Before the tables are filled, which leaves a heap that says more about loading than about relaying.
       if (this.#options.parts.includes('memory')) this.#slowReader = await this.#readSlowly(launched);
@@ -140,7 +140,7 @@ export class FieldBuilder {
 
   async #streaming(): Promise<void> {
     if (!this.#wants('streaming')) return;
-    const started = await this.#attempt('streaming', streamingTitle, async () => {
+    const started = await this.#attempt(streamingTitle, async () => {
       const folder = join(this.#folder, 'streaming');
       const candidate = await startStreaming(this.#stack, this.#options, folder, this.#options.port + 40);
       for (const target of candidate.targets) await this.#pgbench.initialise(target, this.#options.scale);
@@ -153,7 +153,7 @@ export class FieldBuilder {
   async #threeServers(): Promise<void> {
     const modes = (['native', 'snapshot'] as const).filter((mode) => this.#wants(`pgpool-${mode}`));
     const found = findPgpool();
-    if (found === undefined) for (const mode of modes) this.#skip(`pgpool-${mode}`, pgpoolTitle(mode));
+    if (found === undefined) for (const mode of modes) this.#skip(pgpoolTitle(mode));
     const usesPgpool = modes.length > 0 && found !== undefined;
     if (!usesPgpool && !this.#wants('limit')) return;
     const group = await this.#group('three', 20, 3);
@@ -165,7 +165,7 @@ export class FieldBuilder {
   }
 
   async #limit(group: ServerGroup): Promise<void> {
-    const made = await this.#attempt('limit', 'limit', async () => {
+    const made = await this.#attempt('limit', async () => {
       const candidate = await limitCandidate(group);
       for (const server of candidate.servers) await this.#pgbench.initialise(server, this.#options.scale);
       return candidate;
@@ -176,7 +176,7 @@ export class FieldBuilder {
   async #pgpool(mode: PgpoolMode, group: ServerGroup, program: string): Promise<void> {
     const folder = join(this.#folder, `pgpool-${mode}`);
     const port = this.#options.port + (mode === 'native' ? 32 : 34);
-    const started = await this.#attempt(`pgpool-${mode}`, pgpoolTitle(mode), async () => {
+    const started = await this.#attempt(pgpoolTitle(mode), async () => {
       const candidate = await startPgpool(this.#stack, mode, group, program, folder, port);
       // Past Pgpool-II: pgbench's rows are the same each time, and the faster way is not what is measured.
       for (const server of candidate.servers) await this.#pgbench.initialise(server, this.#options.scale);

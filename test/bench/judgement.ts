@@ -10,6 +10,7 @@ import type { Machine } from './machine.ts';
 import type { Sample } from './measurement.ts';
 import type { NodeCountOutcome, WriteCost } from './node-count.ts';
 import type { BenchOptions } from './options.ts';
+import { coreShare } from './own-cores.ts';
 import type { IdleSessionsOutcome } from './sessions.ts';
 import type { SlowReaderOutcome } from './slow-reader.ts';
 
@@ -23,6 +24,8 @@ export interface Outcome {
   readonly idleAfter: Idle | undefined;
   readonly slowReader: SlowReaderOutcome | undefined;
   readonly bulk: BulkOutcome | undefined;
+  /** As if each process had a core of its own. */
+  readonly bulkApart: BulkOutcome | undefined;
   readonly commits: CommitLatencyOutcome | undefined;
   readonly nodeCount: NodeCountOutcome | undefined;
   readonly idleSessions: IdleSessionsOutcome | undefined;
@@ -56,7 +59,11 @@ export function judge(outcome: Outcome): Judgement[] {
   if (outcome.nodeCount !== undefined) judgements.push(judgeNodeCount(outcome.nodeCount));
   if (outcome.idleSessions !== undefined) judgements.push(...judgeSessions(outcome.idleSessions));
   if (outcome.endurance !== undefined) judgements.push(...judgeEndurance(outcome.endurance));
-  if (outcome.bulk !== undefined) judgements.push(...judgeBulk(outcome.bulk));
+  if (outcome.bulk !== undefined) judgements.push(...judgeBulk(outcome.bulk, 'bulk'));
+  if (outcome.bulkApart !== undefined) {
+    const share = `each process on a core of its own (simulated: ${(100 * coreShare).toFixed(0)} % of one)`;
+    judgements.push(...judgeBulk(outcome.bulkApart, `bulk, ${share}`));
+  }
   for (const { title, agree } of outcome.agreement.filter((one) => one.title.startsWith('gateway'))) {
     judgements.push({ text: `${title}: the same data on all servers afterwards`, met: agree, strict: true });
   }
@@ -104,28 +111,28 @@ function judgeSessions(outcome: IdleSessionsOutcome): Judgement[] {
   return [{ text: memory, met: megabytes.during < 250, strict: true }, compare('p50'), compare('p99')];
 }
 
-function judgeBulk(bulk: BulkOutcome): Judgement[] {
-  if ('failure' in bulk) return [{ text: `bulk: ${bulk.failure}`, met: false, strict: true }];
+function judgeBulk(bulk: BulkOutcome, title: string): Judgement[] {
+  if ('failure' in bulk) return [{ text: `${title}: ${bulk.failure}`, met: false, strict: true }];
   const { copyRatio, updateRatio, copyCpuUs, updateCpuUs, peakMegabytes } = bulk;
   const cpu = (us: number | undefined): string =>
     us === undefined ? '' : `, CPU of the gateways ${us.toFixed(1)} µs a row`;
   const peak = peakMegabytes === undefined ? [] : [`a gateway had at most ${peakMegabytes.toFixed(0)} MB`];
   return [
     {
-      text: `COPY of ${copiedRows} rows: ${copyRatio.toFixed(2)} × direct (aim: at least 0.35)${cpu(copyCpuUs)}`,
+      text: `${title}, COPY of ${copiedRows} rows: ${copyRatio.toFixed(2)} × direct (aim: at least 0.35)${cpu(copyCpuUs)}`,
       met: copyRatio >= 0.35,
       strict: false,
     },
     {
-      text: `update of ${updatedRows} rows: ${updateRatio.toFixed(1)} × its time on one server (aim: below 3)${cpu(updateCpuUs)}`,
+      text: `${title}, update of ${updatedRows} rows: ${updateRatio.toFixed(1)} × its time on one server (aim: below 3)${cpu(updateCpuUs)}`,
       met: updateRatio < 3,
       strict: false,
     },
     ...peak.map((text) => ({
-      text: `bulk: ${text} (limit: 300)`,
+      text: `${title}: ${text} (limit: 300)`,
       met: (peakMegabytes ?? 0) < 300,
       strict: true,
     })),
-    { text: 'bulk: the same rows on all servers afterwards', met: bulk.agree, strict: true },
+    { text: `${title}: the same rows on all servers afterwards`, met: bulk.agree, strict: true },
   ];
 }

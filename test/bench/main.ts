@@ -14,8 +14,10 @@ import { observeIdle } from './gateway.ts';
 import { judge, type Outcome } from './judgement.ts';
 import { describeMachine } from './machine.ts';
 import { measureAll, warmUp, type Measuring } from './measurement.ts';
+import type { Skipped } from './candidate.ts';
 import { measureNodeCount } from './node-count.ts';
 import { readOptions, usage, UsageError, type BenchOptions } from './options.ts';
+import { ownCoresProblem } from './own-cores.ts';
 import { findPgbench, Pgbench } from './pgbench.ts';
 import { formatReport } from './report.ts';
 import { query, serversAgree } from './server-group.ts';
@@ -53,12 +55,17 @@ async function attempt<T>(signal: AbortSignal, work: () => Promise<T>): Promise<
   }
 }
 
-async function bulkOf(field: Field, folder: string, signal: AbortSignal): Promise<BulkOutcome> {
+async function bulkOf(
+  field: Field,
+  apart: boolean,
+  folder: string,
+  signal: AbortSignal,
+): Promise<BulkOutcome> {
   const direct = field.candidates.find(({ key }) => key === 'direct')?.targets[0];
   const { gateways } = field;
   if (direct === undefined || gateways === undefined)
     return { failure: 'needs the candidates direct and gateway' };
-  return attempt(signal, () => measureBulk(direct, gateways, folder, signal, report));
+  return attempt(signal, () => measureBulk(direct, gateways, apart, folder, signal, report));
 }
 
 async function commitsOf(field: Field, measuring: Measuring, folder: string, signal: AbortSignal) {
@@ -95,6 +102,12 @@ async function ownClusters(measuring: Measuring, folder: string, signal: AbortSi
   };
 }
 
+/** What this machine cannot do is left out by name. */
+function skippedParts({ parts }: BenchOptions): Skipped[] {
+  const reason = parts.includes('apart') ? ownCoresProblem() : undefined;
+  return reason === undefined ? [] : [{ title: 'bulk on cores of their own', reason, failure: false }];
+}
+
 async function runField(measuring: Measuring, folder: string, signal: AbortSignal) {
   const { options, pgbench, workloads } = measuring;
   await using stack = new AsyncDisposableStack();
@@ -109,17 +122,21 @@ async function runField(measuring: Measuring, folder: string, signal: AbortSigna
   return {
     versions: field.versions,
     samples,
-    skipped: field.skipped,
+    skipped: [...field.skipped, ...skippedParts(options)],
     idle: field.gateways?.idle,
     idleAfter:
       samples.length === 0 || field.gateways === undefined
         ? undefined
         : await observeIdle(field.gateways.pids, signal),
     slowReader: field.slowReader,
-    bulk: options.parts.includes('bulk') ? await bulkOf(field, folder, signal) : undefined,
+    bulk: options.parts.includes('bulk') ? await bulkOf(field, false, folder, signal) : undefined,
     commits: options.parts.includes('latency')
       ? await commitsOf(field, measuring, folder, signal)
       : undefined,
+    bulkApart:
+      options.parts.includes('apart') && ownCoresProblem() === undefined
+        ? await bulkOf(field, true, folder, signal)
+        : undefined,
     agreement: workloads.some((workload) => workload.writes) ? await compareServers(field) : [],
   };
 }

@@ -1,6 +1,7 @@
 /** The measurements: all candidates in each round, in alternating order, so that a slow minute of the machine meets them all. */
 import type { Candidate } from './candidate.ts';
 import type { BenchOptions, CandidateKey, WorkloadKey } from './options.ts';
+import { isPlanned } from './plan.ts';
 import type { Pgbench, PgbenchResult } from './pgbench.ts';
 import { cpuTimeOfTrees, hasProcessFigures } from './process-figures.ts';
 import { vacuumHotTables } from './server-group.ts';
@@ -99,13 +100,17 @@ async function measure(
   return sample;
 }
 
+function runs({ options }: Measuring, candidate: Candidate, { key }: Workload, clients?: number): boolean {
+  return candidate.workloads.includes(key) && isPlanned(options, key, candidate.key, clients);
+}
+
 /**
  * Without this the first rounds would measure the compiler of V8 and empty caches: a gateway's CPU time for a
  * transaction falls for the first thousands of them, to about half (TPC-B, 8 clients).
  */
 export async function warmUp(measuring: Measuring, candidates: readonly Candidate[]): Promise<void> {
   for (const candidate of candidates) {
-    for (const workload of measuring.workloads.filter((one) => candidate.workloads.includes(one.key))) {
+    for (const workload of measuring.workloads.filter((one) => runs(measuring, candidate, one))) {
       await measure(measuring, candidate, workload, 8, 0, measuring.options.warmUpSeconds);
     }
   }
@@ -122,7 +127,7 @@ export async function measureAll(measuring: Measuring, candidates: readonly Cand
       for (const clients of measuring.options.clients) {
         for (const candidate of order) {
           const cell = `${candidate.key} ${workload.key} ${clients}`;
-          if (given.has(cell) || !candidate.workloads.includes(workload.key)) continue;
+          if (given.has(cell) || !runs(measuring, candidate, workload, clients)) continue;
           const sample = await measure(
             measuring,
             candidate,

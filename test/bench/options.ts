@@ -24,8 +24,8 @@ export const workloadKeys = [
 ] as const;
 export type WorkloadKey = (typeof workloadKeys)[number];
 
-/** What is measured besides speeds; the last three have clusters of their own, take long, and are done when they are named. */
-export const partKeys = ['memory', 'bulk', 'latency', 'nodes', 'sessions', 'endurance'] as const;
+/** What is measured besides speeds; the last four take long and are done when they are named, three with clusters of their own. */
+const partKeys = ['memory', 'bulk', 'latency', 'apart', 'nodes', 'sessions', 'endurance'] as const;
 export type PartKey = (typeof partKeys)[number];
 
 const usualParts: readonly PartKey[] = ['memory', 'bulk', 'latency'];
@@ -34,6 +34,7 @@ const needs: Record<PartKey, readonly CandidateKey[]> = {
   memory: ['gateway'],
   bulk: ['direct', 'gateway'],
   latency: ['gateway', 'limit'],
+  apart: ['direct', 'gateway'],
   nodes: [],
   sessions: [],
   endurance: [],
@@ -57,6 +58,8 @@ export interface BenchOptions {
   readonly major: PostgresMajor;
   /** The first of the ports that the servers and proxies use. */
   readonly port: number;
+  /** Only what README.md's table needs, see `plan.ts`. */
+  readonly table: boolean;
   readonly output: 'text' | 'markdown' | 'json';
   /** Where the gateways' CPU profiles go; undefined: none are taken. */
   readonly profileFolder: string | undefined;
@@ -72,15 +75,27 @@ export const usage = `npm run bench -- [options]
                  and only these workloads: ${workloadKeys.join(', ')}
                  and only these parts: ${partKeys.join(', ')}
                    memory: 400 MB to a slow reader; bulk: COPY and a big update; latency: the steps of a commit;
-                   only when named: nodes: five nodes instead of three; sessions: thousands that are idle;
-                   endurance: a mixed load for a long time
+                   only when named: apart: bulk as if each process had a core of its own; nodes: five nodes
+                   instead of three; sessions: thousands that are idle; endurance: a mixed load for a long time
   --sessions N   how many idle sessions (4000)
   --minutes N    length of the endurance run (60)
   --pg N         PostgreSQL's major version: ${postgresMajors.join(', ')} (18)
   --port N       first port of the servers and proxies (24001)
+  --table        the table of README.md: all of it but endurance, in about 20 minutes (--rounds 5 --seconds 2
+                 --warm-up 5 --scale 50, other numbers of clients for each kind of work)
   --markdown     the report as Markdown
   --json         the report as JSON with every single measurement
   --profile DIR  the gateways write CPU profiles (.cpuprofile) to DIR when they end`;
+
+/** Without `--table`, and with it. */
+const usual = { seconds: '4', rounds: '5', 'warm-up': '12', scale: '10', only: '' };
+const forTable: typeof usual = {
+  seconds: '2',
+  rounds: '5',
+  'warm-up': '5',
+  scale: '50',
+  only: 'select,select-new,update,tpcb,memory,bulk,latency,apart,nodes,sessions',
+};
 
 /** A sentence for the user about his options. */
 export class UsageError extends Error {}
@@ -122,26 +137,29 @@ function selection(words: readonly string[]): Selection {
 /** Undefined: help was asked for. Throws UsageError. */
 export function readOptions(args: readonly string[]): BenchOptions | undefined {
   const text = (fallback: string) => ({ type: 'string', default: fallback }) as const;
-  const { values } = parseArgs({
+  const either = { type: 'string' } as const;
+  const { values: given } = parseArgs({
     args: [...args],
     options: {
-      seconds: text('4'),
-      rounds: text('5'),
-      'warm-up': text('12'),
+      seconds: either,
+      rounds: either,
+      'warm-up': either,
       clients: text('1,8,32'),
-      scale: text('10'),
-      only: text(''),
+      scale: either,
+      only: either,
       minutes: text('60'),
       sessions: text('4000'),
       pg: text('18'),
       port: text('24001'),
       profile: { type: 'string' },
+      table: { type: 'boolean', default: false },
       markdown: { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
     },
   });
-  if (values.help) return undefined;
+  if (given.help) return undefined;
+  const values = { ...(given.table ? forTable : usual), ...given };
   const major = postgresMajors.find((known) => String(known) === values.pg);
   if (major === undefined)
     throw new UsageError(`--pg is one of ${postgresMajors.join(', ')}, not ${values.pg}`);
@@ -158,6 +176,7 @@ export function readOptions(args: readonly string[]): BenchOptions | undefined {
     minutes: wholeNumber('minutes', values.minutes, 1, 10_000),
     major,
     port: wholeNumber('port', values.port, 1024, 65_000),
+    table: values.table,
     output: values.json ? 'json' : values.markdown ? 'markdown' : 'text',
     profileFolder: values.profile,
   };

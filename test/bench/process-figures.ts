@@ -16,12 +16,13 @@ function statFields(pid: number): string[] | undefined {
   }
 }
 
-function parentOf(pid: number): number {
+/** 0 when it has ended. */
+export function parentOf(pid: number): number {
   return Number(statFields(pid)?.[1] ?? 0);
 }
 
 /** The process and all its descendants; proxies of other makers fork one process for each client. */
-export function processTree(root: number): number[] {
+function processTree(root: number): number[] {
   const pids = readdirSync('/proc').map(Number).filter(Number.isInteger);
   const parents = new Map(pids.map((pid) => [pid, parentOf(pid)]));
   const tree = [root];

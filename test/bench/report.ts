@@ -4,6 +4,7 @@ import { enduranceTable } from './endurance-judgement.ts';
 import type { Idle } from './gateway.ts';
 import { judge, type Outcome } from './judgement.ts';
 import type { CandidateKey } from './options.ts';
+import { formatReadmeTable } from './readme-table.ts';
 import { ratio, summarise, type Cell, type Row } from './summary.ts';
 import { formatTable } from './table.ts';
 import { workloadTitles } from './workload.ts';
@@ -128,6 +129,7 @@ function heading(outcome: Outcome): string[] {
 export function formatReport(outcome: Outcome): string {
   if (outcome.options.output === 'json')
     return JSON.stringify({ ...outcome, judgements: judge(outcome) }, null, 2);
+  if (outcome.options.table) return formatReadmeTable(outcome, heading(outcome), judge(outcome));
   const markdown = outcome.options.output === 'markdown';
   const rows = summarise(outcome.options, outcome.samples).filter((row) => row.cells.size > 0);
   const bullets = (lines: readonly string[]) => lines.map((line) => `- ${line}`).join('\n');

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { isPlanned } from '../../bench/plan.ts';
 import { candidateKeys, readOptions, UsageError, workloadKeys } from '../../bench/options.ts';
 
 const chosen = (only: string) => {
@@ -36,4 +37,17 @@ test('a part alone brings the candidates that it needs, and no workload', () => 
 test('what nobody knows is refused by name', () => {
   expect(() => chosen('gatway')).toThrow(/not gatway$/);
   expect(() => readOptions(['--minutes', '0'])).toThrow(UsageError);
+});
+
+test('--table measures reads at all numbers of clients, and writes at those of the goals', () => {
+  const options = readOptions(['--table', '--rounds', '1'])!;
+  expect(options).toMatchObject({ rounds: 1, seconds: 2, scale: 50, table: true, candidates: candidateKeys });
+  expect(options.parts).toEqual(['memory', 'bulk', 'latency', 'apart', 'nodes', 'sessions']);
+  expect(isPlanned(options, 'select', 'pgbouncer', 1)).toBe(true);
+  expect(isPlanned(options, 'select', 'streaming', 8)).toBe(false);
+  expect(isPlanned(options, 'update', 'limit', 32)).toBe(true);
+  expect(isPlanned(options, 'update', 'limit', 1)).toBe(false);
+  expect(isPlanned(options, 'tpcb', 'gateways')).toBe(true);
+  expect(isPlanned(options, 'tpcb-extended', 'gateway')).toBe(false);
+  expect(isPlanned(readOptions([])!, 'update', 'limit', 1)).toBe(true);
 });
