@@ -13,7 +13,8 @@ import { diskFindings, fileFindings, portFindings, type SecretFile } from './doc
 import { peerFindings, serverFactsQuery, type ServerFacts } from './doctor/peer-findings.ts';
 import { checkServer, connectForCheck, type Queryable, type ServerFinding } from '../io/postgres-check.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
-import { settingsOf, withConfigOptions } from './config-options.ts';
+import { configFile, settingsOf, withConfigOptions } from './config-options.ts';
+import { say } from './output.ts';
 
 export interface Section {
   readonly title: string;
@@ -40,7 +41,7 @@ export function findingsText(findings: readonly ServerFinding[]): string {
 }
 
 /** All sections, and one line that sums them up. */
-export function reportText(sections: readonly Section[]): string {
+function reportText(sections: readonly Section[]): string {
   const all = sections.flatMap(({ findings }) => findings);
   const must = all.filter(({ ok, must: isMust }) => !ok && isMust).length;
   const advised = all.filter(({ ok, must: isMust }) => !ok && !isMust).length;
@@ -147,13 +148,13 @@ export const checkCommand: CommandModule<object, { config: string | undefined; j
       ),
   handler: async (args) => {
     const settings = settingsOf(args);
-    const sections = await examined(settings, args.config ?? process.env['MTM_CONFIG']);
+    const sections = await examined(settings, configFile(args));
     const findings = sections.flatMap(({ title, findings: of }) =>
       of.map((each) => ({ area: title, ...each })),
     );
     const ok = findings.every((finding) => finding.ok || !finding.must);
     const text = args.json ? JSON.stringify({ ok, findings }, null, 2) : reportText(sections);
-    process.stdout.write(`${text}\n`);
+    say(text);
     process.exitCode = ok ? 0 : 1;
   },
 };

@@ -7,6 +7,8 @@ import { loadConfig } from '../config/loading.ts';
 import { reachableHost } from '../config/reachable-host.ts';
 import { ClusterClient, type Answer, type ClusterTarget } from '../io/cluster-client.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
+import { configFile, configOption } from './config-options.ts';
+import { say, sayRemarks } from './output.ts';
 import { listText, objectsOf, tableText } from './table.ts';
 
 interface TargetArguments {
@@ -20,12 +22,7 @@ export interface LookArguments extends TargetArguments {
 
 export function withTarget<T>(command: Argv<T>) {
   return command
-    .option('config', {
-      alias: 'c',
-      type: 'string',
-      requiresArg: true,
-      describe: 'gateway.yaml of a gateway on this machine (or the variable MTM_CONFIG)',
-    })
+    .option('config', configOption('gateway.yaml of a gateway on this machine'))
     .option('url', {
       type: 'string',
       requiresArg: true,
@@ -40,7 +37,7 @@ export function withTarget<T>(command: Argv<T>) {
  */
 export function targetsOf(args: TargetArguments): readonly [ClusterTarget, ...ClusterTarget[]] {
   if (args.url !== undefined) return [{ url: args.url }];
-  const file = args.config ?? process.env['MTM_CONFIG'];
+  const file = configFile(args);
   if (file === undefined) {
     throw new GatewayError('config-invalid', 'which gateway? name one with --config FILE or --url URL');
   }
@@ -55,6 +52,16 @@ export function targetsOf(args: TargetArguments): readonly [ClusterTarget, ...Cl
   return [target(postgres.database), ...moreDatabases.map(target)];
 }
 
+/** The same gateway, and that database. Throws config-invalid. */
+export function withDatabase(target: ClusterTarget, database: string): ClusterTarget {
+  if (!('url' in target)) return { ...target, database };
+  if (!URL.canParse(target.url))
+    throw new GatewayError('config-invalid', '--url must be postgresql://user@host:port');
+  const url = new URL(target.url);
+  url.pathname = `/${encodeURIComponent(database)}`;
+  return { url: url.href };
+}
+
 export async function using<T>(
   client: ClusterClient,
   work: (client: ClusterClient) => Promise<T>,
@@ -64,10 +71,6 @@ export async function using<T>(
   } finally {
     await client.end();
   }
-}
-
-export function say(text: string): void {
-  process.stdout.write(`${text}\n`);
 }
 
 function lookCommand(
@@ -153,7 +156,7 @@ export const dropNodeCommand: CommandModule<object, TargetArguments & { readonly
     let removed = false;
     for (const target of targetsOf(args)) {
       const remarks = await using(await ClusterClient.open(target), (open) => open.dropNode(node));
-      for (const remark of remarks) say(remark.replace('[multimaster] ', ''));
+      sayRemarks(remarks);
       removed ||= remarks.length === 0;
     }
     if (removed) say(`node ${node} was removed; to return it, add it as a new node with a new copy`);

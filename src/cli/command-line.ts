@@ -1,25 +1,13 @@
 /**
  * The command line: one command a file, put together here. Rule: what is expected to go wrong (GatewayError,
- * a wrong
- * flag) is one clear sentence on standard error and an exit code; a stack trace means a bug of ours.
+ * a wrong flag) is one clear sentence on standard error and an exit code; a stack trace means a bug of ours.
  * Exit codes: 0 done, 1 failed, 2 wrong configuration or usage, 70 our own bug.
  */
-import yargs from 'yargs';
+import yargs, { type Argv } from 'yargs';
 import { nearestName } from '../config/nearest-name.ts';
 import { settings } from '../config/settings.ts';
 import { gatewayVersion } from '../config/version.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
-import { checkCommand } from './check.ts';
-import { addNodeCommand, dropNodeCommand, nodesCommand, statusCommand } from './cluster-commands.ts';
-import { compareCommand } from './compare.ts';
-import { alterSequencesCommand, checkQueryCommand } from './comparison-commands.ts';
-import { devCommand } from './dev.ts';
-import { forgetClusterCommand } from './forget-cluster.ts';
-import { initCommand } from './init.ts';
-import { joinCommand } from './join.ts';
-import { prepareUpgradeCommand } from './prepare-upgrade.ts';
-import { reloadCommand } from './reload.ts';
-import { repairCommand } from './repair.ts';
 import { serveCommand } from './serve.ts';
 
 /** A wrong flag or command, in yargs' words. */
@@ -47,15 +35,17 @@ const flagNames = [
   'pgdata',
   'pg-bin',
   'url',
+  ...['referee', 'databases'],
+  ...['database', 'cluster', 'dir', 'postgres-port', 'user', 'password-file'],
   ...['undo', 'wait', 'for'],
-  ...['table', 'exclude', 'jobs', 'details', 'database', 'max-time', 'verbose'],
+  ...['table', 'exclude', 'jobs', 'details', 'max-time', 'verbose'],
   ...['key', 'all-differences', 'max-rows', 'dry-run', 'apply', 'yes'],
   'help',
   'version',
 ];
 
 /** `Unknown argument: x` of yargs, with what was probably meant. */
-export function usageSentence(message: string): string {
+function usageSentence(message: string): string {
   const unknown = /^Unknown (?:arguments?|commands?): ([^,\s]+)/.exec(message)?.[1];
   if (unknown === undefined) return message;
   const flags = [...flagNames, ...settings.map((setting) => setting.flag)];
@@ -78,26 +68,18 @@ function complete(
   );
 }
 
-function commandLine(args: readonly string[]) {
-  return yargs([...args])
+/** A gateway that runs for months keeps what was read: for `serve` nothing of the other commands is. */
+async function withCommands(words: Argv, first: string | undefined): Promise<Argv> {
+  if (first === 'serve') return words.command(serveCommand);
+  const { addCommands } = await import('./commands.ts');
+  return addCommands(words);
+}
+
+async function commandLine(args: readonly string[]): Promise<Argv> {
+  const words = yargs([...args])
     .scriptName('mtm-gateway')
-    .usage('$0: synchronous multi-master for stock PostgreSQL 15-18\n\nUsage: $0 <command> [options]')
-    .command(devCommand)
-    .command(initCommand)
-    .command(serveCommand)
-    .command(checkCommand)
-    .command(reloadCommand)
-    .command(statusCommand)
-    .command(nodesCommand)
-    .command(addNodeCommand)
-    .command(joinCommand)
-    .command(dropNodeCommand)
-    .command(prepareUpgradeCommand)
-    .command(forgetClusterCommand)
-    .command(compareCommand)
-    .command(repairCommand)
-    .command(checkQueryCommand)
-    .command(alterSequencesCommand)
+    .usage('$0: synchronous multi-master for stock PostgreSQL 15-18\n\nUsage: $0 <command> [options]');
+  return (await withCommands(words, args[0]))
     .completion('completion', 'Print a script for the completion of bash or zsh', complete)
     .demandCommand(1, 'which command? mtm-gateway --help lists them')
     .example('$0 dev', 'three nodes on this machine, on ports 7001, 7002 and 7003')
@@ -142,7 +124,7 @@ function failure(error: unknown): number {
 export async function runCommandLine(args: readonly string[]): Promise<number> {
   process.exitCode = 0;
   try {
-    await commandLine(args).parseAsync();
+    await (await commandLine(args)).parseAsync();
     return Number(process.exitCode);
   } catch (error) {
     return failure(error);

@@ -10,7 +10,8 @@ import { comparisonDefaults, mostDetails, mostJobs } from '../core/comparison/op
 import { ClusterClient, type ClusterTarget } from '../io/cluster-client.ts';
 import type { CopyProgress } from '../io/recovery/base-backup-receiver.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
-import { say, targetsOf, using, withTarget, type LookArguments } from './cluster-commands.ts';
+import { targetsOf, using, withDatabase, withTarget, type LookArguments } from './cluster-commands.ts';
+import { say } from './output.ts';
 import { newsText, verdictText } from './comparison-text.ts';
 import { CopyProgressLine } from './copy-progress.ts';
 
@@ -81,12 +82,7 @@ export const compareCommand: CommandModule<object, CompareArguments> = {
   describe: 'Compare everything on all nodes at the same moment; exit code 1 if they differ',
   builder: withOptions,
   handler: async (args) => {
-    const targets = targetsOf(args);
-    const chosen = targets
-      .map((target) => inDatabase(target, args.database))
-      .filter((each) => each !== undefined);
-    if (chosen.length === 0)
-      throw new GatewayError('config-invalid', `the gateway has no database ${args.database}`);
+    const chosen = chosenTargets(args);
     let code = 0;
     for (const target of chosen) {
       if (!args.json && chosen.length > 1 && 'database' in target) say(`database ${target.database}`);
@@ -97,13 +93,22 @@ export const compareCommand: CommandModule<object, CompareArguments> = {
   },
 };
 
+/** As targetsOf, but of --database alone where it is given. Throws config-invalid when there is none. */
+export function chosenTargets(
+  args: LookArguments & { readonly database: string | undefined },
+): readonly [ClusterTarget, ...ClusterTarget[]] {
+  const [first, ...more] = targetsOf(args)
+    .map((target) => inDatabase(target, args.database))
+    .filter((target) => target !== undefined);
+  if (first !== undefined) return [first, ...more];
+  throw new GatewayError('config-invalid', `the gateway has no database ${args.database}`);
+}
+
 /** Undefined: it is another database. */
 export function inDatabase(target: ClusterTarget, database: string | undefined): ClusterTarget | undefined {
   if (database === undefined) return target;
   if (!('url' in target)) return target.database === database ? target : undefined;
-  const url = new URL(target.url);
-  url.pathname = `/${encodeURIComponent(database)}`;
-  return { url: url.href };
+  return withDatabase(target, database);
 }
 
 /** Its exit code. */

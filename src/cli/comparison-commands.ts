@@ -4,7 +4,8 @@
  */
 import type { CommandModule } from 'yargs';
 import { ClusterClient } from '../io/cluster-client.ts';
-import { say, targetsOf, using, withTarget, type LookArguments } from './cluster-commands.ts';
+import { targetsOf, using, withTarget, type LookArguments } from './cluster-commands.ts';
+import { say } from './output.ts';
 
 const asJson = { type: 'boolean', default: false, describe: 'The result as JSON' } as const;
 

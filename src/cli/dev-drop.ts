@@ -10,6 +10,8 @@ import { bothParts, stopNode } from '../io/launcher/embedded-cluster.ts';
 import type { NodeLayout } from '../io/launcher/node-layout.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
 import { askGateway, databasesOf, onlineMember } from './dev-join.ts';
+import { nodeOf } from './dev-nodes.ts';
+import { say, sayRemarks } from './output.ts';
 
 export interface DevDropArguments {
   readonly data: string;
@@ -21,10 +23,6 @@ const noticeLimitMs = 20_000;
 const againMs = 200;
 /** Still in contact; or no election without it has come about yet. */
 const passing = ['55006', '57P03'];
-
-function say(line: string): void {
-  process.stdout.write(`${line}\n`);
-}
 
 async function dropNode(member: NodeLayout, database: string, node: number): Promise<string[]> {
   const deadline = performance.now() + noticeLimitMs;
@@ -61,19 +59,13 @@ export async function devDrop(args: DevDropArguments): Promise<void> {
   const lock = lockNodes(existingClusterFolder(args.data).folder);
   try {
     const cluster = existingClusterFolder(args.data);
-    const joining = cluster.joining?.layout;
-    const all = joining === undefined ? cluster.nodes : [...cluster.nodes, joining];
-    const layout = all.find(({ node }) => node === args.node);
-    if (layout === undefined) {
-      const numbers = all.map(({ node }) => node).join(', ');
-      throw new GatewayError('config-invalid', `--node ${args.node}: the cluster has the nodes ${numbers}`);
-    }
+    const layout = nodeOf(cluster, args.node);
     const member = await onlineMember(cluster.nodes, ({ node }) => node !== args.node);
     const stopped = await stopNode(layout, bothParts);
     if (stopped.length > 0) say(`node ${args.node}: ${stopped.join(' and ')} stopped`);
     for (const database of databasesOf(cluster)) {
       const remarks = await dropNode(member, database, args.node);
-      for (const remark of remarks) say(remark.replace('[multimaster] ', ''));
+      sayRemarks(remarks);
     }
     saveDropped(cluster.folder, args.node);
     if (!existsSync(layout.folder)) return say(`node ${args.node} was removed`);

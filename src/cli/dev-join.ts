@@ -39,6 +39,7 @@ import { lastLines, waitUntil } from '../io/launcher/process-control.ts';
 import { formatLsn } from '../io/postgres/lsn-text.ts';
 import { removeRestoreSettings } from '../io/recovery/restore-settings.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
+import { say } from './output.ts';
 import { copyServer } from './server-copy.ts';
 
 export interface DevJoinArguments {
@@ -48,13 +49,10 @@ export interface DevJoinArguments {
 }
 
 const onlineLimitMs = 3_600_000;
+
 /** Each has nodes of its own: what changes them is said in all. */
 export function databasesOf({ moreDatabases }: ClusterFolder): readonly string[] {
   return [embeddedDatabase, ...moreDatabases];
-}
-
-function say(line: string): void {
-  process.stdout.write(`${line}\n`);
 }
 
 /** Asks through the gateway of `node`, in one of the cluster's databases. */

@@ -1,7 +1,6 @@
 /**
  * `mtm-gateway dev`: a cluster of embedded servers on this machine, in the foreground; `dev start`, `dev
- * stop` and
- * `dev status` work on it from another terminal.
+ * stop` and `dev status` work on it from another terminal.
  */
 import type { Argv, CommandModule } from 'yargs';
 import {
@@ -37,11 +36,9 @@ import { postgresMajors, type PostgresMajor } from '../io/launcher/server-binari
 import { GatewayError } from '../lib/gateway-error.ts';
 import { devDrop } from './dev-drop.ts';
 import { devJoin } from './dev-join.ts';
+import { allNodes, nodeOf } from './dev-nodes.ts';
+import { say } from './output.ts';
 import { endOfNpm, stopSignals } from './signals.ts';
-
-function say(line: string): void {
-  process.stdout.write(`${line}\n`);
-}
 
 function numberOption(name: string, text: string, minimum: number, maximum: number): number {
   const value = /^[0-9]+$/.test(text) ? Number(text) : Number.NaN;
@@ -116,8 +113,9 @@ async function startItsReferee(
 
 /** Orderly: gateways, servers, and last the referee; of the nodes that there are now. */
 async function stopAll({ folder }: ClusterFolder): Promise<string[]> {
-  const { nodes, joining, referee } = existingClusterFolder(folder);
-  const stopped = await stopCluster(joining === undefined ? nodes : [...nodes, joining.layout]);
+  const cluster = existingClusterFolder(folder);
+  const { referee } = cluster;
+  const stopped = await stopCluster(allNodes(cluster));
   if (referee !== undefined && (await stopReferee(referee))) stopped.push('referee');
   return stopped;
 }
@@ -197,19 +195,6 @@ async function dev(args: DevArguments): Promise<void> {
   } finally {
     lock.release();
   }
-}
-
-/** Those that are being added are of interest, too. */
-function allNodes({ nodes, joining }: ClusterFolder): NodeLayout[] {
-  return joining === undefined ? [...nodes] : [...nodes, joining.layout];
-}
-
-function nodeOf(cluster: ClusterFolder, number: number): NodeLayout {
-  const nodes = allNodes(cluster);
-  const node = nodes.find((candidate) => candidate.node === number);
-  if (node !== undefined) return node;
-  const numbers = nodes.map((one) => one.node).join(', ');
-  throw new GatewayError('config-invalid', `--node ${number}: the cluster has the nodes ${numbers}`);
 }
 
 function partsOf(only: Part | undefined): readonly Part[] {

@@ -10,7 +10,7 @@ import { createInterface } from 'node:readline/promises';
 import type { CommandModule } from 'yargs';
 import { loadConfig } from '../config/loading.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
-import { say } from './cluster-commands.ts';
+import { say } from './output.ts';
 
 export interface InitArguments {
   readonly nodes: string | undefined;
@@ -80,8 +80,7 @@ export function gatewayFile(
   nodes: readonly PlannedNode[],
   args: Pick<InitArguments, 'cluster' | 'user' | 'password-file' | 'referee'> & { readonly database: string },
 ): string {
-  const local = isLoopback(node.host);
-  const everywhere = local ? node.host : '0.0.0.0';
+  const listenHost = isLoopback(node.host) ? node.host : '0.0.0.0';
   const conninfo = ({ host, port }: PlannedNode): string =>
     `postgresql://${host.includes(':') ? `[${host}]` : host}:${port}/${encodeURIComponent(args.database)}`;
   const password = args['password-file'];
@@ -94,8 +93,8 @@ export function gatewayFile(
     `cluster_secret_file: ${secretName}`,
     '',
     '# Clients, the other gateways, and health (reachable from this machine only).',
-    `listen: {host: ${JSON.stringify(everywhere)}, port: ${node.port}}`,
-    `peer_listen: {host: ${JSON.stringify(everywhere)}, port: ${node.peerPort}}`,
+    `listen: {host: ${scalar(listenHost)}, port: ${node.port}}`,
+    `peer_listen: {host: ${scalar(listenHost)}, port: ${node.peerPort}}`,
     `http: {host: 127.0.0.1, port: ${node.httpPort}}`,
     '',
     '# The PostgreSQL of this node; the user must be a superuser.',
@@ -110,11 +109,11 @@ export function gatewayFile(
     peers.length === 0 ? 'peers: []' : 'peers:',
     ...peers.flatMap((peer) => [
       `  - id: ${peer.id}`,
-      `    host: ${JSON.stringify(peer.host)}`,
+      `    host: ${scalar(peer.host)}`,
       `    port: ${peer.peerPort}`,
-      `    conninfo: ${JSON.stringify(conninfo(peer))}`,
+      `    conninfo: ${scalar(conninfo(peer))}`,
     ]),
-    ...(args.referee === undefined ? [] : ['', `referee_connstring: ${JSON.stringify(args.referee)}`]),
+    ...(args.referee === undefined ? [] : ['', `referee_connstring: ${scalar(args.referee)}`]),
     '',
   ].join('\n');
 }
@@ -140,7 +139,7 @@ function plannedFiles(folder: string, nodes: readonly PlannedNode[], args: InitA
   });
 }
 
-/** All or none. Throws file-unreadable, config-invalid. */
+/** All or none. Throws command-refused, file-unreadable, config-invalid. */
 function write(files: readonly PlannedFile[]): void {
   const there = files.find(({ path }) => existsSync(path));
   if (there !== undefined) {

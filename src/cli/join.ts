@@ -13,6 +13,8 @@ import type { FinishedCopy } from '../io/recovery/base-backup-receiver.ts';
 import { removeRestoreSettings } from '../io/recovery/restore-settings.ts';
 import type { FileOwner } from '../io/recovery/copy-folder.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
+import { configFile, configOption } from './config-options.ts';
+import { say } from './output.ts';
 import { copyServer } from './server-copy.ts';
 import { stopSignals } from './signals.ts';
 
@@ -24,7 +26,7 @@ export interface JoinArguments {
 }
 
 /** `host:port`, `[address]:port`. Throws config-invalid. */
-export function parsePeerAddress(text: string): { host: string; port: number } {
+function parsePeerAddress(text: string): { host: string; port: number } {
   const match = /^(?:\[([^\]]+)\]|([^:\s]+)):([0-9]{1,5})$/.exec(text);
   const port = Number(match?.[3]);
   const host = match?.[1] ?? match?.[2];
@@ -44,7 +46,7 @@ function ownerOf(folder: string): (FileOwner & { readonly name: string }) | unde
 }
 
 function nextSteps(copy: FinishedCopy, args: JoinArguments, node: number, ready: boolean): string {
-  const file = args.config ?? process.env['MTM_CONFIG'] ?? 'gateway.yaml';
+  const file = configFile(args) ?? 'gateway.yaml';
   const start = ready ? '' : ': it recovers to the end of the copy and is then promoted';
   const end = formatLsn(copy.end);
   return [
@@ -62,7 +64,7 @@ async function join(args: JoinArguments): Promise<void> {
   const binaries = args['pg-bin'];
   const major = binaries === undefined ? undefined : majorOf(binaries);
   const config = loadConfig({
-    file: args.config ?? process.env['MTM_CONFIG'],
+    file: configFile(args),
     environment: process.env,
     flags: {},
   });
@@ -83,11 +85,11 @@ async function join(args: JoinArguments): Promise<void> {
     },
   });
   if (binaries !== undefined) {
-    process.stdout.write('starting PostgreSQL once: it recovers to the end of the copy\n');
+    say('starting PostgreSQL once: it recovers to the end of the copy');
     await promoteOnce(binaries, folder, owner);
     removeRestoreSettings(folder);
   }
-  process.stdout.write(`${nextSteps(copy, args, config.nodeId, binaries !== undefined)}\n`);
+  say(nextSteps(copy, args, config.nodeId, binaries !== undefined));
 }
 
 export const joinCommand: CommandModule<object, JoinArguments> = {
@@ -95,12 +97,7 @@ export const joinCommand: CommandModule<object, JoinArguments> = {
   describe: 'Make the server of a node that was added: a copy of that of a member',
   builder: (command) =>
     command
-      .option('config', {
-        alias: 'c',
-        type: 'string',
-        requiresArg: true,
-        describe: 'gateway.yaml of the new node (or the variable MTM_CONFIG)',
-      })
+      .option('config', configOption('gateway.yaml of the new node'))
       .option('from', {
         type: 'string',
         demandOption: true,

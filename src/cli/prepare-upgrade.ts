@@ -6,7 +6,8 @@ import type { CommandModule } from 'yargs';
 import { loadConfig } from '../config/loading.ts';
 import type { GatewayConfig } from '../config/schema.ts';
 import { createLog } from '../telemetry/log.ts';
-import { say } from './cluster-commands.ts';
+import { say } from './output.ts';
+import { configFile, configOption } from './config-options.ts';
 
 interface UpgradeArguments {
   readonly config: string | undefined;
@@ -27,7 +28,7 @@ const steps = {
 } as const;
 
 function nextSteps(args: UpgradeArguments): string {
-  const file = args.config ?? process.env['MTM_CONFIG'] ?? 'gateway.yaml';
+  const file = configFile(args) ?? 'gateway.yaml';
   return [
     'The node has left its PostgreSQL. Nobody may write to it any more. Now:',
     ...steps[args.for],
@@ -49,12 +50,7 @@ export const prepareUpgradeCommand: CommandModule<object, UpgradeArguments> = {
   describe: 'Leave the PostgreSQL of this node, for pg_upgrade to a newer major version',
   builder: (command) =>
     command
-      .option('config', {
-        alias: 'c',
-        type: 'string',
-        requiresArg: true,
-        describe: 'gateway.yaml of this node, whose gateway was stopped (or the variable MTM_CONFIG)',
-      })
+      .option('config', configOption('gateway.yaml of this node, whose gateway was stopped'))
       .option('for', {
         choices: ['pg_upgrade', 'dump'] as const,
         default: 'pg_upgrade' as const,
@@ -75,7 +71,7 @@ export const prepareUpgradeCommand: CommandModule<object, UpgradeArguments> = {
       .example('$0 prepare-upgrade --config gateway.yaml --undo', '')
       .epilogue('The other nodes go on, and keep what this one misses. config/README.md has all steps.'),
   handler: async (args) => {
-    const file = args.config ?? process.env['MTM_CONFIG'];
+    const file = configFile(args);
     const config = loadConfig({ file, environment: process.env, flags: {} });
     if (!args.undo) return prepare(args, config);
     const { stayOnServer } = await import('../node/departing.ts');

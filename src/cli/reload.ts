@@ -2,20 +2,8 @@
 import type { CommandModule } from 'yargs';
 import { consoleDatabase } from '../config/databases.ts';
 import { ClusterClient } from '../io/cluster-client.ts';
-import { GatewayError } from '../lib/gateway-error.ts';
-import { say, targetsOf, using, withTarget, type LookArguments } from './cluster-commands.ts';
-
-/** The same gateway, its console. Throws config-invalid. */
-function consoleOf(args: LookArguments) {
-  const [target] = targetsOf(args);
-  if (!('url' in target)) return { ...target, database: consoleDatabase };
-  if (!URL.canParse(target.url)) {
-    throw new GatewayError('config-invalid', '--url must be postgresql://user@host:port');
-  }
-  const url = new URL(target.url);
-  url.pathname = `/${consoleDatabase}`;
-  return { url: url.href };
-}
+import { targetsOf, using, withDatabase, withTarget, type LookArguments } from './cluster-commands.ts';
+import { say } from './output.ts';
 
 export const reloadCommand: CommandModule<object, LookArguments> = {
   command: 'reload',
@@ -30,7 +18,7 @@ export const reloadCommand: CommandModule<object, LookArguments> = {
           'SIGHUP does the same, and the command RELOAD of the admin console.',
       ),
   handler: async (args) => {
-    const client = await ClusterClient.open(consoleOf(args));
+    const client = await ClusterClient.open(withDatabase(targetsOf(args)[0], consoleDatabase));
     const [text = ''] = await using(client, (open) => open.reload());
     const list = /^changed: (.*)$/.exec(text)?.[1];
     if (args.json) say(JSON.stringify({ changed: list === undefined ? [] : list.split(', ') }));

@@ -8,10 +8,11 @@
 import { createInterface } from 'node:readline/promises';
 import type { Argv, CommandModule } from 'yargs';
 import { mostItems, type NodeRepair, type RepairOptions } from '../core/comparison/repair.ts';
-import { ClusterClient, type ClusterTarget } from '../io/cluster-client.ts';
+import { ClusterClient } from '../io/cluster-client.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
-import { say, targetsOf, using, withTarget, type LookArguments } from './cluster-commands.ts';
-import { compareWith, inDatabase, reported } from './compare.ts';
+import { using, withTarget, type LookArguments } from './cluster-commands.ts';
+import { say } from './output.ts';
+import { chosenTargets, compareWith, reported } from './compare.ts';
 import { nodesText } from './comparison-text.ts';
 import { CopyProgressLine } from './copy-progress.ts';
 
@@ -95,11 +96,7 @@ export const repairCommand: CommandModule<object, RepairArguments> = {
       throw new GatewayError('config-invalid', '--apply and --dry-run are one or the other');
     if (args.apply && !args.yes && !process.stdin.isTTY)
       throw new GatewayError('config-invalid', '--apply without a terminal needs --yes');
-    const [first] = targetsOf(args)
-      .map((target) => inDatabase(target, args.database))
-      .filter((each): each is ClusterTarget => each !== undefined);
-    if (first === undefined)
-      throw new GatewayError('config-invalid', `the gateway has no database ${args.database}`);
+    const [first] = chosenTargets(args);
     process.exitCode = await reported(async () =>
       using(await ClusterClient.open(first), (client) => repairWith(client, args, keys)),
     );

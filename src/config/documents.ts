@@ -23,7 +23,7 @@ function usualText(setting: Setting): string {
   return typeof setting.usual === 'string' ? setting.usual : JSON.stringify(setting.usual);
 }
 
-export function settingsTable(): string {
+function settingsTable(): string {
   const rows = settings.map((setting) => {
     const usual = usualText(setting);
     const kind = setting.choices === undefined ? setting.kind : setting.choices.join(', ');
@@ -33,7 +33,7 @@ export function settingsTable(): string {
   return ['| setting | kind | default | change | meaning |', '|---|---|---|---|---|', ...rows].join('\n');
 }
 
-export function metricsTable(): string {
+function metricsTable(): string {
   const rows = Object.entries(metricDefinitions).map(([name, { kind, labels, help }]) => {
     const shown = labels.map((label) => `\`${label}\``).join(', ');
     return `| \`${name}\` | ${kind} | ${shown} | ${help} |`;

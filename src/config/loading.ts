@@ -1,7 +1,6 @@
 /**
  * Makes a GatewayConfig from file < environment < flags. Every problem is one sentence that names the place
- * it came
- * from; all of them are reported at once, before anything is opened or connected.
+ * it came from; all of them are reported at once, before anything is opened or connected.
  * Rule: this reads the configuration file and the files with secrets, and nothing else.
  */
 import { readFileSync } from 'node:fs';
