@@ -29,7 +29,7 @@ export interface ItemState {
 
 const hashSeed = 7;
 
-export function writtenColumns({ columns }: ComparedTable): string[] {
+function writtenColumns({ columns }: ComparedTable): string[] {
   return columns.filter(({ generated }) => !generated).map(({ name }) => name);
 }
 

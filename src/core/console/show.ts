@@ -1,6 +1,6 @@
 /** What each SHOW of the console answers: columns that never change within a version, rows of the moment. */
 import type { SessionCounts } from '../session/session-statistics.ts';
-import { shows, type ShowName } from './command.ts';
+import type { ShowName } from './command.ts';
 import type { ClientFacts, ConsoleFacts, DatabaseFacts } from './facts.ts';
 import type { Cell, CellType, Column, Table } from './table.ts';
 
@@ -177,6 +177,3 @@ export function tableOf(what: ShowName, facts: ConsoleFacts): Table {
   const { columns: names, rows } = answers[what];
   return { columns: names, rows: rows(facts) };
 }
-
-/** All of them, for tests and documents. */
-export const showNames = shows;

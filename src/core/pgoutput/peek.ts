@@ -1,5 +1,5 @@
 /**
- * Reads just enough of a pgoutput message to forward it: its type, relation, gid or prefix.
+ * Reads just enough of a pgoutput message to forward it: its type, relation or prefix.
  * Rule: for messages of the local server; undefined or 0 where the bytes do not carry what is asked for.
  */
 import { cstringAt, cstringEnd, int32At } from '../wire/messages.ts';
@@ -25,22 +25,6 @@ export const pgoutputType = {
 /** OID of the relation or type that an I, U, D, R or Y is about; 0 when the message is too short. */
 export function peekOid(buffer: Uint8Array, start: number, end: number): number {
   return end - start < 5 ? 0 : int32At(buffer, start + 1) >>> 0;
-}
-
-/** Distance of the gid from the type byte: behind the flags, positions, times and the transaction id. */
-const gidAt: Readonly<Record<number, number>> = {
-  [pgoutputType.beginPrepare]: 29,
-  [pgoutputType.prepare]: 30,
-  [pgoutputType.commitPrepared]: 30,
-  [pgoutputType.rollbackPrepared]: 38,
-};
-
-/** The gid of a b, P, K or r. */
-export function peekGid(buffer: Uint8Array, start: number, end: number): string | undefined {
-  const distance = gidAt[buffer[start] ?? 0];
-  if (distance === undefined) return undefined;
-  const at = start + distance;
-  return at < end && cstringEnd(buffer, at, end) < end ? cstringAt(buffer, at, end) : undefined;
 }
 
 /** The prefix of a logical message (M). */

@@ -58,8 +58,6 @@ export class PieceWriter {
   }
 }
 
-export type PieceVisitor = (buffer: Uint8Array, start: number, end: number) => void;
-
 /**
  * End of the frame that begins at `at`; 0 when it does not fit into the piece. The message begins at `at +
  * 4`.
@@ -78,16 +76,4 @@ export function missingBytes(piece: Uint8Array, at: number): number {
   if (piece.length - at < 4) return 4 - (piece.length - at);
   const length = ((piece[at]! << 24) | (piece[at + 1]! << 16) | (piece[at + 2]! << 8) | piece[at + 3]!) >>> 0;
   return Math.max(0, at + 4 + length - piece.length);
-}
-
-/** Calls `visit` for each framed message of `data`; false when the frames do not fit the bytes. */
-export function visitPiece(data: Uint8Array, visit: PieceVisitor): boolean {
-  let at = 0;
-  while (at < data.length) {
-    const end = frameEnd(data, at);
-    if (end === 0) return false;
-    visit(data, at + 4, end);
-    at = end;
-  }
-  return true;
 }

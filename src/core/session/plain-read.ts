@@ -101,7 +101,7 @@ export function sendPlainRead(session: SessionMachine, chunk: Uint8Array): boole
 export function relayPlainAnswer(session: SessionMachine, chunk: Uint8Array): boolean {
   if (session.plainRead?.isAnsweredBy(chunk) !== true || !session.ports.hasLease()) return false;
   session.ports.toClient(chunk, 0, chunk.length);
-  session.ports.tally.plainReads++;
+  session.ports.tally.reads++;
   session.plainReadAnswered();
   return true;
 }

@@ -162,7 +162,7 @@ const defining = /^(?:CREATE|ALTER|DROP) /;
  * How much a command tag proves to have been written: rows, 1 for a command that always writes, 0 when it
  * leaves it open.
  */
-export function writtenByTag(tag: string): number {
+function writtenByTag(tag: string): number {
   const match = counted.exec(tag);
   if (match !== null) return Number(match[1]);
   return harmless.test(tag) ? 0 : 1;

@@ -1,13 +1,13 @@
 /**
- * What the sessions of a node count. Rule: numbers that only grow, nothing else: counting costs an addition.
+ * What all sessions of a node count together, since the process began; what one session counts for itself
+ * goes with it (session-statistics.ts). Rule: numbers that only grow, nothing else: counting costs an
+ * addition.
  */
 import type { StatementClass } from '../statement/statement-class.ts';
 
 export class SessionTally {
-  /** Units and transactions that only read, answered by the local server alone; `plainReads` come on top. */
+  /** Units and transactions that only read, answered by the local server alone. */
   reads = 0;
-  /** Those that took the short way (plain-read.ts). */
-  plainReads = 0;
   /** Attempts of the gateway's own blocks that were repeated, unseen by the client. */
   repeats = 0;
 

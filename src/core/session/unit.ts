@@ -102,8 +102,8 @@ export function* endOutside(session: SessionMachine, reply: Reply, unit: Unit): 
 
 /**
  * Parse and Describe in an interrupted transaction of which the client has not heard. They succeed, so that
- * the error
- * belongs to what executes: a client may never prepare again what could not be prepared (pgbench does not).
+ * the error belongs to what executes: a client may never prepare again what could not be prepared (pgbench
+ * does not).
  */
 export function* runPreparing(session: SessionMachine, unit: Unit): Task {
   session.sendOwn('ROLLBACK');
@@ -145,7 +145,7 @@ const sessionLock = /\bpg_(?:try_)?advisory_(?:lock|unlock)/i;
  * False for a unit that cannot simply run again: PREPARE, DEALLOCATE and advisory locks of the session
  * outlive a rollback, and transaction control ends our block.
  */
-export function mayRunAgain(unit: Unit): boolean {
+function mayRunAgain(unit: Unit): boolean {
   return !unit.classes.some((each, index) => {
     const text = unit.texts[index] ?? '';
     if (each.kind === 'session') return /\b(?:prepare|deallocate)\b/i.test(text);

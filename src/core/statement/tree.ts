@@ -16,7 +16,7 @@ export interface RawStatement {
   readonly stmt_len?: number;
 }
 
-export function isNode(value: unknown): value is TreeNode {
+function isNode(value: unknown): value is TreeNode {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 

@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest';
 import { Capture } from '../../../../src/core/pgoutput/capture.ts';
 import { decodePgoutput } from '../../../../src/core/pgoutput/decoder.ts';
-import { visitPiece } from '../../../../src/core/pgoutput/piece-writer.ts';
 import { beginPrepare, commitPrepared, head, header, headRow, insert as row } from './client-messages.ts';
 import { prepare as prepareOf, relation as relationOf } from './client-messages.ts';
 import { recorded } from './fixtures.ts';
+import { visitPiece } from './pieces.ts';
 
 function run(
   node: number,

@@ -59,7 +59,7 @@ export const insert = (oid: number, values: readonly (string | null)[]): Uint8Ar
 export const update = (oid: number, values: readonly (string | null)[]): Uint8Array =>
   message('U', int32(oid), 'N', tuple(values));
 
-export const headColumns = ['id', 'gid', 'owner', 'prepared', 'home', 'ddl', 'proof', 'decision'];
+const headColumns = ['id', 'gid', 'owner', 'prepared', 'home', 'ddl', 'proof', 'decision'];
 export const headRow = (decision: string | null = null): (string | null)[] => [
   'client:1',
   "it's",

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { decodePgoutput } from '../../../../src/core/pgoutput/decoder.ts';
-import { visitPiece } from '../../../../src/core/pgoutput/piece-writer.ts';
 import { CommitCutter } from '../../../../src/core/pgoutput/commit-cutter.ts';
 import { recorded } from './fixtures.ts';
+import { visitPiece } from './pieces.ts';
 
 const lsn = (value: number): Buffer => {
   const bytes = Buffer.alloc(8);

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { OpenCapture, type OpenCaptureEnd } from '../../../../src/core/pgoutput/open-capture.ts';
-import { visitPiece } from '../../../../src/core/pgoutput/piece-writer.ts';
+import { visitPiece } from './pieces.ts';
 
 const gid = 'mtm:1:2:3:4';
 const top = 700;

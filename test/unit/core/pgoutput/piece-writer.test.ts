@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { PieceWriter, visitPiece } from '../../../../src/core/pgoutput/piece-writer.ts';
+import { PieceWriter } from '../../../../src/core/pgoutput/piece-writer.ts';
+import { visitPiece } from './pieces.ts';
 
 test('what was written is visited, message by message', () => {
   fc.assert(
