@@ -12,6 +12,7 @@ import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Registry } from 'prom-client';
 import { GatewayError } from '../lib/gateway-error.ts';
+import type { Logger } from '../telemetry/log.ts';
 import { metricsRegistry } from './metrics.ts';
 import { pageFiles } from './page-files.ts';
 import { statusReport, type GatewaySource } from './status-report.ts';
@@ -67,10 +68,12 @@ const paths = '/, /status.json, /metrics, /healthz and /ready';
 export class HttpServer {
   readonly #server: Server;
   readonly #sources: HttpSources;
+  readonly #log: Logger;
   #registry: Registry | undefined;
 
-  constructor(sources: HttpSources) {
+  constructor(sources: HttpSources, log: Logger) {
     this.#sources = sources;
+    this.#log = log;
     this.#server = createServer(limits, (request, response) => void this.#serve(request, response));
     this.#server.maxConnections = maxConnections;
     // Who sends and does not read has nothing coming for ever.
@@ -81,11 +84,9 @@ export class HttpServer {
     request.resume();
     let answer: Answer;
     try {
-      answer = await this.#answer(
-        request.method ?? '',
-        new URL(request.url ?? '/', 'http://gateway').pathname,
-      );
-    } catch {
+      answer = await this.#answer(request.method ?? '', pathOf(request.url ?? '/'));
+    } catch (err) {
+      this.#log.error({ err }, 'the HTTP port could not make an answer');
       answer = { code: 500, type: json, body: '{"error":"the answer could not be made"}\n' };
     }
     const { code, type, body } = answer;
@@ -156,6 +157,11 @@ export class HttpServer {
     this.#server.close();
     this.#server.closeAllConnections();
   }
+}
+
+/** Empty, which nothing is served for, when it is none. */
+function pathOf(url: string): string {
+  return URL.canParse(url, 'http://gateway') ? new URL(url, 'http://gateway').pathname : '';
 }
 
 function bounded(type: string, body: string): Answer {

@@ -120,7 +120,7 @@ const ofNode = {
   mtm_client_memory_bytes: each(({ clientMemoryBytes }) => one(clientMemoryBytes)),
   mtm_client_memory_limit_bytes: each(({ clientMemoryLimitBytes }) => one(clientMemoryLimitBytes)),
   mtm_clients_ended_for_memory_total: tally(({ clientsEndedForMemory }) => one(clientsEndedForMemory)),
-  mtm_reads_total: tally(({ reads }) => one(reads)),
+  mtm_reads_total: tally(({ session }) => one(session.reads)),
   mtm_writes_total: tally(({ committed, aborted, unknown, empty }) =>
     by('outcome', { committed, aborted, unknown, empty }),
   ),

@@ -208,7 +208,7 @@ export function statusReport(source: GatewaySource): StatusReport {
         ...(report ?? reportBeforeStart(database)),
         totals: {
           sessions: tally.sessionsStarted,
-          reads: tally.reads,
+          reads: tally.session.reads,
           committed: tally.committed,
           aborted: tally.aborted,
           unknown: tally.unknown,

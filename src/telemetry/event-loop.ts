@@ -2,10 +2,19 @@
  * How late the process comes to its work: the delay of the event loop over the last minute.
  * Rule: one timer of the runtime's own; nobody who asks changes what others see.
  */
-import { monitorEventLoopDelay, type IntervalHistogram } from 'node:perf_hooks';
+import {
+  monitorEventLoopDelay,
+  performance,
+  type EventLoopUtilization,
+  type IntervalHistogram,
+} from 'node:perf_hooks';
 
 const seconds = 60;
-const resolutionMs = 20;
+/** Every look wakes the process: one that idles is looked at rarely, and what holds it up is still seen. */
+const idleResolutionMs = 100;
+const busyResolutionMs = 20;
+/** Of the last second, as a part; above it the process is at work. */
+const busyAbove = 0.1;
 
 export interface LoopDelay {
   readonly p50Ms: number;
@@ -14,10 +23,13 @@ export interface LoopDelay {
 }
 
 export class EventLoopDelay {
-  readonly #monitor: IntervalHistogram = monitorEventLoopDelay({ resolution: resolutionMs });
   readonly #samples: LoopDelay[] = [];
+  #resolutionMs = busyResolutionMs;
+  #monitor: IntervalHistogram = monitorEventLoopDelay({ resolution: busyResolutionMs });
+  #used: EventLoopUtilization | undefined;
 
   start(): void {
+    this.#used = performance.eventLoopUtilization();
     this.#monitor.enable();
   }
 
@@ -25,8 +37,14 @@ export class EventLoopDelay {
     this.#monitor.disable();
   }
 
+  /** How closely the next second is looked at. */
+  get resolutionMs(): number {
+    return this.#resolutionMs;
+  }
+
   /** Once a second. */
   sample(): void {
+    const resolutionMs = this.#resolutionMs;
     const { count } = this.#monitor;
     const late = (ns: number): number => (count === 0 ? 0 : Math.max(ns / 1e6 - resolutionMs, 0));
     this.#samples.push({
@@ -36,6 +54,19 @@ export class EventLoopDelay {
     });
     if (this.#samples.length > seconds) this.#samples.shift();
     this.#monitor.reset();
+    this.#choose();
+  }
+
+  #choose(): void {
+    const used = performance.eventLoopUtilization();
+    const { utilization } = performance.eventLoopUtilization(used, this.#used);
+    this.#used = used;
+    const resolutionMs = utilization > busyAbove ? busyResolutionMs : idleResolutionMs;
+    if (resolutionMs === this.#resolutionMs) return;
+    this.#resolutionMs = resolutionMs;
+    this.#monitor.disable();
+    this.#monitor = monitorEventLoopDelay({ resolution: resolutionMs });
+    this.#monitor.enable();
   }
 
   /** Of the last minute: the usual second's median, and the worst second's p99 and maximum. */

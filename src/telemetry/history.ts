@@ -90,10 +90,10 @@ export class History {
 }
 
 function totalsOf(tally: NodeTally, at: number): Totals {
-  const { commit, read } = tally;
+  const { commit, read, session } = tally;
   return {
     at,
-    reads: tally.reads,
+    reads: session.reads,
     writes: tally.committed,
     aborts: tally.aborted,
     conflicts: tally.conflictsInAll,

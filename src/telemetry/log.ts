@@ -1,8 +1,7 @@
 /**
  * The log of the process: pino, one JSON object a line. Rule: constant message, values as fields, one line
- * for a
- * transition, none per row; a child logger per component: `log.child({ component: 'peers' })`.
- * Secrets are taken out here and nowhere else, whatever field they come in.
+ * for a transition, none per row; a child logger per component: `log.child({ component: 'peers' })`. Secrets
+ * are taken out here and nowhere else, whatever field they come in.
  */
 import { pino, stdSerializers, type DestinationStream, type Logger } from 'pino';
 

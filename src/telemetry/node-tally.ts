@@ -41,10 +41,6 @@ export class NodeTally {
   /** The node began anew inside the process: its server, or a connection to it, was lost. */
   restarts = 0;
 
-  get reads(): number {
-    return this.session.reads + this.session.plainReads;
-  }
-
   get conflictsInAll(): number {
     let sum = 0;
     for (const reason of Object.keys(this.conflicts) as AbortReason[]) sum += this.conflicts[reason];

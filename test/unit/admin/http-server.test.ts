@@ -30,10 +30,18 @@ const source: GatewaySource = {
 };
 
 let ready = false;
-const server = new HttpServer({
-  health: () => ({ ready, writable: false, status: { status: 'isolated', reason: 'alone' } }),
-  report: () => source,
-});
+let broken = false;
+const lines: string[] = [];
+const server = new HttpServer(
+  {
+    health: () => ({ ready, writable: false, status: { status: 'isolated', reason: 'alone' } }),
+    report: () => {
+      if (broken) throw new Error('no report to be had');
+      return source;
+    },
+  },
+  createLog('info', { write: (line: string) => void lines.push(line) }),
+);
 beforeAll(() => server.listen('127.0.0.1', 0));
 afterAll(() => server.close());
 
@@ -74,6 +82,23 @@ describe('health', () => {
     expect((await ask('/ready?x=1')).code).toBe(200);
     ready = false;
   });
+});
+
+test('what goes wrong with an answer is said in the log, and not to whoever asked', async () => {
+  broken = true;
+  const { code, body } = await ask('/status.json');
+  broken = false;
+  expect([code, body]).toEqual([500, '{"error":"the answer could not be made"}\n']);
+  expect(lines.map((line) => JSON.parse(line) as object)).toMatchObject([
+    {
+      level: 'error',
+      msg: 'the HTTP port could not make an answer',
+      err: { message: 'no report to be had' },
+    },
+  ]);
+  // An address that is none is a mistake of whoever asks.
+  expect((await ask('http://[')).code).toBe(404);
+  expect(lines).toHaveLength(1);
 });
 
 describe('what anybody may ask', () => {

@@ -71,8 +71,7 @@ test('the history is of rates, keeps two minutes, and forgets percentiles of wha
   for (let second = 1; second <= 200; second++) {
     if (second <= 150) {
       tally.committed += 10;
-      tally.session.plainReads += 30;
-      tally.session.reads += 3;
+      tally.session.reads += 33;
       tally.commit.whole.addMs(4);
     }
     history.sample(second * 1000);
