@@ -63,7 +63,7 @@ export async function departFromServer(
   // The port also tells whether the gateway still runs: then nothing was touched yet.
   const keepers = new Map(nodes.map((one) => [one.config.postgres.database, one.keeper]));
   const report = new GatewayReport(config, keepers, new RefusalTally(), () => 0);
-  const http = new HttpServer({ health: () => healthOf(keepers), report: () => report.source });
+  const http = new HttpServer({ health: () => healthOf(keepers), report: () => report.source }, log);
   await http.listen(config.http.host, config.http.port).catch(gatewayRuns);
   try {
     await peerPort?.listen(config.peerListen.host, config.peerListen.port);

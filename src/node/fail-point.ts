@@ -1,14 +1,15 @@
 /**
  * For tests: the gateway kills itself just before a named step of the protocol. MTM_FAIL_POINT is
  * `event:KIND` or `effect:KIND`, where KIND is that of a node event or effect, or for messages `message-
- * received/KIND` and `send/KIND`, or `branch:KIND`; with `#N` at the N-th time (1). The kill is SIGKILL:
- * nothing of the process gets to say goodbye. Rule: without the variable there is nothing to be called.
+ * received/KIND` and `send/KIND`; or `branch:KIND`, or `repair:KIND`. With `#N` at the N-th time (1).
+ * The kill is SIGKILL: nothing of the process gets to say goodbye.
+ * Rule: without the variable there is nothing to be called.
  */
 import type { NodeEffect, NodeEvent } from '../core/node/node-event.ts';
 
 type Step = (
-  side: 'event' | 'effect' | 'branch',
-  step: NodeEvent | NodeEffect | { readonly kind: BranchStep },
+  side: 'event' | 'effect' | 'branch' | 'repair',
+  step: NodeEvent | NodeEffect | { readonly kind: BranchStep | RepairStep },
 ) => void;
 
 /**
@@ -16,8 +17,15 @@ type Step = (
  */
 export type BranchStep = 'captured' | 'finishing' | 'forgetting';
 
+/** Rows are written on all nodes, and whoever asked for it says commit; a node is about to commit its own. */
+export type RepairStep = 'written' | 'committing';
+
 export function branchStep(kind: BranchStep): void {
   failPoint?.('branch', { kind });
+}
+
+export function repairStep(kind: RepairStep): void {
+  failPoint?.('repair', { kind });
 }
 
 export const failPoint: Step | undefined = makeFailPoint(process.env['MTM_FAIL_POINT']);

@@ -2,9 +2,9 @@
  * What the HTTP port says of a gateway: all its databases together. Rule: made when somebody asks, and not
  * anew for everybody who asks at the same time.
  */
-import { readFileSync } from 'node:fs';
 import type { GatewaySource } from '../admin/status-report.ts';
 import type { GatewayConfig } from '../config/schema.ts';
+import { gatewayVersion } from '../config/version.ts';
 import { EventLoopDelay } from '../telemetry/event-loop.ts';
 import type { RefusalTally } from '../telemetry/refusal-tally.ts';
 import type { NodeKeeper } from './node-keeper.ts';
@@ -16,7 +16,7 @@ const freshMs = 250;
 export class GatewayReport {
   readonly #config: GatewayConfig;
   readonly #keepers: ReadonlyMap<string, NodeKeeper>;
-  readonly #version = packageVersion();
+  readonly #version = gatewayVersion();
   readonly #loop = new EventLoopDelay();
   readonly #refused: RefusalTally;
   readonly #strangers: () => number;
@@ -77,9 +77,4 @@ export class GatewayReport {
       })),
     };
   }
-}
-
-function packageVersion(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return String((JSON.parse(text) as { version: unknown }).version);
 }

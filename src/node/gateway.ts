@@ -76,7 +76,7 @@ export async function startGateway(
   const refused = new RefusalTally();
   const listener = newListener(door, consoles, refused);
   const report = new GatewayReport(config, keepers, refused, () => listener.strangers);
-  const http = new HttpServer({ health: () => healthOf(keepers), report: () => report.source });
+  const http = new HttpServer({ health: () => healthOf(keepers), report: () => report.source }, log);
   report.start();
   const closePorts = (): void => {
     listener.close();

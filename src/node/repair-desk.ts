@@ -27,6 +27,7 @@ import type { NodeId } from '../core/identity.ts';
 import type { ComparisonCall, ComparisonHands } from './comparison-hands.ts';
 import { askComparison } from './comparison-desk.ts';
 import { ComparisonJob } from './comparison-job.ts';
+import { repairStep } from './fail-point.ts';
 import type { Answerer, PeerQuestions } from './peer-questions.ts';
 import type { RepairCall, RepairHands, Written } from './repair-hands.ts';
 import { RequestError } from './request-desk.ts';
@@ -202,6 +203,7 @@ export class RepairDesk {
       // From here on every row is locked where it is repaired: what comes later finds it right.
       if (performance.now() - begun > momentMs)
         throw new RequestError('57014', '[multimaster] the rows could not be repaired within a moment');
+      repairStep('written');
       const ends = await Promise.allSettled(
         targets.map(async (node, at) => {
           await this.#ask(node, { what: 'commit', ...call });

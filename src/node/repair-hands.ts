@@ -21,6 +21,7 @@ import type { NodeId } from '../core/identity.ts';
 import { openOwnClient } from '../io/postgres/own-client.ts';
 import { pinnedFormats } from '../io/postgres/pinned-settings.ts';
 import { namedFailure } from './comparison-hands.ts';
+import { repairStep } from './fail-point.ts';
 import { RequestError } from './request-desk.ts';
 import type { SnapshotHands } from './snapshot-hands.ts';
 import type { VerbNode } from './verbs.ts';
@@ -193,6 +194,7 @@ export class RepairHands {
     const { nodeId } = this.#node.parts.config;
     try {
       this.#require(generation);
+      repairStep('committing');
       await open.client.query('COMMIT');
     } catch (error) {
       await this.#rollback(token);

@@ -49,7 +49,7 @@ export class SnapshotDesk {
   readonly #peers: PeerQuestions;
   readonly #hands: SnapshotHands;
   /** Of mtm.get_snapshots(), by backend. */
-  readonly #kept = new Map<number, { readonly token: string; readonly members: readonly NodeId[] }>();
+  readonly #kept = new Map<number, Point>();
   #counter = 0;
 
   constructor(node: VerbNode, peers: PeerQuestions, hands: SnapshotHands) {
@@ -70,7 +70,9 @@ export class SnapshotDesk {
     try {
       await this.#each(members, verbs.declare, { token, query, searchPath }, queryLimitMs);
       const difference = await this.#difference(token, members);
-      return { equal: difference === undefined, warnings: [...this.#away(members), difference ?? []].flat() };
+      const warnings = this.away(members).map((node) => `node ${node} is away and was not compared`);
+      if (difference !== undefined) warnings.push(difference);
+      return { equal: difference === undefined, warnings };
     } finally {
       await this.#free(token, members);
     }
@@ -145,10 +147,6 @@ export class SnapshotDesk {
     throw new RequestError('57P03', '[multimaster] this node is not online');
   }
 
-  #away(members: readonly NodeId[]): string[] {
-    return this.away(members).map((node) => `node ${node} is away and was not compared`);
-  }
-
   // ---- the moment
 
   /** The names of the snapshots, in the order of the members. */
@@ -171,23 +169,23 @@ export class SnapshotDesk {
     members: readonly NodeId[],
     unusedMs: number | undefined,
   ): Promise<string[] | undefined> {
-    let taken: unknown[] | undefined;
+    const call = unusedMs === undefined ? { token } : { token, unusedMs };
+    let names: string[] | undefined;
     try {
       const quiet = await this.#each(members, verbs.hold, { token }, momentMs);
-      if (quiet.every((each) => each === true))
-        taken = await this.#each(
-          members,
-          verbs.take,
-          unusedMs === undefined ? { token } : { token, unusedMs },
-          momentMs,
-        );
+      if (quiet.every((each) => each === true)) {
+        const taken = await this.#each(members, verbs.take, call, momentMs);
+        if (taken.every((name) => typeof name === 'string')) names = taken;
+      }
     } finally {
       // Where it cannot be asked for, it ends by itself.
-      await this.#each(members, verbs.release, { token }, momentMs).catch(() => undefined);
+      const released = this.#each(members, verbs.release, { token }, momentMs).catch(() => undefined);
+      // Also when one node has failed: the snapshots of the others would keep their rows from VACUUM. One
+      // that is taken only afterwards is given up for want of the hold.
+      if (names === undefined) await this.#free(token, members);
+      await released;
     }
-    if (taken?.every((name) => typeof name === 'string') === true) return taken;
-    await this.#free(token, members);
-    return undefined;
+    return names;
   }
 
   async #free(token: string, members: readonly NodeId[]): Promise<void> {

@@ -77,9 +77,7 @@ export class SnapshotHands {
     if (!(await this.quiet(token))) return undefined;
     const client = await openOwnClient(this.#node.parts.config.postgres, 'mtm_snapshot', pinnedFormats);
     client.on('error', () => void this.free(token));
-    await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
-    const { rows } = await client.query<{ name: string }>('SELECT pg_catalog.pg_export_snapshot() AS name');
-    const { name } = rows[0]!;
+    const name = await exported(client);
     const timer = setTimeout(() => void this.free(token), unusedMs);
     timer.unref();
     this.#taken.set(token, { client, name, timer });
@@ -137,5 +135,17 @@ export class SnapshotHands {
     this.#freed(token);
     clearTimeout(taken.timer);
     await taken.client.end().catch(() => undefined); // it may be what has failed
+  }
+}
+
+/** A snapshot that lasts as long as the client; without one the client ends. */
+async function exported(client: pg.Client): Promise<string> {
+  try {
+    await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+    const { rows } = await client.query<{ name: string }>('SELECT pg_catalog.pg_export_snapshot() AS name');
+    return rows[0]!.name;
+  } catch (error) {
+    await client.end().catch(() => undefined); // it may be what has failed
+    throw error;
   }
 }

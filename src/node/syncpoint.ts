@@ -94,8 +94,8 @@ export class SyncpointKeeper {
   async #takeFromOthers(received: Lsn, now: number): Promise<Pending | undefined> {
     const { maxRetainedWalBytes: limit } = this.#limits;
     if (limit === 0 || now - this.#weighedAt < weighMs) return undefined;
-    if (this.#machine.takeSyncpoint() !== undefined) return undefined;
     this.#weighedAt = now;
+    if (this.#machine.takeSyncpoint() !== undefined) return undefined;
     if ((await this.#heldBytes(received)) <= limit) return undefined;
     // The answer took its time.
     if (this.#machine.takeSyncpoint() !== undefined) return undefined;

@@ -93,3 +93,57 @@ test.each(chosen)('node 1 dies just before %s', async (point) => {
   expect(entries.filter(({ outcome }) => outcome === 'acknowledged').length).toBeGreaterThan(0);
   await outcomesHold(cluster, entries, cluster.numbers);
 });
+
+/** The rows that are to be repaired, as each server has them. */
+function repaired(): Promise<{ n: number }[][]> {
+  return cluster.onAllServers<{ n: number }>('SELECT n FROM repaired ORDER BY id');
+}
+
+/** Of two nodes whose rows are not those of node 1. Past the gateways, so that nobody hears of it. */
+async function breakRows(): Promise<void> {
+  for (const number of [2, 3]) {
+    const client = await cluster.direct(number);
+    await client.query('SET session_replication_role = replica');
+    await client.query(`SELECT pg_replication_origin_create('test')
+      WHERE pg_replication_origin_oid('test') IS NULL`);
+    await client.query(`SELECT pg_replication_origin_session_setup('test')`);
+    await client.query('UPDATE repaired SET n = -id');
+    await client.end();
+  }
+}
+
+const right = [1, 2, 3].map((n) => ({ n }));
+const wrong = [-1, -2, -3].map((n) => ({ n }));
+
+test.each([
+  { point: 'repair:written', victim: 1, dies: 'whoever repairs' },
+  { point: 'repair:committing', victim: 2, dies: 'a node that is repaired' },
+])('$dies dies between the writing of a repair and its commit', async ({ point, victim }) => {
+  const repair = (): Promise<unknown> =>
+    cluster.query(1, 'SELECT mtm.repair_rows($1)', [{ from: 1, table: 'repaired', apply: true }]);
+  await cluster.whole();
+  await cluster.query(1, 'DROP TABLE IF EXISTS repaired');
+  await cluster.query(1, 'CREATE TABLE repaired (id int PRIMARY KEY, n int)');
+  await cluster.query(1, 'INSERT INTO repaired SELECT g, g FROM generate_series(1, 3) AS g');
+  await breakRows();
+  await cluster.restartGateway(victim, { MTM_FAIL_POINT: point });
+  await cluster.whole();
+  const pid = cluster.gatewayPid(victim);
+  const failure = repair().then(
+    () => undefined,
+    (error: Error) => error,
+  );
+  expect(await waitUntilGone(pid, 60_000), `the gateway reaches ${point}`).toBe(true);
+  expect(await failure, 'the repair says that it was not done').toBeInstanceOf(Error);
+  await cluster.startGateway(victim);
+  await cluster.whole();
+  // A node is as it was or as it should be; the one that died has committed nothing.
+  const [first, second, third] = await repaired();
+  expect([first, second]).toEqual([right, wrong]);
+  expect([right, wrong]).toContainEqual(third);
+  if (victim === 1) expect(third).toEqual(wrong);
+  const prepared = await cluster.onAllServers<{ gid: string }>('SELECT gid FROM pg_prepared_xacts');
+  expect(prepared.flat()).toEqual([]);
+  await repair();
+  expect(await repaired()).toEqual([right, right, right]);
+});

@@ -112,7 +112,7 @@ async function hashes(site: Site, number: number): Promise<string[]> {
   }
 }
 
-export async function equalTables(site: Site, limitMs = 10_000): Promise<void> {
+async function equalTables(site: Site, limitMs = 10_000): Promise<void> {
   const all = await settled(
     () => Promise.all(site.numbers.map((number) => hashes(site, number))),
     ([first, ...others]) => others.every((other) => other.join() === first?.join()),

@@ -38,7 +38,7 @@ export function faultText({ kind, node, other, holdMs, order }: Fault): string {
   return `${kind} (${where}${link}), ${(holdMs / 1000).toFixed(1)} s`;
 }
 
-export function randomFault(random: Prng, kind: FaultKind, numbers: readonly number[]): Fault {
+function randomFault(random: Prng, kind: FaultKind, numbers: readonly number[]): Fault {
   const order = random.shuffled(numbers);
   const [node = 1, other = 1] = random.shuffled(numbers);
   return { kind, node, other, order, holdMs: Math.round(random.between(2500, 6000)) };
