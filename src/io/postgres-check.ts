@@ -1,7 +1,6 @@
 /**
  * Does a PostgreSQL server suit as a node? One finding for each thing that was looked at; `mtm-gateway
- * check` prints
- * them, the gateway refuses to start when one is a must. Rule: it only reads.
+ * check` prints them, the gateway refuses to start when one is a must. Rule: it only reads.
  */
 import { Client } from 'pg';
 import { consoleDatabase } from '../config/databases.ts';

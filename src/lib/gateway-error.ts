@@ -1,7 +1,7 @@
 /**
  * Failures at the edge: the file is wrong, the server is down, a peer does not answer. They have a code from
- * the one
- * catalogue below, which says what each means, whether a repeat can help and what the operator does about it.
+ * the one catalogue below, which says what each means, whether a repeat can help and what the operator does
+ * about it.
  * Rule: our own bugs are not here (assert), and expected turns of the protocol are not here (values in a
  * union).
  * It must never fold "outcome unknown" into "failed".

@@ -1,7 +1,6 @@
 /**
  * A whole embedded cluster: servers first, then gateways; stopped the other way round. `mtm-gateway dev` and
- * the
- * integration tests use it. It works on pid files, so it also stops what another process has started.
+ * the integration tests use it. It works on pid files, so it also stops what another process has started.
  */
 import { readFileSync, rmSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';

@@ -1,8 +1,7 @@
 /**
  * Where everything of an embedded cluster is: ports, folders, pid files. The ports are a contract with users
- * and
- * tests: gateway of node k on P+k-1, its PostgreSQL on P+100+k-1, HTTP on P+200+k-1, peer links on P+300+k-1;
- * the referee, where there is one, on P+400.
+ * and tests: gateway of node k on P+k-1, its PostgreSQL on P+100+k-1, HTTP on P+200+k-1, peer links on
+ * P+300+k-1; the referee, where there is one, on P+400.
  */
 import { createServer } from 'node:net';
 import { join } from 'node:path';

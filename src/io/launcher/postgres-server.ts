@@ -1,8 +1,7 @@
 /**
  * One embedded PostgreSQL server: made with initdb, configured by a file, run as a child process of its own.
  * Rule: settings are in postgresql.conf and not on the command line, because a server that was once started
- * without
- * max_prepared_transactions cannot recover its prepared transactions.
+ * without max_prepared_transactions cannot recover its prepared transactions.
  */
 import { spawn } from 'node:child_process';
 import {

@@ -1,7 +1,6 @@
 /**
  * Processes of the launcher: each detached, with its own log and its own pid file, so that Ctrl-C in a
- * terminal
- * reaches only the launcher and another command can find and stop it.
+ * terminal reaches only the launcher and another command can find and stop it.
  * Rule: a signal goes only to a process whose command line proves that it is ours; a pid alone may belong to
  * a stranger.
  */
@@ -72,20 +71,11 @@ export async function spawnLogged(order: ProcessOrder): Promise<RunningProcess> 
       });
     });
     const pid = child.pid ?? 0;
-    await untilNamed(child, pid);
     writeFileSync(order.pidFile, `${pid}\n`);
     return { title: order.title, pid, logFile: order.logFile, child, ended };
   } finally {
     closeSync(log);
   }
-}
-
-/**
- * Linux tells the parent that the program is being executed a moment before its command line can be read;
- * until then `livingPid` would take the process for a stranger's.
- */
-async function untilNamed(child: ChildProcess, pid: number): Promise<void> {
-  while (child.exitCode === null && child.signalCode === null && commandLine(pid) === '') await pause(1);
 }
 
 /**
@@ -112,15 +102,29 @@ function commandLine(pid: number): string {
 }
 
 const oneCell = new Int32Array(new SharedArrayBuffer(4));
-/** How often an empty command line is read again, 1 ms apart: that of an ended process stays empty. */
-const emptyReadings = 25;
+const settleMs = 1000;
 
-/** Where one program hands the process to the next (ip netns exec), it is empty for a moment. */
+/**
+ * Linux says that a program is being executed a moment before its command line can be read: to the parent
+ * that has started it, and where one program hands the process to the next (ip netns exec). Until then the
+ * process would be taken for a stranger's.
+ */
 function settledCommandLine(pid: number): string {
-  for (let reading = 1; ; reading++) {
+  const deadline = performance.now() + settleMs;
+  for (;;) {
     const line = commandLine(pid);
-    if (line !== '' || reading === emptyReadings || !pidExists(pid)) return line;
+    if (line !== '' || !isRunning(pid) || performance.now() > deadline) return line;
     Atomics.wait(oneCell, 0, 0, 1);
+  }
+}
+
+/** False: gone, or ended and not yet collected by its parent; also where there is no /proc. */
+function isRunning(pid: number): boolean {
+  try {
+    // `pid (name) state …`, where the name may be anything
+    return !/\) [XZ] [^)]*$/.test(readFileSync(`/proc/${pid}/stat`, 'latin1'));
+  } catch {
+    return false; // As for the command line: an answer.
   }
 }
 

@@ -34,11 +34,6 @@ export function withoutRestoreSettings(text: string): string {
     .join('\n');
 }
 
-/** The recovery has not ended yet: the server must be started once. */
-export function mustBePromoted(dataFolder: string): boolean {
-  return existsSync(join(dataFolder, restoreSignal));
-}
-
 /** Takes the settings out of a promoted server's file. Nothing to take out is no failure. */
 export function removeRestoreSettings(dataFolder: string): void {
   const file = join(dataFolder, settingsFile);

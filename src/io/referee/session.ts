@@ -35,8 +35,6 @@ export interface RefereeSession {
   close(): void;
 }
 
-export type OpenSession = (options: SessionOptions) => Promise<RefereeSession>;
-
 export function addressText(address: RefereeAddress): string {
   const name = address.kind === 'redis' ? 'Redis' : 'PostgreSQL';
   return `the ${name} at ${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`;

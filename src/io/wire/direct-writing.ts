@@ -9,7 +9,7 @@
 import { writeSync } from 'node:fs';
 import { Socket } from 'node:net';
 
-/** More than this may not fit into the kernel's buffer, and would be written in two halves. */
+/** A piece of rows fits into the kernel's buffer; more may not, and would be written in two halves. */
 const directBytes = 131_072;
 
 interface Internals {

@@ -90,7 +90,17 @@ CREATE TABLE IF NOT EXISTS mtm.full_identity (
 
 -- A ROW EXCLUSIVE lock on pg_transform says for the rest of the transaction (and not beyond a rolled back savepoint) that DDL
 -- was announced: no user may take it, and what else takes it (CREATE TRANSFORM) is announced. A catalog, so that it is not among
--- the locks of tables that a user looks at in his session. (A table mtm.ddl_mark of former versions has no meaning any more.)
+-- the locks of tables that a user looks at in his session.
+DO $$
+BEGIN
+  -- Former versions had a table for that. A transaction that is still prepared may have locked it, and nothing that a starting
+  -- gateway does may wait for that: it goes with a later installation.
+  IF to_regclass('mtm.ddl_mark') IS NOT NULL THEN
+    LOCK TABLE mtm.ddl_mark IN ACCESS EXCLUSIVE MODE NOWAIT;
+    DROP TABLE mtm.ddl_mark;
+  END IF;
+EXCEPTION WHEN lock_not_available THEN NULL;
+END $$;
 
 -- Never has rows. A ROW EXCLUSIVE lock on it, which only our functions can take, says in the same way that a command on
 -- temporary objects was left out.

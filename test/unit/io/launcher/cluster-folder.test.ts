@@ -11,7 +11,7 @@ import {
   saveJoined,
   saveJoining,
 } from '../../../../src/io/launcher/cluster-folder.ts';
-import { livingPid } from '../../../../src/io/launcher/process-control.ts';
+import { livingPid, spawnLogged } from '../../../../src/io/launcher/process-control.ts';
 
 const base = mkdtempSync(join(tmpdir(), 'mtm-launcher-'));
 afterAll(() => rmSync(base, { recursive: true }));
@@ -122,6 +122,26 @@ test('a pid counts only with our mark in its command line', () => {
   expect(livingPid(file, 'node')).toBe(process.pid);
   writeFileSync(file, 'nonsense');
   expect(livingPid(file, '')).toBeUndefined();
+});
+
+test('a process that was just started is known at once, and so is that it has ended', async () => {
+  const file = join(base, 'started.pid');
+  for (let round = 0; round < 20; round++) {
+    const { pid, ended } = await spawnLogged({
+      title: 'sleeper',
+      command: 'sleep',
+      args: ['61.25'],
+      logFile: join(base, 'started.log'),
+      pidFile: file,
+      account: undefined,
+    });
+    expect(livingPid(file, '61.25')).toBe(pid);
+    process.kill(pid, 'SIGKILL');
+    const since = performance.now();
+    while (livingPid(file, '61.25') !== undefined) continue; // its parent, this process, does not collect it
+    expect(performance.now() - since).toBeLessThan(500);
+    expect(await ended).toBe('signal SIGKILL');
+  }
 });
 
 test('the folder that another user may not enter is found', () => {
