@@ -33,7 +33,7 @@ async function pinnedQuery<R extends Record<string, unknown>>(node: NodeLayout, 
 }
 
 /** Everything about a node that must be the same on all, one line each. */
-export async function linesOf(node: NodeLayout): Promise<string[]> {
+async function linesOf(node: NodeLayout): Promise<string[]> {
   const lines: string[] = [];
   for (const { name } of await pinnedQuery<{ name: string }>(node, tablesQuery)) {
     const [row] = await pinnedQuery<{ count: string; hash: string | null }>(
