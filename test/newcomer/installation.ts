@@ -2,11 +2,10 @@
  * From the repository to a folder with nothing but the program, as a newcomer does it: npm pack, npm install. Rule: what is
  * installed comes out of the tarball; nothing here helps it to find files of the repository.
  */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { outputOf } from '../support/programs.ts';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -21,19 +20,8 @@ export function freshEnvironment(): NodeJS.ProcessEnv {
 }
 
 /** Runs a program to its end; throws with what it said when it fails. Its standard output. */
-export async function command(folder: string, program: string, ...args: string[]): Promise<string> {
-  const child = spawn(program, args, {
-    cwd: folder,
-    env: freshEnvironment(),
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  let out = '';
-  let err = '';
-  child.stdout.setEncoding('utf8').on('data', (text: string) => (out += text));
-  child.stderr.setEncoding('utf8').on('data', (text: string) => (err += text));
-  const [code] = (await once(child, 'close')) as [number | null];
-  if (code === 0) return out;
-  throw new Error(`${program} ${args.join(' ')} ends with ${code}:\n${out}${err}`);
+export function command(folder: string, program: string, ...args: string[]): Promise<string> {
+  return outputOf(program, args, { cwd: folder, env: freshEnvironment() });
 }
 
 /** npm pack; the path of the tarball, and the paths in it. */

@@ -1,12 +1,10 @@
 /** Tables that are local, and comparing the nodes: mtm.make_table_local, check_query, get_snapshots, ping. */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { PostgresMajor } from '../../../src/io/launcher/server-binaries.ts';
 import { failureOf, startCluster, type Cluster } from '../../support/cluster.ts';
 import { noPrepared } from '../../support/convergence.ts';
 import { eventually } from '../../support/polling.ts';
+import { runToEnd } from '../../support/programs.ts';
 
 const majors: readonly PostgresMajor[] = [15, 18];
 
@@ -168,11 +166,7 @@ describe.each(majors)('on PostgreSQL %i', (major) => {
 
   test('from a shell', async () => {
     const url = `postgresql://postgres@127.0.0.1:${cluster.node(2).gatewayPort}/app`;
-    const run = async (...args: string[]): Promise<{ code: unknown; stdout: string }> => {
-      const child = spawn(process.execPath, ['src/main.ts', ...args, '--url', url]);
-      const [stdout, [code]] = await Promise.all([text(child.stdout), once(child, 'close')]);
-      return { code, stdout };
-    };
+    const run = (...args: string[]) => runToEnd(process.execPath, ['src/main.ts', ...args, '--url', url]);
     const equal = await run('check-query', 'SELECT * FROM w ORDER BY id', '--json');
     expect([equal.code, JSON.parse(equal.stdout)]).toEqual([0, { equal: true, remarks: [] }]);
     const different = await run('check-query', 'SELECT * FROM p');

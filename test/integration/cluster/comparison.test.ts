@@ -2,15 +2,13 @@
  * `mtm-gateway compare`: what is the same is called the same, under load too; each difference is found and named.
  * Rule: whatever a test breaks past the gateways is mended before the next one. MTM_TEST_COMPARE=all: more versions.
  */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { text } from 'node:stream/consumers';
 import type { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ComparisonNews } from '../../../src/core/comparison/news.ts';
 import type { PostgresMajor } from '../../../src/io/launcher/server-binaries.ts';
 import { failureOf, startCluster, type Cluster } from '../../support/cluster.ts';
 import { eventually } from '../../support/polling.ts';
+import { runToEnd, type ProgramRun } from '../../support/programs.ts';
 
 const mixed: readonly PostgresMajor[][] = [[18, 15, 18]];
 const all: readonly PostgresMajor[][] = [...mixed, [15, 15, 15], [18, 18, 18]];
@@ -79,15 +77,9 @@ describe.each(versions)('on PostgreSQL %i, %i, %i', (...majors) => {
     }
   }
 
-  async function run(...args: string[]): Promise<{ code: unknown; stdout: string; stderr: string }> {
+  function run(...args: string[]): Promise<ProgramRun> {
     const url = `postgresql://postgres@127.0.0.1:${cluster.node(1).gatewayPort}/app`;
-    const child = spawn(process.execPath, ['src/main.ts', ...args, '--url', url]);
-    const [stdout, stderr, [code]] = await Promise.all([
-      text(child.stdout),
-      text(child.stderr),
-      once(child, 'close'),
-    ]);
-    return { code, stdout, stderr };
+    return runToEnd(process.execPath, ['src/main.ts', ...args, '--url', url]);
   }
 
   async function compare(...args: string[]): Promise<{ code: unknown; news: readonly ComparisonNews[] }> {

@@ -2,12 +2,12 @@
  * The Docker engine of this machine, where there is one, and the images that the tests run: ours, built from the working
  * tree, and stand-ins for what an engine without a registry cannot pull. Rule: nothing here starts an engine.
  */
-import { spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
+import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { outputOf, runToEnd, type ProgramRun } from '../../support/programs.ts';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 
@@ -31,49 +31,14 @@ export const hasCompose = composeProgram !== undefined;
 export const needsEngine = hasEngine ? '' : ' (not run: no Docker engine answers)';
 export const needsCompose = hasCompose ? '' : ' (not run: no Docker engine with compose answers)';
 
-export interface Answer {
-  readonly code: number | null;
-  readonly out: string;
-  readonly err: string;
-}
-
-/** Runs a program to its end. */
-async function answerOf(
-  program: string,
-  args: readonly string[],
-  environment: Readonly<Record<string, string>> = {},
-): Promise<Answer> {
-  const child = spawn(program, args, {
-    cwd: root,
-    env: { ...process.env, ...environment },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  let out = '';
-  let err = '';
-  child.stdout.setEncoding('utf8').on('data', (text: string) => (out += text));
-  child.stderr.setEncoding('utf8').on('data', (text: string) => (err += text));
-  const [code] = (await once(child, 'close')) as [number | null];
-  return { code, out: out.trim(), err: err.trim() };
-}
-
-async function successOf(
-  program: string,
-  args: readonly string[],
-  environment: Readonly<Record<string, string>> = {},
-): Promise<string> {
-  const { code, out, err } = await answerOf(program, args, environment);
-  if (code === 0) return out;
-  throw new Error(`${program} ${args.join(' ')} ends with ${code}: ${err}\n${out}`);
-}
-
 /** Its answer, also a failure. */
-export function tryDocker(...args: string[]): Promise<Answer> {
-  return answerOf('docker', args);
+export function tryDocker(...args: string[]): Promise<ProgramRun> {
+  return runToEnd('docker', args, { cwd: root });
 }
 
 /** Throws with what docker says when it fails; its standard output. */
-export function docker(...args: string[]): Promise<string> {
-  return successOf('docker', args);
+export async function docker(...args: string[]): Promise<string> {
+  return (await outputOf('docker', args, { cwd: root })).trim();
 }
 
 /** config/compose.yaml as one project, with these variables. */
@@ -88,10 +53,11 @@ export class Composition {
     this.#profile = profile === undefined ? [] : ['--profile', profile];
   }
 
-  run(...args: string[]): Promise<string> {
+  async run(...args: string[]): Promise<string> {
     const [program = '', ...first] = composeProgram ?? [];
     const which = ['-p', this.project, '-f', 'config/compose.yaml', ...this.#profile];
-    return successOf(program, [...first, ...which, ...args], this.#environment);
+    const env = { ...process.env, ...this.#environment };
+    return (await outputOf(program, [...first, ...which, ...args], { cwd: root, env })).trim();
   }
 
   /** The container of a service. */

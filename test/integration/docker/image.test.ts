@@ -81,9 +81,9 @@ describe.skipIf(!hasEngine)(`the image${needsEngine}`, () => {
   test('says its version, its help and what is missing, each with its exit code', patience, async () => {
     expect(await docker('run', '--rm', image, '--version')).toMatch(/^\d+\.\d+\.\d+$/);
     expect(await docker('run', '--rm', image, '--help')).toContain('mtm-gateway serve');
-    const { code, err } = await tryDocker('run', '--rm', image);
+    const { code, stderr } = await tryDocker('run', '--rm', image);
     expect(code).toBe(2);
-    expect(err).toMatch(
+    expect(stderr).toMatch(
       /^mtm-gateway: the configuration: node_id is missing \(or MTM_NODE_ID, or --node-id\)/,
     );
   });

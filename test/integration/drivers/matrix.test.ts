@@ -3,7 +3,7 @@
  * matrix/duties.ts in a schema of its own, over TLS and with a password. Rule: what a driver says and what it has written is the
  * same at both; the nodes of the cluster are compared when it stops.
  */
-import { spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,7 +14,7 @@ import { startServer, stopServer } from '../../../src/io/launcher/postgres-serve
 import { Authority } from '../../support/certificates.ts';
 import { startCluster, type Cluster } from '../../support/cluster.ts';
 import { freePort } from '../../support/free-port.ts';
-import { findProgram, needs } from '../../support/programs.ts';
+import { findProgram, needs, runToEnd, type ProgramRun } from '../../support/programs.ts';
 import { askForPasswords, offerTls } from '../../support/server-login.ts';
 import { makeServer } from '../../support/server-template.ts';
 import { drivers, dutiesOf, type Command, type Driver } from './matrix/drivers.ts';
@@ -78,34 +78,18 @@ interface Run {
   readonly rows: unknown;
 }
 
-interface Ended {
-  readonly code: number | null;
-  readonly output: string;
-  readonly complaints: string;
-}
-
-function execute([program, ...args]: Command, environment: Readonly<Record<string, string>>): Promise<Ended> {
-  const child = spawn(program, args, {
-    cwd: folder,
-    env: { ...process.env, ...environment },
-    stdio: ['ignore', 'pipe', 'pipe'],
-    timeout: limitMs,
-    killSignal: 'SIGKILL',
-  });
-  let output = '';
-  let complaints = '';
-  child.stdout.setEncoding('utf8').on('data', (chunk: string) => (output += chunk));
-  child.stderr.setEncoding('utf8').on('data', (chunk: string) => (complaints += chunk));
-  return new Promise((resolve, reject) => {
-    child.once('error', reject);
-    child.once('close', (code) => resolve({ code, output, complaints }));
-  });
+function execute(
+  [program, ...args]: Command,
+  environment: Readonly<Record<string, string>>,
+): Promise<ProgramRun> {
+  const env = { ...process.env, ...environment };
+  return runToEnd(program, args, { cwd: folder, env, timeout: limitMs, killSignal: 'SIGKILL' });
 }
 
 async function build({ name, build: how, environment }: Driver): Promise<void> {
   if (how === undefined) return;
-  const { code, output, complaints } = await execute(how(folder), environment ?? {});
-  if (code !== 0) throw new Error(`${name} is not built (${code}):\n${output}${complaints}`);
+  const { code, stdout, stderr } = await execute(how(folder), environment ?? {});
+  if (code !== 0) throw new Error(`${name} is not built (${code}):\n${stdout}${stderr}`);
 }
 
 /** The program at these two ports, which are of one server or of two nodes; what it said and what is there then. */
@@ -117,7 +101,7 @@ async function run(driver: Driver, port: number, otherPort: number): Promise<Run
         .replace(/^--.*$/gm, ''),
     ),
   );
-  const { code, output, complaints } = await execute(driver.run(folder), {
+  const { code, stdout, stderr } = await execute(driver.run(folder), {
     PGHOST: 'localhost',
     PGPORT: String(port),
     OTHER_PORT: String(otherPort),
@@ -129,8 +113,8 @@ async function run(driver: Driver, port: number, otherPort: number): Promise<Run
     PGSSLROOTCERT: authority.cert,
     ...driver.environment,
   });
-  if (code !== 0) throw new Error(`${driver.name} ended with ${code}:\n${output}${complaints}`);
-  const lines = output.split('\n').filter((line) => line.startsWith('{'));
+  if (code !== 0) throw new Error(`${driver.name} ended with ${code}:\n${stdout}${stderr}`);
+  const lines = stdout.split('\n').filter((line) => line.startsWith('{'));
   const told = lines.map((line) => JSON.parse(line) as { duty: string; answer: Answer });
   const said = Object.fromEntries(told.map(({ duty, answer }) => [duty, answer]));
   const rows = await superuser(port, async (client) => {

@@ -13,7 +13,7 @@ import { join } from 'node:path';
 import type { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { CopyProgress } from '../../../src/io/recovery/base-backup-receiver.ts';
-import { mustBePromoted, removeRestoreSettings } from '../../../src/io/recovery/restore-settings.ts';
+import { removeRestoreSettings, restoreSignal } from '../../../src/io/recovery/restore-settings.ts';
 import { formatLsn } from '../../../src/io/postgres/lsn-text.ts';
 import { serverAccount } from '../../../src/io/launcher/account.ts';
 import { startServer, stopServer } from '../../../src/io/launcher/postgres-server.ts';
@@ -91,7 +91,7 @@ describe.each([15, 18] as const)('PostgreSQL %i', (major) => {
 
     const { dataFolder } = lab.target;
     expect(statSync(dataFolder).mode & 0o777).toBe(0o700);
-    expect(mustBePromoted(dataFolder)).toBe(true);
+    expect(existsSync(join(dataFolder, restoreSignal))).toBe(true);
     const client = await lab.startCopy();
     const end = formatLsn(copy.end).toUpperCase();
     expect(lab.lastHistoryLine().slice(0, 2)).toEqual(['1', end]);
@@ -116,7 +116,7 @@ describe.each([15, 18] as const)('PostgreSQL %i', (major) => {
     expect(readFileSync(file, 'utf8')).toContain("recovery_target = 'immediate'");
     removeRestoreSettings(dataFolder);
     expect(readFileSync(file, 'utf8')).not.toMatch(/recovery|restore|mtm/);
-    expect(mustBePromoted(dataFolder)).toBe(false);
+    expect(existsSync(join(dataFolder, restoreSignal))).toBe(false);
     await stopServer(lab.target);
     await startServer(lab.target);
     const client = await connectTo(lab.target);

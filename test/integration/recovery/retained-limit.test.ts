@@ -82,9 +82,11 @@ test('the slots of the others move past it, and it must be seeded anew', async (
     },
     60_000,
   );
-  const after = [await place(1), await place(2)];
-  for (const [index, { confirmed }] of after.entries())
-    expect(Number(confirmed)).toBeGreaterThan(Number(before[index]!.confirmed));
+  // That it is let go is durable before the slot moves.
+  await eventually('both slots have moved', async () => {
+    const after = [await place(1), await place(2)];
+    return after.every(({ confirmed }, index) => Number(confirmed) > Number(before[index]!.confirmed));
+  });
   expect(most, 'what mtm.status() shows as held').toBeGreaterThan(1024 * 1024);
 
   await startGatewayProcess(cluster.node(3));

@@ -22,7 +22,7 @@ export const verify = (gid: Gid, hmac: string): boolean => hmac === proof(gid);
 const quiet = { info: () => undefined, warn: () => undefined };
 
 /** One recovery, and what it said. */
-export class Watched {
+class Watched {
   readonly replayed: Gid[] = [];
   readonly progress: RecoveryProgress[] = [];
   recovery: Recovery | undefined;

@@ -5,6 +5,7 @@ import {
   adoptObjects,
   ensureSlots,
   installSchema,
+  silenceTriggers,
   verifySensors,
 } from '../../../src/io/postgres/schema-installer.ts';
 import { becomeNode } from '../../../src/io/store/seed.ts';
@@ -250,6 +251,27 @@ describe.each(testedMajors)('adjustment on PostgreSQL %i', (major) => {
     expect(await refusalOf(async () => install(1))).toMatch(
       /cluster-mismatch this PostgreSQL is that of node 2, not of node 1: it was not promoted since/,
     );
+  });
+
+  test('what former versions had goes with the installation, which does not wait for it', async () => {
+    await be(2, 3);
+    const reinstalled = async (): Promise<boolean> => {
+      await lab.admin.query(`UPDATE mtm.schema_version SET digest = 'older'`);
+      await install(2);
+      const { rows } = await lab.admin.query(`SELECT to_regclass('mtm.ddl_mark') IS NOT NULL AS there`);
+      return rows[0]?.there === true;
+    };
+    await lab.admin.query('BEGIN');
+    await silenceTriggers(lab.admin);
+    await lab.admin.query('CREATE TABLE mtm.ddl_mark (one boolean PRIMARY KEY)');
+    await lab.admin.query('COMMIT');
+    await lab.admin.query('BEGIN; LOCK TABLE mtm.ddl_mark IN ROW EXCLUSIVE MODE');
+    await lab.admin.query(`SELECT pg_current_xact_id(); PREPARE TRANSACTION 'former'`);
+    expect(await reinstalled()).toBe(true);
+    await lab.admin.query(`ROLLBACK PREPARED 'former'`);
+    expect(await reinstalled()).toBe(false);
+    expect(await reinstalled()).toBe(false);
+    expect(await verifySensors(lab.admin, slotNames({}))).toEqual([]);
   });
 
   test('status, nodes, ping and the incarnation', async () => {

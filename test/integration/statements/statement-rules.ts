@@ -18,7 +18,7 @@ interface Refusal extends Rule {
 
 const nested: readonly Cell['form'][] = ['function', 'DO'];
 
-export const localRules: readonly Rule[] = [
+const localRules: readonly Rule[] = [
   {
     why: 'nothing was changed',
     titles: [
@@ -86,7 +86,7 @@ export const localRules: readonly Rule[] = [
   { why: 'in a function it reaches listeners of this node only', forms: nested, titles: ['NOTIFY'] },
 ];
 
-export const refusalRules: readonly Refusal[] = [
+const refusalRules: readonly Refusal[] = [
   {
     code: '0A000',
     why: 'each node would compute values of its own, or lacks the rows',

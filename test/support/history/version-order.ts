@@ -35,7 +35,7 @@ export interface VersionOrder {
 /** The lists of all keys when everything is over; a key without a row is missing. */
 export type FinalState = ReadonlyMap<number, readonly number[]>;
 
-export function indexWriters(operations: readonly Operation[]): Map<number, Map<number, Writer>> {
+function indexWriters(operations: readonly Operation[]): Map<number, Map<number, Writer>> {
   const writers = new Map<number, Map<number, Writer>>();
   for (const [operation, { micro }] of operations.entries()) {
     const latest = new Map<number, Writer>();
