@@ -35,8 +35,6 @@ export interface ApplyHandle {
   readonly pid: number | undefined;
   /** Bytes pushed and not yet handed to the server. */
   readonly buffered: number;
-  /** Called whenever what was pushed has been handed to the server: a paused source may go on. */
-  onProgress: () => void;
   /** A command was seen: call `invalidate` of the applier when the transaction has committed here. */
   readonly ddl: boolean;
   /** What the transaction notifies, when it is done. */
@@ -238,7 +236,6 @@ class Handle implements ApplyHandle, ApplyJob {
   readonly hmac: string;
   readonly branch: ClientBranch | undefined;
   onDone: (result: ApplyResult) => void = () => undefined;
-  onProgress: () => void = () => undefined;
   readonly #dropped: (handle: Handle) => void;
   #worker: ApplyWorker | undefined;
   #pieces: Uint8Array[] = [];
@@ -322,10 +319,6 @@ class Handle implements ApplyHandle, ApplyJob {
       this.#scheduled = false;
       this.#worker?.pump();
     });
-  }
-
-  progressed(): void {
-    this.onProgress();
   }
 
   done(result: ApplyResult): void {

@@ -39,14 +39,11 @@ export interface ApplyJob {
   /** Data pushed before the worker had it, and later. */
   takePieces(): readonly Uint8Array[];
   readonly ended: boolean;
-  /** Everything pushed so far was handed to the connection. */
-  progressed(): void;
   done(result: ApplyResult): void;
 }
 
 type Phase = 'idle' | 'running' | 'failing' | 'closed';
 
-const sendBytes = 32_768;
 const unsentLimit = 1_048_576;
 const cancelRepeatMs = 50;
 const emptyPieces: readonly Uint8Array[] = [];
@@ -164,13 +161,8 @@ export class ApplyWorker {
         this.#sync();
         return;
       }
-      if (step.kind === 'full' || step.kind === 'waiting' || this.#pipeline.size >= sendBytes) this.#send();
-      if (step.kind !== 'full') {
-        if (step.kind === 'hungry') this.#send();
-        if (step.kind === 'hungry' && !this.#drain()) this.#job?.progressed();
-        return;
-      }
-      if (this.#drain()) return;
+      this.#send();
+      if (step.kind === 'waiting' || this.#drain() || step.kind === 'hungry') return;
     }
   }
 

@@ -48,6 +48,7 @@ export class Site {
   closed = '';
   stream: ReplicationStream | undefined;
   #wakers: (() => void)[] = [];
+  #late = false;
   /** A piece of a live transaction goes here instead of into `pieces`. */
   onPiece: ((gid: string, piece: CapturedPiece) => void) | undefined;
 
@@ -114,9 +115,16 @@ export class Site {
     for (const waker of this.#wakers.splice(0)) waker();
   }
 
-  /** Waits until the stream has brought what `ready` looks for. */
+  /** Waits until the stream has brought what `ready` looks for. A minute is far beyond any of the tests'. */
   async until(ready: () => boolean): Promise<void> {
-    while (!ready()) await new Promise<void>((resolve) => this.#wakers.push(resolve));
+    const limit = setTimeout(() => {
+      this.#late = true;
+      this.#wake();
+    }, 60_000);
+    while (!ready() && !this.#late) await new Promise<void>((resolve) => this.#wakers.push(resolve));
+    clearTimeout(limit);
+    const state = this.closed === '' ? 'is open' : `was closed: ${this.closed}`;
+    if (!ready()) throw new Error(`not brought within a minute; the stream of node ${this.node} ${state}`);
   }
 
   async close(): Promise<void> {

@@ -23,19 +23,21 @@ for (const [from, to] of [
     const result = applied(handle);
     const limit = 1 << 20;
     let [most, bytes, pauses] = [0, 0, 0];
-    let paused = false;
-    handle.onProgress = () => {
-      if (paused) origin.stream!.resume();
-      paused = false;
+    let pacing: NodeJS.Timeout | undefined;
+    const pace = (): void => {
+      if (handle.buffered > limit) return;
+      clearInterval(pacing);
+      pacing = undefined;
+      origin.stream!.resume();
     };
     origin.onPiece = (_, piece) => {
       handle.push(piece.data);
       bytes += piece.data.length;
       most = Math.max(most, handle.buffered);
-      if (handle.buffered > limit && !paused) {
-        paused = true;
+      if (handle.buffered > limit && pacing === undefined) {
         pauses++;
         origin.stream!.pause();
+        pacing = setInterval(pace, 1);
       }
     };
     await origin.admin.query(
