@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs what tests need and the machine lacks, when we may (Debian, root): psql, pgbench, redis-server, openssl, the drivers of
-# test/integration/drivers/matrix, and the browser of test/integration/page. Tests that need what is not there are skipped by name.
+# Installs what tests need and the machine lacks, when we may (Debian, root): psql, pgbench, redis-server, openssl, the hosts of
+# failover/network, the drivers of drivers/matrix, and the browser of page (test/integration). Tests that need what is not there are
+# skipped by name.
 set -eu
 missing=
 
@@ -15,6 +16,8 @@ want postgresql-client command -v psql
 ls /usr/lib/postgresql/*/bin/pgbench >/dev/null 2>&1 || want postgresql-contrib command -v pgbench
 want redis-server command -v redis-server
 want openssl command -v openssl
+want iproute2 command -v ip
+want iptables command -v iptables
 # Debian's interpreters, whatever else is on the PATH.
 want python3-psycopg2 /usr/bin/python3 -c 'import psycopg2'
 want python3-psycopg /usr/bin/python3 -c 'import psycopg'

@@ -162,7 +162,8 @@ export class Election {
     this.#acceptor.voteRequest(from, message, this.#now, rival, (proposed, now) =>
       this.#blockedBy(proposed, now),
     );
-    if (from !== this.#options.self && this.promised.generation > before) this.#proposer.yieldTo(this.#now);
+    if (from !== this.#options.self && this.promised.generation > before)
+      this.#proposer.yieldTo(from, this.#now, this.#random);
   }
 
   /** Whoever this node knows may be configured in a record that it has only accepted, and hold a lease. */

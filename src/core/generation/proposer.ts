@@ -21,6 +21,7 @@ import { isFulfilled, nodesOf, obstacleTo, proposedConfiguration } from './confi
 import type { ConfigurationWish } from './configuration.ts';
 import type { ElectionEffect, ElectionNode, ElectionOptions } from './election-event.ts';
 import type { Contact } from './liveness-event.ts';
+import { Pace } from './pace.ts';
 import { isMajority } from './quorum.ts';
 import { ballotOf, compareBallots, higherRecord } from './record.ts';
 import type { Ballot, Configuration, GenerationRecord } from './record.ts';
@@ -32,7 +33,7 @@ interface Round {
   readonly ballot: Ballot;
   readonly members: readonly NodeId[];
   readonly wish: ConfigurationWish | undefined;
-  readonly startedAt: number;
+  readonly until: number;
   sentAt: number;
   readonly votes: Map<NodeId, ElectionVote>;
   /** Set when the value is made: from then on it is proposed to everybody. */
@@ -54,14 +55,11 @@ export class Proposer {
   #failures = 0;
   /** No number up to this one is tried again. */
   #highestTried = 0;
-  /** Another node's election is under way: no rival before. */
-  #patientUntil = -Infinity;
+  readonly #pace: Pace;
   /** Since when a node is heard that promised more than is chosen. */
   #stuckSince: number | undefined;
   /** The highest record that votes told of. */
   #heard: GenerationRecord | undefined;
-  /** When the chosen record came. */
-  #chosenAt = -Infinity;
   /** Why there is no generation yet, for the status; empty when none is needed. */
   #waiting = '';
   #wanted: number | undefined;
@@ -78,6 +76,7 @@ export class Proposer {
     this.#node = node;
     this.#acceptor = acceptor;
     this.#emit = emit;
+    this.#pace = new Pace(options);
   }
 
   get waiting(): string {
@@ -97,9 +96,9 @@ export class Proposer {
   }
 
   /** This node has voted for another node's ballot. */
-  yieldTo(now: number): void {
+  yieldTo(proposer: NodeId, now: number, random: number): void {
     this.#round = undefined;
-    this.#patientUntil = now + this.#options.recvTimeoutMs / 2;
+    this.#pace.waitFor(proposer, now, random);
   }
 
   /** A generation was chosen. */
@@ -108,8 +107,7 @@ export class Proposer {
     this.#failures = 0;
     this.#due = undefined;
     this.#backOffUntil = -Infinity;
-    this.#patientUntil = -Infinity;
-    this.#chosenAt = now;
+    this.#pace.chosen(now);
   }
 
   /** Accepted here or elsewhere, and perhaps chosen: what follows must be based on it. */
@@ -137,7 +135,7 @@ export class Proposer {
     const { self, sendTimeoutMs } = this.#options;
     const { chosen, configuration } = this.#acceptor;
     const members = this.#candidates(contacts, now);
-    const settled = now - this.#chosenAt > 2 * sendTimeoutMs;
+    const settled = this.#pace.isSettled(now);
     const stuck = this.#promiseStuck(contacts, now);
     const reason =
       members &&
@@ -151,6 +149,7 @@ export class Proposer {
     if (members === undefined || reason === undefined || behind) {
       this.#waiting = '';
       this.#due = undefined;
+      this.#pace.rest(contacts, now);
       return;
     }
     this.#waiting = reason;
@@ -174,7 +173,7 @@ export class Proposer {
       this.#due = { members: members.join(), at };
     }
     const { at } = this.#due;
-    if (now < Math.max(at, this.#backOffUntil, this.#patientUntil)) return;
+    if (now < Math.max(at, this.#backOffUntil) || this.#pace.isPatient(contacts, now)) return;
     const number = this.#numberFor(members, contacts);
     if (number !== undefined) this.#begin(number, members, contacts, now);
   }
@@ -253,7 +252,7 @@ export class Proposer {
       ballot: { generation: number, proposer: this.#options.self },
       members,
       wish: this.#wishReason(members, contacts) === undefined ? undefined : this.wish,
-      startedAt: now,
+      until: now + this.#pace.roundMs(now),
       sentAt: now,
       votes: new Map(),
       record: undefined,
@@ -286,15 +285,16 @@ export class Proposer {
   }
 
   #watchRound(round: Round, contacts: readonly Contact[], now: number, random: number): void {
-    const { recvTimeoutMs, sendTimeoutMs } = this.#options;
+    const { sendTimeoutMs } = this.#options;
     const healthy = new Set(contacts.filter((contact) => contact.healthy).map(({ node }) => node));
     const lost = round.members.some((node) => !healthy.has(node));
-    if (lost || now - round.startedAt > recvTimeoutMs) this.#fail(now, random, 0);
+    if (lost || now > round.until) this.#fail(now, random, 0);
     else if (now - round.sentAt >= sendTimeoutMs) this.#ask(round, now);
   }
 
-  /** Votes are of one process: what a member that restarts has said does not count. */
+  /** Votes are of one process: what a member that restarts has said does not count, nor what it has begun. */
   restarted(node: NodeId, now: number): void {
+    this.#pace.restarted(node);
     if (this.#round?.members.includes(node) === true) this.#fail(now, 0.5, 0);
   }
 
@@ -354,7 +354,7 @@ export class Proposer {
     assert(compareBallots(ballotOf(record), ballot) === 0, 'a round proposes one record');
     this.#round = undefined;
     // Until the choice is noted here as well.
-    this.#patientUntil = now + this.#options.recvTimeoutMs / 2;
+    this.#pace.waitFor(this.#options.self, now, 0);
     const told = new Set([...nodesOf(record), ...nodesOf(this.#acceptor.configuration)]);
     for (const to of told) {
       this.#emit({ kind: 'send', to, message: { kind: 'record', record } });
