@@ -70,6 +70,7 @@ export function* runPieces(
       return 'put-back';
     }
     if (piece.control !== undefined && !run.failed) yield* runControl(session, run, piece.control);
+    if (piece.settles && !run.failed) yield* syncOpen(session, run);
     piece = undefined;
   }
   if (segment.end === 'flush' && run.reply !== undefined) session.toServer(segment.last!.bytes);
@@ -142,8 +143,10 @@ function* refuseInGroup(session: SessionMachine, run: Run, error: ErrorText): Pa
 
 function* copyIn(session: SessionMachine, run: Run, rest: Segment['messages']): Part<void> {
   const reply = run.reply!;
+  // The group may have had one before.
+  const { copies } = reply;
   session.toServer(flushMessage);
-  while (reply.copies === 0 && !reply.errorTold && !reply.done) yield;
+  while (reply.copies === copies && !reply.errorTold && !reply.done) yield;
   session.client.giveBack(rest);
   if (reply.errorTold) run.failed = true;
   else while (session.client.copying) yield;

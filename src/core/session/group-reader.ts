@@ -9,7 +9,7 @@ import type { StatementClass } from '../statement/statement-class.ts';
 import { edited, literalsOf } from '../statement/string-literals.ts';
 import { frontend } from '../wire/codes.ts';
 import { cstringAt, cstringEnd, query } from '../wire/messages.ts';
-import { runsAsIs } from './block.ts';
+import { mustAccount, runsAsIs } from './block.ts';
 import type { ClientMessage } from './intake.ts';
 import { singleClass } from './registry.ts';
 import type { Prepared } from './registry.ts';
@@ -31,6 +31,8 @@ export interface Piece {
   readonly unnamed: Prepared | undefined;
   /** The gateway had dropped it when the piece was read. */
   readonly unnamedDropped: boolean;
+  /** What follows is read when the server has answered it, because the transaction is another one then. */
+  readonly settles: boolean;
   /** Index of the first message that does not belong to it. */
   readonly next: number;
 }
@@ -41,8 +43,15 @@ export interface Control {
   readonly portal: string;
 }
 
-/** Portals that were bound and not executed yet, with their Bind: they may have to be bound again. */
-export type BoundPortals = Map<string, Uint8Array>;
+/** Portals that were bound and not executed yet: they may have to be bound again. */
+export type BoundPortals = Map<string, BoundPortal>;
+
+export interface BoundPortal {
+  /** The message. */
+  readonly bind: Uint8Array;
+  /** What it was bound to, if that had no name: there may be another one by now. */
+  readonly unnamed: Prepared | undefined;
+}
 
 export interface Place {
   /** The group is at its beginning on the server's side: no transaction was opened by it. */
@@ -68,7 +77,7 @@ export function readPiece(
 ): Piece {
   const reader = new PieceReader(session, bound, messages, place);
   let index = from;
-  while (index < messages.length && !reader.isFull) reader.read(index++);
+  while (index < messages.length && !reader.isFull && reader.read(index)) index++;
   return reader.piece(index);
 }
 
@@ -85,6 +94,7 @@ class PieceReader {
   #unnamedParsed = false;
   #control: Control | undefined;
   #copies = false;
+  #settles = false;
 
   constructor(session: SessionMachine, bound: BoundPortals, group: readonly ClientMessage[], place: Place) {
     this.#session = session;
@@ -96,7 +106,7 @@ class PieceReader {
 
   /** What comes next belongs to another piece. */
   get isFull(): boolean {
-    return this.#control !== undefined || this.#copies;
+    return this.#control !== undefined || this.#copies || this.#settles;
   }
 
   piece(next: number): Piece {
@@ -108,11 +118,13 @@ class PieceReader {
       copies: this.#copies,
       unnamed: this.#unnamed,
       unnamedDropped: this.#unnamedDropped,
+      settles: this.#settles,
       next,
     };
   }
 
-  read(index: number): void {
+  /** False when the message belongs to the next piece. */
+  read(index: number): boolean {
     const { type, bytes } = this.#group[index]!;
     let message = bytes;
     switch (type) {
@@ -130,11 +142,28 @@ class PieceReader {
         this.#close(bytes);
         break;
       case frontend.execute:
-        if (!this.#execute(bytes, index)) return;
+        if (this.#mustSettle(bytes)) return false;
+        if (!this.#execute(bytes, index)) return true;
         break;
     }
     this.#sent.push(message);
     this.#session.registry.messageRead();
+    return true;
+  }
+
+  /**
+   * Before this Execute the gateway says something of its own in the transaction: it comes too early as long
+   * as a BEGIN, which opens that, or a savepoint command, which undoes it, is still to be sent.
+   */
+  #mustSettle(bytes: Uint8Array): boolean {
+    if (!this.#classes.some((each) => each.kind === 'begin' || each.kind === 'savepoint')) return false;
+    const kind = this.#session.registry.portalClass(nameAt(bytes, 5));
+    const { block, ports } = this.#session;
+    this.#settles =
+      kind.kind === 'announced' ||
+      mustAccount(block, [kind]) ||
+      (kind.kind === 'write' && ports.identityNothing());
+    return this.#settles;
   }
 
   #useUnnamed(): void {
@@ -142,7 +171,7 @@ class PieceReader {
   }
 
   #parse(bytes: Uint8Array): Uint8Array {
-    const name = cstringAt(bytes, 5, bytes.length);
+    const name = nameAt(bytes, 5);
     const prepared = prepare(this.#session, bytes, this.#isUnsure());
     if (name === '') this.#unnamedParsed = true;
     this.#session.registry.parse(name, prepared);
@@ -155,15 +184,16 @@ class PieceReader {
 
   #bind(bytes: Uint8Array): void {
     const portalEnd = cstringEnd(bytes, 5, bytes.length);
-    const portal = cstringAt(bytes, 5, bytes.length);
-    const statement = cstringAt(bytes, portalEnd + 1, bytes.length);
+    const portal = nameAt(bytes, 5);
+    const statement = nameAt(bytes, portalEnd + 1);
     if (statement === '') this.#useUnnamed();
-    this.#session.registry.bind(portal, statement);
-    this.#bound.set(portal, bytes);
+    const { registry } = this.#session;
+    registry.bind(portal, statement);
+    this.#bound.set(portal, { bind: bytes, unnamed: statement === '' ? registry.statement('') : undefined });
   }
 
   #close(bytes: Uint8Array): void {
-    const name = cstringAt(bytes, 6, bytes.length);
+    const name = nameAt(bytes, 6);
     const { registry } = this.#session;
     if (bytes[5] === 0x53) {
       registry.closeStatement(name);
@@ -176,7 +206,7 @@ class PieceReader {
   /** False when the gateway executes it: then it is not sent. */
   #execute(bytes: Uint8Array, index: number): boolean {
     const { registry } = this.#session;
-    const portal = cstringAt(bytes, 5, bytes.length);
+    const portal = nameAt(bytes, 5);
     const prepared = registry.portal(portal);
     const kind = registry.portalClass(portal);
     const text = prepared?.text ?? '';
@@ -192,6 +222,8 @@ class PieceReader {
     this.#classes.push(kind);
     this.#texts.push(text);
     this.#copies = kind.kind === 'write' && kind.copyIn && !this.#place.failed;
+    // ROLLBACK TO makes a failed transaction live again: what follows is no longer the server's to refuse.
+    this.#settles = kind.kind === 'savepoint' && this.#place.failed && !isLast();
     return true;
   }
 }
@@ -218,8 +250,7 @@ function needsControl(
     case 'finish-prepared':
       return !place.failed;
     case 'commit':
-      // Without a transaction the server's own warning is the right answer.
-      return block !== undefined || !before.every(runsAsIs) || !isLast();
+      return true;
     case 'rollback':
       return block?.explicit === false || (block === undefined && !before.every(runsAsIs)) || !isLast();
     case 'listen':
@@ -238,6 +269,13 @@ function needsControl(
   }
 }
 
+/** PostgreSQL takes that many bytes of the name of a statement or portal (NAMEDATALEN - 1) and no more. */
+const nameBytes = 63;
+
+function nameAt(bytes: Uint8Array, at: number): string {
+  return cstringAt(bytes, at, Math.min(bytes.length, at + nameBytes));
+}
+
 /** Nothing is executed behind it in the group. */
 function endsGroup(messages: readonly ClientMessage[], index: number, place: Place): boolean {
   if (place.end !== 'sync') return false;
@@ -247,6 +285,14 @@ function endsGroup(messages: readonly ClientMessage[], index: number, place: Pla
   return true;
 }
 
+/**
+ * The gateway carries these out, and the server never holds them under a name: an EXECUTE of it would end the
+ * transaction on this node alone. What reaches it past the gateway rolls back.
+ */
+function isDecision({ kind }: StatementClass): boolean {
+  return kind === 'commit' || kind === 'prepare-transaction';
+}
+
 /** `unsure`: what was executed before it in the group may have changed how the server reads a text. */
 function prepare(session: SessionMachine, bytes: Uint8Array, unsure: boolean): Prepared {
   const nameEnd = cstringEnd(bytes, 5, bytes.length);
@@ -254,7 +300,7 @@ function prepare(session: SessionMachine, bytes: Uint8Array, unsure: boolean): P
   const { statements, clear } = readText(session, source);
   const read = singleClass(statements);
   const kind = !unsure || isSure(session, source, read) ? read : changedMeanwhile;
-  const replaced = rewritten(session.wish, kind, session.block !== undefined);
+  const replaced = isDecision(kind) ? 'ROLLBACK' : rewritten(session.wish, kind, session.block !== undefined);
   const own = clear !== source && mustBeClear(kind, clear.text) ? parseOf(bytes, clear) : bytes.slice();
   // Copied: it is kept for long, and the chunk shares its memory with others.
   const message = replaced === undefined ? own : parseOf(bytes, { bytes: query(replaced).subarray(5, -1) });

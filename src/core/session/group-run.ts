@@ -94,15 +94,21 @@ export function sendMessages(session: SessionMachine, run: Run, piece: Piece, wa
   run.sentBound = new Map(run.bound);
 }
 
+/** What the server has lost, in the order in which it was bound; then what the piece itself needs. */
 function rebindAll(session: SessionMachine, run: Run, piece: Piece): Uint8Array[] {
-  const prefix = prefixOf(session, piece, undefined);
-  const unnamed = session.registry.statement('');
-  if (prefix.length === 0 && session.registry.unnamedDropped && unnamed !== undefined) {
-    prefix.push(parseAgain(session, unnamed));
-    session.registry.unnamedDropped = false;
+  const { registry } = session;
+  const dropped = piece.unnamedDropped || registry.unnamedDropped;
+  const prefix: Uint8Array[] = [];
+  for (const { bind, unnamed } of run.lost.values()) {
+    if (dropped && unnamed !== undefined) {
+      prefix.push(parseAgain(session, unnamed));
+      // It need not be the one that stands there for the client.
+      registry.unnamedDropped = true;
+    }
+    prefix.push(bind);
   }
-  prefix.push(...run.lost.values());
   run.lost = new Map();
+  prefix.push(...prefixOf(session, piece, undefined));
   return prefix;
 }
 

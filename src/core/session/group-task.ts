@@ -51,7 +51,7 @@ function read(session: SessionMachine, run: Run, segment: Segment): Piece {
 }
 
 function isWhole(segment: Segment, piece: Piece): boolean {
-  return segment.end === 'sync' && piece.control === undefined && !piece.copies;
+  return segment.end === 'sync' && piece.control === undefined && !piece.copies && !piece.settles;
 }
 
 /**

@@ -20,6 +20,6 @@ export function noteSettings(
 
 function noteSessionCommand(session: SessionMachine, text: string): void {
   if (/^\s*(?:reset\s+all|discard\s+all)\b/i.test(text)) session.wish.reset(session.block !== undefined);
-  const name = /^\s*deallocate\s+(?:prepare\s+)?(?:"([^"]+)"|(\w+))/i.exec(text);
-  if (name !== null) session.registry.forget(name[1] ?? name[2]!.toLowerCase());
+  const name = /^\s*deallocate\s+(?:prepare\s+)?(?:"((?:[^"]|"")+)"|([\w$\x80-\uffff]+))/i.exec(text);
+  if (name !== null) session.registry.forget(name[1]?.replaceAll('""', '"') ?? name[2]!.toLowerCase());
 }

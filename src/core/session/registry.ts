@@ -234,11 +234,10 @@ export class Registry {
     }
   }
 
-  /** DEALLOCATE ALL and DISCARD ALL. What is still to be confirmed comes behind them. */
+  /** DEALLOCATE ALL and DISCARD ALL. What is still to be confirmed comes behind them; portals stay. */
   clear(): void {
     this.#statements.clear();
     this.bytes = 0;
-    this.#portals.clear();
   }
 
   /** A simple Query drops the unnamed statement. */
