@@ -22,7 +22,7 @@ export interface ApplyDeskNode {
     heldOpenBy(backendPid: number): Gid | undefined;
     /** The process that decodes the slot. */
     readonly walsender: number | undefined;
-    /** The work on the transaction has ended; the handle knows what it carried. */
+    /** The transaction is prepared, or may be; the handle knows what it carried. */
     applied(gid: Gid, handle: ApplyHandle, prepared: boolean): void;
     /** Decoding waits for a lock of what a client has prepared, or somebody past the gateway. */
     readonly branchDesk: { captureBlocked(): void };
@@ -74,7 +74,8 @@ export class ApplyDesk {
     this.#timer ??= setInterval(() => this.#look(), watchMs);
     handle.onDone = (result) => {
       this.#applying.delete(gid);
-      this.#node.server.applied(gid, handle, result.kind === 'prepared');
+      // What was refused gets no finish, with which the server forgets what it notes here.
+      if (result.kind !== 'refused') this.#node.server.applied(gid, handle, result.kind === 'prepared');
       this.#node.event({ kind: 'apply-ended', gid, result });
     };
   }

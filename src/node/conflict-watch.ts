@@ -34,6 +34,7 @@ export class ConflictWatch {
   readonly #since = new Map<Gid, number>();
   readonly #blockedSince = new Map<Gid, number>();
   #looking = false;
+  #lookingAtWalsender = false;
   #nextLookAt = -Infinity;
   #endedAt = -Infinity;
 
@@ -73,11 +74,12 @@ export class ConflictWatch {
 
   /**
    * Decoding that waits for a lock of a prepared transaction waits for ever: nobody behind it would ever be
-   * decoded.
+   * decoded. Does nothing while the look before is under way: a server that hangs is not asked again.
    */
   async lookAtWalsender(): Promise<void> {
     const pid = this.#node.walsender();
-    if (pid === undefined) return;
+    if (pid === undefined || this.#lookingAtWalsender) return;
+    this.#lookingAtWalsender = true;
     try {
       const waiting = await lockWaiters(this.#control.client, [pid]);
       if (waiting.length === 0) return;
@@ -86,6 +88,8 @@ export class ConflictWatch {
       }
     } catch {
       // The control connection reports its own end; the next look comes with the next tick.
+    } finally {
+      this.#lookingAtWalsender = false;
     }
   }
 

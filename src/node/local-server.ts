@@ -5,6 +5,7 @@
  */
 import type { Finish } from '../core/commit/event.ts';
 import type { GidEvent } from '../core/node/node-event.ts';
+import { parseGid } from '../core/identity.ts';
 import type { Gid, Lsn } from '../core/identity.ts';
 import { contextOf, unknownSuspicions } from '../core/statement/context.ts';
 import { ClientBranches } from '../io/postgres/client-branches.ts';
@@ -176,7 +177,10 @@ export class LocalServer {
         }
         this.#release(endLsn);
       },
-      finished: (_gid, _outcome, endLsn) => this.#release(endLsn),
+      finished: (gid, outcome, endLsn) => {
+        if (outcome === 'rolled-back' && parseGid(gid)?.node === config.nodeId) this.#rolledBack(gid);
+        this.#release(endLsn);
+      },
       finishedByName: (gid, endLsn) => {
         // A former process may have ordered what was done before this one began.
         if (endLsn <= this.#parts.positionAtStart.flushed || this.branches.hasFinished(gid)) return;
@@ -204,6 +208,17 @@ export class LocalServer {
     tally.unsupervisedWrites++;
     const message = `${what}: the nodes differ now`;
     chronicle.tell('error', 'unsupervised-write', message, message, fields);
+  }
+
+  /**
+   * The stream has shown the end of an own transaction, and never speaks of it again. When the server had
+   * rolled it back before the stream showed it, what was noted of it then came too late for `finished`. The
+   * notes matter to a commit only, so they may also go before `finished` comes.
+   */
+  #rolledBack(gid: Gid): void {
+    this.#changing.delete(gid);
+    void this.notifier.finished(gid, false);
+    this.branches.rolledBack(gid);
   }
 
   /**

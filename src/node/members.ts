@@ -24,8 +24,10 @@ export type ServerPositionMessage = Extract<
 
 export interface MembersHandler {
   event(event: Happening): void;
-  /** The member can take more changes, or cannot. */
-  flow(member: NodeId, open: boolean): void;
+  /** The member wants the changes of this node to pause, or to go on. */
+  flow(from: NodeId, open: boolean): void;
+  /** The link to the member can take no more changes, or can again. */
+  linkFull(to: NodeId, full: boolean): void;
   linkUp(member: NodeId): void;
   /** About the member's server, or about this node's. */
   serverPosition(from: NodeId, message: ServerPositionMessage): void;
@@ -79,7 +81,7 @@ export class Members {
           handler.event((now) => ({ kind: 'peer-introduced', now, from, incarnation: known })),
         onPeerStopped: (from) =>
           handler.event((now) => ({ kind: 'peer-stopped', now, from, reason: 'its gateway has ended' })),
-        onDrained: (to) => handler.flow(to, true),
+        onDrained: (to) => handler.linkFull(to, false),
         onStream: (from, stream) => handler.stream(from, stream, 'history'),
         onCopy: (from, stream) => handler.stream(from, stream, 'copy'),
       },
@@ -101,6 +103,8 @@ export class Members {
     this.#peers = this.#addresses(configuration);
     for (const { id } of former) if (!this.ids.includes(id)) this.links.removePeer(id);
     for (const peer of this.#peers) this.links.addPeer(peer);
+    // Of the end of a link that was removed nobody tells.
+    for (const { id } of former) if (!this.linked(id)) this.#handler.linkFull(id, false);
   }
 
   #addresses(configuration: Configuration): readonly KnownPeer[] {
@@ -114,7 +118,8 @@ export class Members {
 
   send(to: NodeId, message: PeerMessage): void {
     const queued = this.links.send(to, message);
-    if (!queued && message.kind === 'transaction-data') this.#handler.flow(to, false);
+    // Where no link is up nobody is waited for: it may never be again, and the machine repeats what was lost.
+    if (!queued && message.kind === 'transaction-data' && this.linked(to)) this.#handler.linkFull(to, true);
   }
 
   sendAll(message: PeerMessage): void {
@@ -138,12 +143,11 @@ export class Members {
   #linkUp(to: NodeId): void {
     this.#handler.event((now) => ({ kind: 'link-up', now, to }));
     this.#handler.linkUp(to);
-    this.#handler.flow(to, true);
   }
 
   #linkDown(to: NodeId, reason: string): void {
     this.#handler.event((now) => ({ kind: 'link-down', now, to, reason }));
-    this.#handler.flow(to, true);
+    this.#handler.linkFull(to, false);
     this.#handler.linkDown(to, reason);
     this.#handler.changed();
   }

@@ -67,7 +67,7 @@ export class NodeView {
       apply: {
         transactions: apply.size,
         connections: applier.connections,
-        unappliedBytes: apply.unappliedBytes,
+        unappliedBytes: apply.unappliedBytes + machine.openTransactions.keptBytes,
       },
       retainedWalBytes: this.#node.retained(),
       retainedWalLimitBytes: config.maxRetainedWalBytes,

@@ -152,7 +152,8 @@ export class Node {
     const { config, takeOver, log, peerPort } = this.#parts;
     return new Members(config, takeOver.incarnation, this.machine.configuration, log, peerPort, {
       event: (event) => this.#drain.push(event),
-      flow: (from, open) => (open ? this.#flow.released(from) : this.#flow.asked(from, false)),
+      flow: (from, open) => this.#flow.asked(from, open, performance.now()),
+      linkFull: (to, full) => this.#flow.linkFull(to, full),
       linkUp: (to) => {
         this.#flow.linkUp();
         this.#witness.linkUp(to);
@@ -196,10 +197,9 @@ export class Node {
 
   #newFlow(): Flow {
     return new Flow({
-      unappliedBytes: () => this.#apply.unappliedBytes,
+      unappliedBytes: () => this.#apply.unappliedBytes + this.machine.openTransactions.keptBytes,
       tell: (message) => this.members.sendAll(message),
-      pauseSource: () => this.#server.pause(),
-      resumeSource: () => this.#server.resume(),
+      source: this.#server,
     });
   }
 
@@ -260,7 +260,7 @@ export class Node {
     const wallMs = Date.now();
     this.#drain.push((now) => ({ kind: 'ticked', now, wallMs, random: Math.random() }));
     this.#patience.look(performance.now());
-    this.#flow.look();
+    this.#flow.look(performance.now());
     if (this.#ticks++ % 2 === 0) this.#slowTick(); // No timer of its own: each wakes the process.
   }
 

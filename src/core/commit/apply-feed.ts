@@ -7,6 +7,8 @@ import type { ForeignTransaction } from './foreign-transaction.ts';
 
 export class ApplyFeed {
   readonly #emit: (effect: CommitEffect) => void;
+  /** Of all transactions that wait. */
+  keptBytes = 0;
 
   constructor(emit: (effect: CommitEffect) => void) {
     this.#emit = emit;
@@ -17,7 +19,7 @@ export class ApplyFeed {
     transaction.state = 'applying';
     this.#emit({ kind: 'open-apply', gid });
     for (const data of kept) this.#emit({ kind: 'push-apply', gid, data });
-    transaction.kept = [];
+    this.forget(transaction);
     if (transaction.ended) this.#emit({ kind: 'end-apply', gid });
   }
 
@@ -32,8 +34,15 @@ export class ApplyFeed {
     const fresh = data.subarray(received - offset);
     if (fresh.length === 0) return;
     transaction.received += fresh.length;
-    if (state === 'waiting') transaction.kept.push(fresh);
-    else this.#emit({ kind: 'push-apply', gid, data: fresh });
+    if (state === 'applying') return this.#emit({ kind: 'push-apply', gid, data: fresh });
+    transaction.kept.push(fresh);
+    this.keptBytes += fresh.length;
+  }
+
+  /** What was kept of it is not needed any more. */
+  forget(transaction: ForeignTransaction): void {
+    for (const { length } of transaction.kept) this.keptBytes -= length;
+    transaction.kept = [];
   }
 
   end(transaction: ForeignTransaction): void {

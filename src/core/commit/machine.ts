@@ -75,10 +75,11 @@ export class CommitMachine {
 
   /**
    * Transactions of this node that are not finished everywhere, and those of others that are not finished
-   * here.
+   * here; and the bytes of their changes that wait until what they depend on is committed here.
    */
-  get openTransactions(): { readonly own: number; readonly foreign: number } {
-    return { own: this.#coordinator.size, foreign: this.#participant.size };
+  get openTransactions(): { readonly own: number; readonly foreign: number; readonly keptBytes: number } {
+    const { size, keptBytes } = this.#participant;
+    return { own: this.#coordinator.size, foreign: size, keptBytes };
   }
 
   /** Every transaction that is not finished on all nodes, as far as this node knows. */

@@ -39,6 +39,11 @@ export class Participant {
     return this.#transactions.size;
   }
 
+  /** Bytes of changes that wait for the deps of their transactions. */
+  get keptBytes(): number {
+    return this.#feed.keptBytes;
+  }
+
   gids(): Iterable<Gid> {
     return this.#transactions.keys();
   }
@@ -212,7 +217,7 @@ export class Participant {
 
   #leaveWaiting(transaction: ForeignTransaction): void {
     this.#waitingFor.remove(transaction);
-    transaction.kept = [];
+    this.#feed.forget(transaction);
   }
 
   /** The decision, from the coordinator. */

@@ -232,16 +232,19 @@ export class Machines {
   }
 
   /** Transactions that are not finished: own, foreign, and what a former process left. */
-  get openTransactions(): { readonly own: number; readonly foreign: number; readonly left: number } {
+  get openTransactions(): CommitMachine['openTransactions'] & { readonly left: number } {
     let own = 0;
     let foreign = 0;
+    let keptBytes = 0;
     const machines = this.#closing.map(({ machine }) => machine);
     if (this.#current !== undefined) machines.push(this.#current);
     for (const machine of machines) {
-      own += machine.openTransactions.own;
-      foreign += machine.openTransactions.foreign;
+      const open = machine.openTransactions;
+      own += open.own;
+      foreign += open.foreign;
+      keptBytes += open.keptBytes;
     }
-    return { own, foreign, left: this.#leftovers?.size ?? 0 };
+    return { own, foreign, keptBytes, left: this.#leftovers?.size ?? 0 };
   }
 }
 

@@ -87,8 +87,8 @@ export type PeerMessage =
       readonly floor: number;
     }
   /**
-   * The sender holds more unapplied changes than it wants to keep in memory (open: false), or can take more
-   * again.
+   * The sender holds more unapplied changes than it wants to keep in memory (open: false, repeated while it
+   * holds), or can take more again.
    */
   | { readonly kind: 'flow'; readonly open: boolean }
   /** A member asks the coordinator of `gid` to refuse it: `winner` is older and waits for its locks. */

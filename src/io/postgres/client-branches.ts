@@ -84,6 +84,11 @@ export class ClientBranches {
     this.#concerned.delete(transaction);
   }
 
+  /** The transaction was rolled back: that matters only to a branch that it brings, until `ended`. */
+  rolledBack(transaction: Gid): void {
+    if (!this.#brought.has(transaction)) this.#concerned.delete(transaction);
+  }
+
   /** With the end of the transaction something is to be done about branches. */
   isConcerned(transaction: Gid): boolean {
     return this.#concerned.has(transaction);

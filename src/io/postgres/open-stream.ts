@@ -120,10 +120,8 @@ export class OpenStream {
 
   async #lane(): Promise<Lane> {
     const idle = this.#idle.pop();
-    if (idle !== undefined && !idle.connection.closed) {
-      clearTimeout(idle.timer);
-      return idle;
-    }
+    clearTimeout(idle?.timer); // its timer takes it out of the idle ones, where it is none any more
+    if (idle !== undefined && !idle.connection.closed) return idle;
     const { login } = this.#options;
     const connection = await RawConnection.open({ login, applicationName: 'mtm_open', settings });
     return { connection, timer: undefined };

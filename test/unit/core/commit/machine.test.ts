@@ -162,6 +162,35 @@ describe('as member', () => {
     startForeign();
     expect(kinds(hear(2, { kind: 'transaction-data', gid: foreign, offset: 5, data }))).toEqual(['alarm']);
   });
+
+  test('the changes that wait for deps are counted until they are handed on or not needed any more', () => {
+    const dep = 'mtm:3:1:1:1';
+    const waits = (): void => {
+      hear(3, {
+        kind: 'transaction-start',
+        gid: dep,
+        startTime: 1,
+        ddl: false,
+        members: [1, 2, 3],
+        deps: [],
+      });
+      step({ kind: 'apply-ended', gid: dep, result: { kind: 'prepared' } });
+      startForeign([dep]);
+      for (const offset of [0, 3, 2]) hear(2, { kind: 'transaction-data', gid: foreign, offset, data });
+      expect(machine.openTransactions.keptBytes).toBe(6);
+    };
+    waits();
+    step({ kind: 'finish-ended', gid: dep, finish: 'commit', missing: false });
+    expect(machine.openTransactions.keptBytes).toBe(0);
+    machine = new CommitMachine(options);
+    waits();
+    hear(2, { kind: 'rollback-request', gid: foreign });
+    expect(machine.openTransactions.keptBytes).toBe(0);
+    machine = new CommitMachine(options);
+    waits();
+    step({ kind: 'frozen' });
+    expect(machine.openTransactions.keptBytes).toBe(0);
+  });
 });
 
 describe('frozen', () => {
