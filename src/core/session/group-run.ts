@@ -118,6 +118,7 @@ export function* syncOpen(session: SessionMachine, run: Run): Part<void> {
   if (reply === undefined) return;
   // In a block only what has no name is lost, by the gateway's own simple Query.
   run.lost = new Map([...run.sentBound].filter(([name]) => session.block === undefined || name === ''));
+  reply.synced = true;
   session.toServer(syncMessage);
   yield* finished(session, run, reply);
 }
@@ -182,6 +183,7 @@ function* giveUp(session: SessionMachine, run: Run): Part<void> {
 export function* endTransaction(session: SessionMachine, run: Run, sync: Uint8Array): Part<boolean> {
   const { reply } = run;
   tellPending(session, run);
+  if (reply !== undefined) reply.synced = true;
   const { block } = session;
   if (block?.explicit !== false) {
     if (reply !== undefined) {

@@ -5,7 +5,7 @@
  * that a repeat tells it the rest only.
  */
 import { backend } from '../wire/codes.ts';
-import { commandComplete, copyFail, cstringAt, errorResponse } from '../wire/messages.ts';
+import { commandComplete, copyFail, cstringAt, errorResponse, syncMessage } from '../wire/messages.ts';
 import type { ErrorText } from '../wire/messages.ts';
 import { translated } from './interruption.ts';
 import { takeError } from './own-message.ts';
@@ -215,6 +215,12 @@ function relayCopyIn(
   end: number,
 ): void {
   reply.copies++;
+  if (reply.synced) {
+    // EXECUTE of what was prepared as COPY: nothing else begins one that was not seen coming.
+    session.toServer(copyFail('in the extended protocol it is not run by EXECUTE'));
+    session.toServer(syncMessage);
+    return;
+  }
   if (reply.dropped) {
     session.toServer(copyFail('the node lost its lease'));
     return;

@@ -18,6 +18,8 @@ export interface Reply {
    * task.
    */
   open: boolean;
+  /** The Sync behind it was sent: a COPY FROM STDIN would swallow it, and nobody would ever answer. */
+  synced: boolean;
   /** Replies at the beginning that belong to messages which the gateway has put in front. */
   prefix: number;
   /** Replies and notices to drop after them: the client has them from an attempt before. */
@@ -80,6 +82,7 @@ export function newReply(kind: 'own' | 'client', hold: boolean, prefix = 0): Rep
     cancellable: kind === 'client',
     hold,
     open: false,
+    synced: false,
     prefix,
     skip: 0,
     skipNotices: 0,

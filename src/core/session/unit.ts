@@ -128,9 +128,11 @@ export function* endPassing(session: SessionMachine, reply: Reply, unit: Unit): 
   sendReady(session);
 }
 
-function send(session: SessionMachine, { build, classes }: Unit, repeat: boolean, hold: boolean): Reply {
+function send(session: SessionMachine, unit: Unit, repeat: boolean, hold: boolean): Reply {
+  const { build, classes, isSimple } = unit;
   const sending = build(repeat);
   const reply = session.expect(newReply('client', hold, sending.prefix));
+  reply.synced = !isSimple;
   for (const each of classes) reply.tags.push(tagShown(each)); // too many for one call, if it must be
   for (const bytes of sending.messages) session.toServer(bytes);
   return reply;

@@ -5,7 +5,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { startCluster, type Cluster } from '../../support/cluster.ts';
 import { equalEverywhere, noPrepared } from '../../support/convergence.ts';
-import { b, c, d, e, p, s, x } from '../../support/frontend-messages.ts';
+import { b, c, d, e, p, q, s, x } from '../../support/frontend-messages.ts';
 import { RawFrontend, brief } from '../../support/raw-frontend.ts';
 import type { PostgresMajor } from '../../../src/io/launcher/server-binaries.ts';
 
@@ -129,6 +129,18 @@ describe.each(majors)('groups on PostgreSQL %i', (major) => {
       'readyForQuery I',
     ]);
     expect(await rows(21)).toEqual([[{ id: 21 }], [{ id: 21 }]]);
+  });
+
+  test('a COPY by EXECUTE is refused where its Sync is on its way, and hangs nobody', async () => {
+    await answers(p('COPY kept FROM STDIN', 'copy'), s());
+    expect(await answers(x('EXECUTE copy'), s())).toEqual(['error 57014', 'readyForQuery I']);
+    await told('BEGIN');
+    expect(await answers(x('EXECUTE copy'), s())).toEqual(['error 57014', 'readyForQuery E']);
+    await told('ROLLBACK');
+    client.send(q('EXECUTE copy'));
+    await client.until('copyInResponse');
+    expect(await answers(d('22\n'), c())).toEqual(['commandComplete COPY 1', 'readyForQuery I']);
+    expect(await rows(22)).toEqual([[{ id: 22 }], [{ id: 22 }]]);
   });
 
   describe('COMMIT under a name never commits on one node alone', () => {
