@@ -36,7 +36,9 @@ describe.each(majors)('groups on PostgreSQL %i', (major) => {
   async function answers(...messages: Uint8Array[]): Promise<string[]> {
     client.send(...messages);
     const heard = (await client.ready()).map(brief);
-    return heard.filter((each) => !['parseComplete', 'bindComplete', 'noData', 'copyInResponse'].includes(each));
+    return heard.filter(
+      (each) => !['parseComplete', 'bindComplete', 'noData', 'copyInResponse'].includes(each),
+    );
   }
 
   async function told(text: string): Promise<string> {
