@@ -92,7 +92,7 @@ export class Node {
       cancelBackend: (pid) => parts.control.cancelBackend(pid),
     });
     this.#finisher = new Finisher({ login: config.postgres, connections: 8 });
-    this.#outcomes = new OutcomeNotes(parts.observer);
+    this.#outcomes = new OutcomeNotes(parts.observer, parts.log);
     this.#outcomes.committed([...parts.committed, ...parts.empty]);
     this.#server = new LocalServer(parts, this.#applier, this.#finisher, {
       event: (event) => this.#drain.push(event),

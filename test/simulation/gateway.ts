@@ -194,6 +194,12 @@ export class Gateway extends Process implements Endpoint {
     return this.incarnation !== undefined && this.#machine.liveness.hasLease(this.#now);
   }
 
+  /** All that it has seen is finished everywhere, but it cannot know that. Asked when nothing is open. */
+  get lacksFloors(): boolean {
+    const syncpoint = this.#machine.takeSyncpoint();
+    return syncpoint !== undefined && this.#machine.passedFloor(syncpoint) === undefined;
+  }
+
   get writable(): boolean {
     return this.serving && this.#machine.liveness.membersReachable(this.#now);
   }

@@ -337,6 +337,7 @@ export class Cluster {
       const { own, foreign, left } = gateway.openTransactions;
       if (own + foreign + left > 0)
         return `node ${id} remembers ${own} own, ${foreign} foreign, ${left} left`;
+      if (gateway.lacksFloors) return `node ${id} does not know that all is finished: its slot cannot move`;
     }
     return undefined;
   }

@@ -25,6 +25,9 @@ import { chainRefusal, cancelRefusal, conflictRefusal, lockRefusal, undecodable 
 /** How long a transaction waits for a session that waits itself, ms. */
 const chainPatienceMs = 20;
 
+/** The floor of a node that began nothing in the generation: nobody needs to be told. */
+const firstFloor = 1;
+
 export type DeadlockPrevention = 'off' | 'simple' | 'smart';
 
 export interface CommitOptions {
@@ -50,6 +53,9 @@ export class CommitMachine {
   readonly #unconfirmed = new Set<Gid>();
   /** News about gids that are finished everywhere, by the member that is to be told at the next tick. */
   readonly #finishedEverywhere = new Map<NodeId, Gid[]>();
+  /** The floor that the member was told last, since its link came up. */
+  readonly #toldFloor = new Map<NodeId, number>();
+  readonly #others: readonly NodeId[];
   #frozen = false;
   #settled = false;
   #effects: CommitEffect[] = [];
@@ -58,14 +64,14 @@ export class CommitMachine {
     this.#options = options;
     const emit = (effect: CommitEffect): void => void this.#effects.push(effect);
     const onCommitOrdered = (gid: Gid): void => void this.#unconfirmed.add(gid);
-    const others = options.members.filter((member) => member !== options.self);
+    this.#others = options.members.filter((member) => member !== options.self);
     this.#coordinator = new Coordinator(options, {
       emit,
       unconfirmed: () => [...this.#unconfirmed],
       onCommitOrdered,
       onFinishedEverywhere: (gid) => {
         this.#unconfirmed.delete(gid);
-        for (const member of others) this.#tellFinished(member, gid);
+        for (const member of this.#others) this.#tellFinished(member, gid);
       },
       onFinishedAgain: (gid, from) => this.#tellFinished(from, gid),
     });
@@ -195,6 +201,7 @@ export class CommitMachine {
       case 'given-up':
         return this.#coordinator.ending.giveUp(event.reason);
       case 'tick':
+        this.#noteFloor();
         return this.#sayFinished();
       default:
         return unreachable(event);
@@ -247,6 +254,7 @@ export class CommitMachine {
   #linkUp(node: NodeId, incarnation: number): void {
     const former = this.#incarnations.get(node);
     this.#incarnations.set(node, incarnation);
+    this.#toldFloor.delete(node); // it may have been lost with the former link
     const restarted = former !== undefined && former !== incarnation;
     this.#coordinator.linkUp(node, restarted);
     this.#participant.linkUp(node);
@@ -339,12 +347,27 @@ export class CommitMachine {
     else gids.push(gid);
   }
 
+  /**
+   * A transaction that ends without a word to the others raises the floor too, and their retained slots wait
+   * for that. What is told of an ended generation moves no slot.
+   */
+  #noteFloor(): void {
+    if (this.#frozen) return;
+    const { floor } = this.#coordinator;
+    for (const member of this.#others) {
+      const told = this.#toldFloor.get(member) ?? firstFloor;
+      if (floor > told && !this.#finishedEverywhere.has(member)) this.#finishedEverywhere.set(member, []);
+    }
+  }
+
   #sayFinished(): void {
     if (this.#finishedEverywhere.size === 0) return;
     const { generation } = this.#options;
     const { floor } = this.#coordinator;
-    for (const [member, gids] of this.#finishedEverywhere)
+    for (const [member, gids] of this.#finishedEverywhere) {
       this.#send(member, { kind: 'finished-everywhere', gids, generation, floor });
+      this.#toldFloor.set(member, floor);
+    }
     this.#finishedEverywhere.clear();
   }
 

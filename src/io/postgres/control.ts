@@ -54,7 +54,10 @@ export class Control {
 
   /** Rejects with what the server or the socket said. */
   static async open(login: ServerLogin, onLost: (reason: string) => void): Promise<Control> {
-    return new Control(await openOwnClient(login, 'mtm_control'), onLost);
+    const client = await openOwnClient(login, 'mtm_control', {
+      default_transaction_isolation: 'read committed',
+    });
+    return new Control(client, onLost);
   }
 
   get client(): pg.Client {

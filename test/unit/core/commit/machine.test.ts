@@ -114,6 +114,59 @@ describe('as coordinator', () => {
     expect(floor()).toBe(8);
   });
 
+  describe('a floor that rises without a word', () => {
+    const late = 'mtm:1:1:1:2';
+    const told = (to: NodeId, floor: number, gids: readonly string[] = []): unknown => {
+      return { to, message: { kind: 'finished-everywhere', gids, generation: 1, floor } };
+    };
+
+    /** Counter 1 is open while counter 2 commits everywhere. */
+    const commitLate = (): readonly CommitEffect[] => {
+      step({ kind: 'prepare-sent', gid: own, startTime: 1 });
+      step({ kind: 'prepare-sent', gid: late, startTime: 2 });
+      step({ kind: 'captured', gid: late, ddl: false, data, last: true });
+      step({ kind: 'prepare-returned', gid: late });
+      for (const node of [2, 3]) hear(node, vote(late));
+      step({ kind: 'finish-ended', gid: late, finish: 'commit', missing: false });
+      for (const node of [2, 3]) hear(node, { kind: 'finished', gid: late });
+      return step({ kind: 'tick' });
+    };
+
+    test('is told once when the lowest transaction fails', () => {
+      expect(commitLate()).toMatchObject([told(2, 1, [late]), told(3, 1, [late])]);
+      expect(step({ kind: 'tick' })).toEqual([]);
+      step({ kind: 'prepare-failed', gid: own });
+      expect(step({ kind: 'tick' })).toMatchObject([told(2, 3), told(3, 3)]);
+      expect(step({ kind: 'tick' })).toEqual([]);
+    });
+
+    test('is told when the lowest transaction changed nothing', () => {
+      commitLate();
+      step({ kind: 'captured', gid: own, ddl: false, data: new Uint8Array(), last: true });
+      step({ kind: 'prepare-returned', gid: own });
+      step({ kind: 'finish-ended', gid: own, finish: 'commit', missing: false });
+      expect(step({ kind: 'tick' })).toMatchObject([told(2, 3), told(3, 3)]);
+    });
+
+    test('is told again over a new link, which may have lost it', () => {
+      commitLate();
+      step({ kind: 'prepare-failed', gid: own });
+      step({ kind: 'tick' });
+      step({ kind: 'link-up', node: 3, incarnation: 1 });
+      expect(step({ kind: 'tick' })).toMatchObject([told(3, 3)]);
+      expect(step({ kind: 'tick' })).toEqual([]);
+    });
+
+    test('is nothing to tell before the first transaction, or after the generation', () => {
+      step({ kind: 'link-up', node: 3, incarnation: 1 });
+      expect(step({ kind: 'tick' })).toEqual([]);
+      commitLate();
+      step({ kind: 'prepare-failed', gid: own });
+      step({ kind: 'frozen' });
+      expect(step({ kind: 'tick' })).toEqual([]);
+    });
+  });
+
   test('a refusal for a member that was lost can be repeated in the next generation', () => {
     prepareOwn();
     step({ kind: 'member-lost', node: 3, reason: 'gone' });
