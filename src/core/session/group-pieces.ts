@@ -12,9 +12,9 @@ import { admission } from './admission.ts';
 import { isSetting, mustAccount, needsMembers, noteStatements, runsAsIs } from './block.ts';
 import { runFinishPrepared, runPrepareTransaction } from './client-two-phase.ts';
 import { carryOutEverywhere } from './everywhere.ts';
-import { mayChangeReading, readPiece } from './group-reader.ts';
+import { readPiece } from './group-reader.ts';
 import type { Piece, Place } from './group-reader.ts';
-import { sendMessages, syncOpen, tellPending } from './group-run.ts';
+import { noteRun, sendMessages, syncOpen, tellPending } from './group-run.ts';
 import type { Run } from './group-run.ts';
 import type { Segment } from './intake.ts';
 import { ownReply } from './reply.ts';
@@ -41,8 +41,7 @@ export function needsBlock(classes: readonly StatementClass[]): boolean {
 
 export function placeOf(session: SessionMachine, run: Run, segment: Segment): Place {
   const failed = session.block !== undefined && session.serverStatus === status.failed;
-  const unsure = run.classes.some(mayChangeReading);
-  return { fresh: run.reply === undefined, failed, end: segment.end, unsure };
+  return { fresh: run.reply === undefined, failed, end: segment.end, unsure: run.unsure };
 }
 
 type Progress = 'ended' | 'put-back';
@@ -106,8 +105,7 @@ function* sendPiece(
     if (session.serverStatus !== status.failed) announce(session, classes, texts);
   }
   sendMessages(session, run, piece, waits);
-  run.classes.push(...classes);
-  run.texts.push(...texts);
+  noteRun(run, classes, texts);
 }
 
 function modesOf(begin: StatementClass): TransactionModes | undefined {

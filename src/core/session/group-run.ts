@@ -10,6 +10,7 @@ import { closeStatement, errorResponse, syncMessage } from '../wire/messages.ts'
 import { noteReply } from './block.ts';
 import { endAttempt } from './commit-flow.ts';
 import { rollBack, settled } from './server-reply.ts';
+import { mayChangeReading } from './group-reader.ts';
 import type { BoundPortals, Piece } from './group-reader.ts';
 import type { Segment } from './intake.ts';
 import { failBlock, mustFailBlock, refusalText } from './interruption.ts';
@@ -38,10 +39,15 @@ export interface Run {
   sentBound: BoundPortals;
   /** Those of them that the server has lost. */
   lost: BoundPortals;
-  /** What has run, for the settings that it changed. */
+  /** What has run, for the settings that it changed: the texts of session commands, as far as they count. */
   readonly classes: StatementClass[];
   readonly texts: string[];
+  /** It may have changed how the server reads a text, without its word yet. */
+  unsure: boolean;
 }
+
+/** Of a session command nobody reads more. */
+const textLimit = 1000;
 
 export function newRun(): Run {
   return {
@@ -53,7 +59,19 @@ export function newRun(): Run {
     lost: new Map(),
     classes: [],
     texts: [],
+    unsure: false,
   };
+}
+
+/** A group may go on for ever, and what it has run may be large: little of it is kept. */
+export function noteRun(run: Run, classes: readonly StatementClass[], texts: readonly string[]): void {
+  for (const [index, each] of classes.entries()) {
+    run.classes.push(each);
+    const text = each.kind === 'session' ? (texts[index] ?? '') : '';
+    // A slice would keep all of it.
+    run.texts.push(text.length <= textLimit ? text : [...text.slice(0, textLimit)].join(''));
+    run.unsure ||= mayChangeReading(each);
+  }
 }
 
 /**

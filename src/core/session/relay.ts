@@ -186,22 +186,33 @@ export function relayNotice(
       reply.toldNotices++;
       return;
     }
-    if (reply.hold && reply.holdsResult) {
-      reply.held.push(buffer.subarray(start, end));
-      reply.heldBytes += end - start;
-      return;
-    }
+    if (reply.hold && reply.holdsResult) return keepNotice(session, reply, buffer.subarray(start, end));
     release(session, reply);
     reply.toldNotices++;
   } else if (reply !== undefined && session.holding !== undefined && session.holding.held.length > 0) {
-    // From the end of the transaction (a deferred trigger): PostgreSQL tells it before the completion.
-    const { held, endsLate } = session.holding;
-    const beforeLast = endsLate && held.at(-1)![0] === backend.commandComplete;
-    held.splice(beforeLast ? held.length - 1 : held.length, 0, buffer.subarray(start, end));
-    return;
+    return keepFromTheEnd(session, session.holding, buffer.subarray(start, end));
   }
   session.client.urgent = true;
   session.ports.toClient(buffer, start, end);
+}
+
+/** Behind what is held. Too many are not kept, like a large result. */
+function keepNotice(session: SessionMachine, reply: Reply, notice: Uint8Array): void {
+  reply.held.push(notice);
+  reply.heldBytes += notice.length;
+  if (reply.heldBytes <= session.limits.holdBytes) return;
+  if (!reply.byCommit) checkLease(session, reply);
+  if (!reply.dropped) release(session, reply);
+}
+
+/** From the end of the transaction (a deferred trigger): PostgreSQL tells it before the completion. */
+function keepFromTheEnd(session: SessionMachine, reply: Reply, notice: Uint8Array): void {
+  const isLate = reply.endsLate && reply.held.at(-1)![0] === backend.commandComplete;
+  const completion = isLate ? reply.held.pop() : undefined;
+  keepNotice(session, reply, notice);
+  if (completion === undefined || reply.dropped) return;
+  reply.held.push(completion);
+  reply.holdsResult = true;
 }
 
 /**

@@ -1,8 +1,9 @@
 /**
  * A server that answers as PostgreSQL does, as far as a session must get it right: transaction states,
  * read-only transactions, the extended protocol with its skipping, COPY FROM STDIN, cancel. What a statement
- * does is told by its text: `rows N` gives N rows, `notice` a notice first, `fail CODE` that error, `hang`
- * waits until it is told to go on or cancelled, and so does the next PREPARE TRANSACTION after `hangAtPrepare`.
+ * does is told by its text: `rows N` gives N rows, `notice` a notice first, `notices N` so many, `late N` so
+ * many at the PREPARE, `fail CODE` that error, `hang` waits until it is told to go on or cancelled, and so does
+ * the next PREPARE TRANSACTION after `hangAtPrepare`.
  * `mixed` makes the transaction one that cannot be prepared, `deferred` one whose deferred triggers fail.
  */
 import { backend, frontend } from '../../../src/core/wire/codes.ts';
@@ -39,6 +40,7 @@ export class FakeServer {
   refusesCommit = false;
   #mixed = false;
   #deferred = false;
+  #late = 0;
 
   constructor() {
     this.#scanner = new FrameScanner({
@@ -145,6 +147,7 @@ export class FakeServer {
     }
     if (word === 'PREPARE TRANSACTION') {
       const tag = this.#status === 'T' ? word : 'ROLLBACK';
+      for (; this.#late > 0; this.#late--) this.#notice('late');
       if (text.includes('fail')) return this.#fail('40001', 'could not serialize', simple);
       return this.#end(tag, simple);
     }
@@ -176,7 +179,9 @@ export class FakeServer {
   }
 
   #run(word: string, text: string, simple: boolean): void {
-    if (text.includes('notice')) this.#notice('hear');
+    const notices = Number(/notices (\d+)/.exec(text)?.[1] ?? (text.includes('notice') ? 1 : 0));
+    for (let count = 0; count < notices; count++) this.#notice('hear');
+    this.#late += Number(/late (\d+)/.exec(text)?.[1] ?? 0);
     const error = /fail (\w{5})/.exec(text)?.[1];
     if (error !== undefined) return this.#fail(error, 'as told', simple);
     if (text.startsWith('SET CONSTRAINTS')) {
