@@ -206,7 +206,7 @@ const mutants: readonly Mutant[] = [
     },
   },
   { name: 'takes whoever has the id for its peer', from: 100, sabotage: { takesSinceForGranted: true } },
-  { name: 'raises the floor when its generation is over', from: 3300, sabotage: { raisesLate: true } },
+  { name: 'raises the floor when its generation is over', from: 5070, sabotage: { raisesLate: true } },
   { name: 'is made of a copy and knows no record', from: 288, sabotage: { copiedState: freshState() } },
   { name: 'does not note what its copy holds', from: 3, sabotage: { seedsOnly: 0 } },
   { name: 'has noted what its copy holds too early', from: 3, sabotage: { seedsOnly: 2 } },

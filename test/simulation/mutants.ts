@@ -252,7 +252,7 @@ const shownAt: Readonly<Record<string, number>> = {
   'is online before the record is executed': 55,
   'finishes what it holds out of its place': 262,
   'drops the deps': 220,
-  'says nothing again after a reconnect': 47,
+  'says nothing again after a reconnect': 290,
   'confirms nothing again after a reconnect': 45,
   'takes repeated WAL for new changes': 1018,
 };
