@@ -66,7 +66,7 @@ export async function writeLedger(
         entries.push({ id, outcome: 'acknowledged', gid: undefined });
       } catch (error) {
         const { code, detail } = error as SqlFailure;
-        const told = /^[0-9A-Z]{5}$/.test(code ?? '') && code !== '08007';
+        const told = /^(?=.*\d)[0-9A-Z]{5}$/.test(code ?? '') && code !== '08007';
         const gid = /mtm(?::\d+){4}/.exec(detail ?? '')?.[0];
         entries.push({ id, outcome: told ? 'refused' : 'unknown', gid });
         usable = told && code !== '57P01';

@@ -5,6 +5,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { formatGid } from '../../../src/core/identity.ts';
 import type { DdlMessage } from '../../../src/core/apply/ddl-message.ts';
+import { eventually } from '../../support/polling.ts';
 import { Lab, applied } from './lab.ts';
 import type { Site } from './lab.ts';
 
@@ -17,12 +18,12 @@ afterAll(async () => lab?.stop());
 const prepared = { kind: 'prepared' };
 
 async function waitsForLock(site: Site, pid: () => number | undefined): Promise<void> {
-  for (;;) {
+  await eventually('it waits for a lock', async () => {
     const [row] = await site.rows(
       `SELECT count(*)::int FROM pg_locks WHERE NOT granted AND pid = ${pid() ?? 0}`,
     );
-    if (row?.[0] === 1) return;
-  }
+    return row?.[0] === 1;
+  });
 }
 
 for (const direction of ['18 to 15', '15 to 18'] as const) {

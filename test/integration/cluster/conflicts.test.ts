@@ -219,7 +219,7 @@ describe('smart, the default, PostgreSQL 18', () => {
     await idle.end();
   });
 
-  test('locking reads are respected on the other nodes', async () => {
+  test('locking reads are respected on the other nodes', timed, async () => {
     for (const lock of ['FOR UPDATE', 'FOR NO KEY UPDATE', 'FOR SHARE']) {
       const reader = await cluster.client(1);
       await reader.query('BEGIN');

@@ -144,7 +144,7 @@ class Worker {
   /** True: an attempt before has done it. */
   async #failed({ code, message }: SqlFailure): Promise<boolean> {
     // Of a driver: the connection is refused, was reset or has ended.
-    const lost = !/^[0-9A-Z]{5}$/.test(code ?? '');
+    const lost = !/^(?=.*\d)[0-9A-Z]{5}$/.test(code ?? '');
     const shown = lost ? 'connection' : code;
     this.#told.repeats.set(shown, (this.#told.repeats.get(shown) ?? 0) + 1);
     if (!lost && code !== '23505' && !repeatable.has(code)) throw new Error(`${code}: ${message}`);
@@ -227,7 +227,7 @@ describe('clients that stand still', () => {
   }
 
   const ended = async (child: ChildProcess): Promise<void> => {
-    if (child.exitCode === null) await within('the client ends', 60_000, once(child, 'exit'));
+    if (child.exitCode === null) await within('the client ends', 60_000, once(child, 'close'));
   };
 
   test('hold their own locks, and nobody else', async () => {

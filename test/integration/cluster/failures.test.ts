@@ -35,7 +35,7 @@ interface Entry extends LedgerEntry {
 
 /** It has an SQLSTATE: somebody has answered, and the connection did not just break. */
 function isAnswer(failure: SqlFailure): boolean {
-  return /^[0-9A-Z]{5}$/.test(failure.code ?? '');
+  return /^(?=.*\d)[0-9A-Z]{5}$/.test(failure.code ?? '');
 }
 
 /** Writes that are begun now succeed on these nodes. */

@@ -1,6 +1,7 @@
 /** Advisory locks and LOCK TABLE are each node's own: what that means for who works on another one. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { failureOf, startCluster, type Cluster } from '../../support/cluster.ts';
+import { eventually } from '../../support/polling.ts';
 
 let cluster: Cluster;
 
@@ -55,12 +56,13 @@ test('LOCK TABLE serialises the transactions of one node, and its transaction co
   const first = await cluster.client(2);
   const second = await cluster.client(2);
   await first.query('BEGIN; LOCK TABLE t IN EXCLUSIVE MODE; INSERT INTO t VALUES (20)');
-  const order: string[] = [];
-  const waits = second.query('INSERT INTO t SELECT max(id) + 1 FROM t').then(() => order.push('second'));
+  const waits = second.query('INSERT INTO t SELECT max(id) + 1 FROM t');
+  await eventually('the second waits', async () => {
+    const waiting = `SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'INSERT INTO t SELECT max%'`;
+    return (await cluster.directly(2, waiting)).length === 1;
+  });
   await first.query('COMMIT');
-  order.push('first');
   await waits;
-  expect(order).toEqual(['first', 'second']);
   for (const number of cluster.numbers)
     expect(await cluster.query(number, 'SELECT max(id) FROM t')).toEqual([{ max: 21 }]);
   await Promise.all([first.end(), second.end()]);

@@ -373,7 +373,10 @@ describe('PAUSE', () => {
     await cluster.whole();
     await cluster.killServer(1);
     await admin.query('SHOW CLIENTS'); // one that was there stays
-    expect((await admin.query<{ status: string }>('SHOW DATABASES')).rows[0]?.status).not.toBe('online');
+    await eventually('it is not online', async () => {
+      const { rows } = await admin.query<{ status: string }>('SHOW DATABASES');
+      return rows[0]?.status !== 'online';
+    });
     await cluster.startServer(1);
     await cluster.whole();
     for (const each of [admin, alone, waiting]) await each.end().catch(() => undefined);

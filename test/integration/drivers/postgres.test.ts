@@ -118,7 +118,7 @@ describe('postgres.js', () => {
     const query = sql`SELECT pg_sleep(20)`;
     const failed = expect(query.execute()).rejects.toMatchObject({ code: '57014' });
     const running = `SELECT 1 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(20)' AND state = 'active'`;
-    await expect.poll(async () => (await cluster.directly(2, running)).length).toBe(1);
+    await expect.poll(async () => (await cluster.directly(2, running)).length, { timeout: 15_000 }).toBe(1);
     query.cancel();
     await failed;
   });

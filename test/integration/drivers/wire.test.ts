@@ -536,7 +536,7 @@ describe('COPY', () => {
 describe('in the middle', () => {
   test('cancel', async () => {
     raw.send(serialize.query('SELECT pg_sleep(30)'));
-    const running = `SELECT 1 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(30)' AND state = 'active'`;
+    const running = `SELECT 1 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(30)' AND wait_event = 'PgSleep'`;
     await eventually('it sleeps', async () => (await cluster.directly(1, running)).length === 1);
     const { processId, secretKey } = raw.backend;
     connect({ host: embeddedHost, port: cluster.node(1).gatewayPort }).end(

@@ -180,7 +180,7 @@ async function write(home: number, told: Told, goOn: () => boolean): Promise<voi
       last = performance.now();
     } catch (error) {
       const { code } = error as SqlFailure;
-      const known = /^[0-9A-Z]{5}$/.test(code ?? '') && code !== '08007';
+      const known = /^(?=.*\d)[0-9A-Z]{5}$/.test(code ?? '') && code !== '08007';
       told.entries.push({ id, outcome: known ? 'refused' : 'unknown' });
       await client?.end().catch(() => undefined);
       client = undefined;

@@ -138,8 +138,8 @@ describe.each([
 test('with a wrong key nothing happens, whoever is asked', async () => {
   const one = await client(1);
   const other = await client(1);
-  const answer = said(one, [q('SELECT pg_sleep(1)')]);
-  await runs(1, 'pg_sleep(1)', 'Timeout');
+  const answer = said(one, [q('SELECT pg_sleep(4)')]);
+  await runs(1, 'pg_sleep(4)', 'Timeout');
   await Promise.all(cluster.numbers.map((number) => other.cancel(port(number))));
   await Promise.all(cluster.numbers.map((number) => one.cancel(port(number), true)));
   expect(codes(await answer)).toEqual([]);
