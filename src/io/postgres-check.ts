@@ -5,6 +5,7 @@
 import { Client } from 'pg';
 import { consoleDatabase } from '../config/databases.ts';
 import { GatewayError } from '../lib/gateway-error.ts';
+import { isSqlstate } from '../lib/sqlstate.ts';
 import { pgLogin, type ServerAddress } from './postgres/server-connection.ts';
 
 export interface ServerFinding {
@@ -284,7 +285,7 @@ export async function connectForCheck(address: ServerAddress, timeoutMs: number)
   } catch (cause) {
     const { code, message } = cause as { code?: string; message: string };
     const where = `PostgreSQL at ${address.host}:${address.port}`;
-    if (code !== undefined && /^[0-9A-Z]{5}$/.test(code) && !code.startsWith('57P')) {
+    if (isSqlstate(code) && !code.startsWith('57P')) {
       throw new GatewayError(
         'server-refused',
         `${where} refuses ${address.user}, database ${address.database}: ${message}`,

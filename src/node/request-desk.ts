@@ -5,6 +5,7 @@
  * itself.
  */
 import type { Logger } from 'pino';
+import { isSqlstate } from '../lib/sqlstate.ts';
 import { keyProof } from './header-proof.ts';
 
 /** What the asker gets instead of an answer: one sentence with its SQLSTATE. */
@@ -21,9 +22,9 @@ export class RequestError extends Error {
   /** What goes over the wire, or into the table, of any error. */
   static fields(error: unknown): { sqlstate: string; message: string; hint?: string } {
     const { sqlstate, code, message, hint } = error as Record<string, unknown>;
-    const known = [sqlstate, code].find((each) => typeof each === 'string' && /^[0-9A-Z]{5}$/u.test(each));
+    const known = [sqlstate, code].find(isSqlstate);
     return {
-      sqlstate: (known as string | undefined) ?? 'XX000',
+      sqlstate: known ?? 'XX000',
       message: String(message),
       ...(typeof hint === 'string' ? { hint } : {}),
     };

@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as hold } from 'node:timers/promises';
 import type { Client } from 'pg';
 import { expect } from 'vitest';
+import { isSqlstate } from '../../src/lib/sqlstate.ts';
 import type { Cluster, SqlFailure } from './cluster.ts';
 import { equalRows, noPrepared } from './convergence.ts';
 
@@ -66,7 +67,7 @@ export async function writeLedger(
         entries.push({ id, outcome: 'acknowledged', gid: undefined });
       } catch (error) {
         const { code, detail } = error as SqlFailure;
-        const told = /^(?=.*\d)[0-9A-Z]{5}$/.test(code ?? '') && code !== '08007';
+        const told = isSqlstate(code) && code !== '08007';
         const gid = /mtm(?::\d+){4}/.exec(detail ?? '')?.[0];
         entries.push({ id, outcome: told ? 'refused' : 'unknown', gid });
         usable = told && code !== '57P01';

@@ -6,6 +6,7 @@
 import type pg from 'pg';
 import type { ErrorText } from '../../core/wire/messages.ts';
 import { quoteName } from '../../core/apply/quoting.ts';
+import { isSqlstate } from '../../lib/sqlstate.ts';
 import { openOwnClient } from './own-client.ts';
 import type { ServerLogin } from './raw-connection.ts';
 
@@ -74,7 +75,7 @@ export function errorText(of: unknown): ErrorText {
   const severity = field('severity');
   return {
     severity: severity === 'NOTICE' || severity === 'WARNING' ? severity : 'ERROR',
-    sqlstate: /^[0-9A-Z]{5}$/u.test(code) ? code : '57P01',
+    sqlstate: isSqlstate(code) ? code : '57P01',
     message: field('message') ?? 'the connection was lost',
     detail: field('detail'),
     hint: field('hint'),

@@ -11,6 +11,7 @@ import type { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startNode, stopNode } from '../../../src/io/launcher/embedded-cluster.ts';
 import { waitUntilGone } from '../../../src/io/launcher/process-control.ts';
+import { isSqlstate } from '../../../src/lib/sqlstate.ts';
 import { failureOf, startCluster, type Cluster, type SqlFailure } from '../../support/cluster.ts';
 import { equalRows, noPrepared } from '../../support/convergence.ts';
 import { q } from '../../support/frontend-messages.ts';
@@ -144,7 +145,7 @@ class Worker {
   /** True: an attempt before has done it. */
   async #failed({ code, message }: SqlFailure): Promise<boolean> {
     // Of a driver: the connection is refused, was reset or has ended.
-    const lost = !/^(?=.*\d)[0-9A-Z]{5}$/.test(code ?? '');
+    const lost = !isSqlstate(code);
     const shown = lost ? 'connection' : code;
     this.#told.repeats.set(shown, (this.#told.repeats.get(shown) ?? 0) + 1);
     if (!lost && code !== '23505' && !repeatable.has(code)) throw new Error(`${code}: ${message}`);

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import type { Client } from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { startGateways, startServers, stopNode } from '../../../src/io/launcher/embedded-cluster.ts';
+import { isSqlstate } from '../../../src/lib/sqlstate.ts';
 import { failureOf, startCluster, type Cluster, type SqlFailure } from '../../support/cluster.ts';
 import { equalEverywhere, equalRows, noPrepared } from '../../support/convergence.ts';
 import { ledgerHolds, type LedgerEntry } from '../../support/ledger.ts';
@@ -35,7 +36,7 @@ interface Entry extends LedgerEntry {
 
 /** It has an SQLSTATE: somebody has answered, and the connection did not just break. */
 function isAnswer(failure: SqlFailure): boolean {
-  return /^(?=.*\d)[0-9A-Z]{5}$/.test(failure.code ?? '');
+  return isSqlstate(failure.code);
 }
 
 /** Writes that are begun now succeed on these nodes. */

@@ -328,19 +328,19 @@ describe('what dies meanwhile', () => {
     await cluster.whole();
     const blocker = await cluster.direct(2);
     await blocker.query('BEGIN; LOCK TABLE real IN SHARE MODE');
-    await within(1, async (client) => {
-      const { rows } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
-      const failure = failureOf(upsert(client, 600_000, 600_004, 'x'));
-      await eventually('a peer waits for the lock', async () => {
-        const waiting = await cluster.directly(
-          2,
-          "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'",
-        );
-        return waiting.length > 0;
-      });
-      await cluster.directly(1, 'SELECT pg_terminate_backend($1)', [rows[0]!.pid]);
-      expect(['08007', '57P01']).toContain((await failure).code);
-    }).catch(() => undefined);
+    const client = await cluster.client(1);
+    const { rows } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+    const failure = failureOf(upsert(client, 600_000, 600_004, 'x'));
+    await eventually('a peer waits for the lock', async () => {
+      const waiting = await cluster.directly(
+        2,
+        "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'",
+      );
+      return waiting.length > 0;
+    });
+    await cluster.directly(1, 'SELECT pg_terminate_backend($1)', [rows[0]!.pid]);
+    expect(['08007', '57P01']).toContain((await failure).code);
+    await client.end().catch(() => undefined); // its server session is gone
     await blocker.query('ROLLBACK');
     await blocker.end();
     await eventually('it is rolled back everywhere', async () => {

@@ -24,6 +24,7 @@ import {
   stopServer,
 } from '../../../src/io/launcher/postgres-server.ts';
 import { serverBinaries } from '../../../src/io/launcher/server-binaries.ts';
+import { isSqlstate } from '../../../src/lib/sqlstate.ts';
 import { startCluster, type Cluster, type SqlFailure } from '../../support/cluster.ts';
 import { ledgerHolds, type LedgerEntry } from '../../support/ledger.ts';
 import { eventually } from '../../support/polling.ts';
@@ -180,7 +181,7 @@ async function write(home: number, told: Told, goOn: () => boolean): Promise<voi
       last = performance.now();
     } catch (error) {
       const { code } = error as SqlFailure;
-      const known = /^(?=.*\d)[0-9A-Z]{5}$/.test(code ?? '') && code !== '08007';
+      const known = isSqlstate(code) && code !== '08007';
       told.entries.push({ id, outcome: known ? 'refused' : 'unknown' });
       await client?.end().catch(() => undefined);
       client = undefined;

@@ -53,7 +53,7 @@ type Wrapped = Readonly<Record<string, unknown>>;
 /** The server's error inside of what a tool makes of it. */
 export function faultOf(error: unknown): Fault {
   let at = error as Wrapped | undefined;
-  while (at !== undefined && !/^[0-9A-Z]{5}$/.test(String(at['code'])))
+  while (at !== undefined && !/^(?=.*\d)[0-9A-Z]{5}$/.test(String(at['code'])))
     at = (at['cause'] ?? at['original'] ?? at['driverError']) as Wrapped | undefined;
   if (at === undefined) throw error;
   const field = (...names: string[]): string | undefined =>
