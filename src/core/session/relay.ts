@@ -143,9 +143,7 @@ function noteCompletion(session: SessionMachine, reply: Reply, tag: string): voi
 }
 
 function hold(session: SessionMachine, reply: Reply, type: number, bytes: Uint8Array): void {
-  reply.held.push(bytes);
-  reply.heldBytes += bytes.length;
-  if (isResult(type)) reply.holdsResult = true;
+  keep(reply, bytes);
   if (reply.heldBytes <= session.limits.holdBytes) return;
   // A large result streams; the last completion alone waits for the outcome.
   const completion = type === backend.commandComplete ? reply.held.pop() : undefined;
@@ -153,6 +151,12 @@ function hold(session: SessionMachine, reply: Reply, type: number, bytes: Uint8A
   if (reply.dropped) return;
   release(session, reply);
   if (completion !== undefined) hold(session, reply, type, completion);
+}
+
+function keep(reply: Reply, bytes: Uint8Array): void {
+  reply.held.push(bytes);
+  reply.heldBytes += bytes.length;
+  if (isResult(bytes[0]!)) reply.holdsResult = true;
 }
 
 /** Tells the client what was held. */
@@ -198,21 +202,31 @@ export function relayNotice(
 
 /** Behind what is held. Too many are not kept, like a large result. */
 function keepNotice(session: SessionMachine, reply: Reply, notice: Uint8Array): void {
-  reply.held.push(notice);
-  reply.heldBytes += notice.length;
+  if (reply.dropped) return; // with the result behind which it stands
+  keep(reply, notice);
   if (reply.heldBytes <= session.limits.holdBytes) return;
   if (!reply.byCommit) checkLease(session, reply);
   if (!reply.dropped) release(session, reply);
 }
 
-/** From the end of the transaction (a deferred trigger): PostgreSQL tells it before the completion. */
+/**
+ * From the end of the transaction (a deferred trigger): PostgreSQL tells it before the completion. Too many
+ * stream, past what must wait for the outcome: the last completion, and without a lease all results. They
+ * are not dropped for it: the votes may yet prove them fresh, and of what commits no error is told.
+ */
 function keepFromTheEnd(session: SessionMachine, reply: Reply, notice: Uint8Array): void {
-  const isLate = reply.endsLate && reply.held.at(-1)![0] === backend.commandComplete;
-  const completion = isLate ? reply.held.pop() : undefined;
-  keepNotice(session, reply, notice);
-  if (completion === undefined || reply.dropped) return;
-  reply.held.push(completion);
-  reply.holdsResult = true;
+  const { held } = reply;
+  const beforeLast = reply.endsLate && held.at(-1)![0] === backend.commandComplete;
+  held.splice(beforeLast ? held.length - 1 : held.length, 0, notice);
+  reply.heldBytes += notice.length;
+  if (reply.heldBytes <= session.limits.holdBytes) return;
+  const mayGo = reply.byCommit || session.ports.hasLease();
+  const waitsFrom = mayGo ? held.findLastIndex(([type]) => type === backend.commandComplete) : 0;
+  const waits = (bytes: Uint8Array, index: number): boolean =>
+    index >= waitsFrom && bytes[0] !== backend.noticeResponse;
+  reply.held = held.filter((bytes, index) => !waits(bytes, index));
+  release(session, reply);
+  for (const bytes of held.filter(waits)) keep(reply, bytes);
 }
 
 /**
