@@ -48,6 +48,10 @@ interface Pending {
   readonly place: number;
 }
 
+function pendingCost({ name, prepared }: Pending): number {
+  return name === undefined || prepared === undefined ? 0 : costOf(name, prepared);
+}
+
 const parsesUnnamed = ({ name, closes }: Pending): boolean => name === '' && !closes;
 
 /** The names that a group has touched, and what stood there before. */
@@ -55,8 +59,8 @@ export type Journal = Map<string, Prepared | undefined>;
 
 export class Registry {
   readonly #statements = new Map<string, Prepared>();
-  /** Of the statements and their names, with what a statement costs in memory beside. */
-  bytes = 0;
+  #statementBytes = 0;
+  #pendingBytes = 0;
   readonly #portals = new Map<string, Prepared>();
   #pending: Pending[] = [];
   #journal: Journal | undefined;
@@ -72,6 +76,14 @@ export class Registry {
   /** The one was, that stands there when the server skips the Parse of a new one. */
   #droppedBefore = false;
 
+  /**
+   * Of the statements and their names, with what a statement costs in memory beside. Those that the server
+   * has yet to confirm count: its word for a small message may wait for a Sync that never comes.
+   */
+  get bytes(): number {
+    return this.#statementBytes + this.#pendingBytes;
+  }
+
   parse(name: string, prepared: Prepared): void {
     this.#note(name);
     if (name === '') {
@@ -79,6 +91,7 @@ export class Registry {
       this.unnamedDropped = false;
     }
     this.#pending.push({ closes: false, name, prepared, journal: this.#journal, place: this.#read });
+    this.#pendingBytes += costOf(name, prepared);
   }
 
   closeStatement(name: string): void {
@@ -116,6 +129,7 @@ export class Registry {
     const oldest = this.#pending[0];
     if (oldest?.closes !== closes) return;
     this.#pending.shift();
+    this.#pendingBytes -= pendingCost(oldest);
     if (oldest.name === undefined) return;
     if (parsesUnnamed(oldest)) this.#droppedBefore = false;
     this.#put(oldest.name, oldest.prepared);
@@ -145,6 +159,7 @@ export class Registry {
       }
       if (this.#pending.some(parsesUnnamed)) this.unnamedDropped ||= this.#droppedBefore;
       this.#pending = [];
+      this.#pendingBytes = 0;
     }
     this.#read = 0;
     this.#answered = 0;
@@ -167,6 +182,7 @@ export class Registry {
     const journal = this.#journal ?? new Map<string, Prepared | undefined>();
     this.#read = this.#readBeforeJournal;
     this.#pending = this.#pending.filter((pending) => pending.journal !== journal);
+    this.#pendingBytes = this.#pending.reduce((sum, pending) => sum + pendingCost(pending), 0);
     for (const [name, prepared] of journal) {
       this.#put(name, prepared);
     }
@@ -225,19 +241,19 @@ export class Registry {
 
   #put(name: string, prepared: Prepared | undefined): void {
     const former = this.#statements.get(name);
-    if (former !== undefined) this.bytes -= costOf(name, former);
+    if (former !== undefined) this.#statementBytes -= costOf(name, former);
     if (prepared === undefined) {
       this.#statements.delete(name);
     } else {
       this.#statements.set(name, prepared);
-      this.bytes += costOf(name, prepared);
+      this.#statementBytes += costOf(name, prepared);
     }
   }
 
   /** DEALLOCATE ALL and DISCARD ALL. What is still to be confirmed comes behind them; portals stay. */
   clear(): void {
     this.#statements.clear();
-    this.bytes = 0;
+    this.#statementBytes = 0;
   }
 
   /** A simple Query drops the unnamed statement. */

@@ -91,6 +91,27 @@ describe('Registry', () => {
     expect(registry.statement('')).toBeUndefined();
   });
 
+  test('statements that the server has yet to confirm count as memory, once', () => {
+    const registry = new Registry();
+    const large = prepared(read, 'x'.repeat(10_000));
+    registry.parse('', large);
+    registry.parse('', large);
+    registry.parse('other', large);
+    expect(registry.bytes).toBeGreaterThan(30_000);
+    registry.parseCompleted();
+    registry.parseCompleted();
+    expect(registry.bytes).toBeGreaterThan(20_000);
+    expect(registry.bytes).toBeLessThan(25_000);
+    registry.beginJournal();
+    registry.parse('again', large);
+    registry.restore();
+    expect(registry.bytes).toBeLessThan(25_000);
+    registry.groupEnded(true);
+    expect(registry.bytes).toBeLessThan(15_000);
+    registry.clear();
+    expect(registry.bytes).toBe(0);
+  });
+
   test('a portal that the gateway has executed cannot be run again; portals end with their transaction', () => {
     const registry = new Registry();
     parsed(registry, 'b', prepared({ kind: 'begin', tag: 'BEGIN', modes: noModes }));
