@@ -63,10 +63,13 @@ export function newRun(): Run {
   };
 }
 
+const aWrite: StatementClass = { kind: 'write', certain: false, temporary: false, copyIn: false };
+
 /** A group may go on for ever, and what it has run may be large: little of it is kept. */
 export function noteRun(run: Run, classes: readonly StatementClass[], texts: readonly string[]): void {
   for (const [index, each] of classes.entries()) {
-    run.classes.push(each);
+    // The class may have the text of what runs instead.
+    run.classes.push(each.kind === 'write' ? aWrite : each);
     const text = each.kind === 'session' ? (texts[index] ?? '') : '';
     // A slice would keep all of it.
     run.texts.push(text.length <= textLimit ? text : [...text.slice(0, textLimit)].join(''));
