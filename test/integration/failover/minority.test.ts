@@ -79,10 +79,10 @@ describe('a majority of two', () => {
     await killGateway(site.node(3));
     await eventually('node 1 writes', () => succeeds(1, writes));
     for (const number of [1, 2]) {
-      await eventually(
-        'the status is up to date',
-        async () => (await statusOf(number)).gen_members.length === 2,
-      );
+      await eventually('it is online in the next generation', async () => {
+        const { status, gen_members } = await statusOf(number);
+        return status === 'online' && gen_members.length === 2;
+      });
       const status = await statusOf(number);
       expect(status).toMatchObject({ status: 'online', gen_members: [1, 2], gen_configured: [1, 2, 3] });
       expect(new Set(status.gen_members_online)).toEqual(new Set([1, 2]));
