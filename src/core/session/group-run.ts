@@ -15,7 +15,7 @@ import type { BoundPortals, Piece } from './group-reader.ts';
 import type { Segment } from './intake.ts';
 import { failBlock, mustFailBlock, refusalText } from './interruption.ts';
 import { noteSettings } from './noted-settings.ts';
-import type { Journal } from './registry.ts';
+import { unknown, type Journal } from './registry.ts';
 import { release, tellError } from './relay.ts';
 import { newReply } from './reply.ts';
 import type { Reply } from './reply.ts';
@@ -63,13 +63,11 @@ export function newRun(): Run {
   };
 }
 
-const aWrite: StatementClass = { kind: 'write', certain: false, temporary: false, copyIn: false };
-
 /** A group may go on for ever, and what it has run may be large: little of it is kept. */
 export function noteRun(run: Run, classes: readonly StatementClass[], texts: readonly string[]): void {
   for (const [index, each] of classes.entries()) {
     // The class may have the text of what runs instead.
-    run.classes.push(each.kind === 'write' ? aWrite : each);
+    run.classes.push(each.kind === 'write' ? unknown : each);
     const text = each.kind === 'session' ? (texts[index] ?? '') : '';
     // A slice would keep all of it.
     run.texts.push(text.length <= textLimit ? text : [...text.slice(0, textLimit)].join(''));

@@ -4,7 +4,6 @@
  * Query instead of the Sync, or more than may wait – it runs in pieces; the task then lasts until the Sync
  * and waits for its client in between.
  */
-import type { StatementClass } from '../statement/statement-class.ts';
 import { frontend, status } from '../wire/codes.ts';
 import { syncMessage } from '../wire/messages.ts';
 import { runCluster } from './clustering.ts';
@@ -17,6 +16,7 @@ import type { Segment } from './intake.ts';
 import { isUntold } from './interruption.ts';
 import { runLocalUnit } from './local-command.ts';
 import { planSimple } from './query-plan.ts';
+import { unknown } from './registry.ts';
 import type { SessionMachine, Task } from './session.ts';
 import { account, announce, runAutocommit, runPassing, runPreparing, sendReady } from './unit.ts';
 import type { Sending, Unit } from './unit.ts';
@@ -102,13 +102,11 @@ function* endWithQuery(session: SessionMachine, run: Run, segment: Segment): Par
 }
 
 /** A FunctionCall: may do anything a function may do. */
-const functionCall: StatementClass = { kind: 'write', certain: false, temporary: false, copyIn: false };
-
 export function functionCallTask(session: SessionMachine, bytes: Uint8Array): Task {
   const unit: Unit = {
     build: () => ({ messages: [bytes], prefix: 0 }),
     isSimple: true,
-    classes: [functionCall],
+    classes: [unknown],
     texts: [''],
   };
   return session.block === undefined ? runAutocommit(session, unit) : runPassing(session, unit);

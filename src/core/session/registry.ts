@@ -19,7 +19,8 @@ export interface Prepared {
   readonly standard: boolean;
 }
 
-const unknown: StatementClass = { kind: 'write', certain: false, temporary: false, copyIn: false };
+/** It may do anything: a text that is not understood, a function call. */
+export const unknown: StatementClass = { kind: 'write', certain: false, temporary: false, copyIn: false };
 
 const overheadBytes = 400;
 
